@@ -1,0 +1,71 @@
+//! Which backends this system has, in order of preference, and why one was refused.
+
+use std::fmt;
+
+use super::Name;
+
+/// What the caller asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The best one that works here.
+    #[default]
+    Auto,
+    /// This one or none.
+    Only(Name),
+}
+
+impl Choice {
+    /// The backends to try, in order.
+    #[must_use]
+    pub fn candidates(self) -> &'static [Name] {
+        match self {
+            Choice::Auto => PREFERENCE,
+            Choice::Only(Name::IoUring) => &[Name::IoUring],
+            Choice::Only(Name::Iocp) => &[Name::Iocp],
+            Choice::Only(Name::Readiness) => &[Name::Readiness],
+            Choice::Only(Name::Simulated) => &[Name::Simulated],
+        }
+    }
+}
+
+/// The real backends of this system, best first.
+#[cfg(target_os = "linux")]
+pub const PREFERENCE: &[Name] = &[Name::IoUring, Name::Readiness];
+/// The real backends of this system, best first.
+#[cfg(all(unix, not(target_os = "linux")))]
+pub const PREFERENCE: &[Name] = &[Name::Readiness];
+/// The real backends of this system, best first.
+#[cfg(windows)]
+pub const PREFERENCE: &[Name] = &[Name::Iocp];
+
+/// Why a backend does not run here, and what would change that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which backend.
+    pub backend: Name,
+    /// What stands in the way, as a clause: "the kernel setting … is 2".
+    pub reason: String,
+    /// What to do about it, as an imperative: "set … to 0".
+    pub remedy: String,
+}
+
+impl Refusal {
+    /// The refusal of a backend that this operating system does not have.
+    #[must_use]
+    pub fn not_here(backend: Name) -> Refusal {
+        let names: Vec<&str> = PREFERENCE.iter().map(|name| name.as_str()).collect();
+        Refusal {
+            backend,
+            reason: "this operating system does not have it".into(),
+            remedy: format!("choose one of: auto, {}", names.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is not available: {}; {}", self.backend, self.reason, self.remedy)
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,81 @@
+//! The ring of blocks that receives pick from: shared memory in which we write entries and the kernel takes
+//! them. See `io_uring_register_buf_ring(3)`.
+
+use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use ::io_uring::IoUring as Ring;
+use ::io_uring::types::BufRingEntry;
+
+use crate::buffer::{Block, BlockId, Pool};
+
+/// The one buffer group of a ring.
+pub(super) const GROUP: u16 = 0;
+
+/// The blocks of a pool, lent to the kernel through its buffer ring.
+pub(super) struct Buffers {
+    entries: *mut BufRingEntry,
+    bytes: usize,
+    mask: u16,
+    /// Entries written so far; the kernel sees them when the shared tail says so.
+    tail: u16,
+    pool: Pool,
+}
+
+impl Buffers {
+    /// Registers a buffer ring as large as the pool and lends it every free block.
+    pub(super) fn register(ring: &Ring, pool: &Pool) -> io::Result<Buffers> {
+        let blocks = u16::try_from(pool.blocks()).expect("a pool has at most 32,768 blocks");
+        let bytes = usize::from(blocks) * size_of::<BufRingEntry>();
+        let entries: *mut BufRingEntry = map(bytes)?.cast();
+        let mut this = Buffers { entries, bytes, mask: blocks - 1, tail: 0, pool: pool.clone() };
+        // SAFETY: a page-aligned mapping of as many entries as stated; it is unmapped only after the ring that
+        // it is registered with is gone (field order of `IoUring`).
+        unsafe { ring.submitter().register_buf_ring_with_flags(entries as u64, blocks, GROUP, 0)? };
+        this.provide();
+        Ok(this)
+    }
+
+    /// Lends the kernel every block that came back to the pool.
+    pub(super) fn provide(&mut self) {
+        let before = self.tail;
+        while let Some(id) = self.pool.lend() {
+            let at = usize::from(self.tail & self.mask);
+            // SAFETY: the index is masked, so inside the mapping. The kernel reads only entries before the shared
+            // tail, and there is room: the ring has an entry for every block. Setters alone are used, because
+            // entry 0 shares its last bytes with the tail.
+            let entry = unsafe { &mut *self.entries.add(at) };
+            entry.set_addr(self.pool.address(id) as u64);
+            entry.set_len(self.pool.block_len());
+            entry.set_bid(id);
+            self.tail = self.tail.wrapping_add(1);
+        }
+        if self.tail != before {
+            // SAFETY: the tail lies in the mapping and is aligned; this thread alone writes it, the kernel reads
+            // it. Release: the entries are written before they can be seen.
+            let shared = unsafe { &*BufRingEntry::tail(self.entries).cast::<AtomicU16>() };
+            shared.store(self.tail, Ordering::Release);
+        }
+    }
+
+    /// Takes back the block that a completion named.
+    pub(super) fn reclaim(&self, id: BlockId) -> Block {
+        self.pool.reclaim(id)
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `register` with this length. The ring, and with it the kernel's use, went first.
+        unsafe { libc::munmap(self.entries.cast(), self.bytes) };
+    }
+}
+
+/// Fresh zeroed pages.
+fn map(bytes: usize) -> io::Result<*mut libc::c_void> {
+    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: an anonymous mapping where the kernel likes it touches nothing that exists.
+    let at = unsafe { libc::mmap(ptr::null_mut(), bytes, prot, flags, -1, 0) };
+    if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(at) }
+}

@@ -1,0 +1,290 @@
+//! io_uring: operations go into a ring of submissions, completions come out of another; one system call hands
+//! over the first and waits for the second.
+//!
+//! Accepts and receives are multishot; received bytes land in a ring of blocks that the kernel picks from when
+//! bytes arrive, so an idle connection holds none. See `io_uring(7)`, `io_uring_enter(2)`,
+//! `io_uring_setup_buf_ring(3)`. Needs Linux 6.0.
+
+mod buffers;
+mod refusal;
+mod wake;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::io_uring::types::{Fd, SubmitArgs, Timespec};
+use ::io_uring::{IoUring as Ring, cqueue, opcode, squeue};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::detect::Refusal;
+use super::{
+    Abilities, About, Backend, Close, Completion, Create, Name, Operation, Outcome, Submitted, Wait,
+};
+use crate::buffer::Pool;
+use crate::driver::{InFlight, OpKey};
+use crate::socket;
+use crate::time::Time;
+use crate::waker::Waker;
+
+use buffers::Buffers;
+use wake::WakeEvent;
+
+const SQ_ENTRIES: u32 = 1024;
+const CQ_ENTRIES: u32 = 8192;
+/// Halving stops here: a ring of fewer entries would cost a system call for every few messages.
+const SQ_ENTRIES_MIN: u32 = 64;
+/// `WAITALL`: the kernel continues a short send itself, which makes short sends rare, not impossible.
+const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+
+/// Completions that concern no operation of the table. Keys never reach these values.
+const WAKE: u64 = u64::MAX;
+const IGNORED: u64 = u64::MAX - 1;
+
+/// One worker's ring.
+pub struct IoUring {
+    // The ring goes first: when it is gone the kernel writes no block any more.
+    ring: Ring,
+    buffers: Buffers,
+    wake: Arc<WakeEvent>,
+    epoch: Instant,
+    /// Submissions that found the ring full, in order. They go out with the next harvest.
+    overflow: VecDeque<squeue::Entry>,
+    /// Whether completions appear only inside `enter` (deferred task run).
+    deferred: bool,
+}
+
+impl Create for IoUring {
+    fn create(pool: &Pool) -> Result<IoUring, Refusal> {
+        let (ring, deferred) = refusal::build_ring(SQ_ENTRIES, CQ_ENTRIES, SQ_ENTRIES_MIN)?;
+        refusal::check_operations(&ring)?;
+        let buffers =
+            Buffers::register(&ring, pool).map_err(|error| refusal::of("its buffer ring", &error))?;
+        let wake = WakeEvent::new().map_err(|error| refusal::of("its wake-up event", &error))?;
+        let wake = Arc::new(wake);
+        let epoch = Instant::now();
+        let mut this = IoUring { ring, buffers, wake, epoch, overflow: VecDeque::new(), deferred };
+        this.arm_wake();
+        Ok(this)
+    }
+}
+
+impl IoUring {
+    fn push(&mut self, entry: squeue::Entry) {
+        if !self.overflow.is_empty() || !self.try_push(&entry) {
+            self.overflow.push_back(entry);
+            self.flush_overflow();
+        }
+    }
+
+    fn try_push(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: every address in an entry points into an operation of the in-flight table, a block of the pool
+        // or an address boxed in such an operation; none of them is freed, moved or reused before the last
+        // completion was taken (INV-1), and a driver that is dropped early reaps or leaks them (INV-10).
+        unsafe { self.ring.submission().push(entry) }.is_ok()
+    }
+
+    fn flush_overflow(&mut self) {
+        while let Some(entry) = self.overflow.front() {
+            let entry = entry.clone();
+            // A failure here is weather (EAGAIN, EBUSY): the entries stay queued for the next harvest.
+            if !self.try_push(&entry) && (self.ring.submit().is_err() || !self.try_push(&entry)) {
+                return;
+            }
+            self.overflow.pop_front();
+        }
+    }
+
+    fn arm_wake(&mut self) {
+        let poll = opcode::PollAdd::new(Fd(self.wake.as_raw_fd()), libc::POLLIN as u32).multi(true);
+        self.push(poll.build().user_data(WAKE));
+    }
+
+    fn enter(&mut self, wait: Wait) -> io::Result<usize> {
+        let timeout = match wait {
+            Wait::Poll => None,
+            Wait::Forever => return self.ring.submit_and_wait(1),
+            Wait::Until(at) => match at.since(self.now()) {
+                Duration::ZERO => None,
+                left => Some(Timespec::from(left)),
+            },
+        };
+        match timeout {
+            Some(left) => self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&left)),
+            None => {
+                let pending = self.ring.submission().len() as u32;
+                let flags = 1; // IORING_ENTER_GETEVENTS: runs deferred work even when it waits for nothing
+                // SAFETY: no argument is passed; the entries were pushed under the rule of `try_push`.
+                unsafe { self.ring.submitter().enter::<libc::sigset_t>(pending, 0, flags, None) }
+            }
+        }
+    }
+
+    fn outcome(&self, operation: &Operation<RawFd>, result: i32, flags: u32) -> Outcome<Socket> {
+        // The block id means something only when the completion says that it carries one.
+        let block = cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id));
+        if result < 0 {
+            return match -result {
+                libc::ECANCELED => Outcome::Cancelled,
+                libc::ENOBUFS if matches!(operation, Operation::Receive { .. }) => Outcome::NoBlocks,
+                code => Outcome::Failed(io::Error::from_raw_os_error(code)),
+            };
+        }
+        let count = result as usize;
+        match operation {
+            Operation::Accept { .. } => Outcome::Accepted(wake::socket_of(result)),
+            Operation::Connect { .. } => Outcome::Connected,
+            Operation::Receive { .. } => match block {
+                Some(block) if count > 0 => Outcome::Received(block, count),
+                _ => Outcome::EndOfStream,
+            },
+            // A stream socket never takes 0 of more than 0 bytes: io_uring would wait instead.
+            Operation::Send { .. } if count == 0 => Outcome::Failed(io::ErrorKind::WriteZero.into()),
+            Operation::Send { .. } => Outcome::Sent(count),
+            Operation::Vacant => Outcome::Cancelled,
+        }
+    }
+}
+
+impl Backend for IoUring {
+    type Socket = Socket;
+    type Handle = RawFd;
+    type Header = ();
+
+    fn name(&self) -> Name {
+        Name::IoUring
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { multishot_accept: true, multishot_receive: true, accepts: 1, inline_completion: false }
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.epoch.elapsed()
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::new(Arc::clone(&self.wake) as Arc<_>)
+    }
+
+    fn open(&mut self, address: SocketAddr) -> io::Result<Socket> {
+        // Blocking on purpose: for a non-blocking socket the ring gives up where it should wait.
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        Ok(socket)
+    }
+
+    fn adopt(&mut self, socket: &Socket) -> io::Result<RawFd> {
+        Ok(socket.as_raw_fd())
+    }
+
+    fn submit(&mut self, key: OpKey, operation: &mut Operation<RawFd>, (): &mut ()) -> Submitted<Socket> {
+        let entry = match operation {
+            Operation::Vacant => return Submitted::Done(Outcome::Cancelled),
+            Operation::Accept { listener, .. } => {
+                opcode::AcceptMulti::new(Fd(*listener)).flags(libc::SOCK_CLOEXEC).build()
+            }
+            Operation::Connect { socket, address } => {
+                opcode::Connect::new(Fd(*socket), address.as_ptr().cast(), address.len()).build()
+            }
+            Operation::Receive { socket, .. } => opcode::RecvMulti::new(Fd(*socket), buffers::GROUP).build(),
+            Operation::Send { socket, payload, sent } => {
+                let rest = &payload.as_slice()[*sent..];
+                // One send carries at most 1 GiB; the driver continues it.
+                let len = rest.len().min(1 << 30) as u32;
+                opcode::Send::new(Fd(*socket), rest.as_ptr(), len).flags(SEND_FLAGS).build()
+            }
+        };
+        self.push(entry.user_data(key.to_u64()));
+        Submitted::Pending
+    }
+
+    fn cancel(&mut self, key: OpKey, _ops: &mut InFlight<IoUring>) {
+        let cancel = opcode::AsyncCancel::new(key.to_u64()).build();
+        self.push(cancel.flags(squeue::Flags::SKIP_SUCCESS).user_data(IGNORED));
+    }
+
+    fn harvest(&mut self, wait: Wait, _ops: &mut InFlight<IoUring>) -> io::Result<()> {
+        self.buffers.provide();
+        self.flush_overflow();
+        let wait = if self.overflow.is_empty() { wait } else { Wait::Poll };
+        if !self.deferred && !self.ring.completion().is_empty() && self.ring.submission().is_empty() {
+            return Ok(());
+        }
+        match self.enter(wait) {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // A signal, a deadline, or the kernel short of memory or waiting for completions to be taken:
+                // what was not submitted stays in the ring for the next harvest (INV-9).
+                Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn next(&mut self, ops: &mut InFlight<IoUring>) -> Option<Completion<Socket>> {
+        loop {
+            let entry = self.ring.completion().next()?;
+            let (data, result, flags) = (entry.user_data(), entry.result(), entry.flags());
+            let more = cqueue::more(flags);
+            match data {
+                WAKE => {
+                    self.wake.reset();
+                    if !more {
+                        self.arm_wake();
+                    }
+                    let outcome = Outcome::Cancelled;
+                    return Some(Completion { about: About::Wake, outcome, more: false });
+                }
+                IGNORED => {}
+                data => {
+                    let key = OpKey::from_u64(data);
+                    let Some(entry) = ops.get_mut(key) else {
+                        // Not one of ours any more: give back what it carries (INV-3).
+                        drop(cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id)));
+                        continue;
+                    };
+                    let outcome = self.outcome(&entry.operation, result, flags);
+                    return Some(Completion { about: About::Operation(key), outcome, more });
+                }
+            }
+        }
+    }
+
+    fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
+        // The ring's own shutdown goes through a worker thread; the call itself never waits.
+        socket.shutdown(std::net::Shutdown::Write)
+    }
+
+    fn close(&mut self, socket: Socket, _handle: Option<RawFd>, how: Close) {
+        if how == Close::Reset {
+            // Failing to set it leaves an orderly close.
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+        let close = opcode::Close::new(Fd(socket.into_raw_fd())).build();
+        self.push(close.flags(squeue::Flags::SKIP_SUCCESS).user_data(IGNORED));
+    }
+
+    fn unread(&self, socket: &Socket) -> io::Result<usize> {
+        socket::unread(socket)
+    }
+
+    fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        socket::ip(socket.peer_addr()?)
+    }
+
+    fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        socket::ip(socket.local_addr()?)
+    }
+}
+
+impl Drop for IoUring {
+    fn drop(&mut self) {
+        // Sockets whose close is still queued are closed now.
+        self.flush_overflow();
+        let _ = self.ring.submit();
+    }
+}

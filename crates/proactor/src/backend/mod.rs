@@ -1,0 +1,279 @@
+//! What every backend gives. A backend translates; it decides nothing that the driver could decide.
+//!
+//! | item | io_uring | iocp | readiness | simulated |
+//! | --- | --- | --- | --- | --- |
+//! | `submit` | an SQE, batched | the call itself: done, pending or failed | the non-blocking call, else it waits for an edge | a pending operation |
+//! | `cancel` | `ASYNC_CANCEL` | `CancelIoEx` of that one | forgets it | forgets it |
+//! | `harvest` | one `enter`: submits and waits | `GetQueuedCompletionStatusEx` | `epoll_wait`, `kevent` | advances the virtual clock |
+//! | `next` | a CQE | a packet | performs what became possible | a seeded choice |
+//! | `now` | monotonic clock | monotonic clock | monotonic clock | virtual clock |
+//! | `waker` | an eventfd | a posted packet | the poller's own | a flag |
+//!
+//! Rules that the conformance suite checks on each of them:
+//!
+//! * An operation that was [`Submitted::Pending`] gets exactly one last completion (`more` false), whatever
+//!   happens: success, failure or [`Outcome::Cancelled`]. Until then the table entry is not touched (INV-1).
+//! * `Done` and `Failed` *are* that completion: nothing more comes for them.
+//! * `cancel` may lose the race; then the operation's own result comes instead.
+//! * Closing a socket cancels nothing: the driver closes one only when nothing is in flight for it (INV-2).
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::buffer::{Block, Payload, Pool};
+use crate::driver::{InFlight, OpKey};
+use crate::time::Time;
+use crate::waker::Waker;
+
+pub mod detect;
+#[cfg(target_os = "linux")]
+pub mod io_uring;
+#[cfg(windows)]
+pub mod iocp;
+#[cfg(unix)]
+pub mod readiness;
+pub mod simulated;
+
+/// The name of a backend, as users write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// Linux's submission and completion rings.
+    IoUring,
+    /// Windows' I/O completion ports.
+    Iocp,
+    /// epoll or kqueue: the system says when a call would succeed, the backend makes the call.
+    Readiness,
+    /// A kernel in memory, under a virtual clock. Never chosen by itself.
+    Simulated,
+}
+
+impl Name {
+    /// The word for the command line and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Name::IoUring => "io_uring",
+            Name::Iocp => "iocp",
+            Name::Readiness => "readiness",
+            Name::Simulated => "simulated",
+        }
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One worker's way into the kernel. Made and used on one thread.
+pub trait Backend: Sized {
+    /// An open socket. It is closed through [`close`](Self::close); dropping one of a real kernel closes it too.
+    type Socket: Send + std::fmt::Debug + 'static;
+    /// What names an adopted socket in an operation. A plain value: the connection keeps the socket alive.
+    type Handle: Copy + std::fmt::Debug;
+    /// What the kernel wants at a fixed address while an operation is in flight: an `OVERLAPPED`, or nothing.
+    type Header: Default;
+
+    /// Which one this is.
+    fn name(&self) -> Name;
+
+    /// What this one can do beyond the minimum.
+    fn abilities(&self) -> Abilities;
+
+    /// The time. Nothing else reads a clock.
+    fn now(&self) -> Time;
+
+    /// A handle that ends a wait in [`harvest`](Self::harvest).
+    fn waker(&self) -> Waker;
+
+    /// Makes an unconnected socket for `connect` to `address`.
+    ///
+    /// # Errors
+    /// What the system says: out of descriptors, address family not supported …
+    fn open(&mut self, address: SocketAddr) -> io::Result<Self::Socket>;
+
+    /// Makes a socket usable in operations of this backend: registers it with the poller or port.
+    ///
+    /// # Errors
+    /// What the system says. The socket is unchanged then.
+    fn adopt(&mut self, socket: &Self::Socket) -> io::Result<Self::Handle>;
+
+    /// Starts an operation. `operation` and `header` stay at their addresses until its last completion.
+    fn submit(
+        &mut self,
+        key: OpKey,
+        operation: &mut Operation<Self::Handle>,
+        header: &mut Self::Header,
+    ) -> Submitted<Self::Socket>;
+
+    /// Asks for an operation to end early. Its last completion still comes.
+    fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Self>);
+
+    /// Hands the kernel what is batched, then waits for completions as `wait` says. Returning early is allowed.
+    ///
+    /// # Errors
+    /// Only what ends the worker: the ring or port itself is broken.
+    fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Self>) -> io::Result<()>;
+
+    /// The next completion of this harvest, or `None` when it is time for the next one.
+    fn next(&mut self, ops: &mut InFlight<Self>) -> Option<Completion<Self::Socket>>;
+
+    /// Sends FIN after what was sent. The receiving half stays open.
+    ///
+    /// # Errors
+    /// If the connection is already gone.
+    fn shutdown_write(&mut self, socket: &Self::Socket) -> io::Result<()>;
+
+    /// Closes a socket that has no operation in flight. [`Close::Reset`] discards what was not yet sent and
+    /// tells the peer with a reset.
+    fn close(&mut self, socket: Self::Socket, handle: Option<Self::Handle>, how: Close);
+
+    /// Bytes that arrived and were not received yet.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn unread(&self, socket: &Self::Socket) -> io::Result<usize>;
+
+    /// The address at the other end.
+    ///
+    /// # Errors
+    /// If the connection is already gone.
+    fn peer_addr(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;
+
+    /// The address at this end.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn local_addr(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;
+}
+
+/// What a backend can do beyond the minimum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// One submitted accept completes once per connection, until it is cancelled.
+    pub multishot_accept: bool,
+    /// One submitted receive completes once per arrival, until it is cancelled.
+    pub multishot_receive: bool,
+    /// Accepts worth having in flight per listener when they are not multishot.
+    pub accepts: u16,
+    /// A send may complete inside `submit`.
+    pub inline_completion: bool,
+}
+
+/// What the kernel is asked to do. The in-flight table owns it, and with it every byte the kernel may touch.
+#[derive(Debug)]
+pub enum Operation<H> {
+    /// Nothing: a free entry of the table.
+    Vacant,
+    /// Take a connection from a listener's backlog.
+    Accept {
+        /// The listening socket.
+        listener: H,
+        /// Memory for what the system hands out with a connection; a backend that needs it fills it in.
+        scratch: Option<Box<[u8]>>,
+    },
+    /// Connect an open socket.
+    Connect {
+        /// The socket.
+        socket: H,
+        /// Where to; boxed, because the kernel may read it later.
+        address: Box<socket2::SockAddr>,
+    },
+    /// Take what arrives.
+    Receive {
+        /// The socket.
+        socket: H,
+        /// Where to put it, if this backend chooses a block when it submits rather than when bytes arrive.
+        block: Option<Block>,
+    },
+    /// Send the rest of `payload`.
+    Send {
+        /// The socket.
+        socket: H,
+        /// The bytes.
+        payload: Payload,
+        /// How many of them are out already.
+        sent: usize,
+    },
+}
+
+/// What became of a submission: the one decision of completion I/O, as a type.
+#[derive(Debug)]
+#[must_use]
+pub enum Submitted<S> {
+    /// It is over; no completion will come for it.
+    Done(Outcome<S>),
+    /// Its completion will come.
+    Pending,
+}
+
+/// The result of an operation.
+#[derive(Debug)]
+pub enum Outcome<S> {
+    /// A connection.
+    Accepted(S),
+    /// The connection stands.
+    Connected,
+    /// Bytes, at least one, in the first part of a block.
+    Received(Block, usize),
+    /// The peer sends no more.
+    EndOfStream,
+    /// So many of the remaining bytes went out; at least one.
+    Sent(usize),
+    /// A receive found no free block. Weather (INV-9): it is armed again when a block comes back.
+    NoBlocks,
+    /// It ended early because it was asked to.
+    Cancelled,
+    /// It failed.
+    Failed(io::Error),
+}
+
+/// One entry of a harvest.
+#[derive(Debug)]
+pub struct Completion<S> {
+    /// What it is about.
+    pub about: About,
+    /// What happened.
+    pub outcome: Outcome<S>,
+    /// True exactly when the operation stays in flight and will complete again.
+    pub more: bool,
+}
+
+/// What a completion is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// An operation of the table.
+    Operation(OpKey),
+    /// The waker. The outcome means nothing.
+    Wake,
+}
+
+/// How long a harvest may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    Poll,
+    /// Until something completes or this moment has come.
+    Until(Time),
+    /// Until something completes.
+    Forever,
+}
+
+/// How a socket is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// FIN, if it was not sent yet, after everything sent.
+    Graceful,
+    /// RST. What was not yet on its way is discarded.
+    Reset,
+}
+
+/// Makes a backend on the calling thread.
+pub trait Create: Backend {
+    /// Makes one that receives into blocks of `pool`.
+    ///
+    /// # Errors
+    /// Why this machine does not offer it here and now.
+    fn create(pool: &Pool) -> Result<Self, detect::Refusal>;
+}

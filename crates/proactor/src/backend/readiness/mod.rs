@@ -1,0 +1,412 @@
+//! Readiness: the system says when a call would not have to wait (epoll, kqueue), and the call is made then.
+//!
+//! Edge-triggered: an edge says that something *may* have changed since the last "would block", so each half of
+//! a socket remembers whether it may be tried. Calls are made one at a time as the driver asks for completions,
+//! so one block, still in the cache, serves one connection after the other.
+
+mod calls;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::detect::Refusal;
+use super::{
+    Abilities, About, Backend, Close, Completion, Create, Name, Operation, Outcome, Submitted, Wait,
+};
+use crate::buffer::Pool;
+use crate::driver::{InFlight, OpKey};
+use crate::socket;
+use crate::time::Time;
+use crate::waker::{Wake, Waker};
+
+const EVENTS: usize = 1024;
+/// Completions per harvest beyond one for each event: what a peer that always has more may take of a turn.
+const EXTRA: usize = 64;
+const WAKE: Token = Token(usize::MAX);
+
+/// One worker's poller.
+pub struct Readiness {
+    poll: Poll,
+    events: Events,
+    sources: Vec<Source>,
+    free: Vec<u32>,
+    /// Sources that may have something to do, in the order in which they are served.
+    ready: VecDeque<u32>,
+    budget: usize,
+    /// Completions that needed no event: what was cancelled.
+    immediate: VecDeque<Completion<Socket>>,
+    pool: Pool,
+    wake: Arc<mio::Waker>,
+    woken: bool,
+    epoch: Instant,
+}
+
+/// A registered socket, as operations name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle {
+    fd: RawFd,
+    source: u32,
+}
+
+/// What is known of a registered socket.
+#[derive(Default)]
+struct Source {
+    generation: u32,
+    /// True exactly when a receive or accept may be tried: since an edge, no call has said "would block".
+    readable: bool,
+    /// True exactly when a send may be tried, by the same rule.
+    writable: bool,
+    /// True once the peer's FIN or reset was announced: a short read does not mean that nothing is left.
+    ended: bool,
+    /// True exactly when this source is in the `ready` queue.
+    queued: bool,
+    reading: Option<OpKey>,
+    writing: Option<OpKey>,
+}
+
+impl Create for Readiness {
+    fn create(pool: &Pool) -> Result<Readiness, Refusal> {
+        let refusal = |error: io::Error| Refusal {
+            backend: Name::Readiness,
+            reason: format!("a poller could not be made: {error}"),
+            remedy: "raise the descriptor limit (`ulimit -n`)".into(),
+        };
+        let poll = Poll::new().map_err(refusal)?;
+        let wake = mio::Waker::new(poll.registry(), WAKE).map_err(refusal)?;
+        Ok(Readiness {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            sources: Vec::new(),
+            free: Vec::new(),
+            ready: VecDeque::new(),
+            budget: 0,
+            immediate: VecDeque::new(),
+            pool: pool.clone(),
+            wake: Arc::new(wake),
+            woken: false,
+            epoch: Instant::now(),
+        })
+    }
+}
+
+/// An attempt at a call that must not wait.
+enum Attempt {
+    Done(Outcome<Socket>),
+    WouldBlock,
+}
+
+impl Readiness {
+    fn source(&mut self, handle: Handle) -> &mut Source {
+        &mut self.sources[handle.source as usize]
+    }
+
+    /// Serves one source: its sending half first, so that what is owed goes out before more comes in.
+    fn serve(&mut self, at: u32, ops: &mut InFlight<Readiness>) -> Option<Completion<Socket>> {
+        let source = &self.sources[at as usize];
+        if let Some(key) = source.writing.filter(|_| source.writable) {
+            let operation =
+                &mut ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
+            if let Attempt::Done(outcome) = self.attempt(operation) {
+                self.sources[at as usize].writing = None;
+                self.enqueue(at);
+                return Some(Completion { about: About::Operation(key), outcome, more: false });
+            }
+        }
+        let source = &self.sources[at as usize];
+        let key = source.reading.filter(|_| source.readable)?;
+        let operation = &mut ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
+        let Attempt::Done(outcome) = self.attempt(operation) else { return None };
+        let more = matches!(outcome, Outcome::Received(..) | Outcome::Accepted(_));
+        if more {
+            self.enqueue(at);
+        } else {
+            self.sources[at as usize].reading = None;
+        }
+        Some(Completion { about: About::Operation(key), outcome, more })
+    }
+
+    /// Queues a source if it has something to try.
+    fn enqueue(&mut self, at: u32) {
+        let source = &mut self.sources[at as usize];
+        let reads = source.readable && source.reading.is_some();
+        let writes = source.writable && source.writing.is_some();
+        if (reads || writes) && !source.queued {
+            source.queued = true;
+            self.ready.push_back(at);
+        }
+    }
+
+    /// Makes the call of an operation, and notes what it says of the socket.
+    fn attempt(&mut self, operation: &mut Operation<Handle>) -> Attempt {
+        match operation {
+            Operation::Vacant => Attempt::Done(Outcome::Cancelled),
+            Operation::Accept { listener, .. } => {
+                let result = calls::accept(listener.fd);
+                self.noted(*listener, result, false, Outcome::Accepted)
+            }
+            Operation::Connect { socket, .. } => {
+                let result = calls::connected(socket.fd);
+                self.noted(*socket, result, true, |()| Outcome::Connected)
+            }
+            Operation::Receive { socket, .. } => self.receive(*socket),
+            Operation::Send { socket, payload, sent } => {
+                let rest = &payload.as_slice()[*sent..];
+                let result = calls::send(socket.fd, rest);
+                let short = result.as_ref().is_ok_and(|sent| *sent < rest.len());
+                if short {
+                    self.source(*socket).writable = false;
+                }
+                self.noted(*socket, result, true, Outcome::Sent)
+            }
+        }
+    }
+
+    fn receive(&mut self, handle: Handle) -> Attempt {
+        let Some(mut block) = self.pool.take() else { return Attempt::Done(Outcome::NoBlocks) };
+        let result = calls::receive(handle.fd, block.bytes_mut());
+        if let Ok(len) = result {
+            let source = self.source(handle);
+            // A read that did not fill the block emptied the socket: epoll(7), "Questions and answers", 9. Unless
+            // the end was announced with the same edge: that has no edge of its own to come.
+            if len < block.capacity() as usize && !source.ended {
+                source.readable = false;
+            }
+        }
+        self.noted(handle, result, false, |len| match len {
+            0 => Outcome::EndOfStream,
+            len => Outcome::Received(block, len),
+        })
+    }
+
+    fn noted<T>(
+        &mut self,
+        handle: Handle,
+        result: io::Result<T>,
+        writing: bool,
+        outcome: impl FnOnce(T) -> Outcome<Socket>,
+    ) -> Attempt {
+        match result {
+            Ok(value) => Attempt::Done(outcome(value)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let source = self.source(handle);
+                let half = if writing { &mut source.writable } else { &mut source.readable };
+                *half = false;
+                Attempt::WouldBlock
+            }
+            Err(error) => Attempt::Done(Outcome::Failed(error)),
+        }
+    }
+
+    fn take_events(&mut self) {
+        for event in &self.events {
+            if event.token() == WAKE {
+                self.woken = true;
+                continue;
+            }
+            let (at, generation) = ((event.token().0 & 0xFFFF_FFFF) as u32, (event.token().0 >> 32) as u32);
+            let Some(source) = self.sources.get_mut(at as usize) else { continue };
+            if source.generation & 0x7FFF_FFFF != generation {
+                continue; // an event for an earlier socket in this place (INV-3)
+            }
+            source.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+            source.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+            source.ended |= event.is_read_closed() || event.is_error();
+            let reads = source.readable && source.reading.is_some();
+            let writes = source.writable && source.writing.is_some();
+            if (reads || writes) && !source.queued {
+                source.queued = true;
+                self.ready.push_back(at);
+            }
+        }
+    }
+}
+
+impl Backend for Readiness {
+    type Socket = Socket;
+    type Handle = Handle;
+    type Header = ();
+
+    fn name(&self) -> Name {
+        Name::Readiness
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { multishot_accept: true, multishot_receive: true, accepts: 1, inline_completion: true }
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.epoch.elapsed()
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::new(Arc::new(PollWaker(Arc::clone(&self.wake))))
+    }
+
+    fn open(&mut self, address: SocketAddr) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        Ok(socket)
+    }
+
+    fn adopt(&mut self, socket: &Socket) -> io::Result<Handle> {
+        calls::prepare(socket)?;
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.sources.push(Source::default());
+            (self.sources.len() - 1) as u32
+        });
+        let fd = socket.as_raw_fd();
+        let generation = self.sources[at as usize].generation & 0x7FFF_FFFF;
+        let token = Token((generation as usize) << 32 | at as usize);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token, both) {
+            self.free.push(at);
+            return Err(error);
+        }
+        // A fresh socket can be written; whether it can be read, registering will tell by an edge.
+        self.sources[at as usize].writable = true;
+        Ok(Handle { fd, source: at })
+    }
+
+    fn submit(&mut self, key: OpKey, operation: &mut Operation<Handle>, (): &mut ()) -> Submitted<Socket> {
+        match operation {
+            Operation::Connect { socket, address } => {
+                let (handle, result) = (*socket, calls::connect(socket.fd, address));
+                match result {
+                    Ok(true) => return Submitted::Done(Outcome::Connected),
+                    Ok(false) => {
+                        let source = self.source(handle);
+                        (source.writable, source.writing) = (false, Some(key));
+                    }
+                    Err(error) => return Submitted::Done(Outcome::Failed(error)),
+                }
+            }
+            Operation::Send { socket, .. } => {
+                let handle = *socket;
+                if self.source(handle).writable {
+                    if let Attempt::Done(outcome) = self.attempt(operation) {
+                        return Submitted::Done(outcome);
+                    }
+                }
+                self.source(handle).writing = Some(key);
+            }
+            // These are tried in their turn, like those that an edge announces.
+            Operation::Receive { socket: handle, .. } | Operation::Accept { listener: handle, .. } => {
+                let handle = *handle;
+                self.source(handle).reading = Some(key);
+                self.enqueue(handle.source);
+            }
+            Operation::Vacant => return Submitted::Done(Outcome::Cancelled),
+        }
+        Submitted::Pending
+    }
+
+    fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Readiness>) {
+        let Some(entry) = ops.get_mut(key) else { return };
+        let (handle, writing) = match &entry.operation {
+            Operation::Vacant => return,
+            Operation::Accept { listener: handle, .. } | Operation::Receive { socket: handle, .. } => {
+                (*handle, false)
+            }
+            Operation::Connect { socket: handle, .. } | Operation::Send { socket: handle, .. } => {
+                (*handle, true)
+            }
+        };
+        let source = self.source(handle);
+        let half = if writing { &mut source.writing } else { &mut source.reading };
+        // Cancelled twice, or complete and not taken yet: its completion is on its way.
+        if half.take_if(|waiting| *waiting == key).is_some() {
+            let about = About::Operation(key);
+            self.immediate.push_back(Completion { about, outcome: Outcome::Cancelled, more: false });
+        }
+    }
+
+    fn harvest(&mut self, wait: Wait, _ops: &mut InFlight<Readiness>) -> io::Result<()> {
+        let busy = !self.ready.is_empty() || !self.immediate.is_empty();
+        let timeout = match wait {
+            _ if busy => Some(Duration::ZERO),
+            Wait::Poll => Some(Duration::ZERO),
+            Wait::Until(at) => Some(at.since(self.now())),
+            Wait::Forever => None,
+        };
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => self.take_events(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        self.budget = self.ready.len() + EXTRA;
+        Ok(())
+    }
+
+    fn next(&mut self, ops: &mut InFlight<Readiness>) -> Option<Completion<Socket>> {
+        if let Some(completion) = self.immediate.pop_front() {
+            return Some(completion);
+        }
+        if std::mem::take(&mut self.woken) {
+            return Some(Completion { about: About::Wake, outcome: Outcome::Cancelled, more: false });
+        }
+        while self.budget > 0 {
+            let at = self.ready.pop_front()?;
+            self.budget -= 1;
+            self.sources[at as usize].queued = false;
+            let completion = self.serve(at, ops);
+            if completion.is_some() {
+                return completion;
+            }
+        }
+        None
+    }
+
+    fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
+        socket.shutdown(std::net::Shutdown::Write)
+    }
+
+    fn close(&mut self, socket: Socket, handle: Option<Handle>, how: Close) {
+        if let Some(handle) = handle {
+            let source = self.source(handle);
+            debug_assert!(
+                source.reading.is_none() && source.writing.is_none(),
+                "INV-2: nothing is in flight"
+            );
+            let generation = source.generation.wrapping_add(1);
+            // It may still be queued; the place is free all the same, because serving it then does nothing.
+            let queued = source.queued;
+            *source = Source { generation, queued, ..Source::default() };
+            self.free.push(handle.source);
+        }
+        if how == Close::Reset {
+            // Failing to set it leaves an orderly close.
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+        // Closing the only descriptor of a socket takes it out of the poller too: epoll(7), kqueue(2).
+        drop(socket);
+    }
+
+    fn unread(&self, socket: &Socket) -> io::Result<usize> {
+        socket::unread(socket)
+    }
+
+    fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        socket::ip(socket.peer_addr()?)
+    }
+
+    fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        socket::ip(socket.local_addr()?)
+    }
+}
+
+struct PollWaker(Arc<mio::Waker>);
+
+impl Wake for PollWaker {
+    fn wake(&self) {
+        // It fails only when a wake is pending already, or when the poller is gone.
+        let _ = self.0.wake();
+    }
+}

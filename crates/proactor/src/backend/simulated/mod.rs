@@ -1,0 +1,280 @@
+//! A kernel in memory: streams are queues of bytes, the clock is a number, and what completes next, how much of
+//! a send is taken and where a stream is cut is decided by a seed. The same seed gives the same run.
+//!
+//! It takes the kernel's place below the driver, so the in-flight table, the pool, cancelling and joining run
+//! over it exactly as over the real ones. It reads a payload and writes a block only while the operation is in
+//! flight, at its completion: the latest moment the real ones may.
+
+mod net;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Abilities, About, Backend, Close, Completion, Name, Operation, Outcome, Submitted, Wait};
+use crate::buffer::Pool;
+use crate::driver::{InFlight, OpKey};
+use crate::time::Time;
+use crate::waker::{Wake, Waker};
+
+use net::Net;
+pub use net::SimSocket;
+
+/// How the simulated kernel behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Behaviour {
+    /// Decides every choice.
+    pub seed: u64,
+    /// Bytes a stream holds in one direction before its sender has to wait.
+    pub capacity: usize,
+    /// Whether a send may take a part only, and a receive may bring less than there is.
+    pub cuts: bool,
+    /// Whether accepts and receives stay armed, as on io_uring, or complete once, as on IOCP.
+    pub multishot: bool,
+    /// Whether a submission may be done at once.
+    pub inline: bool,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Behaviour { seed: 1, capacity: 64 * 1024, cuts: true, multishot: true, inline: false }
+    }
+}
+
+/// A simulated network and its clock. Backends made from it can reach each other. Lives on one thread.
+#[derive(Clone)]
+pub struct Simulation {
+    net: Rc<RefCell<Net>>,
+    behaviour: Behaviour,
+}
+
+impl Simulation {
+    /// An empty network at time zero.
+    #[must_use]
+    pub fn new(behaviour: Behaviour) -> Simulation {
+        Simulation { net: Rc::new(RefCell::new(Net::new(behaviour))), behaviour }
+    }
+
+    /// A backend in this network, receiving into blocks of `pool`.
+    #[must_use]
+    pub fn backend(&self, pool: &Pool) -> Simulated {
+        Simulated {
+            net: Rc::clone(&self.net),
+            behaviour: self.behaviour,
+            pool: pool.clone(),
+            pending: Vec::new(),
+            immediate: VecDeque::new(),
+            budget: 0,
+            woken: Arc::new(Woken(AtomicBool::new(false))),
+        }
+    }
+
+    /// A listening socket. Port 0 picks a free one.
+    ///
+    /// # Errors
+    /// `AddrInUse` if somebody listens there.
+    pub fn listen(&self, address: SocketAddr) -> io::Result<SimSocket> {
+        self.net.borrow_mut().listen(address)
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: std::time::Duration) {
+        let mut net = self.net.borrow_mut();
+        net.now = net.now + by;
+    }
+
+    /// Sockets that are open.
+    #[must_use]
+    pub fn open_sockets(&self) -> usize {
+        self.net.borrow().open_sockets()
+    }
+}
+
+struct Pending {
+    key: OpKey,
+    cancelled: bool,
+}
+
+/// One worker's way into a [`Simulation`].
+pub struct Simulated {
+    net: Rc<RefCell<Net>>,
+    behaviour: Behaviour,
+    pool: Pool,
+    pending: Vec<Pending>,
+    immediate: VecDeque<Completion<SimSocket>>,
+    budget: usize,
+    woken: Arc<Woken>,
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Simulated {
+    /// Tries one pending operation. `None`: it has to wait.
+    fn attempt(&mut self, operation: &mut Operation<u32>) -> Option<Outcome<SimSocket>> {
+        let mut net = self.net.borrow_mut();
+        match operation {
+            Operation::Vacant => Some(Outcome::Cancelled),
+            Operation::Accept { listener, .. } => net.accept(*listener).map(Outcome::Accepted),
+            Operation::Connect { socket, address } => {
+                let address = address.as_socket().expect("the driver makes IP addresses");
+                Some(match net.connect(*socket, address) {
+                    Ok(()) => Outcome::Connected,
+                    Err(error) => Outcome::Failed(error),
+                })
+            }
+            Operation::Receive { socket, .. } => {
+                if !net.has_bytes(*socket) {
+                    return net.end_of(*socket).map(|end| match end {
+                        Ok(()) => Outcome::EndOfStream,
+                        Err(error) => Outcome::Failed(error),
+                    });
+                }
+                let Some(mut block) = self.pool.take() else { return Some(Outcome::NoBlocks) };
+                let len = net.receive(*socket, block.bytes_mut());
+                Some(Outcome::Received(block, len))
+            }
+            Operation::Send { socket, payload, sent } => {
+                match net.send(*socket, &payload.as_slice()[*sent..])? {
+                    Ok(len) => Some(Outcome::Sent(len)),
+                    Err(error) => Some(Outcome::Failed(error)),
+                }
+            }
+        }
+    }
+
+    fn complete(&mut self, at: usize, ops: &mut InFlight<Simulated>) -> Option<Completion<SimSocket>> {
+        let Pending { key, cancelled } = self.pending[at];
+        let operation = &mut ops.get_mut(key).expect("INV-1: a pending operation is in the table").operation;
+        // A cancel may lose the race against what could complete anyway.
+        let outcome = if cancelled && self.net.borrow_mut().flip() {
+            Outcome::Cancelled
+        } else {
+            match self.attempt(operation) {
+                Some(outcome) => outcome,
+                None if cancelled => Outcome::Cancelled,
+                None => return None,
+            }
+        };
+        let stays = matches!(outcome, Outcome::Accepted(_) | Outcome::Received(..));
+        let more = stays && self.behaviour.multishot;
+        if !more {
+            self.pending.swap_remove(at);
+        }
+        Some(Completion { about: About::Operation(key), outcome, more })
+    }
+}
+
+impl Backend for Simulated {
+    type Socket = SimSocket;
+    type Handle = u32;
+    type Header = ();
+
+    fn name(&self) -> Name {
+        Name::Simulated
+    }
+
+    fn abilities(&self) -> Abilities {
+        let multishot = self.behaviour.multishot;
+        Abilities {
+            multishot_accept: multishot,
+            multishot_receive: multishot,
+            accepts: 4,
+            inline_completion: self.behaviour.inline,
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.net.borrow().now
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::new(Arc::clone(&self.woken) as Arc<_>)
+    }
+
+    fn open(&mut self, _address: SocketAddr) -> io::Result<SimSocket> {
+        Ok(self.net.borrow_mut().open())
+    }
+
+    fn adopt(&mut self, socket: &SimSocket) -> io::Result<u32> {
+        Ok(socket.id())
+    }
+
+    fn submit(&mut self, key: OpKey, operation: &mut Operation<u32>, (): &mut ()) -> Submitted<SimSocket> {
+        // A multishot operation is never over at once: it stays.
+        let multishot = matches!(operation, Operation::Accept { .. } | Operation::Receive { .. });
+        let at_once = self.behaviour.inline && !(multishot && self.behaviour.multishot);
+        if at_once && self.net.borrow_mut().flip() {
+            if let Some(outcome) = self.attempt(operation) {
+                return Submitted::Done(outcome);
+            }
+        }
+        self.pending.push(Pending { key, cancelled: false });
+        Submitted::Pending
+    }
+
+    fn cancel(&mut self, key: OpKey, _ops: &mut InFlight<Simulated>) {
+        if let Some(pending) = self.pending.iter_mut().find(|pending| pending.key == key) {
+            pending.cancelled = true;
+        }
+    }
+
+    fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Simulated>) -> io::Result<()> {
+        self.budget = 64;
+        if let Some(completion) = self.next(ops) {
+            self.immediate.push_back(completion);
+        } else if let Wait::Until(at) = wait {
+            // Nothing can happen before the deadline: time jumps to it.
+            let mut net = self.net.borrow_mut();
+            net.now = net.now.max(at);
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, ops: &mut InFlight<Simulated>) -> Option<Completion<SimSocket>> {
+        if let Some(completion) = self.immediate.pop_front() {
+            return Some(completion);
+        }
+        if self.woken.0.swap(false, Ordering::Acquire) {
+            return Some(Completion { about: About::Wake, outcome: Outcome::Cancelled, more: false });
+        }
+        if self.budget == 0 || self.pending.is_empty() {
+            return None;
+        }
+        self.budget -= 1;
+        let start = self.net.borrow_mut().below(self.pending.len());
+        (0..self.pending.len()).find_map(|step| {
+            let at = (start + step) % self.pending.len().max(1);
+            self.complete(at, ops)
+        })
+    }
+
+    fn shutdown_write(&mut self, socket: &SimSocket) -> io::Result<()> {
+        self.net.borrow_mut().shutdown_write(socket.id())
+    }
+
+    fn close(&mut self, socket: SimSocket, _handle: Option<u32>, how: Close) {
+        self.net.borrow_mut().close(socket.id(), how);
+    }
+
+    fn unread(&self, socket: &SimSocket) -> io::Result<usize> {
+        Ok(self.net.borrow().unread(socket.id()))
+    }
+
+    fn peer_addr(&self, socket: &SimSocket) -> io::Result<SocketAddr> {
+        self.net.borrow().peer_addr(socket.id())
+    }
+
+    fn local_addr(&self, socket: &SimSocket) -> io::Result<SocketAddr> {
+        self.net.borrow().local_addr(socket.id())
+    }
+}

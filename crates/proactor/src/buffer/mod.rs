@@ -1,0 +1,13 @@
+//! The memory that received bytes land in, and the forms in which bytes are sent.
+//!
+//! A [`Pool`] owns equal blocks. A block is, at any time, in exactly one place: free, lent to the kernel, held
+//! by an operation ([`Block`]), or held by whoever was handed what arrived in it ([`Lease`]). INV-1 rests on
+//! that, and the pool asserts it at every change of place.
+
+mod lease;
+mod payload;
+mod pool;
+
+pub use lease::Lease;
+pub use payload::Payload;
+pub use pool::{Block, BlockId, Pool, PoolConfig};

@@ -1,0 +1,75 @@
+//! Bytes to send, in the form in which the sender has them.
+
+use bytes::Bytes;
+
+use super::Lease;
+
+/// Bytes to send. From submit to completion the in-flight table owns them (INV-1); in each form they stay at
+/// one address when the payload itself is moved.
+#[derive(Debug)]
+pub enum Payload {
+    /// A received block, forwarded as it is.
+    Lease(Lease),
+    /// Bytes shared with other holders, as in a broadcast.
+    Shared(Bytes),
+    /// Bytes gathered for this send.
+    Owned(Vec<u8>),
+}
+
+impl Payload {
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Payload::Lease(lease) => lease,
+            Payload::Shared(bytes) => bytes,
+            Payload::Owned(bytes) => bytes,
+        }
+    }
+
+    /// How many bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// Whether there is nothing to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Memory that this payload keeps in use: a whole block for a lease, whatever it shows of it.
+    #[must_use]
+    pub fn charge(&self) -> usize {
+        match self {
+            Payload::Lease(lease) => lease.pinned(),
+            Payload::Shared(bytes) => bytes.len(),
+            Payload::Owned(bytes) => bytes.capacity(),
+        }
+    }
+}
+
+impl From<Lease> for Payload {
+    fn from(lease: Lease) -> Payload {
+        Payload::Lease(lease)
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Payload {
+        Payload::Shared(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Payload {
+        Payload::Owned(bytes)
+    }
+}
+
+impl From<&'static str> for Payload {
+    fn from(text: &'static str) -> Payload {
+        Payload::Shared(Bytes::from_static(text.as_bytes()))
+    }
+}

@@ -1,0 +1,266 @@
+//! Equal blocks in one piece of memory, for one thread.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use super::Lease;
+
+/// A block's number within its pool.
+pub type BlockId = u16;
+
+/// Shape of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Blocks in the pool: 1 to 32,768. A buffer ring takes a power of two, so others are rounded up.
+    pub blocks: u16,
+    /// Bytes of a block. A message that fits into one block is received and forwarded in one piece.
+    pub block_len: u32,
+}
+
+impl Default for PoolConfig {
+    /// 256 blocks of 16 KiB: a message of up to 16 KiB is one block; 4 MiB of address space a worker, of
+    /// which only what was used becomes resident.
+    fn default() -> Self {
+        PoolConfig { blocks: 256, block_len: 16 * 1024 }
+    }
+}
+
+/// A block's holders: 0 when it is free, LENT while the kernel has it, else leases and blocks that name it.
+type Holders = u32;
+const FREE: Holders = 0;
+const LENT: Holders = u32::MAX;
+
+pub(super) struct Shared {
+    memory: NonNull<u8>,
+    bytes: usize,
+    block_len: u32,
+    holders: Box<[Cell<Holders>]>,
+    /// Last in, first out: the block used last is the one still in the cache.
+    free: RefCell<Vec<BlockId>>,
+    lent: Cell<u32>,
+}
+
+/// A handle on a worker's blocks. The memory lives until the pool *and* every lease of it are gone, so a lease
+/// may outlive the driver.
+#[derive(Clone)]
+pub struct Pool {
+    pub(super) shared: Rc<Shared>,
+}
+
+impl Pool {
+    /// A pool with every block free.
+    ///
+    /// # Panics
+    /// On a configuration without blocks or bytes, or with more than 32,768 blocks.
+    #[must_use]
+    pub fn new(config: PoolConfig) -> Pool {
+        assert!(config.block_len > 0, "a block needs at least one byte");
+        assert!((1..=32_768).contains(&config.blocks), "a pool has 1 to 32,768 blocks");
+        let blocks = config.blocks.next_power_of_two();
+        let bytes = usize::from(blocks) * config.block_len as usize;
+        // Zeroed by the allocator, which for a piece of this size means fresh pages: untouched blocks cost
+        // address space only.
+        let memory: Box<[u8]> = vec![0; bytes].into_boxed_slice();
+        let memory = NonNull::new(Box::into_raw(memory).cast::<u8>()).expect("a box is never null");
+        let shared = Shared {
+            memory,
+            bytes,
+            block_len: config.block_len,
+            holders: vec![Cell::new(FREE); usize::from(blocks)].into_boxed_slice(),
+            free: RefCell::new((0..blocks).rev().collect()),
+            lent: Cell::new(0),
+        };
+        Pool { shared: Rc::new(shared) }
+    }
+
+    /// Takes a free block, the most recently used first. `None` when all are in use.
+    #[must_use]
+    pub fn take(&self) -> Option<Block> {
+        let id = self.shared.free.borrow_mut().pop()?;
+        self.shared.change(id, FREE, 1);
+        Some(self.block(id))
+    }
+
+    /// Takes a free block for a buffer ring: from now until [`reclaim`](Self::reclaim) the kernel may write it.
+    pub(crate) fn lend(&self) -> Option<BlockId> {
+        let id = self.shared.free.borrow_mut().pop()?;
+        self.shared.change(id, FREE, LENT);
+        self.shared.lent.set(self.shared.lent.get() + 1);
+        Some(id)
+    }
+
+    /// Takes back a lent block that a completion named.
+    ///
+    /// # Panics
+    /// If that block was not lent (INV-1): the completion would hand out memory that somebody else holds.
+    pub(crate) fn reclaim(&self, id: BlockId) -> Block {
+        self.shared.change(id, LENT, 1);
+        self.shared.lent.set(self.shared.lent.get() - 1);
+        self.block(id)
+    }
+
+    fn block(&self, id: BlockId) -> Block {
+        Block { hold: Hold { shared: Rc::clone(&self.shared), id } }
+    }
+
+    /// Start of a block's memory, for the kernel.
+    pub(crate) fn address(&self, id: BlockId) -> *mut u8 {
+        self.shared.address(id)
+    }
+
+    /// Blocks in the pool.
+    #[must_use]
+    pub fn blocks(&self) -> u32 {
+        self.shared.blocks()
+    }
+
+    /// Bytes of one block.
+    #[must_use]
+    pub fn block_len(&self) -> u32 {
+        self.shared.block_len()
+    }
+
+    /// Blocks that a receive could use now: free ones and those the kernel holds ready.
+    #[must_use]
+    pub fn available(&self) -> u32 {
+        self.shared.available()
+    }
+
+    /// Blocks held by operations and leases.
+    #[must_use]
+    pub fn in_use(&self) -> u32 {
+        self.blocks() - self.available()
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({} of {} blocks in use)", self.in_use(), self.blocks())
+    }
+}
+
+impl Shared {
+    pub(super) fn blocks(&self) -> u32 {
+        self.holders.len() as u32
+    }
+
+    pub(super) fn block_len(&self) -> u32 {
+        self.block_len
+    }
+
+    pub(super) fn available(&self) -> u32 {
+        self.free.borrow().len() as u32 + self.lent.get()
+    }
+
+    pub(super) fn address(&self, id: BlockId) -> *mut u8 {
+        assert!(usize::from(id) < self.holders.len(), "block {id} is not of this pool");
+        // SAFETY: id is below the number of blocks, so the offset stays inside the allocation (INV-1).
+        unsafe { self.memory.as_ptr().add(usize::from(id) * self.block_len as usize) }
+    }
+
+    fn change(&self, id: BlockId, from: Holders, to: Holders) {
+        let before = self.holders[usize::from(id)].replace(to);
+        assert!(before == from, "INV-1: block {id} had {before} holders where {from} was right");
+    }
+
+    pub(super) fn hold(&self, id: BlockId) {
+        let holders = &self.holders[usize::from(id)];
+        debug_assert!(holders.get() != FREE && holders.get() < LENT - 1);
+        holders.set(holders.get() + 1);
+    }
+
+    pub(super) fn release(&self, id: BlockId) {
+        let holders = &self.holders[usize::from(id)];
+        debug_assert!(holders.get() != FREE && holders.get() != LENT);
+        holders.set(holders.get() - 1);
+        if holders.get() == FREE {
+            self.free.borrow_mut().push(id);
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let memory = std::ptr::slice_from_raw_parts_mut(self.memory.as_ptr(), self.bytes);
+        // SAFETY: made by Box::into_raw with this length. No lease or block is left (each holds the Rc), and a
+        // driver that could not take its blocks back from the kernel leaks its pool instead (INV-10).
+        drop(unsafe { Box::from_raw(memory) });
+    }
+}
+
+/// One counted hold on a block: what blocks and leases are made of. The last one dropped frees the block.
+pub(super) struct Hold {
+    shared: Rc<Shared>,
+    id: BlockId,
+}
+
+impl Hold {
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn id(&self) -> BlockId {
+        self.id
+    }
+
+    pub(super) fn address(&self) -> *mut u8 {
+        self.shared.address(self.id)
+    }
+}
+
+impl Clone for Hold {
+    fn clone(&self) -> Hold {
+        self.shared.hold(self.id);
+        Hold { shared: Rc::clone(&self.shared), id: self.id }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.shared.release(self.id);
+    }
+}
+
+/// One block, held by one owner who may write it (or let the kernel write it).
+pub struct Block {
+    hold: Hold,
+}
+
+impl Block {
+    /// Start of the block. It stays where it is for as long as the block is held.
+    #[must_use]
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.hold.address()
+    }
+
+    /// Bytes the block holds.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.hold.shared.block_len
+    }
+
+    /// The whole block, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the block is inside the pool's memory, initialised, and this handle is its only holder, the
+        // kernel included: a lent block has no handle (INV-1).
+        unsafe { std::slice::from_raw_parts_mut(self.hold.address(), self.capacity() as usize) }
+    }
+
+    /// What arrived: the first `len` bytes, to be read and shared from now on.
+    ///
+    /// # Panics
+    /// If the block is shorter than `len`.
+    #[must_use]
+    pub fn into_lease(self, len: usize) -> Lease {
+        assert!(len <= self.capacity() as usize, "a block of {} bytes cannot hold {len}", self.capacity());
+        Lease::new(self.hold, len as u32)
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Block({})", self.hold.id)
+    }
+}

@@ -1,0 +1,195 @@
+//! Listeners, and connections on their way in and out.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::backend::{Backend, Close, Operation, Outcome};
+
+use super::connection::{Connection, Life};
+use super::slots::Key;
+use super::{ConnectionKey, Driver, Event, ListenerKey, OpKey, Ready, Verb};
+
+/// A listening socket and the accepts in flight for it.
+pub(super) struct Listener<B: Backend> {
+    pub(super) socket: B::Socket,
+    pub(super) handle: B::Handle,
+    /// Bounded by the backend's `accepts`.
+    armed: Vec<OpKey>,
+    life: ListenerLife,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ListenerLife {
+    Accepting,
+    Paused,
+    Closing,
+}
+
+impl<B: Backend> Driver<B> {
+    /// Takes over a listening socket and accepts on it.
+    ///
+    /// # Errors
+    /// If the backend cannot register it.
+    pub fn listen(&mut self, socket: B::Socket) -> io::Result<ListenerKey> {
+        let handle = self.backend.adopt(&socket)?;
+        let listener = Listener { socket, handle, armed: Vec::new(), life: ListenerLife::Accepting };
+        let key = self.listeners.insert(listener);
+        self.arm_accept(key);
+        Ok(ListenerKey(key))
+    }
+
+    /// Stops accepting. Connections that were on their way may still be delivered.
+    pub fn pause_accept(&mut self, listener: ListenerKey) {
+        if let Some(state) = self.listeners.get_mut(listener.0) {
+            if state.life == ListenerLife::Accepting {
+                state.life = ListenerLife::Paused;
+                self.cancel_accepts(listener.0);
+            }
+        }
+    }
+
+    /// Accepts again.
+    pub fn resume_accept(&mut self, listener: ListenerKey) {
+        if let Some(state) = self.listeners.get_mut(listener.0) {
+            if state.life == ListenerLife::Paused {
+                state.life = ListenerLife::Accepting;
+                self.arm_accept(listener.0);
+            }
+        }
+    }
+
+    /// Closes a listener: cancel, join, close, then [`Event::ListenerReleased`]. An armed multishot accept would
+    /// keep the port open, so the socket is closed only when nothing is in flight for it.
+    pub fn close_listener(&mut self, listener: ListenerKey) {
+        if let Some(state) = self.listeners.get_mut(listener.0) {
+            if state.life != ListenerLife::Closing {
+                state.life = ListenerLife::Closing;
+                self.cancel_accepts(listener.0);
+                self.release_listener_if_idle(listener.0);
+            }
+        }
+    }
+
+    /// The address a listener has; port 0 was replaced by the one the system chose.
+    ///
+    /// # Errors
+    /// If the listener is gone.
+    pub fn listener_addr(&self, listener: ListenerKey) -> io::Result<SocketAddr> {
+        let state = self.listeners.get(listener.0).ok_or(io::ErrorKind::NotFound)?;
+        self.backend.local_addr(&state.socket)
+    }
+
+    /// Connects to `address`. [`Event::Connected`] or [`Event::Failed`] follows.
+    ///
+    /// # Errors
+    /// If there is no socket to be had for it.
+    pub fn connect(&mut self, address: SocketAddr) -> io::Result<ConnectionKey> {
+        let socket = self.backend.open(address)?;
+        let connection = self.adopt(socket)?;
+        let handle = self.connection(connection.0).handle;
+        let address = Box::new(socket2::SockAddr::from(address));
+        let op = self.start(connection.0, Operation::Connect { socket: handle, address });
+        let state = self.connection(connection.0);
+        state.life = Life::Connecting(op);
+        state.hold();
+        Ok(connection)
+    }
+
+    fn arm_accept(&mut self, key: Key) {
+        let abilities = self.backend.abilities();
+        let wanted = if abilities.multishot_accept { 1 } else { usize::from(abilities.accepts.max(1)) };
+        while let Some(state) = self.listeners.get(key) {
+            if state.life != ListenerLife::Accepting || state.armed.len() >= wanted {
+                return;
+            }
+            let op = self.start(key, Operation::Accept { listener: state.handle, scratch: None });
+            self.listeners.get_mut(key).expect("looked up above").armed.push(op);
+        }
+    }
+
+    fn cancel_accepts(&mut self, key: Key) {
+        let armed = self.listeners.get(key).map(|state| state.armed.clone()).unwrap_or_default();
+        for op in armed {
+            self.backend.cancel(op, &mut self.ops);
+        }
+    }
+
+    pub(super) fn complete_accept(
+        &mut self,
+        op: OpKey,
+        owner: u32,
+        outcome: Outcome<B::Socket>,
+        more: bool,
+    ) -> Option<Event<B::Socket>> {
+        let key = self.listeners.key_of(owner).expect("INV-2: a listener outlives its accepts");
+        let state = self.listeners.get_mut(key).expect("just found");
+        if !more {
+            state.armed.retain(|armed| *armed != op);
+            drop(self.ops.remove(op));
+        }
+        let listener = ListenerKey(key);
+        let event = match outcome {
+            Outcome::Accepted(socket) => Some(Event::Accepted { listener, socket }),
+            // The connection was gone before it was taken: nothing to tell, the next one is as good.
+            Outcome::Failed(error) if is_about_the_peer(&error) => None,
+            Outcome::Failed(error) if state.life == ListenerLife::Accepting => {
+                state.life = ListenerLife::Paused;
+                self.cancel_accepts(key);
+                Some(Event::AcceptFailed { listener, error })
+            }
+            _ => None,
+        };
+        if !more {
+            self.arm_accept(key);
+            self.release_listener_if_idle(key);
+        }
+        event
+    }
+
+    fn release_listener_if_idle(&mut self, key: Key) {
+        let idle = |state: &Listener<B>| state.life == ListenerLife::Closing && state.armed.is_empty();
+        if self.listeners.get(key).is_some_and(idle) {
+            let state = self.listeners.remove(key).expect("looked up above");
+            self.backend.close(state.socket, Some(state.handle), Close::Graceful);
+            self.ready.push_back(Ready::ListenerReleased(ListenerKey(key)));
+        }
+    }
+
+    pub(super) fn complete_connect(
+        &mut self,
+        op: OpKey,
+        owner: u32,
+        outcome: Outcome<B::Socket>,
+    ) -> Option<Event<B::Socket>> {
+        let key = self.owner(owner);
+        drop(self.ops.remove(op));
+        let state: &mut Connection<B> = self.connection(key);
+        state.let_go();
+        let connection = ConnectionKey(key);
+        if matches!(state.life, Life::Closing(_)) {
+            self.release_if_joined(key);
+            return None;
+        }
+        state.life = Life::Open;
+        match outcome {
+            Outcome::Connected => Some(Event::Connected { connection }),
+            Outcome::Failed(error) => Some(Event::Failed { connection, verb: Verb::Connect, error }),
+            other => unreachable!("a connect ended with {other:?}"),
+        }
+    }
+}
+
+/// Errors of `accept` that concern one connection in the backlog, not the listener: `accept(2)`, "Error
+/// handling".
+fn is_about_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionAborted
+            | Kind::ConnectionReset
+            | Kind::Interrupted
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown
+    )
+}

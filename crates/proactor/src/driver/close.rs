@@ -1,0 +1,84 @@
+//! The end of a connection: cancel, join, close, release. The only way a socket is closed while the driver
+//! lives, and the only place where a connection is released (INV-2).
+
+use std::io;
+
+use crate::backend::{Backend, Close};
+
+use super::connection::{Life, Receive};
+use super::slots::Key;
+use super::{ConnectionKey, Driver, Ready};
+
+impl<B: Backend> Driver<B> {
+    /// Sends FIN after what was sent, and keeps receiving: the peer may still have something to say, and a
+    /// socket closed with received bytes unread would turn the close into a reset (INV-8). Call it when nothing
+    /// is in flight for sending.
+    ///
+    /// # Errors
+    /// If the connection is already gone.
+    ///
+    /// # Panics
+    /// If a send is in flight: FIN goes out after the last byte.
+    pub fn finish(&mut self, connection: ConnectionKey) -> io::Result<()> {
+        let state = self.connections.get(connection.0).ok_or(io::ErrorKind::NotConnected)?;
+        assert!(state.send.is_none(), "INV-8: FIN goes out after the last byte");
+        self.backend.shutdown_write(&state.socket)
+    }
+
+    /// Closes gracefully: a send in flight is waited for, the receive alone is cancelled; when both are joined
+    /// the socket is closed, and [`Event::Released`](super::Event::Released) is the connection's last event.
+    pub fn close(&mut self, connection: ConnectionKey) {
+        self.begin_close(connection, Close::Graceful);
+    }
+
+    /// Closes at once: everything in flight is cancelled, what was not sent is discarded, the peer sees a reset.
+    /// Also hastens a graceful close that takes too long.
+    pub fn abort(&mut self, connection: ConnectionKey) {
+        self.begin_close(connection, Close::Reset);
+    }
+
+    fn begin_close(&mut self, connection: ConnectionKey, how: Close) {
+        let key = connection.0;
+        let Some(state) = self.connections.get_mut(key) else { return };
+        let before = state.life;
+        match before {
+            // A graceful close never softens an abort, and nothing is closed twice.
+            Life::Closing(Close::Reset) => return,
+            Life::Closing(Close::Graceful) if how == Close::Graceful => return,
+            _ => state.life = Life::Closing(how),
+        }
+        let mut cancel = [None, None, None];
+        match state.receive {
+            Receive::Armed(op) => {
+                state.receive = Receive::Cancelling { op, resume: false };
+                cancel[0] = Some(op);
+            }
+            Receive::Cancelling { op, .. } => state.receive = Receive::Cancelling { op, resume: false },
+            Receive::Idle | Receive::Wanted | Receive::Starved | Receive::Ended => {
+                state.receive = Receive::Ended;
+            }
+        }
+        if how == Close::Reset {
+            cancel[1] = state.send;
+        }
+        if let Life::Connecting(op) = before {
+            cancel[2] = Some(op);
+        }
+        for op in cancel.into_iter().flatten() {
+            self.backend.cancel(op, &mut self.ops);
+        }
+        self.release_if_joined(key);
+    }
+
+    /// Releases a closing connection for which nothing is in flight any more.
+    pub(super) fn release_if_joined(&mut self, key: Key) {
+        let Some(state) = self.connections.get(key) else { return };
+        let Life::Closing(how) = state.life else { return };
+        if state.in_flight > 0 {
+            return;
+        }
+        let state = self.connections.remove(key).expect("looked up above");
+        self.backend.close(state.socket, Some(state.handle), how);
+        self.ready.push_back(Ready::Released(ConnectionKey(key)));
+    }
+}

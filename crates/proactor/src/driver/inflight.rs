@@ -1,0 +1,137 @@
+//! The in-flight table: every operation the kernel has, and every byte it may touch (INV-1).
+//!
+//! Entries lie in chunks that never move and are never freed while the table lives, so an entry's address is
+//! good for as long as its operation is in flight. On Windows the header is the `OVERLAPPED` and comes first.
+
+use std::fmt;
+
+use crate::backend::{Backend, Operation};
+
+const CHUNK: usize = 64;
+const NONE: u32 = u32::MAX;
+
+/// Names an operation in flight. The generation makes a late completion find nothing (INV-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OpKey {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl OpKey {
+    /// The key as the value that travels through the kernel. It never equals [`u64::MAX`] or the few below it,
+    /// which backends use for their own purposes.
+    #[must_use]
+    pub const fn to_u64(self) -> u64 {
+        (self.index as u64) << 32 | self.generation as u64
+    }
+
+    /// The key that travelled.
+    #[must_use]
+    pub const fn from_u64(raw: u64) -> OpKey {
+        OpKey { index: (raw >> 32) as u32, generation: raw as u32 }
+    }
+}
+
+/// One operation in flight.
+#[repr(C)]
+pub struct Entry<B: Backend> {
+    /// What the kernel keeps here while the operation is in flight. First, so that its address names the entry.
+    pub header: B::Header,
+    /// What was asked.
+    pub operation: Operation<B::Handle>,
+    /// Index of the connection or listener that holds this operation. It cannot be released before it (INV-2).
+    pub(crate) owner: u32,
+    generation: u32,
+    next_free: u32,
+}
+
+/// All operations in flight of one driver.
+pub struct InFlight<B: Backend> {
+    chunks: Vec<Box<[Entry<B>]>>,
+    free: u32,
+    live: u32,
+}
+
+impl<B: Backend> InFlight<B> {
+    pub(crate) fn new() -> InFlight<B> {
+        InFlight { chunks: Vec::new(), free: NONE, live: 0 }
+    }
+
+    /// Operations in flight.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live as usize
+    }
+
+    /// Whether nothing is in flight.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// The entry of an operation in flight; `None` for a key whose operation is over.
+    #[must_use]
+    pub fn get_mut(&mut self, key: OpKey) -> Option<&mut Entry<B>> {
+        let index = key.index as usize;
+        let entry = self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)?;
+        let live = entry.generation == key.generation && !matches!(entry.operation, Operation::Vacant);
+        live.then_some(entry)
+    }
+
+    pub(crate) fn insert(&mut self, owner: u32, operation: Operation<B::Handle>) -> OpKey {
+        debug_assert!(!matches!(operation, Operation::Vacant));
+        if self.free == NONE {
+            self.grow();
+        }
+        let index = self.free;
+        let entry = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
+        assert!(matches!(entry.operation, Operation::Vacant), "INV-1: entry {index} is in flight");
+        self.free = entry.next_free;
+        entry.operation = operation;
+        entry.owner = owner;
+        self.live += 1;
+        OpKey { index, generation: entry.generation }
+    }
+
+    /// Ends an operation whose last completion was taken; its bytes go back to the caller.
+    pub(crate) fn remove(&mut self, key: OpKey) -> Operation<B::Handle> {
+        let free = self.free;
+        let entry = self.get_mut(key).expect("INV-3: an operation ends once");
+        let operation = std::mem::replace(&mut entry.operation, Operation::Vacant);
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.next_free = free;
+        self.free = key.index;
+        self.live -= 1;
+        operation
+    }
+
+    /// Every operation in flight.
+    pub fn keys(&self) -> impl Iterator<Item = OpKey> + '_ {
+        let entries = self.chunks.iter().flat_map(|chunk| chunk.iter()).enumerate();
+        entries
+            .filter(|(_, entry)| !matches!(entry.operation, Operation::Vacant))
+            .map(|(index, entry)| OpKey { index: index as u32, generation: entry.generation })
+    }
+
+    fn grow(&mut self) {
+        let first = (self.chunks.len() * CHUNK) as u32;
+        assert!(first < NONE - 64 - CHUNK as u32, "the table is full");
+        let last = first + CHUNK as u32 - 1;
+        let chunk = (first..=last).map(|index| Entry {
+            header: B::Header::default(),
+            operation: Operation::Vacant,
+            owner: NONE,
+            generation: 0,
+            next_free: if index == last { NONE } else { index + 1 },
+        });
+        self.chunks.push(chunk.collect());
+        self.free = first;
+    }
+}
+
+impl<B: Backend> fmt::Debug for InFlight<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operations = self.chunks.iter().flat_map(|chunk| chunk.iter()).map(|entry| &entry.operation);
+        f.debug_list().entries(operations.filter(|op| !matches!(op, Operation::Vacant))).finish()
+    }
+}

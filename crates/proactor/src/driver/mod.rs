@@ -1,0 +1,430 @@
+//! The driver: what is the same on every kernel, written once.
+//!
+//! It owns the in-flight table, the connections and listeners, and decides when an operation is submitted,
+//! continued, armed again, cancelled, and when a socket may be closed. The engine calls [`Driver::turn`], takes
+//! the events with [`Driver::next_event`], and answers with verbs. A key whose connection is gone makes a verb
+//! do nothing: late calls are normal, strangers are impossible (INV-3).
+
+mod accept;
+mod close;
+mod connection;
+mod inflight;
+mod receive;
+mod send;
+mod slots;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::backend::{Abilities, About, Backend, Completion, Name, Operation, Outcome, Submitted, Wait};
+use crate::buffer::{Lease, Pool};
+use crate::time::Time;
+use crate::waker::Waker;
+
+use accept::Listener;
+use connection::{Connection, Life};
+pub use inflight::{InFlight, OpKey};
+pub use send::Sending;
+use slots::{Key, Slots};
+
+/// How many rounds of results that were there at once are handed out before the kernel is asked again. A
+/// connection has at most a receive and a send in a round, so this is its budget per turn.
+const ROUNDS: u32 = 4;
+/// How long a driver that is dropped waits for what it cancelled (INV-10).
+const REAP_LIMIT: Duration = Duration::from_secs(2);
+
+/// Names a connection of one driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionKey(Key);
+
+impl ConnectionKey {
+    /// The slot's number: small, and used again after the connection's release. For tables kept in parallel.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0.index as usize
+    }
+
+    /// Which of the slot's successive connections this is.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        self.0.generation
+    }
+}
+
+/// Names a listener of one driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerKey(Key);
+
+/// What a failure happened in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Connecting.
+    Connect,
+    /// Receiving.
+    Receive,
+    /// Sending.
+    Send,
+}
+
+/// What happened. A closing connection has no event but its last, [`Event::Released`].
+#[derive(Debug)]
+pub enum Event<S> {
+    /// A connection arrived. Give it to [`Driver::adopt`], here or on another worker, or drop it.
+    Accepted {
+        /// On which listener.
+        listener: ListenerKey,
+        /// The connection's socket.
+        socket: S,
+    },
+    /// Accepting failed, and pauses until [`Driver::resume_accept`].
+    AcceptFailed {
+        /// On which listener.
+        listener: ListenerKey,
+        /// Why.
+        error: io::Error,
+    },
+    /// A listener that was closed is gone; nothing is in flight for it.
+    ListenerReleased {
+        /// Which.
+        listener: ListenerKey,
+    },
+    /// An outbound connection stands.
+    Connected {
+        /// Which.
+        connection: ConnectionKey,
+    },
+    /// Bytes arrived.
+    Received {
+        /// Where.
+        connection: ConnectionKey,
+        /// The bytes, at least one.
+        data: Lease,
+    },
+    /// The peer sends no more (INV-7); it still receives.
+    EndOfStream {
+        /// Where.
+        connection: ConnectionKey,
+    },
+    /// A pause took effect: nothing more arrives until [`Driver::receive`].
+    Paused {
+        /// Where.
+        connection: ConnectionKey,
+    },
+    /// A payload is out, the whole of it.
+    Sent {
+        /// Where.
+        connection: ConnectionKey,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The connection broke. It stays until it is closed or aborted.
+    Failed {
+        /// Which.
+        connection: ConnectionKey,
+        /// In what.
+        verb: Verb,
+        /// Why: `ConnectionReset` is a reset by the peer (INV-7).
+        error: io::Error,
+    },
+    /// A closed connection is gone: nothing is in flight for it, its socket is closed, its key names nothing.
+    Released {
+        /// Which.
+        connection: ConnectionKey,
+    },
+    /// The waker was used.
+    Woken,
+}
+
+/// What a driver has in hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Connections, the closing ones too.
+    pub connections: usize,
+    /// Operations in flight.
+    pub in_flight: usize,
+    /// Blocks held by operations and leases.
+    pub blocks_in_use: usize,
+    /// Connections whose receive waits for a block.
+    pub starved: usize,
+}
+
+enum Ready<S> {
+    Completion(Completion<S>),
+    Released(ConnectionKey),
+    Paused(ConnectionKey),
+    ListenerReleased(ListenerKey),
+}
+
+/// Drives the sockets of one worker over one backend. Lives on one thread (INV-5).
+pub struct Driver<B: Backend> {
+    backend: B,
+    ops: InFlight<B>,
+    connections: Slots<Connection<B>>,
+    listeners: Slots<Listener<B>>,
+    pool: Pool,
+    /// Results that were there at once, and endings that needed no completion.
+    ready: VecDeque<Ready<B::Socket>>,
+    rounds_left: u32,
+    round_left: usize,
+    /// The connection whose one-shot receive is armed again once the event at hand was handled.
+    rearm: Option<Key>,
+    starved: VecDeque<Key>,
+}
+
+impl<B: Backend> Driver<B> {
+    /// A driver over `backend`, receiving into `pool`, which must be the pool the backend was made with.
+    #[must_use]
+    pub fn new(backend: B, pool: Pool) -> Driver<B> {
+        Driver {
+            backend,
+            ops: InFlight::new(),
+            connections: Slots::new(),
+            listeners: Slots::new(),
+            pool,
+            ready: VecDeque::new(),
+            rounds_left: 0,
+            round_left: 0,
+            rearm: None,
+            starved: VecDeque::new(),
+        }
+    }
+
+    /// Which backend this is.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        self.backend.name()
+    }
+
+    /// What the backend can do.
+    #[must_use]
+    pub fn abilities(&self) -> Abilities {
+        self.backend.abilities()
+    }
+
+    /// The time, as of this backend's clock.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.backend.now()
+    }
+
+    /// A handle that ends a wait in [`turn`](Self::turn), from any thread.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.backend.waker()
+    }
+
+    /// The blocks that this driver receives into.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The backend, to arrange things in it that only it knows.
+    pub fn backend_mut(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
+    /// What is in hand now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            connections: self.connections.len(),
+            in_flight: self.ops.len(),
+            blocks_in_use: self.pool.in_use() as usize,
+            starved: self.starved.len(),
+        }
+    }
+
+    /// What is in flight, for a report on something stuck.
+    #[must_use]
+    pub fn in_flight_report(&self) -> String {
+        format!("{:?}", self.ops)
+    }
+
+    /// Takes over a connected socket. Nothing is received until [`receive`](Self::receive).
+    ///
+    /// # Errors
+    /// If the backend cannot register it; the socket is closed then.
+    pub fn adopt(&mut self, socket: B::Socket) -> io::Result<ConnectionKey> {
+        let handle = match self.backend.adopt(&socket) {
+            Ok(handle) => handle,
+            Err(error) => {
+                self.backend.close(socket, None, crate::backend::Close::Graceful);
+                return Err(error);
+            }
+        };
+        Ok(ConnectionKey(self.connections.insert(Connection::new(socket, handle, Life::Open))))
+    }
+
+    /// The address at the other end.
+    ///
+    /// # Errors
+    /// If the connection is already gone.
+    pub fn peer_addr(&self, connection: ConnectionKey) -> io::Result<SocketAddr> {
+        let connection = self.connections.get(connection.0).ok_or(io::ErrorKind::NotConnected)?;
+        self.backend.peer_addr(&connection.socket)
+    }
+
+    /// The address at this end.
+    ///
+    /// # Errors
+    /// If the connection is already gone.
+    pub fn local_addr(&self, connection: ConnectionKey) -> io::Result<SocketAddr> {
+        let connection = self.connections.get(connection.0).ok_or(io::ErrorKind::NotConnected)?;
+        self.backend.local_addr(&connection.socket)
+    }
+
+    /// Bytes that arrived and were not received yet; 0 for a connection that is gone.
+    #[must_use]
+    pub fn unread(&self, connection: ConnectionKey) -> usize {
+        let connection = self.connections.get(connection.0);
+        connection.and_then(|connection| self.backend.unread(&connection.socket).ok()).unwrap_or(0)
+    }
+
+    /// Submits what is batched and waits for something to happen, as `wait` says. Follow it with
+    /// [`next_event`](Self::next_event) until that returns `None`.
+    ///
+    /// # Errors
+    /// Only if the ring, port or poller itself is broken; the driver is of no more use then.
+    pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
+        self.arm_wanted();
+        self.feed_starved();
+        let wait = if self.ready.is_empty() { wait } else { Wait::Poll };
+        self.backend.harvest(wait, &mut self.ops)?;
+        self.rounds_left = ROUNDS;
+        self.round_left = 0;
+        Ok(())
+    }
+
+    /// The next event of this turn; `None` when it is time for the next [`turn`](Self::turn).
+    pub fn next_event(&mut self) -> Option<Event<B::Socket>> {
+        loop {
+            self.arm_wanted();
+            let event = if let Some(completion) = self.backend.next(&mut self.ops) {
+                self.complete(completion)
+            } else {
+                match self.next_ready()? {
+                    Ready::Completion(completion) => self.complete(completion),
+                    Ready::Released(connection) => Some(Event::Released { connection }),
+                    Ready::Paused(connection) => Some(Event::Paused { connection }),
+                    Ready::ListenerReleased(listener) => Some(Event::ListenerReleased { listener }),
+                }
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+    }
+
+    fn next_ready(&mut self) -> Option<Ready<B::Socket>> {
+        if self.round_left == 0 {
+            if self.rounds_left == 0 || self.ready.is_empty() {
+                return None;
+            }
+            self.rounds_left -= 1;
+            self.round_left = self.ready.len();
+        }
+        self.round_left -= 1;
+        self.ready.pop_front()
+    }
+
+    /// Turns a completion into the event it means, if it means one.
+    fn complete(&mut self, completion: Completion<B::Socket>) -> Option<Event<B::Socket>> {
+        let Completion { about, outcome, more } = completion;
+        let About::Operation(op) = about else { return Some(Event::Woken) };
+        // A late completion finds nothing; what it brought is dropped with it (INV-3).
+        let entry = self.ops.get_mut(op)?;
+        let owner = entry.owner;
+        match &entry.operation {
+            Operation::Vacant => None,
+            Operation::Accept { .. } => self.complete_accept(op, owner, outcome, more),
+            Operation::Connect { .. } => self.complete_connect(op, owner, outcome),
+            Operation::Receive { .. } => self.complete_receive(op, owner, outcome, more),
+            Operation::Send { .. } => self.complete_send(op, owner, outcome),
+        }
+    }
+
+    /// Puts an operation into the table and submits it. A result that is there at once goes to the ready list,
+    /// so that it is handled like any other, in its turn.
+    fn start(&mut self, owner: Key, operation: Operation<B::Handle>) -> OpKey {
+        let op = self.ops.insert(owner.index, operation);
+        if let Submitted::Done(outcome) = self.submit(op) {
+            let completion = Completion { about: About::Operation(op), outcome, more: false };
+            self.ready.push_back(Ready::Completion(completion));
+        }
+        op
+    }
+
+    fn submit(&mut self, op: OpKey) -> Submitted<B::Socket> {
+        let entry = self.ops.get_mut(op).expect("an operation is submitted while it is in the table");
+        self.backend.submit(op, &mut entry.operation, &mut entry.header)
+    }
+
+    /// The connection that holds an operation. It cannot be gone: the operation is counted (INV-2).
+    fn owner(&self, index: u32) -> Key {
+        self.connections.key_of(index).expect("INV-2: a connection outlives its operations")
+    }
+
+    fn connection(&mut self, key: Key) -> &mut Connection<B> {
+        self.connections.get_mut(key).expect("INV-2: a connection outlives its operations")
+    }
+}
+
+impl<B: Backend> Drop for Driver<B> {
+    /// Cancels everything and takes the completions before any memory goes (INV-10). What the kernel does not
+    /// give back in time is leaked: never freed under its hands.
+    fn drop(&mut self) {
+        self.starved.clear();
+        self.rearm = None;
+        for key in self.ops.keys().collect::<Vec<_>>() {
+            self.backend.cancel(key, &mut self.ops);
+        }
+        let deadline = self.backend.now() + REAP_LIMIT;
+        while !self.ops.is_empty() && self.backend.now() < deadline {
+            let wait = if self.ready.is_empty() { Wait::Until(deadline) } else { Wait::Poll };
+            if self.backend.harvest(wait, &mut self.ops).is_err() {
+                break;
+            }
+            while let Some(completion) = self.backend.next(&mut self.ops) {
+                self.reap(completion);
+            }
+            while let Some(ready) = self.ready.pop_front() {
+                if let Ready::Completion(completion) = ready {
+                    self.reap(completion);
+                }
+            }
+        }
+        if !self.ops.is_empty() {
+            std::mem::forget(std::mem::replace(&mut self.ops, InFlight::new()));
+            std::mem::forget(self.pool.clone());
+        }
+        for key in self.connections.keys() {
+            if let Some(connection) = self.connections.remove(key) {
+                let how = crate::backend::Close::Reset;
+                self.backend.close(connection.socket, Some(connection.handle), how);
+            }
+        }
+        for key in self.listeners.keys() {
+            if let Some(listener) = self.listeners.remove(key) {
+                let how = crate::backend::Close::Graceful;
+                self.backend.close(listener.socket, Some(listener.handle), how);
+            }
+        }
+        // Closing may have been batched.
+        let _ = self.backend.harvest(Wait::Poll, &mut self.ops);
+    }
+}
+
+impl<B: Backend> Driver<B> {
+    fn reap(&mut self, completion: Completion<B::Socket>) {
+        let About::Operation(op) = completion.about else { return };
+        if let Outcome::Accepted(socket) = completion.outcome {
+            self.backend.close(socket, None, crate::backend::Close::Reset);
+        }
+        if !completion.more && self.ops.get_mut(op).is_some() {
+            drop(self.ops.remove(op));
+        }
+    }
+}

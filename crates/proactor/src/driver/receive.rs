@@ -1,0 +1,147 @@
+//! The receiving half: arming, pausing, resuming, and doing without a block.
+
+use crate::backend::{Backend, Operation, Outcome};
+
+use super::connection::Receive;
+use super::slots::Key;
+use super::{ConnectionKey, Driver, Event, OpKey, Ready, Verb};
+
+impl<B: Backend> Driver<B> {
+    /// Receives from now on, until it is paused or the stream ends. Idempotent.
+    pub fn receive(&mut self, connection: ConnectionKey) {
+        let Some(state) = self.connections.get_mut(connection.0) else { return };
+        if !state.is_open() {
+            return;
+        }
+        match state.receive {
+            Receive::Idle => self.arm_receive(connection.0),
+            Receive::Cancelling { op, .. } => state.receive = Receive::Cancelling { op, resume: true },
+            Receive::Wanted | Receive::Armed(_) | Receive::Starved | Receive::Ended => {}
+        }
+    }
+
+    /// Stops receiving. Pausing is asynchronous: what is already on its way may still be delivered; then
+    /// [`Event::Paused`] follows. Idempotent; nothing follows if nothing was armed.
+    pub fn pause_receive(&mut self, connection: ConnectionKey) {
+        let Some(state) = self.connections.get_mut(connection.0) else { return };
+        match state.receive {
+            Receive::Armed(op) => {
+                state.receive = Receive::Cancelling { op, resume: false };
+                self.backend.cancel(op, &mut self.ops);
+            }
+            Receive::Cancelling { op, .. } => state.receive = Receive::Cancelling { op, resume: false },
+            Receive::Wanted | Receive::Starved => {
+                state.receive = Receive::Idle;
+                self.ready.push_back(Ready::Paused(connection));
+            }
+            Receive::Idle | Receive::Ended => {}
+        }
+    }
+
+    /// Whether a receive is wanted or still on its way out.
+    #[must_use]
+    pub fn is_receiving(&self, connection: ConnectionKey) -> bool {
+        let state = self.connections.get(connection.0).map(|state| state.receive);
+        !matches!(state, None | Some(Receive::Idle | Receive::Ended))
+    }
+
+    /// Whether the peer has said that it sends no more, or the connection broke.
+    #[must_use]
+    pub fn receive_ended(&self, connection: ConnectionKey) -> bool {
+        self.connections.get(connection.0).is_none_or(|state| state.receive == Receive::Ended)
+    }
+
+    fn arm_receive(&mut self, key: Key) {
+        let state = self.connection(key);
+        debug_assert!(matches!(state.receive, Receive::Idle | Receive::Wanted | Receive::Starved));
+        state.hold();
+        let socket = state.handle;
+        let op = self.start(key, Operation::Receive { socket, block: None });
+        self.connection(key).receive = Receive::Armed(op);
+    }
+
+    /// Arms the receive of the connection whose event was just handled: after the handler, so that what it
+    /// sends goes out first and a pause it asks for needs no cancelling.
+    pub(super) fn arm_wanted(&mut self) {
+        let Some(key) = self.rearm.take() else { return };
+        let wanted = |receive| receive == Receive::Wanted;
+        if self.connections.get(key).is_some_and(|state| state.is_open() && wanted(state.receive)) {
+            self.arm_receive(key);
+        }
+    }
+
+    /// Arms those that found the pool empty, in the order in which they did, for as many blocks as came back.
+    pub(super) fn feed_starved(&mut self) {
+        for _ in 0..self.pool.available().min(self.starved.len() as u32) {
+            let Some(key) = self.starved.pop_front() else { return };
+            let starved = |receive| receive == Receive::Starved;
+            if self.connections.get(key).is_some_and(|state| state.is_open() && starved(state.receive)) {
+                self.arm_receive(key);
+            }
+        }
+    }
+
+    pub(super) fn complete_receive(
+        &mut self,
+        op: OpKey,
+        owner: u32,
+        outcome: Outcome<B::Socket>,
+        more: bool,
+    ) -> Option<Event<B::Socket>> {
+        let key = self.owner(owner);
+        let state = self.connection(key);
+        let resume = match state.receive {
+            Receive::Armed(armed) => armed == op,
+            Receive::Cancelling { resume, .. } => resume,
+            _ => false,
+        };
+        if !more {
+            state.let_go();
+            state.receive = Receive::Idle;
+            drop(self.ops.remove(op));
+        }
+        if !self.connection(key).is_open() {
+            self.release_if_joined(key);
+            return None;
+        }
+        let connection = ConnectionKey(key);
+        let event = match outcome {
+            Outcome::Received(block, len) => {
+                Some(Event::Received { connection, data: block.into_lease(len) })
+            }
+            Outcome::EndOfStream => {
+                self.end_receive(key, more);
+                return Some(Event::EndOfStream { connection });
+            }
+            Outcome::Failed(error) => {
+                self.end_receive(key, more);
+                return Some(Event::Failed { connection, verb: Verb::Receive, error });
+            }
+            Outcome::NoBlocks if !more && resume => {
+                self.connection(key).receive = Receive::Starved;
+                self.starved.push_back(key);
+                return None;
+            }
+            Outcome::NoBlocks | Outcome::Cancelled => None,
+            other => unreachable!("a receive ended with {other:?}"),
+        };
+        if !more && resume {
+            self.want_receive(key);
+        } else if !more {
+            // A pause that was asked for took effect, perhaps with a last piece of data before it.
+            self.ready.push_back(Ready::Paused(connection));
+        }
+        event
+    }
+
+    fn want_receive(&mut self, key: Key) {
+        self.arm_wanted();
+        self.connection(key).receive = Receive::Wanted;
+        self.rearm = Some(key);
+    }
+
+    fn end_receive(&mut self, key: Key, more: bool) {
+        debug_assert!(!more, "the last completion of a receive says so");
+        self.connection(key).receive = Receive::Ended;
+    }
+}

@@ -1,0 +1,126 @@
+//! The sending half: one payload at a time, continued until the whole of it is out (INV-4).
+
+use crate::backend::{About, Backend, Close, Completion, Operation, Outcome, Submitted};
+use crate::buffer::Payload;
+
+use super::connection::Life;
+use super::{ConnectionKey, Driver, Event, OpKey, Ready, Verb};
+
+/// What became of a payload handed to [`Driver::send`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Sending {
+    /// All of it is with the kernel; the next may follow. No event comes.
+    Done,
+    /// [`Event::Sent`] or [`Event::Failed`] follows.
+    InFlight,
+    /// The connection is gone or closing; the payload was dropped.
+    Closed,
+}
+
+impl<B: Backend> Driver<B> {
+    /// Sends a payload. The driver keeps it until its last byte is with the kernel (INV-1).
+    ///
+    /// # Panics
+    /// If a send is in flight for this connection (INV-4): its queue is the caller's to keep.
+    pub fn send(&mut self, connection: ConnectionKey, payload: Payload) -> Sending {
+        let Some(state) = self.connections.get_mut(connection.0) else { return Sending::Closed };
+        if !state.is_open() {
+            return Sending::Closed;
+        }
+        assert!(state.send.is_none(), "INV-4: one send at a time");
+        if payload.is_empty() {
+            return Sending::Done;
+        }
+        state.hold();
+        let socket = state.handle;
+        let op = self.ops.insert(connection.0.index, Operation::Send { socket, payload, sent: 0 });
+        self.connection(connection.0).send = Some(op);
+        match self.push_send(op) {
+            Some(_) => {
+                self.end_send(connection, op);
+                Sending::Done
+            }
+            None => Sending::InFlight,
+        }
+    }
+
+    /// Whether a send is in flight.
+    #[must_use]
+    pub fn is_sending(&self, connection: ConnectionKey) -> bool {
+        self.connections.get(connection.0).is_some_and(|state| state.send.is_some())
+    }
+
+    /// Submits the rest of a payload until the kernel wants to wait. Returns the payload's length when all of it
+    /// is out.
+    fn push_send(&mut self, op: OpKey) -> Option<usize> {
+        loop {
+            let outcome = match self.submit(op) {
+                Submitted::Pending => return None,
+                Submitted::Done(outcome) => outcome,
+            };
+            let Outcome::Sent(bytes) = outcome else {
+                let completion = Completion { about: About::Operation(op), outcome, more: false };
+                self.ready.push_back(Ready::Completion(completion));
+                return None;
+            };
+            let done = self.advance_send(op, bytes);
+            if done.is_some() {
+                return done;
+            }
+        }
+    }
+
+    /// Counts `bytes` as sent. Returns the payload's length when that was the rest of it.
+    fn advance_send(&mut self, op: OpKey, bytes: usize) -> Option<usize> {
+        let entry = self.ops.get_mut(op).expect("INV-1: a send stays in the table until it is over");
+        let Operation::Send { payload, sent, .. } = &mut entry.operation else {
+            unreachable!("only sends are advanced")
+        };
+        *sent += bytes;
+        assert!(
+            bytes > 0 && *sent <= payload.len(),
+            "INV-4: a send of {} bytes went to {sent}",
+            payload.len()
+        );
+        (*sent == payload.len()).then_some(*sent)
+    }
+
+    fn end_send(&mut self, connection: ConnectionKey, op: OpKey) {
+        drop(self.ops.remove(op));
+        let state = self.connection(connection.0);
+        state.send = None;
+        state.let_go();
+    }
+
+    pub(super) fn complete_send(
+        &mut self,
+        op: OpKey,
+        owner: u32,
+        outcome: Outcome<B::Socket>,
+    ) -> Option<Event<B::Socket>> {
+        let key = self.owner(owner);
+        let connection = ConnectionKey(key);
+        let result = match outcome {
+            Outcome::Sent(bytes) => match self.advance_send(op, bytes) {
+                Some(total) => Ok(total),
+                None if self.connection(key).life == Life::Closing(Close::Reset) => Err(None),
+                // A graceful close waits for all that was handed over.
+                None => Ok(self.push_send(op)?),
+            },
+            Outcome::Failed(error) => Err(Some(error)),
+            Outcome::Cancelled => Err(None),
+            other => unreachable!("a send ended with {other:?}"),
+        };
+        self.end_send(connection, op);
+        if !self.connection(key).is_open() {
+            self.release_if_joined(key);
+            return None;
+        }
+        match result {
+            Ok(bytes) => Some(Event::Sent { connection, bytes }),
+            Err(Some(error)) => Some(Event::Failed { connection, verb: Verb::Send, error }),
+            Err(None) => None,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Slots with generations: what connections and listeners live in, and what their keys name (INV-3).
+
+const NONE: u32 = u32::MAX;
+
+/// A slot's index and the generation it had when the key was given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+struct Slot<T> {
+    generation: u32,
+    next_free: u32,
+    value: Option<T>,
+}
+
+pub(super) struct Slots<T> {
+    slots: Vec<Slot<T>>,
+    free: u32,
+    live: usize,
+}
+
+impl<T> Slots<T> {
+    pub(super) const fn new() -> Slots<T> {
+        Slots { slots: Vec::new(), free: NONE, live: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.live
+    }
+
+    pub(super) fn insert(&mut self, value: T) -> Key {
+        if self.free == NONE {
+            assert!(self.slots.len() < NONE as usize, "all keys are in use");
+            self.free = self.slots.len() as u32;
+            self.slots.push(Slot { generation: 0, next_free: NONE, value: None });
+        }
+        let index = self.free;
+        let slot = &mut self.slots[index as usize];
+        self.free = slot.next_free;
+        slot.value = Some(value);
+        self.live += 1;
+        Key { index, generation: slot.generation }
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&T> {
+        let slot = self.slots.get(key.index as usize)?;
+        if slot.generation == key.generation { slot.value.as_ref() } else { None }
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        let slot = self.slots.get_mut(key.index as usize)?;
+        if slot.generation == key.generation { slot.value.as_mut() } else { None }
+    }
+
+    /// The full key of an occupied slot.
+    pub(super) fn key_of(&self, index: u32) -> Option<Key> {
+        let slot = self.slots.get(index as usize)?;
+        slot.value.as_ref().map(|_| Key { index, generation: slot.generation })
+    }
+
+    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+        let slot = self.slots.get_mut(key.index as usize)?;
+        if slot.generation != key.generation {
+            return None;
+        }
+        let value = slot.value.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.next_free = self.free;
+        self.free = key.index;
+        self.live -= 1;
+        Some(value)
+    }
+
+    pub(super) fn keys(&self) -> Vec<Key> {
+        (0..self.slots.len() as u32).filter_map(|index| self.key_of(index)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_key_finds_nothing_in_a_reused_slot() {
+        let mut slots = Slots::new();
+        let old = slots.insert("first");
+        assert_eq!(slots.remove(old), Some("first"));
+        let new = slots.insert("second");
+        assert_eq!(old.index, new.index);
+        assert_eq!(slots.get(old), None);
+        assert_eq!(slots.get_mut(old), None);
+        assert_eq!(slots.remove(old), None);
+        assert_eq!(slots.get(new), Some(&"second"));
+        assert_eq!(slots.len(), 1);
+    }
+}

@@ -1,0 +1,28 @@
+//! Completion I/O for TCP sockets: hand the kernel an operation, take its completion.
+//!
+//! `proactor` knows sockets and bytes; it knows no sessions and no protocol. It has two storeys:
+//!
+//! * [`backend`]: one thin translation per operating-system interface (io_uring, IOCP, readiness, and a
+//!   simulated kernel): *submit this operation*, *cancel that one*, *what has completed?*
+//! * [`Driver`]: written once over all of them. It owns the in-flight table, the connections, the receive and
+//!   send state of each, and the order in which a connection is closed.
+//!
+//! Thread rule: a driver, its leases and its pool live on one thread. Only a [`Waker`] and an accepted socket
+//! may be handed to another.
+//!
+//! This is the only crate of the workspace with `unsafe` code, apart from the museum of deliberate faults.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod backend;
+pub mod buffer;
+mod driver;
+mod socket;
+mod time;
+mod waker;
+
+pub use backend::{Abilities, Backend, Name};
+pub use buffer::{Lease, Payload, Pool, PoolConfig};
+pub use driver::{ConnectionKey, Driver, Event, InFlight, ListenerKey, OpKey, Sending, Snapshot, Verb};
+pub use socket::{ListenOptions, listen};
+pub use time::Time;
+pub use waker::{Wake, Waker};
