@@ -1,0 +1,64 @@
+//! TCP sessions on completion I/O: hand the kernel a buffer, the kernel tells you when it is done.
+//!
+//! IOCP on Windows, io_uring on Linux, and readiness (epoll, kqueue) where a ring may not be made: one
+//! behaviour on all of them. You write a [`Handler`]; the engine keeps the sessions.
+//!
+//! ```no_run
+//! use overlapped::{Handler, Lease, Server, Session};
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     type State = ();
+//!     type Message = ();
+//!
+//!     fn on_open(&mut self, _session: &mut Session<'_>) {}
+//!
+//!     fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+//!         session.send(data); // the received block itself is sent: no copy
+//!     }
+//! }
+//!
+//! fn main() -> overlapped::Result<()> {
+//!     Server::bind("127.0.0.1:9999")?.run(|_worker| Echo)
+//! }
+//! ```
+//!
+//! # Threads
+//!
+//! One worker is one thread. A session lives and dies on its worker, and handlers of one worker never overlap,
+//! so a handler's fields need no lock. What crosses threads are handles ([`SessionHandle`], [`WorkerHandle`],
+//! [`ServerHandle`]), which post to a worker's mailbox, and counters.
+//!
+//! # Limits
+//!
+//! Memory is bounded: over its high-water mark of unsent bytes a session stops receiving by itself; over the
+//! hard limit [`Session::send`] answers [`Sent::Full`] and a policy decides (see [`Server::overflow`]).
+#![forbid(unsafe_code)]
+
+mod acceptor;
+mod config;
+mod error;
+mod events;
+mod handler;
+mod limits;
+mod mailbox;
+mod server;
+mod session;
+mod stats;
+mod timers;
+mod worker;
+
+pub use bytes::Bytes;
+pub use config::Overflow;
+pub use error::{Error, Result};
+pub use events::Event;
+pub use handler::Handler;
+pub use limits::raise_descriptor_limit;
+pub use mailbox::{PostError, WorkerHandle};
+pub use proactor::backend::detect::{Choice, Refusal};
+pub use proactor::{Lease, Name as Backend, Payload};
+pub use server::{DrainReport, Server, ServerHandle};
+pub use session::{CloseReason, Sent, Session, SessionHandle, SessionId};
+pub use stats::Stats;
+pub use worker::WorkerContext;

@@ -17,6 +17,7 @@ pub mod backend;
 pub mod buffer;
 mod driver;
 mod socket;
+pub mod system;
 mod time;
 mod waker;
 

@@ -76,7 +76,7 @@ pub trait Backend: Sized {
     type Header: Default;
 
     /// Which one this is.
-    fn name(&self) -> Name;
+    const NAME: Name;
 
     /// What this one can do beyond the minimum.
     fn abilities(&self) -> Abilities;

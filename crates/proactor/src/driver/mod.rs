@@ -171,6 +171,7 @@ pub struct Driver<B: Backend> {
     /// The connection whose one-shot receive is armed again once the event at hand was handled.
     rearm: Option<Key>,
     starved: VecDeque<Key>,
+    sends: usize,
 }
 
 impl<B: Backend> Driver<B> {
@@ -188,13 +189,14 @@ impl<B: Backend> Driver<B> {
             round_left: 0,
             rearm: None,
             starved: VecDeque::new(),
+            sends: 0,
         }
     }
 
     /// Which backend this is.
     #[must_use]
     pub fn name(&self) -> Name {
-        self.backend.name()
+        B::NAME
     }
 
     /// What the backend can do.
@@ -256,6 +258,17 @@ impl<B: Backend> Driver<B> {
             }
         };
         Ok(ConnectionKey(self.connections.insert(Connection::new(socket, handle, Life::Open))))
+    }
+
+    /// Closes a socket that was accepted and is not wanted.
+    pub fn refuse(&mut self, socket: B::Socket) {
+        self.backend.close(socket, None, crate::backend::Close::Graceful);
+    }
+
+    /// Sends in flight.
+    #[must_use]
+    pub fn sends_in_flight(&self) -> usize {
+        self.sends
     }
 
     /// The address at the other end.

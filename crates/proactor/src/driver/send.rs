@@ -36,6 +36,7 @@ impl<B: Backend> Driver<B> {
         let socket = state.handle;
         let op = self.ops.insert(connection.0.index, Operation::Send { socket, payload, sent: 0 });
         self.connection(connection.0).send = Some(op);
+        self.sends += 1;
         match self.push_send(op) {
             Some(_) => {
                 self.end_send(connection, op);
@@ -88,6 +89,7 @@ impl<B: Backend> Driver<B> {
 
     fn end_send(&mut self, connection: ConnectionKey, op: OpKey) {
         drop(self.ops.remove(op));
+        self.sends -= 1;
         let state = self.connection(connection.0);
         state.send = None;
         state.let_go();

@@ -154,9 +154,7 @@ impl Backend for IoUring {
     type Handle = RawFd;
     type Header = ();
 
-    fn name(&self) -> Name {
-        Name::IoUring
-    }
+    const NAME: Name = Name::IoUring;
 
     fn abilities(&self) -> Abilities {
         Abilities { multishot_accept: true, multishot_receive: true, accepts: 1, inline_completion: false }

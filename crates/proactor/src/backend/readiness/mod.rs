@@ -234,9 +234,7 @@ impl Backend for Readiness {
     type Handle = Handle;
     type Header = ();
 
-    fn name(&self) -> Name {
-        Name::Readiness
-    }
+    const NAME: Name = Name::Readiness;
 
     fn abilities(&self) -> Abilities {
         Abilities { multishot_accept: true, multishot_receive: true, accepts: 1, inline_completion: true }

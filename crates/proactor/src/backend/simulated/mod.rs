@@ -179,9 +179,7 @@ impl Backend for Simulated {
     type Handle = u32;
     type Header = ();
 
-    fn name(&self) -> Name {
-        Name::Simulated
-    }
+    const NAME: Name = Name::Simulated;
 
     fn abilities(&self) -> Abilities {
         let multishot = self.behaviour.multishot;

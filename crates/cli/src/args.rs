@@ -1,0 +1,115 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::builder::Styles;
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use overlapped::{Backend, Choice};
+
+use crate::units::{address, duration, size};
+
+/// TCP sessions on completion I/O: IOCP on Windows, io_uring on Linux, readiness where a ring may not be made.
+#[derive(Parser)]
+#[command(name = "overlapped", version, arg_required_else_help = true, styles = Styles::plain())]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Echo every byte back (RFC 862)
+    Serve(ServeArgs),
+    /// Type a line, see its echo
+    Client(ClientArgs),
+}
+
+/// Echo every byte back (RFC 862).
+///
+/// Prints `listening on ADDR (BACKEND, N workers)` once connections are accepted. SIGTERM, SIGINT, Ctrl-C and
+/// Ctrl-Break drain: what was received is echoed, sessions are closed gracefully, and one line sums up.
+/// A second signal ends at once.
+///
+/// Durations read 500ms, 30s, 5m; sizes 64, 16KiB, 1MiB.
+#[derive(ClapArgs)]
+pub(crate) struct ServeArgs {
+    /// Listen here (repeatable); port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9999", value_parser = address)]
+    pub(crate) bind: Vec<String>,
+
+    /// Worker threads, each with a ring or port of its own [default: number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+
+    /// How to talk to the kernel; `auto` takes the best that works and says why
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) backend: BackendName,
+
+    /// Sessions at most; connections beyond are closed at once [default: what the descriptor limit allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_sessions: Option<u32>,
+
+    /// Close sessions silent for so long [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) idle_timeout: Option<Duration>,
+
+    /// Close sessions that never send a byte [default: off]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) first_byte_timeout: Option<Duration>,
+
+    /// Cut sessions whose peer does not read
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub(crate) write_timeout: Duration,
+
+    /// How long a drain may take before what is left is cut
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
+
+    /// Unsent bytes at which a session's receive pauses
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
+    pub(crate) high_water: usize,
+
+    /// Unsent bytes at which it resumes [default: half of the high-water mark]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) low_water: Option<usize>,
+
+    /// Print nothing but the addresses listened on
+    #[arg(long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Print a line per session, as it opens and as it closes
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// Type a line, see its echo.
+///
+/// On a terminal: a prompt, and each echo with its round-trip time; `q` quits. With stdin piped: each line is
+/// sent, its whole echo awaited and printed bare, so that `diff` shows a faithful echo.
+#[derive(ClapArgs)]
+pub(crate) struct ClientArgs {
+    /// The server
+    #[arg(value_name = "ADDR", default_value = "127.0.0.1:9999", value_parser = address)]
+    pub(crate) address: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum BackendName {
+    Auto,
+    #[value(name = "io_uring")]
+    IoUring,
+    Iocp,
+    Readiness,
+}
+
+impl BackendName {
+    pub(crate) fn choice(self) -> Choice {
+        match self {
+            BackendName::Auto => Choice::Auto,
+            BackendName::IoUring => Choice::Only(Backend::IoUring),
+            BackendName::Iocp => Choice::Only(Backend::Iocp),
+            BackendName::Readiness => Choice::Only(Backend::Readiness),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! `overlapped`: an echo server on completion I/O, and what goes with it.
+#![forbid(unsafe_code)]
+
+mod args;
+mod client;
+mod output;
+mod serve;
+mod signals;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return output::usage(&error),
+    };
+    let result = match args.command {
+        Command::Serve(options) => serve::run(&options),
+        Command::Client(options) => client::run(&options),
+    };
+    result.unwrap_or_else(|failure| output::fail(&failure))
+}

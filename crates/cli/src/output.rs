@@ -1,0 +1,69 @@
+//! What goes to stdout and stderr. A reader that has gone away is no error.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// What ends the program early: one line, and the status.
+pub(crate) struct Failure {
+    message: String,
+    status: u8,
+}
+
+impl Failure {
+    /// It did not work.
+    pub(crate) fn failed(message: impl Display) -> Failure {
+        Failure { message: message.to_string(), status: 1 }
+    }
+
+    /// It was asked for wrongly.
+    pub(crate) fn usage(message: impl Display) -> Failure {
+        Failure { message: message.to_string(), status: 2 }
+    }
+}
+
+/// A line on stdout, at once: a reader waits for it.
+pub(crate) fn say(line: impl Display) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// A line on stderr.
+pub(crate) fn note(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+pub(crate) fn fail(failure: &Failure) -> ExitCode {
+    note(format_args!("error: {}", failure.message));
+    ExitCode::from(failure.status)
+}
+
+/// Help and version as they are; an error in one line.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(2)
+        }
+        _ => {
+            let text = error.render().to_string();
+            let first = text.lines().next().unwrap_or("wrong usage").trim_start_matches("error: ");
+            let tip = match error.get(ContextKind::SuggestedArg) {
+                Some(ContextValue::String(similar)) => format!("; did you mean {similar}?"),
+                _ => match error.get(ContextKind::ValidValue) {
+                    Some(ContextValue::Strings(values)) if !values.is_empty() => {
+                        format!("; choose one of: {}", values.join(", "))
+                    }
+                    _ => "; see --help".to_owned(),
+                },
+            };
+            fail(&Failure::usage(format_args!("{first}{tip}")))
+        }
+    }
+}

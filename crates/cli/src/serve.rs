@@ -1,0 +1,103 @@
+//! `overlapped serve`: every byte back.
+
+use std::process::ExitCode;
+
+use overlapped::{Error, Event, Handler, Lease, Server, Session};
+
+use crate::args::ServeArgs;
+use crate::output::{Failure, note, say};
+use crate::signals;
+use crate::units::bytes;
+
+struct Echo;
+
+impl Handler for Echo {
+    type State = ();
+    type Message = ();
+
+    fn on_open(&mut self, _session: &mut Session<'_>) {}
+
+    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+        session.send(data);
+    }
+}
+
+pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
+    let _ = overlapped::raise_descriptor_limit();
+    let handle = build(args).and_then(|server| server.start(|_worker| Echo)).map_err(explain)?;
+    for refusal in handle.refusals() {
+        note(format_args!("note: {refusal}; serving through {}", handle.backend()));
+    }
+    let drain_timeout = args.drain_timeout;
+    let draining = handle.clone();
+    signals::on_request_to_end(move || draining.begin_drain(drain_timeout))
+        .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
+    let plural = if handle.workers() == 1 { "worker" } else { "workers" };
+    for address in handle.local_addrs() {
+        say(format_args!("listening on {address} ({}, {} {plural})", handle.backend(), handle.workers()));
+    }
+    handle.wait().map_err(explain)?;
+    let stats = handle.stats();
+    if !args.quiet {
+        say(format_args!(
+            "served {} sessions, echoed {} ({} bytes); drained {}, cut {}, lost {} bytes",
+            stats.sessions_opened,
+            bytes(stats.bytes_sent),
+            stats.bytes_sent,
+            stats.drained,
+            stats.cut,
+            stats.bytes_lost,
+        ));
+    }
+    Ok(if stats.cut == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn build(args: &ServeArgs) -> overlapped::Result<Server> {
+    let (first, rest) = args.bind.split_first().expect("there is a default");
+    let mut server = Server::bind(first.as_str())?;
+    for address in rest {
+        server = server.also_bind(address.as_str())?;
+    }
+    server = server
+        .backend(args.backend.choice())
+        .high_water(args.high_water)
+        .idle_timeout(args.idle_timeout)
+        .first_byte_timeout(args.first_byte_timeout)
+        .write_timeout(Some(args.write_timeout));
+    if let Some(workers) = args.workers {
+        server = server.workers(workers.into());
+    }
+    if let Some(sessions) = args.max_sessions {
+        server = server.max_sessions(sessions as usize);
+    }
+    if let Some(low) = args.low_water {
+        server = server.low_water(low);
+    }
+    if !args.quiet {
+        let verbose = args.verbose;
+        server = server.observer(move |event| tell(event, verbose));
+    }
+    Ok(server)
+}
+
+fn tell(event: &Event<'_>, verbose: bool) {
+    match event {
+        Event::AcceptPaused { error, .. } => {
+            note(format_args!("warning: accepting pauses: {error}; raise the limit, or lower --max-sessions"));
+        }
+        Event::Opened { session, peer: Some(peer) } if verbose => say(format_args!("{session} opened by {peer}")),
+        Event::Opened { session, peer: None } if verbose => say(format_args!("{session} opened")),
+        Event::Closed { session, reason, received, sent, .. } if verbose => {
+            say(format_args!("{session} closed: {reason}; received {received} bytes, echoed {sent}"));
+        }
+        Event::Rejected if verbose => say("a connection was rejected: the session limit is reached"),
+        _ => {}
+    }
+}
+
+fn explain(error: Error) -> Failure {
+    match error {
+        error @ Error::Config { .. } => Failure::usage(error),
+        error => Failure::failed(error),
+    }
+}

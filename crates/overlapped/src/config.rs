@@ -1,0 +1,86 @@
+//! Every limit and deadline of a server, in one place.
+
+use std::time::Duration;
+
+use proactor::PoolConfig;
+
+use crate::error::{Error, Result};
+
+/// What happens to a session when more is queued for it than the hard limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// It is closed with a reset: a peer that does not read is not waited for.
+    #[default]
+    Close,
+    /// The send is refused; the handler decides.
+    Refuse,
+}
+
+/// The limits of a server. Memory per worker is bounded by `pool` + sessions × `hard_limit`.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Over the whole server; beyond it connections are closed at once.
+    pub(crate) max_sessions: usize,
+    /// Unsent bytes of a session at which its receive pauses.
+    pub(crate) high_water: usize,
+    /// Unsent bytes at which it resumes.
+    pub(crate) low_water: usize,
+    /// Bytes that may be queued for a session, blocks charged in full.
+    pub(crate) hard_limit: usize,
+    pub(crate) overflow: Overflow,
+    pub(crate) pool: PoolConfig,
+    /// Messages and commands that may wait in a worker's mailbox.
+    pub(crate) mailbox: usize,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) first_byte_timeout: Option<Duration>,
+    pub(crate) write_timeout: Option<Duration>,
+    /// After FIN was sent: how long the peer's FIN is waited for.
+    pub(crate) linger_timeout: Duration,
+    pub(crate) tick: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let high_water = 64 * 1024;
+        Config {
+            max_sessions: usize::MAX,
+            high_water,
+            low_water: high_water / 2,
+            hard_limit: hard_limit_for(high_water),
+            overflow: Overflow::Close,
+            pool: PoolConfig::default(),
+            mailbox: 16 * 1024,
+            idle_timeout: None,
+            first_byte_timeout: None,
+            write_timeout: Some(Duration::from_secs(60)),
+            linger_timeout: Duration::from_secs(2),
+            tick: None,
+        }
+    }
+}
+
+/// Pausing a receive is asynchronous, and a ring may bring in up to 32 blocks of one session at a time before
+/// the pause is seen; a handler that answers byte for byte must find room for that much above high water.
+pub(crate) const fn hard_limit_for(high_water: usize) -> usize {
+    high_water.saturating_add(2 * 1024 * 1024)
+}
+
+impl Config {
+    pub(crate) fn check(&self) -> Result<()> {
+        let wrong = |setting, problem: String| Err(Error::Config { setting, problem });
+        if self.max_sessions == 0 {
+            return wrong("the session limit", "is 0: a server needs room for at least 1 session".into());
+        }
+        if self.low_water >= self.high_water {
+            let problem =
+                format!("of {} bytes is not under the high-water mark of {}", self.low_water, self.high_water);
+            return wrong("the low-water mark", problem);
+        }
+        if self.hard_limit < self.high_water {
+            let problem =
+                format!("of {} bytes is under the high-water mark of {}", self.hard_limit, self.high_water);
+            return wrong("the hard limit", problem);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! The one event enum: counters, logs and traces are fed by it and by nothing else.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::session::{CloseReason, SessionId};
+use crate::stats::Stats;
+
+/// Something that happened in a worker.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A session began.
+    Opened {
+        /// Which.
+        session: SessionId,
+        /// The other end, where the system still knew it.
+        peer: Option<SocketAddr>,
+    },
+    /// A session ended.
+    Closed {
+        /// Which.
+        session: SessionId,
+        /// The other end, where the system still knew it when the session began.
+        peer: Option<SocketAddr>,
+        /// Why.
+        reason: CloseReason,
+        /// Bytes received in all.
+        received: u64,
+        /// Bytes sent in all.
+        sent: u64,
+    },
+    /// A connection was closed at once, because a limit was reached.
+    Rejected,
+    /// Bytes arrived for a session.
+    Received {
+        /// Which.
+        session: SessionId,
+        /// How many.
+        bytes: usize,
+    },
+    /// Bytes of a session went out.
+    Sent {
+        /// Which.
+        session: SessionId,
+        /// How many.
+        bytes: usize,
+    },
+    /// Bytes arrived for a session that has begun to close, and were discarded.
+    Discarded {
+        /// Which.
+        session: SessionId,
+        /// How many.
+        bytes: usize,
+    },
+    /// Bytes were queued, or received by the kernel, and not sent when their session ended.
+    Lost {
+        /// Which.
+        session: SessionId,
+        /// How many.
+        bytes: usize,
+        /// Why it ended.
+        reason: CloseReason,
+    },
+    /// Accepting pauses: the system is short of something. Told at most once per interval, counted every time.
+    AcceptPaused {
+        /// What the system said.
+        error: &'a io::Error,
+        /// When it is tried again.
+        retry_after: Duration,
+    },
+    /// An outbound connection failed.
+    ConnectFailed {
+        /// Why.
+        error: &'a io::Error,
+    },
+    /// A message or command found its mailbox or queue full.
+    PostRefused,
+    /// A handler panicked; its session is aborted.
+    Panicked {
+        /// In a callback for which session, if for one.
+        session: Option<SessionId>,
+        /// The panic's message.
+        message: &'a str,
+    },
+    /// A worker began to drain.
+    Draining {
+        /// Sessions it has.
+        sessions: usize,
+    },
+}
+
+/// Who else is told of events. Called on workers' threads, between two operations: it must be quick.
+pub(crate) type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
+impl Stats {
+    /// Counts an event.
+    #[inline]
+    pub(crate) fn count(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Opened { .. } => self.sessions_opened += 1,
+            Event::Closed { reason, .. } => {
+                self.sessions_closed += 1;
+                match reason {
+                    CloseReason::Reset => self.sessions_reset += 1,
+                    CloseReason::Panicked => self.sessions_panicked += 1,
+                    CloseReason::Overflow => self.sessions_overflowed += 1,
+                    CloseReason::Drained => self.drained += 1,
+                    CloseReason::Cut => self.cut += 1,
+                    CloseReason::IdleTimeout | CloseReason::FirstByteTimeout | CloseReason::WriteTimeout => {
+                        self.sessions_timed_out += 1;
+                    }
+                    CloseReason::EndOfStream
+                    | CloseReason::Local
+                    | CloseReason::Aborted
+                    | CloseReason::Failed(_) => {}
+                }
+            }
+            Event::Rejected => self.sessions_rejected += 1,
+            Event::Received { bytes, .. } => self.bytes_received += *bytes as u64,
+            Event::Sent { bytes, .. } => self.bytes_sent += *bytes as u64,
+            Event::Discarded { bytes, .. } => self.bytes_discarded += *bytes as u64,
+            Event::Lost { bytes, reason: CloseReason::Cut, .. } => self.bytes_lost += *bytes as u64,
+            Event::Lost { bytes, .. } => self.bytes_dropped += *bytes as u64,
+            Event::AcceptPaused { .. } => self.accept_pauses += 1,
+            Event::ConnectFailed { .. } => self.connects_failed += 1,
+            Event::PostRefused => self.posts_refused += 1,
+            Event::Panicked { .. } | Event::Draining { .. } => {}
+        }
+    }
+}

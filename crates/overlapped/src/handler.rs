@@ -1,0 +1,76 @@
+//! What a user of the engine writes.
+
+use std::io;
+
+use proactor::Lease;
+
+use crate::session::{CloseReason, Session, SessionId};
+use crate::worker::WorkerContext;
+
+/// What happens in sessions. One handler is made per worker, on its thread, and its callbacks never overlap: its
+/// fields need no lock, and need not be `Send`.
+///
+/// A callback must not block: it holds up every session of its worker. Hand long work to another thread and
+/// bring the result back with [`WorkerHandle::post`](crate::WorkerHandle::post).
+///
+/// If a callback panics, its session is aborted without a further callback, the panic is reported and counted,
+/// and the worker goes on. The handler's own fields are then as the panic left them.
+pub trait Handler: Sized + 'static {
+    /// What is kept for each session.
+    type State: 'static;
+    /// What other threads may post to this worker.
+    type Message: Send + 'static;
+
+    /// A session began, accepted or outbound. Returns its state.
+    fn on_open(&mut self, session: &mut Session<'_>) -> Self::State;
+
+    /// Bytes arrived, at least one, cut as the network pleased. To answer with them as they are, send the lease
+    /// itself; to keep them, copy them.
+    fn on_data(&mut self, session: &mut Session<'_>, state: &mut Self::State, data: Lease);
+
+    /// The peer sends no more; it may still read. By default the session is closed gracefully: everything queued
+    /// goes out first.
+    fn on_half_close(&mut self, session: &mut Session<'_>, state: &mut Self::State) {
+        let _ = state;
+        session.close();
+    }
+
+    /// What is unsent fell to the low-water mark, after it had been above the high-water mark or a send had been
+    /// refused.
+    fn on_writable(&mut self, session: &mut Session<'_>, state: &mut Self::State) {
+        let _ = (session, state);
+    }
+
+    /// Nothing was received or sent for the idle timeout. By default the session is closed gracefully; to keep
+    /// it, do not close it.
+    fn on_idle(&mut self, session: &mut Session<'_>, state: &mut Self::State) {
+        let _ = state;
+        session.close();
+    }
+
+    /// A timer set with [`Session::set_timer`] is due.
+    fn on_timer(&mut self, session: &mut Session<'_>, state: &mut Self::State, token: u64) {
+        let _ = (session, state, token);
+    }
+
+    /// The server's [`tick`](crate::Server::tick) is due.
+    fn on_tick(&mut self, worker: &mut WorkerContext<'_>) {
+        let _ = worker;
+    }
+
+    /// A message was posted to this worker.
+    fn on_message(&mut self, worker: &mut WorkerContext<'_>, message: Self::Message) {
+        let _ = (worker, message);
+    }
+
+    /// A connect asked for with [`WorkerContext::connect`] failed.
+    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_>, token: u64, error: &io::Error) {
+        let _ = (worker, token, error);
+    }
+
+    /// A session ended: nothing is in flight for it, its id names nothing any more. Called exactly once for each
+    /// session whose `on_open` returned, except after a panic.
+    fn on_close(&mut self, session: SessionId, state: Self::State, reason: CloseReason) {
+        let _ = (session, state, reason);
+    }
+}

@@ -1,0 +1,64 @@
+//! Why a session ended.
+
+use std::fmt;
+use std::io;
+
+/// Why a session ended. The first cause counts: a session that was being closed and is reset then, was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer ended its stream, and got everything that was queued for it.
+    EndOfStream,
+    /// The handler or a handle closed it.
+    Local,
+    /// The handler or a handle aborted it.
+    Aborted,
+    /// The peer reset the connection.
+    Reset,
+    /// Silent for longer than the idle timeout.
+    IdleTimeout,
+    /// No first byte within its timeout.
+    FirstByteTimeout,
+    /// The peer read nothing for longer than the write timeout.
+    WriteTimeout,
+    /// More was queued for it than the hard limit, and the policy is to close.
+    Overflow,
+    /// The server drained, and it got everything that was queued for it.
+    Drained,
+    /// The server drained, and its deadline came first.
+    Cut,
+    /// The handler panicked in one of its callbacks.
+    Panicked,
+    /// The connection broke for another reason.
+    Failed(io::ErrorKind),
+}
+
+impl CloseReason {
+    /// The reason that an error of the connection means.
+    pub(crate) fn of(error: &io::Error) -> CloseReason {
+        match error.kind() {
+            // A send after the peer's reset was noticed says "broken pipe".
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => CloseReason::Reset,
+            kind => CloseReason::Failed(kind),
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CloseReason::EndOfStream => "end of stream",
+            CloseReason::Local => "closed here",
+            CloseReason::Aborted => "aborted here",
+            CloseReason::Reset => "reset by the peer",
+            CloseReason::IdleTimeout => "idle for too long",
+            CloseReason::FirstByteTimeout => "no first byte in time",
+            CloseReason::WriteTimeout => "the peer does not read",
+            CloseReason::Overflow => "too much queued for it",
+            CloseReason::Drained => "drained",
+            CloseReason::Cut => "cut by the drain deadline",
+            CloseReason::Panicked => "the handler panicked",
+            CloseReason::Failed(kind) => return write!(f, "failed: {kind}"),
+        })
+    }
+}

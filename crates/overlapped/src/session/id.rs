@@ -1,0 +1,28 @@
+//! Naming a session.
+
+use std::fmt;
+
+use proactor::ConnectionKey;
+
+/// Names one session of a server, for as long as that session lives; an id kept longer finds nothing, never a
+/// stranger (INV-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId {
+    pub(crate) worker: u32,
+    pub(crate) key: ConnectionKey,
+}
+
+impl SessionId {
+    /// The index of the worker that the session lives on.
+    #[must_use]
+    pub fn worker(self) -> usize {
+        self.worker as usize
+    }
+}
+
+impl fmt::Display for SessionId {
+    /// Worker, slot and the slot's generation: `0/17.3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}.{}", self.worker, self.key.index(), self.key.generation())
+    }
+}

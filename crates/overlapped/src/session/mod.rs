@@ -1,0 +1,18 @@
+//! Sessions: their state, their send queues, and the views of them that handlers and other threads get.
+
+mod close_reason;
+mod handle;
+mod id;
+mod send_queue;
+mod state;
+mod table;
+mod view;
+
+pub use close_reason::CloseReason;
+pub(crate) use handle::HandleState;
+pub use handle::SessionHandle;
+pub use id::SessionId;
+pub(crate) use send_queue::SendQueue;
+pub(crate) use state::{Phase, SessionState};
+pub(crate) use table::Table;
+pub use view::{Sent, Session};

@@ -1,0 +1,266 @@
+//! What a session has to send: in order, counted, and copied or forwarded as the pool can bear it (INV-4, INV-6).
+
+use std::collections::VecDeque;
+
+use proactor::{Lease, Payload};
+
+/// Small sends gather in chunks of up to this size, each sent at once.
+const CHUNK: usize = 64 * 1024;
+/// A payload under this size is copied behind another rather than sent by itself.
+const SMALL: usize = 1024;
+/// Blocks that a session may hold, in flight and queued. A slow reader must not drain the pool.
+const BLOCKS: u8 = 4;
+
+/// The queue of one session. One payload of it may be in flight: taken out with [`next`](Self::next), given back
+/// as a count with [`sent`](Self::sent).
+#[derive(Default)]
+pub(crate) struct SendQueue {
+    /// The first to go. Kept apart so that a session that answers one message at a time never allocates.
+    first: Option<Payload>,
+    rest: VecDeque<Payload>,
+    /// Unsent bytes, those in flight included.
+    bytes: usize,
+    /// Memory charged for them: whole blocks for leases.
+    charge: usize,
+    in_flight: Option<InFlight>,
+    blocks: u8,
+}
+
+struct InFlight {
+    bytes: usize,
+    charge: usize,
+    block: bool,
+}
+
+impl SendQueue {
+    /// Unsent bytes, those in flight included.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Memory charged for what is unsent.
+    pub(crate) fn charge(&self) -> usize {
+        self.charge
+    }
+
+    /// Whether nothing is queued or in flight.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    pub(crate) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Whether there is something that could be sent now.
+    pub(crate) fn has_next(&self) -> bool {
+        self.first.is_some() && self.in_flight.is_none()
+    }
+
+    /// Queues `payload`. A lease is forwarded as it is when that costs nobody anything, else copied and given
+    /// back at once.
+    pub(crate) fn push(&mut self, payload: Payload) {
+        match payload {
+            payload if payload.is_empty() => {}
+            Payload::Lease(lease) if self.may_forward(&lease) => {
+                self.blocks += 1;
+                self.append(Payload::Lease(lease));
+            }
+            Payload::Lease(lease) => self.copy(&lease),
+            payload if payload.len() < SMALL && !self.is_empty() => self.copy(payload.as_slice()),
+            payload => self.append(payload),
+        }
+    }
+
+    /// Queues a copy of `bytes`, behind others in one chunk where there is room.
+    pub(crate) fn copy(&mut self, bytes: &[u8]) {
+        let mut bytes = bytes;
+        if let Some(Payload::Owned(chunk)) = self.last() {
+            let room = CHUNK.saturating_sub(chunk.len()).min(bytes.len());
+            let before = chunk.capacity();
+            chunk.extend_from_slice(&bytes[..room]);
+            self.charge += self.last_capacity() - before;
+            self.bytes += room;
+            bytes = &bytes[room..];
+        }
+        for piece in bytes.chunks(CHUNK) {
+            self.append(Payload::Owned(piece.to_vec()));
+        }
+    }
+
+    /// Takes out the first payload, to be sent.
+    pub(crate) fn next(&mut self) -> Option<Payload> {
+        debug_assert!(self.in_flight.is_none(), "INV-4: one send at a time");
+        let payload = self.first.take()?;
+        self.first = self.rest.pop_front();
+        if self.rest.is_empty() && self.rest.capacity() > 0 {
+            self.rest = VecDeque::new(); // an idle session keeps no memory for a burst it once had
+        }
+        let block = matches!(payload, Payload::Lease(_));
+        self.in_flight = Some(InFlight { bytes: payload.len(), charge: payload.charge(), block });
+        Some(payload)
+    }
+
+    /// The payload in flight is out. Returns its length.
+    pub(crate) fn sent(&mut self) -> usize {
+        let done = self.in_flight.take().expect("INV-4: what is sent was in flight");
+        self.bytes -= done.bytes;
+        self.charge -= done.charge;
+        self.blocks -= u8::from(done.block);
+        done.bytes
+    }
+
+    /// Drops everything. Returns how many bytes were not sent.
+    pub(crate) fn clear(&mut self) -> usize {
+        std::mem::take(self).bytes
+    }
+
+    fn may_forward(&self, lease: &Lease) -> bool {
+        // Behind another send, a small piece would pin a block for long: it is copied then.
+        let worth_it = self.is_empty() || lease.len() * 2 >= lease.pinned();
+        worth_it && self.blocks < BLOCKS && lease.pool_has_reserve()
+    }
+
+    fn append(&mut self, payload: Payload) {
+        self.bytes += payload.len();
+        self.charge += payload.charge();
+        if self.first.is_none() {
+            self.first = Some(payload);
+        } else {
+            self.rest.push_back(payload);
+        }
+    }
+
+    fn last(&mut self) -> Option<&mut Payload> {
+        self.rest.back_mut().or(self.first.as_mut())
+    }
+
+    fn last_capacity(&mut self) -> usize {
+        self.last().map_or(0, |payload| payload.charge())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proactor::{Pool, PoolConfig};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lease(pool: &Pool, bytes: &[u8]) -> Option<Lease> {
+        let mut block = pool.take()?;
+        block.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        Some(block.into_lease(bytes.len()))
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Lease(usize),
+        Owned(usize),
+        Copy(usize),
+        Next,
+        Sent,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0..256usize).prop_map(Step::Lease),
+            1 => (0..4000usize).prop_map(Step::Owned),
+            1 => (0..150_000usize).prop_map(Step::Copy),
+            3 => Just(Step::Next),
+            3 => Just(Step::Sent),
+        ]
+    }
+
+    proptest! {
+        /// Against a plain vector of bytes: order kept, nothing lost or doubled, counts exact, blocks bounded.
+        #[test]
+        fn is_a_queue_of_bytes(steps in prop::collection::vec(step(), 1..80)) {
+            let pool = Pool::new(PoolConfig { blocks: 16, block_len: 256 });
+            let mut queue = SendQueue::default();
+            let (mut wanted, mut got, mut serial) = (Vec::new(), Vec::new(), 0u32);
+            let mut flying: Option<Payload> = None;
+            let mut bytes = |len: usize| -> Vec<u8> {
+                (0..len).map(|_| { serial += 1; (serial % 251) as u8 }).collect()
+            };
+            for step in steps {
+                match step {
+                    Step::Lease(len) => {
+                        let bytes = bytes(len);
+                        if let Some(lease) = lease(&pool, &bytes) {
+                            wanted.extend(&bytes);
+                            queue.push(Payload::Lease(lease));
+                        }
+                    }
+                    Step::Owned(len) => {
+                        let bytes = bytes(len);
+                        wanted.extend(&bytes);
+                        queue.push(Payload::Owned(bytes));
+                    }
+                    Step::Copy(len) => {
+                        let bytes = bytes(len);
+                        wanted.extend(&bytes);
+                        queue.copy(&bytes);
+                    }
+                    Step::Next => {
+                        if queue.has_next() {
+                            flying = queue.next();
+                        }
+                    }
+                    Step::Sent => {
+                        if let Some(payload) = flying.take() {
+                            got.extend_from_slice(payload.as_slice());
+                            prop_assert_eq!(queue.sent(), payload.len());
+                        }
+                    }
+                }
+                prop_assert_eq!(queue.bytes(), wanted.len() - got.len());
+                prop_assert_eq!(queue.is_empty(), wanted.len() == got.len());
+                prop_assert!(queue.charge() >= queue.bytes());
+                prop_assert!(pool.in_use() <= u32::from(BLOCKS));
+            }
+            if let Some(payload) = flying.take() {
+                got.extend_from_slice(payload.as_slice());
+                queue.sent();
+            }
+            while let Some(payload) = queue.next() {
+                got.extend_from_slice(payload.as_slice());
+                queue.sent();
+            }
+            prop_assert_eq!(got, wanted);
+            prop_assert_eq!((queue.bytes(), queue.charge(), pool.in_use()), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn a_received_block_is_forwarded_not_copied() {
+        let pool = Pool::new(PoolConfig { blocks: 8, block_len: 256 });
+        let mut queue = SendQueue::default();
+        let data = lease(&pool, b"hello").unwrap();
+        let address = data.as_ptr();
+        queue.push(Payload::Lease(data));
+        assert_eq!(queue.next().unwrap().as_slice().as_ptr(), address);
+    }
+
+    #[test]
+    fn a_slow_reader_does_not_hold_the_pool() {
+        let pool = Pool::new(PoolConfig { blocks: 8, block_len: 256 });
+        let mut queue = SendQueue::default();
+        for _ in 0..100 {
+            queue.push(Payload::Lease(lease(&pool, &[7; 64]).unwrap()));
+        }
+        assert_eq!(pool.in_use(), 1, "the first is forwarded, the others are copied behind it");
+        assert_eq!(queue.bytes(), 6400);
+        assert_eq!(queue.clear(), 6400);
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
+    fn below_the_reserve_everything_is_copied() {
+        let pool = Pool::new(PoolConfig { blocks: 8, block_len: 256 });
+        let held: Vec<Lease> = (0..5).map(|_| lease(&pool, b"x").unwrap()).collect();
+        let mut queue = SendQueue::default();
+        queue.push(Payload::Lease(lease(&pool, b"y").unwrap()));
+        assert_eq!(pool.in_use() as usize, held.len());
+    }
+}

@@ -1,0 +1,79 @@
+//! The engine's state of one session: small, because ten thousand of them sit idle.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use proactor::Time;
+
+use super::{CloseReason, HandleState, SendQueue};
+
+/// Where a session is in its life. It only moves forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Receiving and sending.
+    Open,
+    /// Closing gracefully: what is queued goes out, then FIN.
+    Finishing,
+    /// FIN is out; what still arrives is discarded until the peer's FIN comes.
+    Lingering,
+    /// Handed to the driver to close gracefully; only its release is awaited.
+    Closing,
+    /// To be aborted with the next flush; then only its release is awaited.
+    Aborting,
+}
+
+pub(crate) struct SessionState {
+    pub(crate) phase: Phase,
+    /// True exactly when it stands in the worker's list of sessions to flush.
+    pub(crate) touched: bool,
+    /// True exactly when its receive is paused because too much is unsent.
+    pub(crate) paused: bool,
+    /// True exactly when the peer has sent FIN.
+    pub(crate) peer_finished: bool,
+    /// True exactly when `on_writable` is owed once the queue is low.
+    pub(crate) wants_writable: bool,
+    /// True exactly when it was opened with `connect`.
+    pub(crate) outbound: bool,
+    pub(crate) reason: Option<CloseReason>,
+    pub(crate) queue: SendQueue,
+    pub(crate) opened_at: Time,
+    /// When bytes last moved, to the turn.
+    pub(crate) active_at: Time,
+    /// When the send in flight was submitted.
+    pub(crate) send_since: Time,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    /// Made when somebody asks for a handle.
+    pub(crate) handle: Option<Arc<HandleState>>,
+    /// Kept only when somebody observes events.
+    pub(crate) peer: Option<Box<SocketAddr>>,
+}
+
+impl SessionState {
+    pub(crate) fn new(outbound: bool, now: Time) -> SessionState {
+        SessionState {
+            phase: Phase::Open,
+            touched: false,
+            paused: false,
+            peer_finished: false,
+            wants_writable: false,
+            outbound,
+            reason: None,
+            queue: SendQueue::default(),
+            opened_at: now,
+            active_at: now,
+            send_since: now,
+            received: 0,
+            sent: 0,
+            handle: None,
+            peer: None,
+        }
+    }
+
+    /// Moves to a later phase. The first reason given stays.
+    pub(crate) fn advance(&mut self, to: Phase, reason: CloseReason) {
+        debug_assert!(to >= self.phase);
+        self.phase = to;
+        self.reason.get_or_insert(reason);
+    }
+}

@@ -1,0 +1,57 @@
+//! All sessions of a worker, found by their connection's key. Parallel to the driver's slots, so it needs no
+//! free list of its own.
+
+use proactor::ConnectionKey;
+
+use super::SessionState;
+
+#[derive(Default)]
+pub(crate) struct Table {
+    sessions: Vec<Option<(ConnectionKey, SessionState)>>,
+    live: usize,
+}
+
+impl Table {
+    pub(crate) fn len(&self) -> usize {
+        self.live
+    }
+
+    pub(crate) fn insert(&mut self, key: ConnectionKey, state: SessionState) {
+        if self.sessions.len() <= key.index() {
+            self.sessions.resize_with(key.index() + 1, || None);
+        }
+        let before = self.sessions[key.index()].replace((key, state));
+        assert!(before.is_none(), "INV-2: a session ends before its slot is used again");
+        self.live += 1;
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: ConnectionKey) -> Option<&SessionState> {
+        match self.sessions.get(key.index()) {
+            Some(Some((at, state))) if *at == key => Some(state),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut SessionState> {
+        match self.sessions.get_mut(key.index()) {
+            Some(Some((at, state))) if *at == key => Some(state),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<SessionState> {
+        self.get(key)?;
+        self.live -= 1;
+        self.sessions[key.index()].take().map(|(_, state)| state)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnectionKey, &SessionState)> {
+        self.sessions.iter().flatten().map(|(key, state)| (*key, state))
+    }
+
+    pub(crate) fn keys(&self) -> Vec<ConnectionKey> {
+        self.iter().map(|(key, _)| key).collect()
+    }
+}

@@ -1,0 +1,154 @@
+//! A session as its handler sees it, for the time of a callback.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proactor::{ConnectionKey, Payload};
+
+use super::{CloseReason, HandleState, Phase, SessionHandle, SessionId, SessionState};
+use crate::timers::Due;
+use crate::worker::{Addresses, Core, WorkerContext};
+
+/// What became of bytes handed to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// They are queued, and leave in order.
+    Ok,
+    /// The session's hard limit is reached. They were dropped; by default the session is closed too (see
+    /// [`Server::overflow`](crate::Server::overflow)).
+    Full,
+    /// The session is closing or gone; they were dropped.
+    Closed,
+}
+
+/// One session, within a callback of its worker.
+pub struct Session<'a> {
+    pub(crate) core: &'a mut Core,
+    pub(crate) addresses: &'a dyn Addresses,
+    pub(crate) key: ConnectionKey,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(core: &'a mut Core, addresses: &'a dyn Addresses, key: ConnectionKey) -> Session<'a> {
+        Session { core, addresses, key }
+    }
+
+    fn state(&self) -> Option<&SessionState> {
+        self.core.sessions.get(self.key)
+    }
+
+    /// This session's name.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        SessionId { worker: self.core.worker, key: self.key }
+    }
+
+    /// The address at the other end. Asks the system each time.
+    ///
+    /// # Errors
+    /// If the connection is already gone.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.addresses.peer(self.key)
+    }
+
+    /// The address at this end. Asks the system each time.
+    ///
+    /// # Errors
+    /// If the connection is already gone.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.addresses.local(self.key)
+    }
+
+    /// Queues bytes: a [`Lease`](crate::Lease) (the received block itself), [`Bytes`](crate::Bytes), a `Vec<u8>`
+    /// or a `&'static str`. They are submitted when the callback returns.
+    pub fn send(&mut self, bytes: impl Into<Payload>) -> Sent {
+        let payload = bytes.into();
+        let (charge, core) = (payload.charge(), &mut *self.core);
+        let Some(state) = core.sessions.get_mut(self.key) else { return Sent::Closed };
+        if state.phase != Phase::Open {
+            return Sent::Closed;
+        }
+        if state.queue.charge().saturating_add(charge) > core.config.hard_limit {
+            return core.overflow(self.key);
+        }
+        state.queue.push(payload);
+        core.touch(self.key);
+        Sent::Ok
+    }
+
+    /// Queues a copy of `bytes`.
+    pub fn send_copy(&mut self, bytes: &[u8]) -> Sent {
+        let core = &mut *self.core;
+        let Some(state) = core.sessions.get_mut(self.key) else { return Sent::Closed };
+        if state.phase != Phase::Open {
+            return Sent::Closed;
+        }
+        if state.queue.charge().saturating_add(bytes.len()) > core.config.hard_limit {
+            return core.overflow(self.key);
+        }
+        state.queue.copy(bytes);
+        core.touch(self.key);
+        Sent::Ok
+    }
+
+    /// Unsent bytes.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.state().map_or(0, |state| state.queue.bytes())
+    }
+
+    /// Closes gracefully: what is queued goes out, then FIN; what still arrives is discarded until the peer's
+    /// FIN, or for the linger timeout. No `on_data` follows.
+    pub fn close(&mut self) {
+        self.core.close(self.key, CloseReason::Local);
+    }
+
+    /// Closes at once: what is queued is dropped, the peer sees a reset.
+    pub fn abort(&mut self) {
+        self.core.abort(self.key, CloseReason::Aborted);
+    }
+
+    /// Whether the session has begun to close.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.state().is_none_or(|state| state.phase != Phase::Open)
+    }
+
+    /// Whether the peer has said that it sends no more.
+    #[must_use]
+    pub fn peer_finished(&self) -> bool {
+        self.state().is_none_or(|state| state.peer_finished)
+    }
+
+    /// Whether this side opened the connection.
+    #[must_use]
+    pub fn is_outbound(&self) -> bool {
+        self.state().is_some_and(|state| state.outbound)
+    }
+
+    /// Calls [`Handler::on_timer`](crate::Handler::on_timer) with `token` in `after`, up to 4 ms late. Timers
+    /// are not cancelled: ignore a token that no longer matters.
+    pub fn set_timer(&mut self, after: Duration, token: u64) {
+        self.core.timers.set(self.core.now + after, Due::Handler { session: self.key, token });
+    }
+
+    /// A handle on this session for other threads.
+    #[must_use]
+    pub fn handle(&mut self) -> SessionHandle {
+        let id = self.id();
+        let (mailbox, limit) = (Arc::clone(&self.core.mailbox), self.core.config.hard_limit);
+        let state = match self.core.sessions.get_mut(self.key) {
+            Some(state) => Arc::clone(state.handle.get_or_insert_default()),
+            None => Arc::new(HandleState { closed: true.into(), ..HandleState::default() }),
+        };
+        SessionHandle { id, state, mailbox, limit }
+    }
+
+    /// The worker this session lives on, with its other sessions.
+    #[must_use]
+    pub fn worker(&mut self) -> WorkerContext<'_> {
+        WorkerContext { core: self.core, addresses: self.addresses }
+    }
+}

@@ -1,0 +1,179 @@
+//! What handlers may touch of a worker: its sessions, timers and counters, but neither the driver nor another
+//! handler. What a callback asks for is noted here and carried out when it has returned.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use proactor::backend::Backend;
+use proactor::{ConnectionKey, Driver, Payload, Time};
+
+use crate::config::{Config, Overflow};
+use crate::events::{Event, Observer};
+use crate::mailbox::PostToSession;
+use crate::session::{CloseReason, Phase, Sent, Session, SessionId, Table};
+use crate::stats::Stats;
+use crate::timers::Timers;
+
+pub(crate) struct Core {
+    pub(crate) worker: u32,
+    pub(crate) config: Arc<Config>,
+    pub(crate) sessions: Table,
+    /// Sessions with something to submit or to close, since the last flush.
+    pub(crate) touched: Vec<ConnectionKey>,
+    /// Outbound connections asked for, since the last flush.
+    pub(crate) connects: Vec<(SocketAddr, u64)>,
+    pub(crate) timers: Timers,
+    /// The time, as of this turn.
+    pub(crate) now: Time,
+    pub(crate) stats: Stats,
+    pub(crate) observer: Option<Observer>,
+    pub(crate) mailbox: Arc<dyn PostToSession>,
+    pub(crate) draining: bool,
+}
+
+impl Core {
+    /// The one place where events go: counters, and whoever observes.
+    #[inline]
+    pub(crate) fn emit(&mut self, event: &Event<'_>) {
+        self.stats.count(event);
+        if let Some(observer) = &self.observer {
+            observer(event);
+        }
+    }
+
+    pub(crate) fn id(&self, key: ConnectionKey) -> SessionId {
+        SessionId { worker: self.worker, key }
+    }
+
+    /// Notes that a session has something for the next flush.
+    #[inline]
+    pub(crate) fn touch(&mut self, key: ConnectionKey) {
+        if let Some(state) = self.sessions.get_mut(key) {
+            if !state.touched {
+                state.touched = true;
+                self.touched.push(key);
+            }
+        }
+    }
+
+    /// Begins a graceful close.
+    pub(crate) fn close(&mut self, key: ConnectionKey, reason: CloseReason) {
+        let Some(state) = self.sessions.get_mut(key) else { return };
+        if state.phase != Phase::Open {
+            return;
+        }
+        // A peer that ended its stream first ended the session, whoever says the last word.
+        let reason = if state.peer_finished && reason == CloseReason::Local {
+            CloseReason::EndOfStream
+        } else {
+            reason
+        };
+        state.advance(Phase::Finishing, reason);
+        state.send_since = self.now;
+        if let Some(handle) = &state.handle {
+            handle.closed.store(true, Ordering::Release);
+        }
+        self.touch(key);
+    }
+
+    /// Ends a session at once; what it has queued is lost.
+    pub(crate) fn abort(&mut self, key: ConnectionKey, reason: CloseReason) {
+        let Some(state) = self.sessions.get_mut(key) else { return };
+        if state.phase >= Phase::Closing {
+            return;
+        }
+        state.advance(Phase::Aborting, reason);
+        if let Some(handle) = &state.handle {
+            handle.closed.store(true, Ordering::Release);
+        }
+        self.touch(key);
+    }
+
+    /// The hard limit of a session is reached (INV-6).
+    #[cold]
+    pub(crate) fn overflow(&mut self, key: ConnectionKey) -> Sent {
+        match self.config.overflow {
+            Overflow::Close => self.abort(key, CloseReason::Overflow),
+            Overflow::Refuse => {
+                if let Some(state) = self.sessions.get_mut(key) {
+                    state.wants_writable = true;
+                }
+            }
+        }
+        Sent::Full
+    }
+}
+
+/// Asking a driver for addresses without knowing its backend. Off the hot path.
+pub(crate) trait Addresses {
+    fn peer(&self, key: ConnectionKey) -> io::Result<SocketAddr>;
+    fn local(&self, key: ConnectionKey) -> io::Result<SocketAddr>;
+}
+
+impl<B: Backend> Addresses for Driver<B> {
+    fn peer(&self, key: ConnectionKey) -> io::Result<SocketAddr> {
+        self.peer_addr(key)
+    }
+
+    fn local(&self, key: ConnectionKey) -> io::Result<SocketAddr> {
+        self.local_addr(key)
+    }
+}
+
+/// A worker, within one of its callbacks: all sessions that live on it.
+pub struct WorkerContext<'a> {
+    pub(crate) core: &'a mut Core,
+    pub(crate) addresses: &'a dyn Addresses,
+}
+
+impl WorkerContext<'_> {
+    /// This worker's index, counted from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.core.worker as usize
+    }
+
+    /// A session of this worker. `None` if it has ended, or lives on another worker: reach that one through a
+    /// [`SessionHandle`](crate::SessionHandle) or a message.
+    pub fn session(&mut self, id: SessionId) -> Option<Session<'_>> {
+        if id.worker != self.core.worker || self.core.sessions.get(id.key).is_none() {
+            return None;
+        }
+        Some(Session::new(self.core, self.addresses, id.key))
+    }
+
+    /// The sessions of this worker that are not closing.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionId> {
+        let open = self.core.sessions.iter().filter(|(_, state)| state.phase == Phase::Open);
+        open.map(|(key, _)| self.core.id(key)).collect()
+    }
+
+    /// Sends one buffer to every session of this worker, except `but`. Returns how many took it.
+    pub fn broadcast(&mut self, bytes: &Bytes, but: Option<SessionId>) -> usize {
+        let mut taken = 0;
+        for id in self.sessions() {
+            if Some(id) != but {
+                let mut session = Session::new(self.core, self.addresses, id.key);
+                taken += usize::from(session.send(Payload::Shared(bytes.clone())) == Sent::Ok);
+            }
+        }
+        taken
+    }
+
+    /// Opens an outbound connection: a session of this worker, with the same handler. It begins with
+    /// [`on_open`](crate::Handler::on_open), where [`Session::is_outbound`] is true, or ends with
+    /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets `token`.
+    pub fn connect(&mut self, address: SocketAddr, token: u64) {
+        self.core.connects.push((address, token));
+    }
+
+    /// Whether the server is draining: sessions end as they fall silent.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.core.draining
+    }
+}

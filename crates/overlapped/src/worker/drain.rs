@@ -1,0 +1,129 @@
+//! Draining: accept what is in the backlog, answer what was received, close each session gracefully, count.
+//!
+//! A session is done when everything it received is answered and nothing more has arrived. To see that, its
+//! receive is paused: what was on its way in is delivered first, then the kernel says how much is left unread.
+//! Nothing left: FIN. Something left: it is received and answered, and the question is asked again.
+
+use std::time::Duration;
+
+use proactor::backend::Backend;
+use proactor::{ConnectionKey, Time};
+
+use super::Worker;
+use crate::events::Event;
+use crate::handler::Handler;
+use crate::session::{CloseReason, Phase};
+
+/// Rounds without an arrival after which the backlog counts as empty.
+const QUIET_ROUNDS: u32 = 2;
+/// After the deadline: how long aborted sessions may take to be joined.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+pub(super) struct Drain {
+    deadline: Time,
+    quiet_rounds: u32,
+    listening: bool,
+    cut: bool,
+}
+
+impl Drain {
+    pub(super) fn saw_arrival(&mut self) {
+        self.quiet_rounds = 0;
+    }
+
+    pub(super) fn wake_at(&self) -> Time {
+        if self.listening { Time::ZERO } else { self.deadline }
+    }
+}
+
+impl<B: Backend, H: Handler> Worker<B, H> {
+    pub(super) fn begin_drain(&mut self, limit: Duration) {
+        let deadline = self.core.now + limit;
+        if let Some(drain) = &mut self.drain {
+            drain.deadline = drain.deadline.min(deadline);
+            return;
+        }
+        self.core.draining = true;
+        self.drain = Some(Drain { deadline, quiet_rounds: 0, listening: true, cut: false });
+        self.core.emit(&Event::Draining { sessions: self.core.sessions.len() });
+        for key in self.core.sessions.keys() {
+            self.drain_session(key);
+        }
+    }
+
+    /// Takes a session of a draining worker as far as it goes now. Called whenever its queue is empty or its
+    /// receive has come to rest.
+    pub(super) fn drain_session(&mut self, key: ConnectionKey) {
+        if !self.core.draining || !self.is_open(key) {
+            return;
+        }
+        let Some(state) = self.core.sessions.get(key) else { return };
+        if !state.queue.is_empty() {
+            return;
+        }
+        if self.driver.receive_ended(key) {
+            // The handler chose to go on after the peer's FIN. It has nothing queued.
+            self.core.close(key, CloseReason::Drained);
+        } else if self.driver.is_receiving(key) {
+            self.driver.pause_receive(key);
+        } else if self.driver.unread(key) > 0 {
+            self.driver.receive(key);
+        } else {
+            self.core.close(key, CloseReason::Drained);
+        }
+    }
+
+    /// One step of a drain, at the end of each turn.
+    pub(super) fn step_drain(&mut self) {
+        let Some(drain) = &mut self.drain else { return };
+        if drain.listening {
+            drain.quiet_rounds += 1;
+            if drain.quiet_rounds > QUIET_ROUNDS {
+                drain.listening = false;
+                for listener in self.listeners.clone() {
+                    self.driver.close_listener(listener);
+                }
+            }
+        }
+        let Some(drain) = &mut self.drain else { return };
+        if self.core.now >= drain.deadline {
+            if drain.cut {
+                // Even aborting did not join in time: the driver reaps or leaks the rest (INV-10).
+                self.ended = true;
+                return;
+            }
+            drain.cut = true;
+            drain.listening = false;
+            drain.deadline = self.core.now + LAST_WAIT;
+            self.cut_all();
+        }
+        let listening = self.drain.as_ref().is_some_and(|drain| drain.listening);
+        let idle = self.core.sessions.len() == 0 && self.listeners.is_empty() && self.connecting.is_empty();
+        self.ended = !listening && idle && self.driver.snapshot().connections == 0;
+    }
+
+    fn cut_all(&mut self) {
+        for listener in self.listeners.clone() {
+            self.driver.close_listener(listener);
+        }
+        for key in self.core.sessions.keys() {
+            let Some(state) = self.core.sessions.get_mut(key) else { continue };
+            match state.phase {
+                Phase::Open | Phase::Finishing => {
+                    // Whatever began its close, the deadline ended it.
+                    state.reason = Some(CloseReason::Cut);
+                    self.core.abort(key, CloseReason::Cut);
+                    let (session, bytes) = (self.core.id(key), self.driver.unread(key));
+                    self.core.emit(&Event::Lost { session, bytes, reason: CloseReason::Cut });
+                }
+                // Everything it was owed is out; only the peer's FIN is missing.
+                Phase::Lingering => self.end_linger(key),
+                Phase::Closing | Phase::Aborting => {}
+            }
+        }
+        for (key, _) in std::mem::take(&mut self.connecting) {
+            self.acceptor.release(self.core.worker as usize);
+            self.driver.abort(key);
+        }
+    }
+}

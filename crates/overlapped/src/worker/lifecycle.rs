@@ -1,0 +1,160 @@
+//! The beginning and the end of a session, and the weather around accepting.
+
+use std::io;
+use std::time::Duration;
+
+use proactor::backend::Backend;
+use proactor::{ConnectionKey, ListenerKey, Time};
+
+use super::{Worker, WorkerContext};
+use crate::events::Event;
+use crate::handler::Handler;
+use crate::session::{CloseReason, Phase, Session, SessionState};
+use crate::timers::Due;
+
+/// How long accepting pauses when the system is short of something (INV-9).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often a pause is told. Counted is every one.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+pub(super) struct AcceptPause {
+    told_at: Option<Time>,
+}
+
+impl<B: Backend, H: Handler> Worker<B, H> {
+    /// A connection arrived on one of this worker's listeners.
+    pub(super) fn accepted(&mut self, socket: B::Socket) {
+        if let Some(drain) = &mut self.drain {
+            drain.saw_arrival();
+        }
+        if !self.acceptor.reserve() {
+            self.core.emit(&Event::Rejected);
+            self.driver.refuse(socket);
+            return;
+        }
+        let here = self.core.worker as usize;
+        // A draining worker keeps what it accepted: others may have ended.
+        let chosen = if self.core.draining { self.acceptor.place_at(here) } else { self.acceptor.place(here) };
+        if chosen == here {
+            self.open(socket);
+        } else if let Err(socket) = self.acceptor.send(chosen, socket) {
+            // That worker has just ended; this one has not.
+            self.acceptor.release(chosen);
+            if self.acceptor.reserve() {
+                self.acceptor.place_at(here);
+                self.open(socket);
+            }
+        }
+    }
+
+    /// A connection placed on this worker becomes a session.
+    pub(super) fn open(&mut self, socket: B::Socket) {
+        match self.driver.adopt(socket) {
+            Ok(key) => self.begin(key, false),
+            Err(_) => {
+                self.acceptor.release(self.core.worker as usize);
+                self.core.emit(&Event::Rejected);
+            }
+        }
+    }
+
+    fn begin(&mut self, key: ConnectionKey, outbound: bool) {
+        let mut state = SessionState::new(outbound, self.core.now);
+        let peer = self.core.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok());
+        state.peer = peer.map(Box::new);
+        self.core.sessions.insert(key, state);
+        let session = self.core.id(key);
+        self.core.emit(&Event::Opened { session, peer });
+        if self.states.len() <= key.index() {
+            self.states.resize_with(key.index() + 1, || None);
+        }
+        self.driver.receive(key);
+        self.current = Some(key);
+        let state = self.handler.on_open(&mut Session::new(&mut self.core, &self.driver, key));
+        self.current = None;
+        self.states[key.index()] = Some(state);
+        if self.core.draining {
+            self.drain_session(key);
+        }
+    }
+
+    /// A connection is gone: its session ends, exactly once (INV-2).
+    pub(super) fn released(&mut self, key: ConnectionKey) {
+        let Some(mut state) = self.core.sessions.remove(key) else { return };
+        self.acceptor.release(self.core.worker as usize);
+        let session = self.core.id(key);
+        let reason = state.reason.unwrap_or(CloseReason::Local);
+        let bytes = state.queue.clear();
+        if bytes > 0 {
+            self.core.emit(&Event::Lost { session, bytes, reason });
+        }
+        let (received, sent) = (state.received, state.sent);
+        let peer = state.peer.map(|peer| *peer);
+        self.core.emit(&Event::Closed { session, peer, reason, received, sent });
+        if let Some(state) = self.states[key.index()].take() {
+            self.handler.on_close(session, state, reason);
+        }
+    }
+
+    /// The system is short of something: stop accepting for a moment, say so once per interval (INV-9).
+    pub(super) fn accept_failed(&mut self, listener: ListenerKey, error: &io::Error) {
+        let now = self.core.now;
+        self.core.timers.set(now + ACCEPT_PAUSE, Due::Accept(listener));
+        let due = self.accept_pause.told_at.is_none_or(|at| now.since(at) >= TELL_EVERY);
+        if due {
+            self.accept_pause.told_at = Some(now);
+            self.core.emit(&Event::AcceptPaused { error, retry_after: ACCEPT_PAUSE });
+        } else {
+            self.core.stats.accept_pauses += 1;
+        }
+    }
+
+    pub(super) fn accept_again(&mut self, listener: ListenerKey) {
+        self.driver.resume_accept(listener);
+    }
+
+    pub(super) fn start_connects(&mut self) {
+        for (address, token) in std::mem::take(&mut self.core.connects) {
+            if !self.acceptor.reserve() {
+                let error = io::Error::other("the session limit is reached");
+                self.tell_connect_failed(token, &error);
+                continue;
+            }
+            self.acceptor.place_at(self.core.worker as usize);
+            match self.driver.connect(address) {
+                Ok(key) => {
+                    self.connecting.insert(key, token);
+                }
+                Err(error) => {
+                    self.acceptor.release(self.core.worker as usize);
+                    self.tell_connect_failed(token, &error);
+                }
+            }
+        }
+    }
+
+    pub(super) fn connected(&mut self, key: ConnectionKey) {
+        self.connecting.remove(&key);
+        self.begin(key, true);
+    }
+
+    pub(super) fn connect_failed(&mut self, key: ConnectionKey, error: &io::Error) {
+        self.driver.abort(key);
+        if let Some(token) = self.connecting.remove(&key) {
+            self.acceptor.release(self.core.worker as usize);
+            self.tell_connect_failed(token, error);
+        }
+    }
+
+    fn tell_connect_failed(&mut self, token: u64, error: &io::Error) {
+        self.core.emit(&Event::ConnectFailed { error });
+        let mut context = WorkerContext { core: &mut self.core, addresses: &self.driver };
+        self.handler.on_connect_failed(&mut context, token, error);
+    }
+
+    /// Whether a session is open, for those who walk over all of them.
+    pub(super) fn is_open(&self, key: ConnectionKey) -> bool {
+        self.core.sessions.get(key).is_some_and(|state| state.phase == Phase::Open)
+    }
+}

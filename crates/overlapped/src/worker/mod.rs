@@ -1,0 +1,313 @@
+//! One worker: one driver, one handler, one thread (INV-5).
+//!
+//! [`Worker::turn`] does one round: mailbox, then one harvest that also submits what is batched, then every
+//! event of it, then what is due. It neither spawns nor reads a clock of its own, so a simulation can run several
+//! workers in one thread.
+
+mod core;
+mod deadlines;
+mod drain;
+mod flow;
+mod lifecycle;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proactor::backend::{Backend, Wait};
+use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
+
+use crate::acceptor::{Acceptor, Arrivals};
+use crate::config::Config;
+use crate::events::{Event, Observer};
+use crate::handler::Handler;
+use crate::mailbox::{Mail, Mailbox, PostToSession, SessionCommand, WorkerFace};
+use crate::session::{CloseReason, Session, Table};
+use crate::stats::Stats;
+use crate::timers::{Due, Timers};
+
+pub(crate) use self::core::{Addresses, Core};
+pub use self::core::WorkerContext;
+use drain::Drain;
+
+pub(crate) struct Worker<B: Backend, H: Handler> {
+    driver: Driver<B>,
+    handler: H,
+    core: Core,
+    /// The handler's state of each session, by slot, beside the engine's in `core`.
+    states: Vec<Option<H::State>>,
+    listeners: Vec<ListenerKey>,
+    /// Tokens of outbound connections that do not stand yet.
+    connecting: HashMap<ConnectionKey, u64>,
+    mailbox: Arc<Mailbox<H::Message>>,
+    face: Arc<WorkerFace>,
+    mail: VecDeque<Mail<H::Message>>,
+    acceptor: Arc<Acceptor<B::Socket>>,
+    arrivals: Arc<Arrivals<B::Socket>>,
+    arrived: VecDeque<B::Socket>,
+    /// Timers taken and not served yet.
+    due: VecDeque<Due>,
+    /// The session whose callback runs, so that a panic is put down to it.
+    current: Option<ConnectionKey>,
+    drain: Option<Drain>,
+    next_sweep: Option<Time>,
+    accept_pause: lifecycle::AcceptPause,
+    /// True once nothing is left to do.
+    ended: bool,
+}
+
+/// What a worker is made from.
+pub(crate) struct Parts<B: Backend, H: Handler> {
+    pub(crate) index: usize,
+    pub(crate) driver: Driver<B>,
+    pub(crate) handler: H,
+    pub(crate) config: Arc<Config>,
+    pub(crate) mailbox: Arc<Mailbox<H::Message>>,
+    pub(crate) acceptor: Arc<Acceptor<B::Socket>>,
+    pub(crate) observer: Option<Observer>,
+}
+
+impl<B: Backend, H: Handler> Worker<B, H> {
+    pub(crate) fn new(parts: Parts<B, H>) -> Worker<B, H> {
+        let Parts { index, driver, handler, config, mailbox, acceptor, observer } = parts;
+        let core = Core {
+            worker: index as u32,
+            config,
+            sessions: Table::default(),
+            touched: Vec::new(),
+            connects: Vec::new(),
+            timers: Timers::default(),
+            now: driver.now(),
+            stats: Stats::default(),
+            observer,
+            mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
+            draining: false,
+        };
+        let mut worker = Worker {
+            driver,
+            handler,
+            core,
+            states: Vec::new(),
+            listeners: Vec::new(),
+            connecting: HashMap::new(),
+            face: Arc::clone(&mailbox.face),
+            mailbox,
+            mail: VecDeque::new(),
+            arrivals: acceptor.arrivals(index),
+            acceptor,
+            arrived: VecDeque::new(),
+            due: VecDeque::new(),
+            current: None,
+            drain: None,
+            next_sweep: None,
+            accept_pause: lifecycle::AcceptPause::default(),
+            ended: false,
+        };
+        worker.face.bell.install(worker.driver.waker());
+        worker.set_tick();
+        worker
+    }
+
+    /// Accepts on a listening socket.
+    ///
+    /// # Errors
+    /// If the backend cannot register it.
+    pub(crate) fn listen(&mut self, socket: B::Socket) -> io::Result<()> {
+        let listener = self.driver.listen(socket)?;
+        self.listeners.push(listener);
+        Ok(())
+    }
+
+    /// Runs until a drain or a stop has ended everything.
+    ///
+    /// # Errors
+    /// If the backend itself broke.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        while !self.ended {
+            self.turn(true)?;
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// One round. `may_wait`: sleep until something happens or is due.
+    ///
+    /// # Errors
+    /// If the backend itself broke.
+    pub(crate) fn turn(&mut self, may_wait: bool) -> io::Result<()> {
+        self.guarded(Self::take_mail);
+        let wait = if may_wait { self.wait() } else { Wait::Poll };
+        self.publish();
+        self.driver.turn(wait)?;
+        self.core.now = self.driver.now();
+        self.core.stats.turns += 1;
+        self.guarded(Self::take_events);
+        self.guarded(Self::fire_timers);
+        self.sweep_if_due();
+        self.step_drain();
+        self.guarded(Self::flush);
+        Ok(())
+    }
+
+    /// Whether everything has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn wait(&self) -> Wait {
+        let deadlines = [self.core.timers.next(), self.sweep_at(), self.drain.as_ref().map(Drain::wake_at)];
+        match deadlines.into_iter().flatten().min() {
+            _ if self.ended => Wait::Poll,
+            Some(at) => Wait::Until(at),
+            None => Wait::Forever,
+        }
+    }
+
+    fn publish(&mut self) {
+        let snapshot = self.driver.snapshot();
+        let stats = &mut self.core.stats;
+        stats.sessions = self.core.sessions.len() as u64;
+        stats.in_flight = snapshot.in_flight as u64;
+        stats.blocks_in_use = snapshot.blocks_in_use as u64;
+        stats.starved = snapshot.starved as u64;
+        self.face.published.publish(stats);
+    }
+
+    /// Runs a part of the turn that calls the handler. A panic in there costs its session, not the worker, and
+    /// the part goes on where it was: what it had taken is taken, the rest still stands in queues.
+    fn guarded(&mut self, part: fn(&mut Self)) {
+        // The worker's own state is whole at every callback; the handler's is the handler's.
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| part(self))) {
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let message = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("(no message)");
+            let session = self.current.take();
+            self.core.emit(&Event::Panicked { session: session.map(|key| self.core.id(key)), message });
+            if let Some(key) = session {
+                self.core.abort(key, CloseReason::Panicked);
+                // Its state may be half-updated: nobody sees it again.
+                self.states[key.index()] = None;
+            }
+        }
+    }
+
+    fn take_mail(&mut self) {
+        if self.face.bell.take() {
+            self.arrivals.queue.take_all(&mut self.arrived);
+            if self.mail.is_empty() {
+                self.mailbox.mail.take_all(&mut self.mail);
+            }
+        }
+        while let Some(socket) = self.arrived.pop_front() {
+            self.open(socket);
+        }
+        while let Some(mail) = self.mail.pop_front() {
+            match mail {
+                Mail::Message(message) => {
+                    let mut context = WorkerContext { core: &mut self.core, addresses: &self.driver };
+                    self.handler.on_message(&mut context, message);
+                }
+                Mail::Session(key, command) => self.obey(key, command),
+                Mail::Broadcast(keys, bytes) => {
+                    for key in keys {
+                        Session::new(&mut self.core, &self.driver, key).send(bytes.clone());
+                    }
+                }
+                Mail::Drain(limit) => self.begin_drain(limit),
+                Mail::Stop => self.begin_drain(Duration::ZERO),
+            }
+            self.flush();
+        }
+    }
+
+    fn obey(&mut self, key: ConnectionKey, command: SessionCommand) {
+        match command {
+            SessionCommand::Close => self.core.close(key, CloseReason::Local),
+            SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
+            SessionCommand::Send(bytes) => {
+                let handle = self.core.sessions.get(key).and_then(|state| state.handle.as_ref());
+                if let Some(handle) = handle {
+                    handle.posted.fetch_sub(bytes.len(), std::sync::atomic::Ordering::AcqRel);
+                }
+                let sent = Session::new(&mut self.core, &self.driver, key).send(bytes);
+                if sent != crate::session::Sent::Ok {
+                    self.core.emit(&Event::PostRefused);
+                }
+            }
+        }
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.driver.next_event() {
+            match event {
+                Io::Received { connection, data } => self.received(connection, data),
+                Io::Sent { connection, bytes } => self.sent(connection, bytes),
+                Io::EndOfStream { connection } => self.half_closed(connection),
+                Io::Failed { connection, verb: Verb::Connect, error } => self.connect_failed(connection, &error),
+                Io::Failed { connection, error, .. } => {
+                    self.core.abort(connection, CloseReason::of(&error));
+                }
+                Io::Released { connection } => self.released(connection),
+                Io::Accepted { socket, .. } => self.accepted(socket),
+                Io::AcceptFailed { listener, error } => self.accept_failed(listener, &error),
+                Io::Connected { connection } => self.connected(connection),
+                Io::Paused { connection } => self.drain_session(connection),
+                Io::ListenerReleased { listener } => self.listeners.retain(|open| *open != listener),
+                Io::Woken => {}
+            }
+            self.flush();
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        self.core.timers.take_due(self.core.now, &mut self.due);
+        while let Some(due) = self.due.pop_front() {
+            match due {
+                Due::Handler { session, token } => {
+                    self.callback(session, |handler, session, state| handler.on_timer(session, state, token));
+                }
+                Due::Linger(key) => {
+                    // The peer had its time: what it still sends is its own affair.
+                    self.end_linger(key);
+                }
+                Due::Accept(listener) => self.accept_again(listener),
+                Due::Tick => {
+                    self.set_tick();
+                    let mut context = WorkerContext { core: &mut self.core, addresses: &self.driver };
+                    self.handler.on_tick(&mut context);
+                }
+            }
+            self.flush();
+        }
+    }
+
+    fn set_tick(&mut self) {
+        if let Some(every) = self.core.config.tick {
+            self.core.timers.set(self.core.now + every, Due::Tick);
+        }
+    }
+
+    /// Calls the handler for a session that is open. A closing one is not called any more.
+    #[inline]
+    fn callback(&mut self, key: ConnectionKey, call: impl FnOnce(&mut H, &mut Session<'_>, &mut H::State)) {
+        if !self.is_open(key) {
+            return;
+        }
+        if let Some(Some(state)) = self.states.get_mut(key.index()) {
+            self.current = Some(key);
+            call(&mut self.handler, &mut Session::new(&mut self.core, &self.driver, key), state);
+            self.current = None;
+        }
+    }
+}
+
+impl<B: Backend, H: Handler> Drop for Worker<B, H> {
+    /// Nothing is taken any more: posts are answered with "stopped", connections on their way are closed.
+    fn drop(&mut self) {
+        drop(self.mailbox.mail.close());
+        for socket in self.arrivals.queue.close() {
+            self.driver.refuse(socket);
+        }
+    }
+}

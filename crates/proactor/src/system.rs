@@ -1,0 +1,53 @@
+//! Limits of the process that decide how many sockets it can hold.
+
+/// Descriptors this process may have open. `None`: no limit that is known.
+#[must_use]
+pub fn descriptor_limit() -> Option<u64> {
+    imp::limit()
+}
+
+/// Raises the soft limit to the hard one. Returns what holds then.
+#[must_use]
+pub fn raise_descriptor_limit() -> Option<u64> {
+    imp::raise()
+}
+
+/// Descriptors open now; an estimate where the system does not tell.
+#[must_use]
+pub fn open_descriptors() -> u64 {
+    // Reading the directory takes one itself.
+    std::fs::read_dir("/proc/self/fd").map_or(16, |open| open.count().saturating_sub(1) as u64)
+}
+
+#[cfg(unix)]
+mod imp {
+    fn get() -> Option<libc::rlimit> {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the call writes the struct it is given.
+        let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+        (result == 0).then_some(limit)
+    }
+
+    pub(super) fn limit() -> Option<u64> {
+        get().map(|limit| limit.rlim_cur).filter(|limit| *limit != libc::RLIM_INFINITY)
+    }
+
+    pub(super) fn raise() -> Option<u64> {
+        let mut wanted = get()?;
+        wanted.rlim_cur = wanted.rlim_max;
+        // SAFETY: the call reads the struct it is given. A refusal leaves the limit as it was.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) };
+        limit()
+    }
+}
+
+#[cfg(not(unix))]
+mod imp {
+    pub(super) fn limit() -> Option<u64> {
+        None
+    }
+
+    pub(super) fn raise() -> Option<u64> {
+        None
+    }
+}
