@@ -50,7 +50,9 @@ fn connect(address: &str) -> Result<TcpStream, Failure> {
 }
 
 fn gone(address: &str) -> Failure {
-    Failure::failed(format_args!("the server at {address} has closed the connection; start it again and reconnect"))
+    Failure::failed(format_args!(
+        "the server at {address} has closed the connection; start it again and reconnect"
+    ))
 }
 
 /// The receiving thread's view.

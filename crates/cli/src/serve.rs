@@ -83,9 +83,13 @@ fn build(args: &ServeArgs) -> overlapped::Result<Server> {
 fn tell(event: &Event<'_>, verbose: bool) {
     match event {
         Event::AcceptPaused { error, .. } => {
-            note(format_args!("warning: accepting pauses: {error}; raise the limit, or lower --max-sessions"));
+            note(format_args!(
+                "warning: accepting pauses: {error}; raise the limit, or lower --max-sessions"
+            ));
         }
-        Event::Opened { session, peer: Some(peer) } if verbose => say(format_args!("{session} opened by {peer}")),
+        Event::Opened { session, peer: Some(peer) } if verbose => {
+            say(format_args!("{session} opened by {peer}"))
+        }
         Event::Opened { session, peer: None } if verbose => say(format_args!("{session} opened")),
         Event::Closed { session, reason, received, sent, .. } if verbose => {
             say(format_args!("{session} closed: {reason}; received {received} bytes, echoed {sent}"));

@@ -72,8 +72,10 @@ impl Config {
             return wrong("the session limit", "is 0: a server needs room for at least 1 session".into());
         }
         if self.low_water >= self.high_water {
-            let problem =
-                format!("of {} bytes is not under the high-water mark of {}", self.low_water, self.high_water);
+            let problem = format!(
+                "of {} bytes is not under the high-water mark of {}",
+                self.low_water, self.high_water
+            );
             return wrong("the low-water mark", problem);
         }
         if self.hard_limit < self.high_water {

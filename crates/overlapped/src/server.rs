@@ -67,7 +67,8 @@ impl Server {
     /// [`Error::Resolve`] or [`Error::Bind`].
     pub fn also_bind(mut self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Server> {
         let given = || format!("{address:?}").trim_matches('"').to_owned();
-        let resolved = address.to_socket_addrs().map_err(|source| Error::Resolve { address: given(), source })?;
+        let resolved =
+            address.to_socket_addrs().map_err(|source| Error::Resolve { address: given(), source })?;
         let mut some = false;
         for address in resolved {
             let failed = |source| Error::Bind { address: address.to_string(), source };
@@ -287,7 +288,8 @@ impl Server {
             let (running, factory) = (Arc::clone(&handle.running), Arc::clone(factory));
             let control = Arc::clone(&handle.control);
             let body = move || {
-                let made = make_worker::<B, H>(index, sockets, &config, mailboxes, acceptor, observer, &*factory);
+                let made =
+                    make_worker::<B, H>(index, sockets, &config, mailboxes, acceptor, observer, &*factory);
                 let mut worker = match made {
                     Ok(worker) => worker,
                     Err(refused) => return running.refuse(refused),

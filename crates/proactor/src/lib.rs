@@ -23,7 +23,9 @@ mod waker;
 
 pub use backend::{Abilities, Backend, Name};
 pub use buffer::{Lease, Payload, Pool, PoolConfig};
-pub use driver::{ConnectionKey, Driver, Event, InFlight, ListenerKey, OpKey, Sending, Snapshot, Verb};
+pub use driver::{
+    ConnectionKey, Driver, Entry, Event, InFlight, ListenerKey, OpKey, Sending, Snapshot, Table, Verb,
+};
 pub use socket::{ListenOptions, listen};
 pub use time::Time;
 pub use waker::{Wake, Waker};

@@ -12,7 +12,6 @@ use crate::config::Config;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, SessionState};
 
-
 /// A deadline is noticed at most this part of itself late.
 const SWEEPS_PER_DEADLINE: u32 = 8;
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -35,7 +34,8 @@ impl Config {
 
     /// Which deadline of a session is over.
     pub(super) fn overdue(&self, state: &SessionState, now: Time) -> Option<Overdue> {
-        let over = |since: Time, limit: Option<Duration>| limit.is_some_and(|limit| now.since(since) >= limit);
+        let over =
+            |since: Time, limit: Option<Duration>| limit.is_some_and(|limit| now.since(since) >= limit);
         match state.phase {
             // In both, bytes wait for a peer that does not read them.
             Phase::Open | Phase::Finishing
@@ -77,7 +77,8 @@ impl<B: Backend, H: Handler> Worker<B, H> {
 
     fn sweep(&mut self, now: Time) {
         let core = &self.core;
-        let overdue = |(key, state): (ConnectionKey, &SessionState)| Some((key, core.config.overdue(state, now)?));
+        let overdue =
+            |(key, state): (ConnectionKey, &SessionState)| Some((key, core.config.overdue(state, now)?));
         let found: Vec<(ConnectionKey, Overdue)> = core.sessions.iter().filter_map(overdue).collect();
         for (key, overdue) in found {
             match overdue {

@@ -35,7 +35,8 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         }
         let here = self.core.worker as usize;
         // A draining worker keeps what it accepted: others may have ended.
-        let chosen = if self.core.draining { self.acceptor.place_at(here) } else { self.acceptor.place(here) };
+        let chosen =
+            if self.core.draining { self.acceptor.place_at(here) } else { self.acceptor.place(here) };
         if chosen == here {
             self.open(socket);
         } else if let Err(socket) = self.acceptor.send(chosen, socket) {

@@ -28,8 +28,8 @@ use crate::session::{CloseReason, Session, Table};
 use crate::stats::Stats;
 use crate::timers::{Due, Timers};
 
-pub(crate) use self::core::{Addresses, Core};
 pub use self::core::WorkerContext;
+pub(crate) use self::core::{Addresses, Core};
 use drain::Drain;
 
 pub(crate) struct Worker<B: Backend, H: Handler> {
@@ -244,7 +244,9 @@ impl<B: Backend, H: Handler> Worker<B, H> {
                 Io::Received { connection, data } => self.received(connection, data),
                 Io::Sent { connection, bytes } => self.sent(connection, bytes),
                 Io::EndOfStream { connection } => self.half_closed(connection),
-                Io::Failed { connection, verb: Verb::Connect, error } => self.connect_failed(connection, &error),
+                Io::Failed { connection, verb: Verb::Connect, error } => {
+                    self.connect_failed(connection, &error)
+                }
                 Io::Failed { connection, error, .. } => {
                     self.core.abort(connection, CloseReason::of(&error));
                 }

@@ -32,29 +32,32 @@ impl OpKey {
     }
 }
 
+/// The in-flight table of a driver over `B`.
+pub type InFlight<B> = Table<<B as Backend>::Header, <B as Backend>::Handle>;
+
 /// One operation in flight.
 #[repr(C)]
-pub struct Entry<B: Backend> {
+pub struct Entry<H, S> {
     /// What the kernel keeps here while the operation is in flight. First, so that its address names the entry.
-    pub header: B::Header,
+    pub header: H,
     /// What was asked.
-    pub operation: Operation<B::Handle>,
+    pub operation: Operation<S>,
     /// Index of the connection or listener that holds this operation. It cannot be released before it (INV-2).
     pub(crate) owner: u32,
     generation: u32,
     next_free: u32,
 }
 
-/// All operations in flight of one driver.
-pub struct InFlight<B: Backend> {
-    chunks: Vec<Box<[Entry<B>]>>,
+/// All operations in flight of one driver; `H` is the backend's header, `S` its name for a socket.
+pub struct Table<H, S> {
+    chunks: Vec<Box<[Entry<H, S>]>>,
     free: u32,
     live: u32,
 }
 
-impl<B: Backend> InFlight<B> {
-    pub(crate) fn new() -> InFlight<B> {
-        InFlight { chunks: Vec::new(), free: NONE, live: 0 }
+impl<H: Default, S> Table<H, S> {
+    pub(crate) fn new() -> Table<H, S> {
+        Table { chunks: Vec::new(), free: NONE, live: 0 }
     }
 
     /// Operations in flight.
@@ -71,14 +74,14 @@ impl<B: Backend> InFlight<B> {
 
     /// The entry of an operation in flight; `None` for a key whose operation is over.
     #[must_use]
-    pub fn get_mut(&mut self, key: OpKey) -> Option<&mut Entry<B>> {
+    pub fn get_mut(&mut self, key: OpKey) -> Option<&mut Entry<H, S>> {
         let index = key.index as usize;
         let entry = self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)?;
         let live = entry.generation == key.generation && !matches!(entry.operation, Operation::Vacant);
         live.then_some(entry)
     }
 
-    pub(crate) fn insert(&mut self, owner: u32, operation: Operation<B::Handle>) -> OpKey {
+    pub(crate) fn insert(&mut self, owner: u32, operation: Operation<S>) -> OpKey {
         debug_assert!(!matches!(operation, Operation::Vacant));
         if self.free == NONE {
             self.grow();
@@ -94,7 +97,7 @@ impl<B: Backend> InFlight<B> {
     }
 
     /// Ends an operation whose last completion was taken; its bytes go back to the caller.
-    pub(crate) fn remove(&mut self, key: OpKey) -> Operation<B::Handle> {
+    pub(crate) fn remove(&mut self, key: OpKey) -> Operation<S> {
         let free = self.free;
         let entry = self.get_mut(key).expect("INV-3: an operation ends once");
         let operation = std::mem::replace(&mut entry.operation, Operation::Vacant);
@@ -118,7 +121,7 @@ impl<B: Backend> InFlight<B> {
         assert!(first < NONE - 64 - CHUNK as u32, "the table is full");
         let last = first + CHUNK as u32 - 1;
         let chunk = (first..=last).map(|index| Entry {
-            header: B::Header::default(),
+            header: H::default(),
             operation: Operation::Vacant,
             owner: NONE,
             generation: 0,
@@ -129,7 +132,7 @@ impl<B: Backend> InFlight<B> {
     }
 }
 
-impl<B: Backend> fmt::Debug for InFlight<B> {
+impl<H, S: fmt::Debug> fmt::Debug for Table<H, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let operations = self.chunks.iter().flat_map(|chunk| chunk.iter()).map(|entry| &entry.operation);
         f.debug_list().entries(operations.filter(|op| !matches!(op, Operation::Vacant))).finish()

@@ -25,7 +25,7 @@ use crate::waker::Waker;
 
 use accept::Listener;
 use connection::{Connection, Life};
-pub use inflight::{InFlight, OpKey};
+pub use inflight::{Entry, InFlight, OpKey, Table};
 pub use send::Sending;
 use slots::{Key, Slots};
 
@@ -180,7 +180,7 @@ impl<B: Backend> Driver<B> {
     pub fn new(backend: B, pool: Pool) -> Driver<B> {
         Driver {
             backend,
-            ops: InFlight::new(),
+            ops: Table::new(),
             connections: Slots::new(),
             listeners: Slots::new(),
             pool,
@@ -410,7 +410,7 @@ impl<B: Backend> Drop for Driver<B> {
             }
         }
         if !self.ops.is_empty() {
-            std::mem::forget(std::mem::replace(&mut self.ops, InFlight::new()));
+            std::mem::forget(std::mem::replace(&mut self.ops, Table::new()));
             std::mem::forget(self.pool.clone());
         }
         for key in self.connections.keys() {
