@@ -99,8 +99,14 @@ pub trait Backend: Sized {
     /// What the system says. The socket is unchanged then.
     fn adopt(&mut self, socket: &Self::Socket) -> io::Result<Self::Handle>;
 
-    /// Starts an operation. `operation` and `header` stay at their addresses until its last completion.
-    fn submit(
+    /// Starts an operation.
+    ///
+    /// # Safety
+    /// Unless the answer is [`Submitted::Done`], the kernel may use `operation`, `header` and the bytes they own
+    /// from now on: both stay where they are, and are neither changed nor dropped, until the last completion for
+    /// `key` was taken from [`next`](Self::next) (INV-1). `key` names them in the table that the backend is handed
+    /// later, and the sockets they name stay open for as long.
+    unsafe fn submit(
         &mut self,
         key: OpKey,
         operation: &mut Operation<Self::Handle>,

@@ -167,7 +167,7 @@ impl Shared {
 
     pub(super) fn hold(&self, id: BlockId) {
         let holders = &self.holders[usize::from(id)];
-        debug_assert!(holders.get() != FREE && holders.get() < LENT - 1);
+        assert!(holders.get() != FREE && holders.get() < LENT - 1, "INV-1: too many leases of one block");
         holders.set(holders.get() + 1);
     }
 

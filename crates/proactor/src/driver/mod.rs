@@ -372,7 +372,10 @@ impl<B: Backend> Driver<B> {
 
     fn submit(&mut self, op: OpKey) -> Submitted<B::Socket> {
         let entry = self.ops.get_mut(op).expect("an operation is submitted while it is in the table");
-        self.backend.submit(op, &mut entry.operation, &mut entry.header)
+        // SAFETY: the entry lies in a chunk of the table that never moves, and is removed only when the last
+        // completion was taken (INV-1), or leaked with the table (INV-10). Its sockets are closed only by
+        // `release_if_joined`, when nothing is in flight for their connection (INV-2).
+        unsafe { self.backend.submit(op, &mut entry.operation, &mut entry.header) }
     }
 
     /// The connection that holds an operation. It cannot be gone: the operation is counted (INV-2).

@@ -179,7 +179,12 @@ impl Backend for IoUring {
         Ok(socket.as_raw_fd())
     }
 
-    fn submit(&mut self, key: OpKey, operation: &mut Operation<RawFd>, (): &mut ()) -> Submitted<Socket> {
+    unsafe fn submit(
+        &mut self,
+        key: OpKey,
+        operation: &mut Operation<RawFd>,
+        (): &mut (),
+    ) -> Submitted<Socket> {
         let entry = match operation {
             Operation::Vacant => return Submitted::Done(Outcome::Cancelled),
             Operation::Accept { listener, .. } => {

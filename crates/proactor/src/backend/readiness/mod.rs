@@ -273,7 +273,12 @@ impl Backend for Readiness {
         Ok(Handle { fd, source: at })
     }
 
-    fn submit(&mut self, key: OpKey, operation: &mut Operation<Handle>, (): &mut ()) -> Submitted<Socket> {
+    unsafe fn submit(
+        &mut self,
+        key: OpKey,
+        operation: &mut Operation<Handle>,
+        (): &mut (),
+    ) -> Submitted<Socket> {
         match operation {
             Operation::Connect { socket, address } => {
                 let (handle, result) = (*socket, calls::connect(socket.fd, address));

@@ -207,7 +207,12 @@ impl Backend for Simulated {
         Ok(socket.id())
     }
 
-    fn submit(&mut self, key: OpKey, operation: &mut Operation<u32>, (): &mut ()) -> Submitted<SimSocket> {
+    unsafe fn submit(
+        &mut self,
+        key: OpKey,
+        operation: &mut Operation<u32>,
+        (): &mut (),
+    ) -> Submitted<SimSocket> {
         // A multishot operation is never over at once: it stays.
         let multishot = matches!(operation, Operation::Accept { .. } | Operation::Receive { .. });
         let at_once = self.behaviour.inline && !(multishot && self.behaviour.multishot);
