@@ -82,6 +82,6 @@ pub(crate) fn unread(socket: &Socket) -> io::Result<usize> {
 }
 
 /// The IP address in a socket address.
-pub(crate) fn ip(address: socket2::SockAddr) -> io::Result<SocketAddr> {
+pub(crate) fn ip(address: &socket2::SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| io::ErrorKind::NotConnected.into())
 }

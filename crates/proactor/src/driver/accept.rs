@@ -40,33 +40,33 @@ impl<B: Backend> Driver<B> {
 
     /// Stops accepting. Connections that were on their way may still be delivered.
     pub fn pause_accept(&mut self, listener: ListenerKey) {
-        if let Some(state) = self.listeners.get_mut(listener.0) {
-            if state.life == ListenerLife::Accepting {
-                state.life = ListenerLife::Paused;
-                self.cancel_accepts(listener.0);
-            }
+        if let Some(state) = self.listeners.get_mut(listener.0)
+            && state.life == ListenerLife::Accepting
+        {
+            state.life = ListenerLife::Paused;
+            self.cancel_accepts(listener.0);
         }
     }
 
     /// Accepts again.
     pub fn resume_accept(&mut self, listener: ListenerKey) {
-        if let Some(state) = self.listeners.get_mut(listener.0) {
-            if state.life == ListenerLife::Paused {
-                state.life = ListenerLife::Accepting;
-                self.arm_accept(listener.0);
-            }
+        if let Some(state) = self.listeners.get_mut(listener.0)
+            && state.life == ListenerLife::Paused
+        {
+            state.life = ListenerLife::Accepting;
+            self.arm_accept(listener.0);
         }
     }
 
     /// Closes a listener: cancel, join, close, then [`Event::ListenerReleased`]. An armed multishot accept would
     /// keep the port open, so the socket is closed only when nothing is in flight for it.
     pub fn close_listener(&mut self, listener: ListenerKey) {
-        if let Some(state) = self.listeners.get_mut(listener.0) {
-            if state.life != ListenerLife::Closing {
-                state.life = ListenerLife::Closing;
-                self.cancel_accepts(listener.0);
-                self.release_listener_if_idle(listener.0);
-            }
+        if let Some(state) = self.listeners.get_mut(listener.0)
+            && state.life != ListenerLife::Closing
+        {
+            state.life = ListenerLife::Closing;
+            self.cancel_accepts(listener.0);
+            self.release_listener_if_idle(listener.0);
         }
     }
 

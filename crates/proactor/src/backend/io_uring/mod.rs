@@ -276,11 +276,11 @@ impl Backend for IoUring {
     }
 
     fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(socket.peer_addr()?)
+        socket::ip(&socket.peer_addr()?)
     }
 
     fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(socket.local_addr()?)
+        socket::ip(&socket.local_addr()?)
     }
 }
 

@@ -293,10 +293,10 @@ impl Backend for Readiness {
             }
             Operation::Send { socket, .. } => {
                 let handle = *socket;
-                if self.source(handle).writable {
-                    if let Attempt::Done(outcome) = self.attempt(operation) {
-                        return Submitted::Done(outcome);
-                    }
+                if self.source(handle).writable
+                    && let Attempt::Done(outcome) = self.attempt(operation)
+                {
+                    return Submitted::Done(outcome);
                 }
                 self.source(handle).writing = Some(key);
             }
@@ -397,11 +397,11 @@ impl Backend for Readiness {
     }
 
     fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(socket.peer_addr()?)
+        socket::ip(&socket.peer_addr()?)
     }
 
     fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(socket.local_addr()?)
+        socket::ip(&socket.local_addr()?)
     }
 }
 

@@ -216,10 +216,11 @@ impl Backend for Simulated {
         // A multishot operation is never over at once: it stays.
         let multishot = matches!(operation, Operation::Accept { .. } | Operation::Receive { .. });
         let at_once = self.behaviour.inline && !(multishot && self.behaviour.multishot);
-        if at_once && self.net.borrow_mut().flip() {
-            if let Some(outcome) = self.attempt(operation) {
-                return Submitted::Done(outcome);
-            }
+        if at_once
+            && self.net.borrow_mut().flip()
+            && let Some(outcome) = self.attempt(operation)
+        {
+            return Submitted::Done(outcome);
         }
         self.pending.push(Pending { key, cancelled: false });
         Submitted::Pending
