@@ -70,14 +70,15 @@ impl<B: Backend> Driver<B> {
         self.release_if_joined(key);
     }
 
-    /// Releases a closing connection for which nothing is in flight any more.
+    /// Releases a closing connection for which nothing is in flight any more. Its slot is used again only after
+    /// the event that says so was handed out: until then the caller's own tables may still hold it.
     pub(super) fn release_if_joined(&mut self, key: Key) {
         let Some(state) = self.connections.get(key) else { return };
         let Life::Closing(how) = state.life else { return };
         if state.in_flight > 0 {
             return;
         }
-        let state = self.connections.remove(key).expect("looked up above");
+        let state = self.connections.take(key).expect("looked up above");
         self.backend.close(state.socket, Some(state.handle), how);
         self.ready.push_back(Ready::Released(ConnectionKey(key)));
     }

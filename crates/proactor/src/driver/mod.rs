@@ -320,7 +320,10 @@ impl<B: Backend> Driver<B> {
             } else {
                 match self.next_ready()? {
                     Ready::Completion(completion) => self.complete(completion),
-                    Ready::Released(connection) => Some(Event::Released { connection }),
+                    Ready::Released(connection) => {
+                        self.connections.vacate(connection.0);
+                        Some(Event::Released { connection })
+                    }
                     Ready::Paused(connection) => Some(Event::Paused { connection }),
                     Ready::ListenerReleased(listener) => Some(Event::ListenerReleased { listener }),
                 }

@@ -61,16 +61,30 @@ impl<T> Slots<T> {
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+        let value = self.take(key)?;
+        self.vacate(key);
+        Some(value)
+    }
+
+    /// Takes a value out; its key finds nothing from now on. Its slot is not used again before
+    /// [`vacate`](Self::vacate): who keeps tables parallel to this one may have to hear of the end first.
+    pub(super) fn take(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.index as usize)?;
         if slot.generation != key.generation {
             return None;
         }
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
-        slot.next_free = self.free;
-        self.free = key.index;
         self.live -= 1;
         Some(value)
+    }
+
+    /// Gives a slot free whose value was taken; `key` is the key it had then.
+    pub(super) fn vacate(&mut self, key: Key) {
+        let slot = &mut self.slots[key.index as usize];
+        debug_assert!(slot.value.is_none() && slot.generation == key.generation.wrapping_add(1));
+        slot.next_free = self.free;
+        self.free = key.index;
     }
 
     pub(super) fn keys(&self) -> Vec<Key> {
@@ -81,6 +95,18 @@ impl<T> Slots<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_is_used_again_only_when_it_was_given_free() {
+        let mut slots = Slots::new();
+        let old = slots.insert("first");
+        assert_eq!(slots.take(old), Some("first"));
+        assert_eq!((slots.get(old), slots.len()), (None, 0));
+        let other = slots.insert("second");
+        assert_ne!(old.index, other.index);
+        slots.vacate(old);
+        assert_eq!(slots.insert("third").index, old.index);
+    }
 
     #[test]
     fn an_old_key_finds_nothing_in_a_reused_slot() {
