@@ -48,7 +48,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A worker's backend broke while it ran.
-    #[error("the {backend} backend broke down: {source}; restart the server, or choose another --backend")]
+    #[error("the {backend} backend broke down: {source}; restart the server, or choose another backend")]
     Backend {
         /// Which.
         backend: Name,

@@ -45,7 +45,7 @@ impl SessionHandle {
             return Sent::Closed;
         }
         let posted = self.state.posted.fetch_add(len, Ordering::AcqRel);
-        let queued = self.state.queued.load(Ordering::Relaxed);
+        let queued = self.state.queued.load(Ordering::Acquire);
         if posted.saturating_add(queued).saturating_add(len) > self.limit {
             self.state.posted.fetch_sub(len, Ordering::AcqRel);
             return Sent::Full;

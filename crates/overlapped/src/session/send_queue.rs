@@ -75,11 +75,11 @@ impl SendQueue {
     /// Queues a copy of `bytes`, behind others in one chunk where there is room.
     pub(crate) fn copy(&mut self, bytes: &[u8]) {
         let mut bytes = bytes;
+        let before = self.last_charge();
         if let Some(Payload::Owned(chunk)) = self.last() {
             let room = CHUNK.saturating_sub(chunk.len()).min(bytes.len());
-            let before = chunk.capacity();
             chunk.extend_from_slice(&bytes[..room]);
-            self.charge += self.last_capacity() - before;
+            self.charge += self.last_charge() - before;
             self.bytes += room;
             bytes = &bytes[room..];
         }
@@ -135,7 +135,7 @@ impl SendQueue {
         self.rest.back_mut().or(self.first.as_mut())
     }
 
-    fn last_capacity(&mut self) -> usize {
+    fn last_charge(&mut self) -> usize {
         self.last().map_or(0, |payload| payload.charge())
     }
 }

@@ -51,11 +51,11 @@ impl Core {
     /// Notes that a session has something for the next flush.
     #[inline]
     pub(crate) fn touch(&mut self, key: ConnectionKey) {
-        if let Some(state) = self.sessions.get_mut(key) {
-            if !state.touched {
-                state.touched = true;
-                self.touched.push(key);
-            }
+        if let Some(state) = self.sessions.get_mut(key)
+            && !state.touched
+        {
+            state.touched = true;
+            self.touched.push(key);
         }
     }
 

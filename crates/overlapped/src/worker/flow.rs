@@ -25,6 +25,10 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         state.received += bytes as u64;
         self.core.emit(&Event::Received { session, bytes });
         self.callback(key, |handler, session, state| handler.on_data(session, state, data));
+        if self.core.draining {
+            // With nothing to answer, nothing else would ask again whether the session is done.
+            self.core.touch(key);
+        }
     }
 
     /// The peer sends no more.

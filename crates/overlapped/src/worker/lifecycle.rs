@@ -6,7 +6,7 @@ use std::time::Duration;
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, ListenerKey, Time};
 
-use super::{Worker, WorkerContext};
+use super::{Running, Worker};
 use crate::events::Event;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, Session, SessionState};
@@ -71,9 +71,9 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             self.states.resize_with(key.index() + 1, || None);
         }
         self.driver.receive(key);
-        self.current = Some(key);
+        self.running = Running::Session(key);
         let state = self.handler.on_open(&mut Session::new(&mut self.core, &self.driver, key));
-        self.current = None;
+        self.running = Running::Engine;
         self.states[key.index()] = Some(state);
         if self.core.draining {
             self.drain_session(key);
@@ -94,7 +94,9 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         let peer = state.peer.map(|peer| *peer);
         self.core.emit(&Event::Closed { session, peer, reason, received, sent });
         if let Some(state) = self.states[key.index()].take() {
+            self.running = Running::Handler;
             self.handler.on_close(session, state, reason);
+            self.running = Running::Engine;
         }
     }
 
@@ -150,8 +152,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
 
     fn tell_connect_failed(&mut self, token: u64, error: &io::Error) {
         self.core.emit(&Event::ConnectFailed { error });
-        let mut context = WorkerContext { core: &mut self.core, addresses: &self.driver };
-        self.handler.on_connect_failed(&mut context, token, error);
+        self.worker_callback(|handler, worker| handler.on_connect_failed(worker, token, error));
     }
 
     /// Whether a session is open, for those who walk over all of them.

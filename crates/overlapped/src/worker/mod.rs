@@ -9,11 +9,14 @@ mod deadlines;
 mod drain;
 mod flow;
 mod lifecycle;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proactor::backend::{Backend, Wait};
@@ -49,13 +52,23 @@ pub(crate) struct Worker<B: Backend, H: Handler> {
     arrived: VecDeque<B::Socket>,
     /// Timers taken and not served yet.
     due: VecDeque<Due>,
-    /// The session whose callback runs, so that a panic is put down to it.
-    current: Option<ConnectionKey>,
+    running: Running,
     drain: Option<Drain>,
     next_sweep: Option<Time>,
     accept_pause: lifecycle::AcceptPause,
     /// True once nothing is left to do.
     ended: bool,
+}
+
+/// Whose code runs, so that a panic is put down to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Running {
+    /// The engine's. A panic in here is a bug of ours: it ends the worker.
+    Engine,
+    /// The handler's, for no session in particular.
+    Handler,
+    /// The handler's, for this session.
+    Session(ConnectionKey),
 }
 
 /// What a worker is made from.
@@ -99,7 +112,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             acceptor,
             arrived: VecDeque::new(),
             due: VecDeque::new(),
-            current: None,
+            running: Running::Engine,
             drain: None,
             next_sweep: None,
             accept_pause: lifecycle::AcceptPause::default(),
@@ -125,7 +138,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
     /// # Errors
     /// If the backend itself broke.
     pub(crate) fn run(&mut self) -> io::Result<()> {
-        while !self.ended {
+        while !self.has_ended() {
             self.turn(true)?;
         }
         self.publish();
@@ -175,19 +188,23 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         self.face.published.publish(stats);
     }
 
-    /// Runs a part of the turn that calls the handler. A panic in there costs its session, not the worker, and
-    /// the part goes on where it was: what it had taken is taken, the rest still stands in queues.
+    /// Runs a part of the turn that calls the handler. A panic of the handler costs its session, not the worker,
+    /// and the part goes on where it was: what it had taken is taken, the rest still stands in queues.
     fn guarded(&mut self, part: fn(&mut Self)) {
         // The worker's own state is whole at every callback; the handler's is the handler's.
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| part(self))) {
+            let session = match std::mem::replace(&mut self.running, Running::Engine) {
+                Running::Engine => resume_unwind(payload),
+                Running::Handler => None,
+                Running::Session(key) => Some(key),
+            };
             let text = payload.downcast_ref::<String>().map(String::as_str);
             let message = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("(no message)");
-            let session = self.current.take();
             self.core.emit(&Event::Panicked { session: session.map(|key| self.core.id(key)), message });
             if let Some(key) = session {
                 self.core.abort(key, CloseReason::Panicked);
-                // Its state may be half-updated: nobody sees it again.
-                self.states[key.index()] = None;
+                // Its state may be half-updated: nobody sees it again, and nobody answers for its destructor.
+                std::mem::forget(self.states[key.index()].take());
             }
         }
     }
@@ -205,8 +222,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         while let Some(mail) = self.mail.pop_front() {
             match mail {
                 Mail::Message(message) => {
-                    let mut context = WorkerContext { core: &mut self.core, addresses: &self.driver };
-                    self.handler.on_message(&mut context, message);
+                    self.worker_callback(|handler, worker| handler.on_message(worker, message));
                 }
                 Mail::Session(key, command) => self.obey(key, command),
                 Mail::Broadcast(keys, bytes) => {
@@ -226,11 +242,15 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             SessionCommand::Close => self.core.close(key, CloseReason::Local),
             SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
             SessionCommand::Send(bytes) => {
-                let handle = self.core.sessions.get(key).and_then(|state| state.handle.as_ref());
-                if let Some(handle) = handle {
-                    handle.posted.fetch_sub(bytes.len(), std::sync::atomic::Ordering::AcqRel);
-                }
+                let len = bytes.len();
                 let sent = Session::new(&mut self.core, &self.driver, key).send(bytes);
+                if let Some(state) = self.core.sessions.get(key)
+                    && let Some(handle) = &state.handle
+                {
+                    // In this order: counted twice for a moment rather than not at all.
+                    handle.queued.store(state.queue.charge(), Ordering::Release);
+                    handle.posted.fetch_sub(len, Ordering::AcqRel);
+                }
                 if sent != crate::session::Sent::Ok {
                     self.core.emit(&Event::PostRefused);
                 }
@@ -245,7 +265,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
                 Io::Sent { connection, bytes } => self.sent(connection, bytes),
                 Io::EndOfStream { connection } => self.half_closed(connection),
                 Io::Failed { connection, verb: Verb::Connect, error } => {
-                    self.connect_failed(connection, &error)
+                    self.connect_failed(connection, &error);
                 }
                 Io::Failed { connection, error, .. } => {
                     self.core.abort(connection, CloseReason::of(&error));
@@ -276,8 +296,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
                 Due::Accept(listener) => self.accept_again(listener),
                 Due::Tick => {
                     self.set_tick();
-                    let mut context = WorkerContext { core: &mut self.core, addresses: &self.driver };
-                    self.handler.on_tick(&mut context);
+                    self.worker_callback(H::on_tick);
                 }
             }
             self.flush();
@@ -297,10 +316,17 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             return;
         }
         if let Some(Some(state)) = self.states.get_mut(key.index()) {
-            self.current = Some(key);
+            self.running = Running::Session(key);
             call(&mut self.handler, &mut Session::new(&mut self.core, &self.driver, key), state);
-            self.current = None;
+            self.running = Running::Engine;
         }
+    }
+
+    /// Calls the handler for no session in particular.
+    fn worker_callback(&mut self, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
+        self.running = Running::Handler;
+        call(&mut self.handler, &mut WorkerContext { core: &mut self.core, addresses: &self.driver });
+        self.running = Running::Engine;
     }
 }
 

@@ -39,13 +39,14 @@ impl Payload {
         self.len() == 0
     }
 
-    /// Memory that this payload keeps in use: a whole block for a lease, whatever it shows of it.
+    /// What this payload counts for against a limit on memory: a whole block for a lease, whatever it shows of
+    /// it; its bytes for the others, and at least half of the memory that a vector has in reserve.
     #[must_use]
     pub fn charge(&self) -> usize {
         match self {
             Payload::Lease(lease) => lease.pinned(),
             Payload::Shared(bytes) => bytes.len(),
-            Payload::Owned(bytes) => bytes.capacity(),
+            Payload::Owned(bytes) => bytes.len().max(bytes.capacity() / 2),
         }
     }
 }

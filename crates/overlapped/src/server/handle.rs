@@ -1,0 +1,110 @@
+//! A running server, from outside.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proactor::Name;
+use proactor::backend::detect::Refusal;
+
+use super::start::{Control, Running};
+use crate::error::Result;
+use crate::mailbox::WorkerFace;
+use crate::stats::Stats;
+
+/// A running server. Cheap to clone, usable from any thread. Dropping handles ends nothing.
+#[derive(Clone)]
+pub struct ServerHandle {
+    pub(super) addresses: Arc<[SocketAddr]>,
+    pub(super) backend: Name,
+    pub(super) workers: usize,
+    pub(super) refusals: Arc<[Refusal]>,
+    pub(super) faces: Arc<[Arc<WorkerFace>]>,
+    pub(super) running: Arc<Running>,
+    pub(super) control: Arc<dyn Control>,
+}
+
+/// How a drain went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Sessions that got everything that was owed to them.
+    pub drained: u64,
+    /// Sessions that the deadline cut.
+    pub cut: u64,
+    /// Bytes owed to those.
+    pub bytes_lost: u64,
+}
+
+impl ServerHandle {
+    /// The first address listened on.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Every address listened on.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Which backend serves.
+    #[must_use]
+    pub fn backend(&self) -> Name {
+        self.backend
+    }
+
+    /// How many workers serve.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// The better backends that were refused, and why.
+    #[must_use]
+    pub fn refusals(&self) -> &[Refusal] {
+        &self.refusals
+    }
+
+    /// Counters and gauges, as of each worker's last turn.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        for face in self.faces.iter() {
+            face.add_stats(&mut sum);
+        }
+        sum
+    }
+
+    /// Begins to drain and returns at once: accepting ends, what was received is answered, every session is
+    /// closed gracefully, what is left after `limit` is cut. A second call can only shorten the time.
+    pub fn begin_drain(&self, limit: Duration) {
+        self.control.drain(limit);
+    }
+
+    /// Drains and waits for the end.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] if a worker broke.
+    pub fn drain(&self, limit: Duration) -> Result<DrainReport> {
+        self.begin_drain(limit);
+        self.wait()?;
+        let Stats { drained, cut, bytes_lost, .. } = self.stats();
+        Ok(DrainReport { drained, cut, bytes_lost })
+    }
+
+    /// Waits until every worker has ended.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] if a worker broke; told to the first who waits.
+    pub fn wait(&self) -> Result<()> {
+        self.running.wait_ended()
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerHandle({:?}, {}, {} workers)", self.addresses, self.backend, self.workers)
+    }
+}

@@ -1,0 +1,281 @@
+//! Building a server, running it, and ending it.
+
+mod handle;
+mod start;
+
+use std::fmt;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use proactor::backend::Backend;
+use proactor::backend::detect::{Choice, Refusal};
+use proactor::{ListenOptions, Name, listen};
+
+use crate::config::{Config, Overflow, hard_limit_for};
+use crate::error::{Error, Result};
+use crate::events::{Event, Observer};
+use crate::handler::Handler;
+use crate::limits;
+use crate::mailbox::WorkerHandle;
+
+pub use handle::{DrainReport, ServerHandle};
+use start::StartError;
+
+/// The socket type of every real backend.
+type RealSocket = <Real as Backend>::Socket;
+#[cfg(unix)]
+type Real = proactor::backend::readiness::Readiness;
+#[cfg(windows)]
+type Real = proactor::backend::iocp::Iocp;
+
+/// A server that is bound and not started yet.
+///
+/// Every setting has a default fit for production; see each method.
+pub struct Server {
+    sockets: Vec<RealSocket>,
+    addresses: Vec<SocketAddr>,
+    workers: Option<usize>,
+    choice: Choice,
+    config: Config,
+    hard_limit: Option<usize>,
+    low_water: Option<usize>,
+    observer: Option<Observer>,
+}
+
+impl Server {
+    /// Binds an address and listens on it. Nothing is accepted before [`start`](Self::start) or
+    /// [`run`](Self::run). Port 0 picks a free port.
+    ///
+    /// # Errors
+    /// [`Error::Resolve`] or [`Error::Bind`].
+    pub fn bind(address: impl ToSocketAddrs + fmt::Debug) -> Result<Server> {
+        let server = Server {
+            sockets: Vec::new(),
+            addresses: Vec::new(),
+            workers: None,
+            choice: Choice::Auto,
+            config: Config::default(),
+            hard_limit: None,
+            low_water: None,
+            observer: None,
+        };
+        server.also_bind(address)
+    }
+
+    /// Listens on one more address. All of what a name resolves to is listened on.
+    ///
+    /// # Errors
+    /// [`Error::Resolve`] or [`Error::Bind`].
+    pub fn also_bind(mut self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Server> {
+        let given = || format!("{address:?}").trim_matches('"').to_owned();
+        let resolved =
+            address.to_socket_addrs().map_err(|source| Error::Resolve { address: given(), source })?;
+        let mut some = false;
+        for address in resolved {
+            let failed = |source| Error::Bind { address: address.to_string(), source };
+            let socket = listen(address, ListenOptions::default()).map_err(failed)?;
+            let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
+            self.sockets.push(socket);
+            self.addresses.push(bound);
+            some = true;
+        }
+        if !some {
+            let source = std::io::Error::other("it resolves to no address");
+            return Err(Error::Resolve { address: given(), source });
+        }
+        Ok(self)
+    }
+
+    /// How many workers, each a thread with a ring or port of its own. Default: one per core.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Server {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Which backend. Default: the best one that works here; what was refused is told by
+    /// [`ServerHandle::refusals`].
+    #[must_use]
+    pub fn backend(mut self, choice: Choice) -> Server {
+        self.choice = choice;
+        self
+    }
+
+    /// Sessions at most, over all workers; connections beyond are closed at once and counted. Default: what the
+    /// descriptor limit leaves room for (see [`raise_descriptor_limit`](crate::raise_descriptor_limit)).
+    #[must_use]
+    pub fn max_sessions(mut self, sessions: usize) -> Server {
+        self.config.max_sessions = sessions;
+        self
+    }
+
+    /// Unsent bytes of a session at which its receive pauses. Default: 64 KiB.
+    #[must_use]
+    pub fn high_water(mut self, bytes: usize) -> Server {
+        self.config.high_water = bytes;
+        self
+    }
+
+    /// Unsent bytes at which a paused receive resumes. Default: half of the high-water mark.
+    #[must_use]
+    pub fn low_water(mut self, bytes: usize) -> Server {
+        self.low_water = Some(bytes);
+        self
+    }
+
+    /// Bytes that may be queued for a session, blocks charged in full. Default: 2 MiB over the high-water mark,
+    /// room for what one turn may still bring in after that mark.
+    #[must_use]
+    pub fn hard_limit(mut self, bytes: usize) -> Server {
+        self.hard_limit = Some(bytes);
+        self
+    }
+
+    /// What happens over the hard limit. Default: the session is closed.
+    #[must_use]
+    pub fn overflow(mut self, policy: Overflow) -> Server {
+        self.config.overflow = policy;
+        self
+    }
+
+    /// Shape of each worker's pool: how many blocks, of how many bytes. Default: 256 of 16 KiB.
+    #[must_use]
+    pub fn pool(mut self, blocks: u16, block_len: u32) -> Server {
+        self.config.pool = proactor::PoolConfig { blocks, block_len };
+        self
+    }
+
+    /// Messages and commands that may wait in a worker's mailbox. Default: 16,384.
+    #[must_use]
+    pub fn mailbox(mut self, messages: usize) -> Server {
+        self.config.mailbox = messages;
+        self
+    }
+
+    /// Calls [`Handler::on_idle`] for sessions on which nothing moved for so long. Default: off.
+    #[must_use]
+    pub fn idle_timeout(mut self, after: Option<Duration>) -> Server {
+        self.config.idle_timeout = after;
+        self
+    }
+
+    /// Closes sessions that never sent a byte. Default: off.
+    #[must_use]
+    pub fn first_byte_timeout(mut self, after: Option<Duration>) -> Server {
+        self.config.first_byte_timeout = after;
+        self
+    }
+
+    /// Aborts sessions whose peer does not read what is sent. Default: 60 s.
+    #[must_use]
+    pub fn write_timeout(mut self, after: Option<Duration>) -> Server {
+        self.config.write_timeout = after;
+        self
+    }
+
+    /// After a graceful close: how long the peer's FIN is waited for. Default: 2 s.
+    #[must_use]
+    pub fn linger_timeout(mut self, after: Duration) -> Server {
+        self.config.linger_timeout = after;
+        self
+    }
+
+    /// Calls [`Handler::on_tick`] on every worker this often. Default: off.
+    #[must_use]
+    pub fn tick(mut self, every: Option<Duration>) -> Server {
+        self.config.tick = every;
+        self
+    }
+
+    /// Tells `observer` every event, on the worker's thread, between two operations: it must be quick.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Server {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// The addresses listened on, with the ports the system chose.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Starts and blocks until the server has ended: drained through nothing but its own handler, or broken.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start) and [`ServerHandle::wait`].
+    pub fn run<H: Handler>(
+        self,
+        factory: impl Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.start(factory)?.wait()
+    }
+
+    /// Starts the workers and returns when each of them accepts. `factory` makes each worker's handler, on that
+    /// worker's thread.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that make no sense, [`Error::NoBackend`] if none of the chosen backends
+    /// works here, [`Error::Worker`] if a thread cannot be had.
+    pub fn start<H: Handler>(
+        mut self,
+        factory: impl Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
+    ) -> Result<ServerHandle> {
+        let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        if !(1..=1024).contains(&workers) {
+            let problem = format!("is {workers}; give 1 to 1024, or leave it out for one per core");
+            return Err(Error::Config { setting: "the number of workers", problem });
+        }
+        self.config.low_water = self.low_water.unwrap_or(self.config.high_water / 2);
+        self.config.hard_limit = self.hard_limit.unwrap_or(hard_limit_for(self.config.high_water));
+        if self.config.max_sessions == usize::MAX {
+            self.config.max_sessions = limits::default_max_sessions(workers)?;
+        }
+        self.config.check()?;
+        let factory = Arc::new(factory);
+        let mut refusals = Vec::new();
+        for name in self.choice.candidates() {
+            let started = match name {
+                #[cfg(target_os = "linux")]
+                Name::IoUring => {
+                    self.start_on::<proactor::backend::io_uring::IoUring, H, _>(workers, &factory)
+                }
+                #[cfg(unix)]
+                Name::Readiness => {
+                    self.start_on::<proactor::backend::readiness::Readiness, H, _>(workers, &factory)
+                }
+                #[cfg(windows)]
+                Name::Iocp => self.start_on::<proactor::backend::iocp::Iocp, H, _>(workers, &factory),
+                other => Err(StartError::Refused(Refusal::not_here(*other))),
+            };
+            match started {
+                Ok(mut handle) => {
+                    handle.refusals = refusals.into();
+                    return Ok(handle);
+                }
+                Err(StartError::Refused(refusal)) => refusals.push(refusal),
+                Err(StartError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(Error::NoBackend(refusals))
+    }
+}
+
+/// Takes over a listener made elsewhere, for instance by a service manager.
+impl From<TcpListener> for Server {
+    fn from(listener: TcpListener) -> Server {
+        let addresses = listener.local_addr().into_iter().collect();
+        Server {
+            sockets: vec![listener.into()],
+            addresses,
+            workers: None,
+            choice: Choice::Auto,
+            config: Config::default(),
+            hard_limit: None,
+            low_water: None,
+            observer: None,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Handles, messages and broadcasts (INV-5), and connections outwards.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::world::{End, Probe, Seen, What, World, behaviours};
+use crate::config::Config;
+use crate::mailbox::PostError;
+use crate::session::{CloseReason, Sent, SessionHandle};
+
+type Handles = Rc<RefCell<Vec<SessionHandle>>>;
+
+fn with_handles() -> (Probe, Handles) {
+    let handles = Handles::default();
+    let kept = Rc::clone(&handles);
+    let probe = Probe::new(move |session, what| match what {
+        What::Open => kept.borrow_mut().push(session.handle()),
+        What::HalfClose => session.close(),
+        _ => {}
+    });
+    (probe, handles)
+}
+
+#[test]
+fn handles_send_in_order_close_and_abort() {
+    for behaviour in behaviours() {
+        let (probe, handles) = with_handles();
+        let mut world = World::new(behaviour, 2, Config::default(), probe);
+        let (closed, aborted) = (world.connect(), world.connect());
+        let (one, two) = (handles.borrow()[0].clone(), handles.borrow()[1].clone());
+        for number in 0..100u8 {
+            assert_eq!(one.send(vec![number; 100]), Sent::Ok);
+        }
+        one.close().unwrap();
+        world.settle();
+        let wanted: Vec<u8> = (0..100u8).flat_map(|number| [number; 100]).collect();
+        assert_eq!(world.got(closed), wanted, "INV-4: {behaviour:?}");
+        assert_eq!(world.end(closed), End::EndOfStream);
+        assert_eq!(one.send("late"), Sent::Closed);
+        two.abort().unwrap();
+        world.settle();
+        assert_eq!(world.end(aborted), End::Reset);
+        world.client.close(closed);
+        world.settle();
+        assert!(one.is_closed() && two.is_closed());
+        assert_eq!(world.reasons(), [CloseReason::Aborted, CloseReason::Local]);
+        // The slots are used again; a handle kept too long still finds nothing (INV-3).
+        let stranger = world.connect();
+        assert_eq!(two.send("not yours"), Sent::Closed);
+        two.close().unwrap();
+        world.settle();
+        assert_eq!((world.got(stranger), world.end(stranger)), (&[][..], End::Open));
+    }
+}
+
+#[test]
+fn a_handle_meets_the_hard_limit_before_it_fills_the_mailbox() {
+    for behaviour in behaviours().take(6) {
+        let (probe, handles) = with_handles();
+        let config = Config { high_water: 5_000, low_water: 1_000, hard_limit: 10_000, ..Config::default() };
+        let mut world = World::new(behaviour, 1, config, probe);
+        let key = world.connect();
+        let handle = handles.borrow()[0].clone();
+        let taken = (0..1000).take_while(|_| handle.send(vec![1; 100]) == Sent::Ok).count();
+        assert_eq!(taken, 100, "INV-6");
+        world.settle();
+        assert_eq!(world.got(key).len(), 10_000);
+        assert_eq!(handle.send(vec![1; 100]), Sent::Ok, "there is room again");
+    }
+}
+
+#[test]
+fn a_full_mailbox_refuses_and_counts() {
+    let config = Config { mailbox: 3, ..Config::default() };
+    let mut world = World::new(behaviours().next().unwrap(), 1, config, Probe::echo());
+    let answers: Vec<_> = (0..5).map(|message| world.handles[0].post(message)).collect();
+    assert_eq!(answers, [Ok(()), Ok(()), Ok(()), Err(PostError::Full), Err(PostError::Full)]);
+    world.settle();
+    assert_eq!(world.all_stats().posts_refused, 2);
+    assert_eq!(world.log(), [Seen::Message(0), Seen::Message(1), Seen::Message(2)]);
+    let handle = world.handles[0].clone();
+    world.workers.clear();
+    assert_eq!(handle.post(9), Err(PostError::Stopped));
+}
+
+#[test]
+fn one_buffer_reaches_sessions_of_every_worker() {
+    for behaviour in behaviours() {
+        let (probe, handles) = with_handles();
+        let mut world = World::new(behaviour, 3, Config::default(), probe);
+        let keys: Vec<_> = (0..9).map(|_| world.connect()).collect();
+        let ids: Vec<_> = handles.borrow().iter().map(SessionHandle::id).collect();
+        let bytes = Bytes::from(vec![8; 20_000]);
+        assert_eq!(world.handles[1].broadcast(&ids, &bytes), 0);
+        world.settle();
+        for key in &keys {
+            assert_eq!(world.got(*key), bytes, "{behaviour:?}");
+        }
+    }
+}
+
+#[test]
+fn a_message_reaches_all_sessions_of_its_worker() {
+    for behaviour in behaviours() {
+        let probe = Probe::echo().on_worker(|worker, seen| {
+            if let Seen::Message(number) = seen {
+                let all = worker.sessions();
+                assert_eq!(worker.broadcast(&Bytes::from(number.to_string()), all.first().copied()), 2);
+                assert_eq!(worker.session(all[0]).unwrap().send("first"), Sent::Ok);
+            }
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        let keys: Vec<_> = (0..3).map(|_| world.connect()).collect();
+        world.handles[0].post(42).unwrap();
+        world.settle();
+        let mut got: Vec<&[u8]> = keys.iter().map(|key| world.got(*key)).collect();
+        got.sort_unstable();
+        assert_eq!(got, [&b"42"[..], b"42", b"first"]);
+    }
+}
+
+#[test]
+fn sessions_are_opened_outwards_too() {
+    for behaviour in behaviours() {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        let here = SocketAddr::from(([127, 0, 0, 1], 9999));
+        // Two sessions that answer each other would never end: only the outbound one speaks first.
+        let probe = Probe::new(|session, what| match what {
+            What::Open if session.is_outbound() => assert_eq!(session.send("ping"), Sent::Ok),
+            What::Data(data) if session.is_outbound() => {
+                assert_eq!(&data[..], &b"ping"[..data.len()]);
+                if data.len() == 4 || data.ends_with(b"g") {
+                    session.close();
+                }
+            }
+            What::Data(data) => assert_eq!(session.send(data), Sent::Ok),
+            What::HalfClose => session.close(),
+            _ => {}
+        });
+        let probe = probe.on_worker(move |worker, seen| match seen {
+            Seen::Message(1) => worker.connect(nowhere, 77),
+            Seen::Message(2) => worker.connect(here, 78),
+            _ => {}
+        });
+        let behaviour = proactor::backend::simulated::Behaviour { cuts: false, ..behaviour };
+        let mut world = World::new(behaviour, 2, Config::default(), probe);
+        world.handles[1].post(1).unwrap();
+        world.handles[1].post(2).unwrap();
+        world.settle();
+        let refused = Seen::ConnectFailed(77, std::io::ErrorKind::ConnectionRefused);
+        assert!(world.log().contains(&refused), "{:?}", world.log());
+        let mut reasons = world.reasons();
+        reasons.sort_by_key(ToString::to_string);
+        assert_eq!(reasons, [CloseReason::Local, CloseReason::EndOfStream], "{behaviour:?}");
+        assert_eq!(world.all_stats().connects_failed, 1);
+        world.assert_clean();
+    }
+}

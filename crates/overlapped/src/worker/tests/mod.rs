@@ -1,0 +1,8 @@
+//! The engine over the simulated kernel: whole workers, turned by hand in one thread, under a virtual clock.
+
+mod closing;
+mod draining;
+mod limits;
+mod messages;
+mod random;
+mod world;

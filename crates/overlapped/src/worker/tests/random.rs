@@ -1,0 +1,200 @@
+//! Random lives of sessions, against what must hold in every one of them.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use proactor::backend::simulated::Behaviour;
+use proptest::prelude::*;
+use proptest::test_runner::Config as Runs;
+
+use super::world::{End, Probe, Seen, What, World};
+use crate::config::Config;
+use crate::mailbox::Mail;
+use crate::session::{CloseReason, SessionId};
+
+/// What happens next; numbers choose a peer among those there are.
+#[derive(Clone, Debug)]
+enum Step {
+    Connect,
+    Send(usize, usize),
+    Finish(usize),
+    Vanish(usize),
+    Close(usize),
+    PauseReading(usize),
+    Read(usize),
+    Rounds(usize),
+    Pass(u64),
+    /// First bytes that make the handler close, abort or panic.
+    Order(usize, u8),
+    Drain,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let peer = 0..8usize;
+    prop_oneof![
+        4 => Just(Step::Connect),
+        8 => (peer.clone(), 1..30_000usize).prop_map(|(peer, len)| Step::Send(peer, len)),
+        2 => peer.clone().prop_map(Step::Finish),
+        1 => peer.clone().prop_map(Step::Vanish),
+        1 => peer.clone().prop_map(Step::Close),
+        2 => peer.clone().prop_map(Step::PauseReading),
+        2 => peer.clone().prop_map(Step::Read),
+        8 => (1..20usize).prop_map(Step::Rounds),
+        1 => (1..3000u64).prop_map(Step::Pass),
+        1 => (peer, prop::sample::select(b"CAP".to_vec())).prop_map(|(peer, order)| Step::Order(peer, order)),
+        1 => Just(Step::Drain),
+    ]
+}
+
+fn kernel() -> impl Strategy<Value = Behaviour> {
+    let capacity = prop::sample::select(vec![1usize, 700, 64 * 1024]);
+    (any::<u64>(), capacity, any::<[bool; 3]>()).prop_map(|(seed, capacity, [cuts, multishot, inline])| {
+        Behaviour { seed, capacity, cuts, multishot, inline }
+    })
+}
+
+/// Echoes, and obeys an order in the first byte of a piece.
+fn obedient() -> Probe {
+    Probe::new(|session, what| match what {
+        What::Data(data) => match data[0] {
+            b'C' => session.close(),
+            b'A' => session.abort(),
+            b'P' => panic!("as ordered"),
+            _ => {
+                let _ = session.send(data);
+            }
+        },
+        What::HalfClose | What::Idle => session.close(),
+        _ => {}
+    })
+}
+
+struct Run {
+    world: World,
+    keys: Vec<proactor::ConnectionKey>,
+    sent: HashMap<proactor::ConnectionKey, Vec<u8>>,
+    finished: HashSet<proactor::ConnectionKey>,
+    draining: bool,
+}
+
+impl Run {
+    fn step(&mut self, step: &Step) {
+        let count = self.keys.len();
+        let pick = |peer: usize| (count > 0).then(|| self.keys[peer % count.max(1)]);
+        match *step {
+            Step::Connect if count < 8 && !self.draining => {
+                let key = self.world.connect();
+                self.keys.push(key);
+                self.sent.insert(key, Vec::new());
+            }
+            Step::Send(peer, len) => self.send(pick(peer), b'a' + (len % 20) as u8, len),
+            Step::Order(peer, order) => self.send(pick(peer), order, 1),
+            Step::Finish(peer) => {
+                if let Some(key) = pick(peer) {
+                    self.finished.insert(key);
+                    self.world.finish(key);
+                }
+            }
+            Step::Vanish(peer) => pick(peer).into_iter().for_each(|key| self.world.client.abort(key)),
+            Step::Close(peer) => pick(peer).into_iter().for_each(|key| self.world.client.close(key)),
+            Step::PauseReading(peer) => {
+                pick(peer).into_iter().for_each(|key| self.world.client.pause_receive(key));
+            }
+            Step::Read(peer) => pick(peer).into_iter().for_each(|key| self.world.client.receive(key)),
+            Step::Rounds(rounds) => {
+                for _ in 0..rounds {
+                    self.world.round();
+                }
+            }
+            Step::Pass(ms) => self.world.pass(Duration::from_millis(ms)),
+            Step::Drain => self.drain(),
+            Step::Connect => {}
+        }
+    }
+
+    fn send(&mut self, key: Option<proactor::ConnectionKey>, byte: u8, len: usize) {
+        let Some(key) = key.filter(|key| !self.finished.contains(key)) else { return };
+        self.world.send(key, &vec![byte; len]);
+        self.sent.get_mut(&key).unwrap().extend(std::iter::repeat_n(byte, len));
+    }
+
+    fn drain(&mut self) {
+        if !std::mem::replace(&mut self.draining, true) {
+            self.world.post(0, Mail::Drain(Duration::from_secs(5)));
+            self.world.post(1, Mail::Drain(Duration::from_secs(5)));
+        }
+    }
+
+    /// Ends everything and looks at what is left.
+    fn finish(mut self) {
+        self.drain();
+        for _ in 0..10 {
+            self.world.pass(Duration::from_secs(1));
+        }
+        let world = &self.world;
+        assert!(world.workers.iter().all(super::super::Worker::has_ended), "{:?}", world.all_stats());
+        world.assert_clean();
+        for key in &self.keys {
+            let (got, sent) = (world.got(*key), &self.sent[key]);
+            assert!(sent.starts_with(got), "INV-4: bytes come back in order, or not at all");
+        }
+        self.check_lives();
+    }
+
+    /// Every session opens once and ends once, and nothing happens to it outside of that.
+    fn check_lives(&self) {
+        let mut open: HashMap<SessionId, bool> = HashMap::new();
+        let mut ends = 0;
+        for seen in self.world.log() {
+            match seen {
+                Seen::Open(id) => assert!(open.insert(id, true).is_none(), "INV-3: an id is not used again"),
+                Seen::Close(id, reason) => {
+                    assert_eq!(open.insert(id, false), Some(true), "INV-2: a session ends once");
+                    assert_ne!(reason, CloseReason::Panicked);
+                    ends += 1;
+                }
+                Seen::HalfClose(id) | Seen::Writable(id) | Seen::Idle(id) | Seen::Timer(id, _) => {
+                    assert_eq!(open.get(&id), Some(&true), "INV-3: nothing happens to a session that ended");
+                }
+                _ => {}
+            }
+        }
+        let stats = self.world.all_stats();
+        assert_eq!(stats.sessions_closed, ends + stats.sessions_panicked);
+        assert_eq!(stats.sessions_opened as usize, open.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(Runs { cases: 400, failure_persistence: None, ..Runs::default() })]
+
+    #[test]
+    fn any_life_ends_well(kernel in kernel(), steps in prop::collection::vec(step(), 1..60)) {
+        let config = Config { high_water: 20_000, low_water: 5_000, ..Config::default() };
+        let mut run = Run {
+            world: World::new(kernel, 2, config, obedient()),
+            keys: Vec::new(),
+            sent: HashMap::new(),
+            finished: HashSet::new(),
+            draining: false,
+        };
+        for step in &steps {
+            run.step(step);
+        }
+        // A peer that neither misbehaved nor was cut gets everything: seen where no order was given at all.
+        let orderly = !steps.iter().any(|step| {
+            matches!(step, Step::Order(..) | Step::Vanish(_) | Step::Close(_) | Step::Drain | Step::PauseReading(_))
+        });
+        if orderly {
+            for key in run.keys.clone() {
+                run.world.finish(key);
+            }
+            run.world.settle();
+            for key in &run.keys {
+                prop_assert_eq!(run.world.got(*key), &run.sent[key][..], "INV-4, INV-8");
+                prop_assert_eq!(run.world.end(*key), End::EndOfStream, "INV-7");
+            }
+        }
+        run.finish();
+    }
+}

@@ -1,0 +1,345 @@
+//! A server of a few workers and a client, in one simulated network.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proactor::backend::Wait;
+use proactor::backend::simulated::{Behaviour, Simulated, Simulation};
+use proactor::{ConnectionKey, Driver, Event as Io, Payload, Pool, PoolConfig};
+
+use crate::acceptor::Acceptor;
+use crate::config::Config;
+use crate::mailbox::{Mail, Mailbox, WorkerFace, WorkerHandle};
+use crate::session::{CloseReason, Session, SessionId};
+use crate::stats::Stats;
+use crate::worker::{Parts, Worker, WorkerContext};
+use crate::{Handler, Lease};
+
+/// The kernels that every test is run over: each way of completing, several seeds.
+pub(super) fn behaviours() -> impl Iterator<Item = Behaviour> {
+    (0..24u64).map(|seed| Behaviour {
+        seed,
+        capacity: [300, 5_000, 64 * 1024][seed as usize % 3],
+        cuts: seed % 4 != 3,
+        multishot: seed % 2 == 0,
+        inline: seed % 5 < 2,
+    })
+}
+
+/// What a handler was called for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    Open(SessionId),
+    HalfClose(SessionId),
+    Writable(SessionId),
+    Idle(SessionId),
+    Timer(SessionId, u64),
+    Tick,
+    Message(u32),
+    ConnectFailed(u64, std::io::ErrorKind),
+    Close(SessionId, CloseReason),
+}
+
+/// What a session's callback is about.
+pub(super) enum What {
+    Open,
+    Data(Lease),
+    HalfClose,
+    Writable,
+    Idle,
+    Timer(u64),
+}
+
+type OnSession = Rc<dyn Fn(&mut Session<'_>, What)>;
+type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_>, Seen)>;
+
+/// A handler that notes what it is called for and then does what the test says.
+#[derive(Clone)]
+pub(super) struct Probe {
+    pub(super) log: Rc<RefCell<Vec<Seen>>>,
+    on_session: OnSession,
+    on_worker: OnWorker,
+}
+
+impl Probe {
+    pub(super) fn new(on_session: impl Fn(&mut Session<'_>, What) + 'static) -> Probe {
+        Probe { log: Rc::default(), on_session: Rc::new(on_session), on_worker: Rc::new(|_, _| {}) }
+    }
+
+    pub(super) fn on_worker(mut self, act: impl Fn(&mut WorkerContext<'_>, Seen) + 'static) -> Probe {
+        self.on_worker = Rc::new(act);
+        self
+    }
+
+    pub(super) fn echo() -> Probe {
+        Probe::new(|session, what| match what {
+            What::Data(data) => {
+                let _ = session.send(data);
+            }
+            What::HalfClose | What::Idle => session.close(),
+            _ => {}
+        })
+    }
+
+    fn saw(&self, seen: Seen) {
+        self.log.borrow_mut().push(seen);
+    }
+
+    fn worker(&self, worker: &mut WorkerContext<'_>, seen: Seen) {
+        self.saw(seen.clone());
+        (self.on_worker)(worker, seen);
+    }
+}
+
+impl Handler for Probe {
+    type State = SessionId;
+    type Message = u32;
+
+    fn on_open(&mut self, session: &mut Session<'_>) -> SessionId {
+        self.saw(Seen::Open(session.id()));
+        (self.on_session)(session, What::Open);
+        session.id()
+    }
+
+    fn on_data(&mut self, session: &mut Session<'_>, state: &mut SessionId, data: Lease) {
+        assert_eq!(*state, session.id(), "INV-3: a session sees its own state");
+        (self.on_session)(session, What::Data(data));
+    }
+
+    fn on_half_close(&mut self, session: &mut Session<'_>, _state: &mut SessionId) {
+        self.saw(Seen::HalfClose(session.id()));
+        (self.on_session)(session, What::HalfClose);
+    }
+
+    fn on_writable(&mut self, session: &mut Session<'_>, _state: &mut SessionId) {
+        self.saw(Seen::Writable(session.id()));
+        (self.on_session)(session, What::Writable);
+    }
+
+    fn on_idle(&mut self, session: &mut Session<'_>, _state: &mut SessionId) {
+        self.saw(Seen::Idle(session.id()));
+        (self.on_session)(session, What::Idle);
+    }
+
+    fn on_timer(&mut self, session: &mut Session<'_>, _state: &mut SessionId, token: u64) {
+        self.saw(Seen::Timer(session.id(), token));
+        (self.on_session)(session, What::Timer(token));
+    }
+
+    fn on_tick(&mut self, worker: &mut WorkerContext<'_>) {
+        self.worker(worker, Seen::Tick);
+    }
+
+    fn on_message(&mut self, worker: &mut WorkerContext<'_>, message: u32) {
+        self.worker(worker, Seen::Message(message));
+    }
+
+    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_>, token: u64, error: &std::io::Error) {
+        self.worker(worker, Seen::ConnectFailed(token, error.kind()));
+    }
+
+    fn on_close(&mut self, session: SessionId, state: SessionId, reason: CloseReason) {
+        assert_eq!(state, session, "INV-3: a session sees its own state");
+        self.saw(Seen::Close(session, reason));
+    }
+}
+
+/// How a client's connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Open,
+    EndOfStream,
+    Reset,
+}
+
+pub(super) struct Peer {
+    pub(super) got: Vec<u8>,
+    pub(super) end: End,
+    /// Not yet handed to the driver.
+    outbox: Vec<u8>,
+    finish: bool,
+}
+
+pub(super) struct World {
+    pub(super) simulation: Simulation,
+    pub(super) workers: Vec<Worker<Simulated, Probe>>,
+    pub(super) handles: Vec<WorkerHandle<u32>>,
+    pub(super) mailboxes: Arc<[Arc<Mailbox<u32>>]>,
+    pub(super) client: Driver<Simulated>,
+    pub(super) peers: HashMap<ConnectionKey, Peer>,
+    pub(super) address: SocketAddr,
+    pub(super) probe: Probe,
+    faces: Vec<Arc<WorkerFace>>,
+}
+
+impl World {
+    pub(super) fn new(behaviour: Behaviour, workers: usize, config: Config, probe: Probe) -> World {
+        config.check().expect("a test has a good configuration");
+        let simulation = Simulation::new(behaviour);
+        let config = Arc::new(config);
+        let faces: Vec<Arc<WorkerFace>> = (0..workers).map(|_| Arc::default()).collect();
+        let acceptor = Arc::new(Acceptor::new(&faces, config.max_sessions));
+        let mailbox = |(index, face)| Arc::new(Mailbox::new(index, Arc::clone(face), config.mailbox));
+        let mailboxes: Arc<[_]> = faces.iter().enumerate().map(mailbox).collect();
+        let make = |index| {
+            let pool = Pool::new(config.pool);
+            Worker::new(Parts {
+                index,
+                driver: Driver::new(simulation.backend(&pool), pool),
+                handler: probe.clone(),
+                config: Arc::clone(&config),
+                mailbox: Arc::clone(&mailboxes[index]),
+                acceptor: Arc::clone(&acceptor),
+                observer: None,
+            })
+        };
+        let mut workers: Vec<_> = (0..workers).map(make).collect();
+        let address = SocketAddr::from(([127, 0, 0, 1], 9999));
+        workers[0].listen(simulation.listen(address).expect("the port is free")).expect("it registers");
+        let pool = Pool::new(PoolConfig { blocks: 64, block_len: 4096 });
+        let client = Driver::new(simulation.backend(&pool), pool);
+        let handles = (0..workers.len()).map(|index| WorkerHandle::new(index, Arc::clone(&mailboxes)));
+        World {
+            handles: handles.collect(),
+            simulation,
+            workers,
+            mailboxes,
+            client,
+            peers: HashMap::new(),
+            address,
+            probe,
+            faces,
+        }
+    }
+
+    /// A client's connection. It receives from the start.
+    pub(super) fn connect(&mut self) -> ConnectionKey {
+        let key = self.client.connect(self.address).expect("the simulated network has room");
+        let peer = Peer { got: Vec::new(), end: End::Open, outbox: Vec::new(), finish: false };
+        self.peers.insert(key, peer);
+        self.settle();
+        key
+    }
+
+    pub(super) fn send(&mut self, key: ConnectionKey, bytes: &[u8]) {
+        self.peers.get_mut(&key).expect("a peer").outbox.extend_from_slice(bytes);
+    }
+
+    /// FIN after what was sent.
+    pub(super) fn finish(&mut self, key: ConnectionKey) {
+        self.peers.get_mut(&key).expect("a peer").finish = true;
+    }
+
+    pub(super) fn post(&self, worker: usize, mail: Mail<u32>) {
+        self.mailboxes[worker].post(mail, false).expect("the worker lives");
+    }
+
+    /// One round of everybody, in a fixed order; the kernel's choices vary. Returns whether anything happened.
+    pub(super) fn round(&mut self) -> bool {
+        let before = self.all_stats();
+        for worker in &mut self.workers {
+            if !worker.has_ended() {
+                worker.turn(false).expect("the simulated kernel does not break");
+            }
+        }
+        let happened = self.turn_client();
+        self.workers.iter_mut().for_each(Worker::publish);
+        happened || Stats { turns: before.turns, ..self.all_stats() } != before
+    }
+
+    /// Rounds until nothing happens any more without time passing.
+    pub(super) fn settle(&mut self) {
+        let mut quiet = 0;
+        for _ in 0..200_000 {
+            quiet = if self.round() { 0 } else { quiet + 1 };
+            if quiet == 6 {
+                return;
+            }
+        }
+        panic!("no rest: {:?}", self.all_stats());
+    }
+
+    /// Lets time pass, and settles.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.simulation.advance(time);
+        self.settle();
+    }
+
+    fn turn_client(&mut self) -> bool {
+        for (key, peer) in &mut self.peers {
+            if self.client.is_sending(*key) {
+                continue;
+            }
+            if !peer.outbox.is_empty() {
+                let bytes = std::mem::take(&mut peer.outbox);
+                let _ = self.client.send(*key, Payload::Owned(bytes));
+            } else if std::mem::take(&mut peer.finish) {
+                let _ = self.client.finish(*key);
+            }
+        }
+        self.client.turn(Wait::Poll).expect("the simulated kernel does not break");
+        let mut happened = false;
+        while let Some(event) = self.client.next_event() {
+            happened = true;
+            match event {
+                Io::Connected { connection } => self.client.receive(connection),
+                Io::Received { connection, data } => {
+                    self.peers.get_mut(&connection).expect("a peer").got.extend_from_slice(&data);
+                }
+                Io::EndOfStream { connection } => self.ended(connection, End::EndOfStream),
+                Io::Failed { connection, .. } => self.ended(connection, End::Reset),
+                _ => {}
+            }
+        }
+        happened
+    }
+
+    fn ended(&mut self, key: ConnectionKey, end: End) {
+        let peer = self.peers.get_mut(&key).expect("a peer");
+        if peer.end == End::Open {
+            peer.end = end;
+        }
+    }
+
+    pub(super) fn log(&self) -> Vec<Seen> {
+        self.probe.log.borrow().clone()
+    }
+
+    /// Why the sessions that have ended did, in order.
+    pub(super) fn reasons(&self) -> Vec<CloseReason> {
+        let reason = |seen| if let Seen::Close(_, reason) = seen { Some(reason) } else { None };
+        self.log().into_iter().filter_map(reason).collect()
+    }
+
+    pub(super) fn got(&self, key: ConnectionKey) -> &[u8] {
+        &self.peers[&key].got
+    }
+
+    pub(super) fn end(&self, key: ConnectionKey) -> End {
+        self.peers[&key].end
+    }
+
+    pub(super) fn stats(&self, worker: usize) -> Stats {
+        let mut sum = Stats::default();
+        self.faces[worker].add_stats(&mut sum);
+        sum
+    }
+
+    pub(super) fn all_stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        self.faces.iter().for_each(|face| face.add_stats(&mut sum));
+        sum
+    }
+
+    /// Nothing is left of any session, on the server's side.
+    pub(super) fn assert_clean(&self) {
+        let Stats { sessions, blocks_in_use, starved, sessions_opened, sessions_closed, .. } =
+            self.all_stats();
+        assert_eq!((sessions, blocks_in_use, starved), (0, 0, 0), "INV-2: {:?}", self.log());
+        assert_eq!(sessions_opened, sessions_closed, "INV-2: each session ends once");
+    }
+}
