@@ -1,0 +1,164 @@
+//! Two sides that face each other, turned alternately by one thread.
+
+use std::time::{Duration, Instant};
+
+use proactor::backend::Wait;
+use proactor::{ConnectionKey, PoolConfig};
+
+use crate::side::{Finished, Side};
+use crate::world::{ANY_PORT, World};
+
+/// What no case comes near, however loaded the machine is.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The same for the simulated kernel, where rounds, not time, tell that nothing moves.
+const MOST_ROUNDS: usize = 3_000_000;
+/// How long a side waits in the kernel when neither had anything to do.
+const NAP: Duration = Duration::from_millis(1);
+
+pub struct Bench<'w, W: World> {
+    pub world: &'w W,
+    /// The side that connects, as a rule.
+    pub here: Side<W>,
+    /// The side that listens, as a rule.
+    pub there: Side<W>,
+    rounds: usize,
+}
+
+/// Both ends of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    pub here: ConnectionKey,
+    pub there: ConnectionKey,
+}
+
+impl<'w, W: World> Bench<'w, W> {
+    pub fn new(world: &'w W) -> Bench<'w, W> {
+        Bench::with_pool(world, PoolConfig { blocks: 16, block_len: 4096 })
+    }
+
+    pub fn with_pool(world: &'w W, config: PoolConfig) -> Bench<'w, W> {
+        let (here, there) = (Side::new(world, config), Side::new(world, config));
+        Bench { world, here, there, rounds: 0 }
+    }
+
+    /// A bench and one connection between its sides.
+    pub fn connected(world: &'w W) -> (Bench<'w, W>, Ends) {
+        let mut bench = Bench::new(world);
+        let ends = bench.pair();
+        (bench, ends)
+    }
+
+    /// One more connection. Nothing is received on it yet.
+    pub fn pair(&mut self) -> Ends {
+        let socket = self.world.listen_on(ANY_PORT).expect("loopback can be listened on");
+        let (listener, address) = self.there.listen(socket);
+        let here = self.here.connect(address);
+        self.until("a connection", |bench| {
+            bench.here.seen(here).connected && !bench.there.accepted.is_empty()
+        });
+        let socket = self.there.accepted.pop_front().expect("just seen");
+        self.there.driver.close_listener(listener);
+        Ends { here, there: self.there.adopt(socket) }
+    }
+
+    /// Turns both sides until `done`.
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let start = Instant::now();
+        for round in 0..MOST_ROUNDS {
+            if done(self) {
+                return;
+            }
+            if start.elapsed() > PATIENCE {
+                self.give_up(what, round);
+            }
+            self.round();
+        }
+        self.give_up(what, MOST_ROUNDS);
+    }
+
+    /// Turns both sides until nothing has happened for a while: for what must *not* happen.
+    pub fn settle(&mut self) {
+        let mut quiet = 0;
+        let wanted = self.world.quiet_rounds();
+        self.until("quiet", |bench| {
+            quiet = if bench.round() { 0 } else { quiet + 1 };
+            quiet >= wanted
+        });
+    }
+
+    /// One turn of each side. Returns whether anything happened.
+    pub fn round(&mut self) -> bool {
+        self.rounds += 1;
+        let here = self.here.step(Wait::Poll);
+        let there = self.there.step(Wait::Poll);
+        if here || there {
+            return true;
+        }
+        let idle = if self.rounds.is_multiple_of(2) { &mut self.here } else { &mut self.there };
+        let moment = idle.driver.now() + NAP;
+        idle.step(Wait::Until(moment))
+    }
+
+    fn give_up(&self, what: &str, rounds: usize) -> ! {
+        panic!(
+            "waited for {what} in vain, {rounds} rounds\n here: {}\nthere: {}",
+            self.here.report(),
+            self.there.report()
+        );
+    }
+
+    /// Closes what is left and checks that nothing remains: no connection, operation, block or socket.
+    pub fn finish(mut self) -> Finished {
+        self.here.abandon();
+        self.there.abandon();
+        self.until("nothing to be left", |bench| {
+            // Accepts that were on their way may still bring a connection.
+            for side in [&mut bench.here, &mut bench.there] {
+                while let Some(socket) = side.accepted.pop_front() {
+                    side.driver.refuse(socket);
+                }
+            }
+            bench.here.is_empty() && bench.there.is_empty()
+        });
+        assert_eq!((self.here.open.get(), self.there.open.get()), (0, 0), "every socket was closed, once");
+        assert_eq!(self.world.open_sockets(), 0, "every socket was closed");
+        for side in [&mut self.here, &mut self.there] {
+            assert_eq!(side.driver.sends_in_flight(), 0);
+            assert_eq!(side.driver.backend_mut().faults_left(), 0, "every fault that was ordered was met");
+        }
+        drop(self);
+        Finished(())
+    }
+
+    /// Drops both drivers as they are, and checks that this closes everything.
+    pub fn finish_by_dropping(self) -> Finished {
+        let Bench { world, here, there, .. } = self;
+        let (open, pools) =
+            ([here.open.clone(), there.open.clone()], [here.pool.clone(), there.pool.clone()]);
+        drop((here, there));
+        for count in open {
+            assert_eq!(count.get(), 0, "every socket was closed, once");
+        }
+        for pool in pools {
+            assert_eq!(pool.in_use(), 0, "every block is back");
+        }
+        assert_eq!(world.open_sockets(), 0, "every socket was closed");
+        Finished(())
+    }
+}
+
+/// Bytes in which a lost, doubled or moved piece shows: no period divides a block or a buffer.
+pub fn pattern(len: usize, salt: u8) -> Vec<u8> {
+    (0..len).map(|at| (at % 251) as u8 ^ (at / 251 % 241) as u8 ^ salt).collect()
+}
+
+/// Compares without printing megabytes.
+pub fn assert_same(got: &[u8], wanted: &[u8], what: &str) {
+    let differs = got.iter().zip(wanted).position(|(a, b)| a != b);
+    assert!(
+        differs.is_none() && got.len() == wanted.len(),
+        "{what}: {} bytes for {}, first difference at {differs:?}",
+        got.len(),
+        wanted.len(),
+    );
+}

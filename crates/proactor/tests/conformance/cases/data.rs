@@ -1,0 +1,72 @@
+//! Bytes: what was sent arrives, all of it, once, in order (INV-4).
+
+use crate::bench::{Bench, assert_same, pattern};
+use crate::side::Finished;
+use crate::world::World;
+
+pub fn a_few_bytes_each_way<W: World>(world: &W) -> Finished {
+    let (mut bench, ends) = Bench::connected(world);
+    bench.here.receive(ends.here);
+    bench.there.receive(ends.there);
+    bench.here.post(ends.here, "question");
+    bench.until("the question", |bench| bench.there.seen(ends.there).bytes.len() == 8);
+    bench.there.post(ends.there, "answer");
+    bench.until("the answer", |bench| bench.here.seen(ends.here).bytes.len() == 6);
+    assert_eq!(bench.there.seen(ends.there).bytes, b"question");
+    assert_eq!(bench.here.seen(ends.here).bytes, b"answer");
+    bench.finish()
+}
+
+pub fn many_messages_in_order<W: World>(world: &W) -> Finished {
+    let (mut bench, ends) = Bench::connected(world);
+    bench.here.receive(ends.here);
+    bench.there.receive(ends.there);
+    let mut wanted = Vec::new();
+    for number in 0..200_usize {
+        let message = pattern(1 + number * 7 % 97, number as u8);
+        wanted.extend_from_slice(&message);
+        bench.here.post(ends.here, message.clone());
+        bench.there.post(ends.there, message);
+        if number % 10 == 0 {
+            bench.round();
+        }
+    }
+    bench.until("all messages", |bench| {
+        bench.there.seen(ends.there).bytes.len() >= wanted.len()
+            && bench.here.seen(ends.here).bytes.len() >= wanted.len()
+    });
+    assert_same(&bench.there.seen(ends.there).bytes, &wanted, "one way");
+    assert_same(&bench.here.seen(ends.here).bytes, &wanted, "the other way");
+    bench.finish()
+}
+
+/// The sender's side has small kernel buffers and the reader pauses again and again: sends come up short and
+/// are continued.
+pub fn large_transfer_to_a_slow_reader<W: World>(world: &W) -> Finished {
+    let (mut bench, ends) = Bench::connected(world);
+    let bytes = pattern(world.large(), 3);
+    let len = bytes.len();
+    bench.there.post(ends.there, bytes.clone());
+    bench.settle();
+    assert!(!bench.there.is_flushed(ends.there), "nobody reads, so the send waits");
+    bench.here.receive(ends.here);
+    let mut pause_at = len / 20;
+    bench.until("all bytes", |bench| {
+        let seen = bench.here.seen(ends.here);
+        if seen.bytes.len() >= pause_at {
+            pause_at += len / 20;
+            bench.here.driver.pause_receive(ends.here);
+        } else if !bench.here.driver.is_receiving(ends.here) {
+            bench.here.receive(ends.here);
+        }
+        bench.here.seen(ends.here).bytes.len() >= len
+    });
+    bench.until("the send to be over", |bench| bench.there.is_flushed(ends.there));
+    assert_eq!(
+        bench.there.seen(ends.there).sent,
+        1,
+        "one payload, one event, however often it was continued"
+    );
+    assert_same(&bench.here.seen(ends.here).bytes, &bytes, "the transfer");
+    bench.finish()
+}

@@ -1,0 +1,250 @@
+//! A backend around a backend: it checks the rules that every backend promises (the head of
+//! `backend/mod.rs`), counts the sockets, and fails or holds back what a case tells it to.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proactor::backend::{Abilities, About, Backend, Name};
+use proactor::backend::{Close, Completion, Operation, Outcome, Submitted, Wait};
+use proactor::{InFlight, OpKey, Time, Waker};
+
+/// What can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    Open,
+    Adopt,
+    Accept,
+    Connect,
+    Receive,
+    Send,
+}
+
+/// A backend under observation.
+pub struct Watched<B: Backend> {
+    inner: B,
+    pending: HashMap<OpKey, Pending>,
+    faults: Vec<(Call, io::ErrorKind)>,
+    /// True exactly when completions are kept back, as by a kernel that does not answer.
+    silent: bool,
+    /// What a silent kernel's time is ahead by.
+    ahead: Duration,
+    open: Rc<Cell<i64>>,
+}
+
+/// What is known of an operation in flight.
+struct Pending {
+    /// Handles have no equality; their print does.
+    socket: String,
+    /// Where the payload of a send lies, how much of it is asked for, and what it says.
+    payload: Option<(usize, usize, u64)>,
+}
+
+impl<B: Backend> Watched<B> {
+    pub fn new(inner: B) -> Watched<B> {
+        let open = Rc::new(Cell::new(0));
+        let (pending, faults) = (HashMap::new(), Vec::new());
+        Watched { inner, pending, faults, silent: false, ahead: Duration::ZERO, open }
+    }
+
+    /// The next `call` fails with `error`. Several wait in line.
+    pub fn fail(&mut self, call: Call, error: io::ErrorKind) {
+        self.faults.push((call, error));
+    }
+
+    /// Faults that nothing has met yet.
+    pub fn faults_left(&self) -> usize {
+        self.faults.len()
+    }
+
+    /// From now on nothing completes, not even what is cancelled. Only its clock goes on.
+    pub fn fall_silent(&mut self) {
+        self.silent = true;
+    }
+
+    /// Sockets opened, accepted or listening, less those that were closed.
+    pub fn open_sockets(&self) -> Rc<Cell<i64>> {
+        Rc::clone(&self.open)
+    }
+
+    fn count(&self, by: i64) {
+        self.open.set(self.open.get() + by);
+    }
+
+    fn fault(&mut self, call: Call) -> Option<io::Error> {
+        let at = self.faults.iter().position(|(failing, _)| *failing == call)?;
+        Some(self.faults.remove(at).1.into())
+    }
+
+    fn observe(operation: &Operation<B::Handle>) -> (Call, Pending) {
+        let (call, socket, payload) = match operation {
+            Operation::Vacant => panic!("a vacant entry is never submitted"),
+            Operation::Accept { listener, .. } => (Call::Accept, listener, None),
+            Operation::Connect { socket, .. } => (Call::Connect, socket, None),
+            Operation::Receive { socket, .. } => (Call::Receive, socket, None),
+            Operation::Send { socket, payload, sent } => {
+                let rest = &payload.as_slice()[*sent..];
+                assert!(!rest.is_empty(), "INV-4: a send has something to send");
+                (Call::Send, socket, Some((rest.as_ptr() as usize, rest.len(), hash(rest))))
+            }
+        };
+        (call, Pending { socket: format!("{socket:?}"), payload })
+    }
+
+    fn check(&mut self, completion: &Completion<B::Socket>, ops: &mut InFlight<Self>) {
+        let About::Operation(key) = completion.about else { return };
+        let pending = self.pending.get(&key);
+        let pending = pending.unwrap_or_else(|| panic!("{key:?} completed, and was not pending"));
+        let entry = ops.get_mut(key).expect("INV-1: an operation stays in the table until it completes");
+        let (_, now) = Self::observe(&entry.operation);
+        assert_eq!(now.payload, pending.payload, "INV-1: a payload in flight neither moves nor changes");
+        check_outcome(&entry.operation, &completion.outcome, completion.more);
+        if !completion.more {
+            self.pending.remove(&key);
+        }
+    }
+}
+
+fn check_outcome<H, S: std::fmt::Debug>(operation: &Operation<H>, outcome: &Outcome<S>, more: bool) {
+    let fits = match operation {
+        Operation::Vacant => false,
+        Operation::Accept { .. } => {
+            matches!(outcome, Outcome::Accepted(_) | Outcome::Cancelled | Outcome::Failed(_))
+        }
+        Operation::Connect { .. } => {
+            matches!(outcome, Outcome::Connected | Outcome::Cancelled | Outcome::Failed(_))
+        }
+        Operation::Receive { .. } => match outcome {
+            Outcome::Received(block, len) => *len > 0 && *len <= block.capacity() as usize,
+            Outcome::EndOfStream | Outcome::NoBlocks | Outcome::Cancelled | Outcome::Failed(_) => true,
+            _ => false,
+        },
+        Operation::Send { payload, sent, .. } => match outcome {
+            Outcome::Sent(bytes) => *bytes > 0 && sent + bytes <= payload.len(),
+            Outcome::Cancelled | Outcome::Failed(_) => true,
+            _ => false,
+        },
+    };
+    assert!(fits, "an operation ended with {outcome:?}");
+    let stays = matches!(outcome, Outcome::Accepted(_) | Outcome::Received(..));
+    assert!(stays || !more, "{outcome:?} is a last completion");
+}
+
+/// FNV-1a, over a sample of long payloads: every byte of them at every completion would take too long.
+fn hash(bytes: &[u8]) -> u64 {
+    let step = 1 + bytes.len() / 1024;
+    bytes
+        .iter()
+        .step_by(step)
+        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+impl<B: Backend> Backend for Watched<B> {
+    type Socket = B::Socket;
+    type Handle = B::Handle;
+    type Header = B::Header;
+
+    const NAME: Name = B::NAME;
+
+    fn abilities(&self) -> Abilities {
+        self.inner.abilities()
+    }
+
+    fn now(&self) -> Time {
+        self.inner.now() + self.ahead
+    }
+
+    fn waker(&self) -> Waker {
+        self.inner.waker()
+    }
+
+    fn open(&mut self, address: SocketAddr) -> io::Result<B::Socket> {
+        if let Some(error) = self.fault(Call::Open) {
+            return Err(error);
+        }
+        let socket = self.inner.open(address)?;
+        self.count(1);
+        Ok(socket)
+    }
+
+    fn adopt(&mut self, socket: &B::Socket) -> io::Result<B::Handle> {
+        self.fault(Call::Adopt).map_or_else(|| self.inner.adopt(socket), Err)
+    }
+
+    unsafe fn submit(
+        &mut self,
+        key: OpKey,
+        operation: &mut Operation<B::Handle>,
+        header: &mut B::Header,
+    ) -> Submitted<B::Socket> {
+        let (call, pending) = Self::observe(operation);
+        assert!(!self.pending.contains_key(&key), "INV-3: {key:?} is in flight already");
+        if let Some(error) = self.fault(call) {
+            return Submitted::Done(Outcome::Failed(error));
+        }
+        // SAFETY: what the caller promised of the operation and its header holds for the backend within.
+        let submitted = unsafe { self.inner.submit(key, operation, header) };
+        match &submitted {
+            Submitted::Pending => drop(self.pending.insert(key, pending)),
+            Submitted::Done(outcome) => {
+                check_outcome(operation, outcome, false);
+                self.count(i64::from(matches!(outcome, Outcome::Accepted(_))));
+            }
+        }
+        submitted
+    }
+
+    fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Self>) {
+        assert!(ops.get_mut(key).is_some(), "INV-3: what is cancelled is in flight");
+        if !self.silent {
+            self.inner.cancel(key, ops);
+        }
+    }
+
+    fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Self>) -> io::Result<()> {
+        if !self.silent {
+            return self.inner.harvest(wait, ops);
+        }
+        if let Wait::Until(at) = wait {
+            self.ahead += at.since(self.now());
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, ops: &mut InFlight<Self>) -> Option<Completion<B::Socket>> {
+        if self.silent {
+            return None;
+        }
+        let completion = self.inner.next(ops)?;
+        self.check(&completion, ops);
+        self.count(i64::from(matches!(completion.outcome, Outcome::Accepted(_))));
+        Some(completion)
+    }
+
+    fn shutdown_write(&mut self, socket: &B::Socket) -> io::Result<()> {
+        self.inner.shutdown_write(socket)
+    }
+
+    fn close(&mut self, socket: B::Socket, handle: Option<B::Handle>, how: Close) {
+        let name = handle.map(|handle| format!("{handle:?}"));
+        let busy = self.pending.values().any(|pending| Some(&pending.socket) == name.as_ref());
+        assert!(self.silent || !busy, "INV-2: a socket is closed when nothing is in flight for it");
+        self.count(-1);
+        self.inner.close(socket, handle, how);
+    }
+
+    fn unread(&self, socket: &B::Socket) -> io::Result<usize> {
+        self.inner.unread(socket)
+    }
+
+    fn peer_addr(&self, socket: &B::Socket) -> io::Result<SocketAddr> {
+        self.inner.peer_addr(socket)
+    }
+
+    fn local_addr(&self, socket: &B::Socket) -> io::Result<SocketAddr> {
+        self.inner.local_addr(socket)
+    }
+}

@@ -1,0 +1,137 @@
+//! Where a case takes place: how to make a backend and a listening socket, on a real kernel or a simulated one.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use proactor::backend::simulated::{Behaviour, Simulated, Simulation};
+use proactor::backend::{Backend, Create};
+use proactor::{ListenOptions, Pool, PoolConfig};
+
+use crate::side::Finished;
+
+/// A kernel that cases run on.
+pub trait World: Sized {
+    type Backend: Backend;
+
+    /// Runs a case here: once on a real kernel, once per behaviour and seed on the simulated one.
+    fn each(case: fn(&Self) -> Finished);
+
+    fn backend(&self, pool: &Pool) -> Self::Backend;
+
+    /// A listening socket. The connections that it brings have small kernel buffers, so that a sender soon waits.
+    fn listen_on(&self, address: SocketAddr) -> io::Result<Socket<Self>>;
+
+    /// Bytes that a large transfer moves: many times what the kernel buffers.
+    fn large(&self) -> usize;
+
+    /// Rounds without an event after which nothing more is expected to happen.
+    fn quiet_rounds(&self) -> usize;
+
+    /// Sockets that nobody closed, where the kernel can tell.
+    fn open_sockets(&self) -> usize;
+}
+
+pub type Socket<W> = <<W as World>::Backend as Backend>::Socket;
+
+/// Loopback, on a port that the system picks.
+pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A kernel of this machine.
+pub struct Real<B>(std::marker::PhantomData<B>);
+
+impl<B: Create + Backend<Socket = socket2::Socket>> World for Real<B> {
+    type Backend = B;
+
+    fn each(case: fn(&Self) -> Finished) {
+        // Where the system forbids a backend there is nothing to run; `--nocapture` shows why.
+        if let Err(refusal) = B::create(&Pool::new(PoolConfig { blocks: 1, block_len: 64 })) {
+            eprintln!("skipped: {refusal}");
+            return;
+        }
+        let _: Finished = case(&Real(std::marker::PhantomData));
+    }
+
+    fn backend(&self, pool: &Pool) -> B {
+        B::create(pool).unwrap_or_else(|refusal| panic!("{refusal}"))
+    }
+
+    fn listen_on(&self, address: SocketAddr) -> io::Result<socket2::Socket> {
+        let socket = proactor::listen(address, ListenOptions::default())?;
+        socket.set_recv_buffer_size(16 * 1024)?;
+        socket.set_send_buffer_size(16 * 1024)?;
+        Ok(socket)
+    }
+
+    fn large(&self) -> usize {
+        6 * 1024 * 1024
+    }
+
+    fn quiet_rounds(&self) -> usize {
+        15
+    }
+
+    fn open_sockets(&self) -> usize {
+        0
+    }
+}
+
+/// The simulated kernel in one behaviour.
+pub struct Imagined {
+    simulation: Simulation,
+    behaviour: Behaviour,
+}
+
+const SEEDS: u64 = 6;
+
+impl World for Imagined {
+    type Backend = Simulated;
+
+    fn each(case: fn(&Self) -> Finished) {
+        for behaviour in behaviours() {
+            let told = TellOnPanic(behaviour);
+            let _: Finished = case(&Imagined { simulation: Simulation::new(behaviour), behaviour });
+            drop(told);
+        }
+    }
+
+    fn backend(&self, pool: &Pool) -> Simulated {
+        self.simulation.backend(pool)
+    }
+
+    fn listen_on(&self, address: SocketAddr) -> io::Result<Socket<Self>> {
+        self.simulation.listen(address)
+    }
+
+    fn large(&self) -> usize {
+        (self.behaviour.capacity * 20).min(256 * 1024)
+    }
+
+    fn quiet_rounds(&self) -> usize {
+        // The seed may leave an operation alone for a few rounds.
+        50
+    }
+
+    fn open_sockets(&self) -> usize {
+        self.simulation.open_sockets()
+    }
+}
+
+fn behaviours() -> impl Iterator<Item = Behaviour> {
+    let shapes = [(64 * 1024, true), (64 * 1024, false), (700, true), (5, true)];
+    let kinds = [(true, false), (false, false), (false, true), (true, true)];
+    let all = shapes.into_iter().flat_map(move |shape| kinds.map(|kind| (shape, kind)));
+    all.flat_map(|((capacity, cuts), (multishot, inline))| {
+        (1..=SEEDS).map(move |seed| Behaviour { seed, capacity, cuts, multishot, inline })
+    })
+}
+
+/// Names the behaviour in which a case failed.
+struct TellOnPanic(Behaviour);
+
+impl Drop for TellOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in {:?}", self.0);
+        }
+    }
+}
