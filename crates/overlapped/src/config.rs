@@ -71,6 +71,16 @@ impl Config {
         if self.max_sessions == 0 {
             return wrong("the session limit", "is 0: a server needs room for at least 1 session".into());
         }
+        if !(1..=32_768).contains(&self.pool.blocks) || self.pool.block_len == 0 {
+            let problem = format!(
+                "of {} blocks of {} bytes is no pool; give 1 to 32768 blocks of at least 1 byte",
+                self.pool.blocks, self.pool.block_len
+            );
+            return wrong("the pool", problem);
+        }
+        if self.mailbox == 0 {
+            return wrong("the mailbox", "has room for 0 messages; give it at least 1".into());
+        }
         if self.low_water >= self.high_water {
             let problem = format!(
                 "of {} bytes is not under the high-water mark of {}",

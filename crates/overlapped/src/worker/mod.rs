@@ -151,6 +151,11 @@ impl<B: Backend, H: Handler> Worker<B, H> {
     /// If the backend itself broke.
     pub(crate) fn turn(&mut self, may_wait: bool) -> io::Result<()> {
         self.guarded(Self::take_mail);
+        self.guarded(Self::flush);
+        debug_assert!(
+            self.core.touched.is_empty(),
+            "what was asked for is submitted before the worker sleeps"
+        );
         let wait = if may_wait { self.wait() } else { Wait::Poll };
         self.publish();
         self.driver.turn(wait)?;

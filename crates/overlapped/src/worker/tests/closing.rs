@@ -22,7 +22,7 @@ fn everything_comes_back_and_the_tail_after_a_half_close() {
         world.settle();
         for (index, key) in keys.iter().enumerate() {
             assert_eq!(world.got(*key), pattern(index * 40_000), "INV-4, INV-8: {behaviour:?}");
-            assert_eq!(world.end(*key), End::EndOfStream, "INV-7: {behaviour:?}");
+            assert_eq!(world.end(*key), End::Finished, "INV-7: {behaviour:?}");
         }
         assert_eq!(world.reasons(), [CloseReason::EndOfStream; 5]);
         world.assert_clean();
@@ -63,7 +63,7 @@ fn a_local_close_delivers_what_was_queued_then_the_end() {
         world.send(key, b"x");
         world.settle();
         assert_eq!(world.got(key), pattern(100_000), "INV-8: {behaviour:?}");
-        assert_eq!(world.end(key), End::EndOfStream);
+        assert_eq!(world.end(key), End::Finished);
         assert_eq!(world.reasons(), [], "it waits for the peer's FIN");
         world.send(key, b"talks on");
         world.finish(key);

@@ -28,7 +28,7 @@ fn what_is_on_its_way_is_answered_first() {
         for _ in 0..40 {
             world.settle();
             for key in &keys {
-                if world.end(*key) == End::EndOfStream {
+                if world.end(*key) == End::Finished {
                     world.finish(*key);
                 }
             }
@@ -38,7 +38,7 @@ fn what_is_on_its_way_is_answered_first() {
         assert_eq!((stats.drained, stats.cut, stats.bytes_lost), (6, 0, 0), "{behaviour:?}");
         assert_eq!(stats.bytes_sent, stats.bytes_received, "every byte received was answered");
         for (key, before) in keys.iter().zip(under_way) {
-            assert_eq!(world.end(*key), End::EndOfStream, "INV-8: {behaviour:?}");
+            assert_eq!(world.end(*key), End::Finished, "INV-8: {behaviour:?}");
             assert!(world.got(*key).len() >= before);
         }
         world.assert_clean();
@@ -56,7 +56,7 @@ fn a_handler_that_answers_nothing_drains_too() {
         }
         world.post(0, Mail::Drain(LIMIT));
         world.settle();
-        assert_eq!(world.end(key), End::EndOfStream, "{behaviour:?}");
+        assert_eq!(world.end(key), End::Finished, "{behaviour:?}");
         world.finish(key);
         world.settle();
         assert!(world.workers[0].has_ended(), "{behaviour:?}");
@@ -101,7 +101,7 @@ fn idle_sessions_and_the_backlog_are_let_go() {
         world.client.turn(proactor::backend::Wait::Poll).unwrap();
         let connected = std::iter::from_fn(|| world.client.next_event()).count() > 0;
         world.settle();
-        assert_eq!(world.end(old), End::EndOfStream);
+        assert_eq!(world.end(old), End::Finished);
         if connected {
             assert_eq!(world.all_stats().sessions_opened, 2, "the backlog is served: {behaviour:?}");
         }

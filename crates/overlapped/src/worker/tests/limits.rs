@@ -41,7 +41,7 @@ fn a_peer_that_does_not_read_is_not_read_from() {
         world.client.receive(slow);
         world.settle();
         assert_eq!(world.got(slow), bytes, "INV-4, INV-8: {behaviour:?}");
-        assert_eq!(world.end(slow), End::EndOfStream);
+        assert_eq!(world.end(slow), End::Finished);
         let writable = world.log().iter().filter(|seen| matches!(seen, Seen::Writable(_))).count();
         assert!(writable > 0, "the handler is told when the queue is low again");
         world.finish(quick);
@@ -122,13 +122,13 @@ fn silence_and_stalls_have_deadlines() {
         world.pass(second + second / 2);
         world.settle();
         assert_eq!(world.reasons(), [CloseReason::FirstByteTimeout], "{behaviour:?}");
-        assert_eq!(world.end(silent), End::EndOfStream);
+        assert_eq!(world.end(silent), End::Finished);
         world.pass(2 * second);
         assert_eq!(world.reasons()[1..], [CloseReason::WriteTimeout], "{behaviour:?}");
         world.pass(6 * second);
         world.pass(Duration::from_millis(10));
         assert_eq!(world.log().iter().filter(|seen| matches!(seen, Seen::Idle(_))).count(), 1);
-        assert_eq!(world.end(idle), End::EndOfStream);
+        assert_eq!(world.end(idle), End::Finished);
         assert_eq!(world.all_stats().sessions_timed_out, 2);
         world.assert_clean();
     }

@@ -38,7 +38,7 @@ fn handles_send_in_order_close_and_abort() {
         world.settle();
         let wanted: Vec<u8> = (0..100u8).flat_map(|number| [number; 100]).collect();
         assert_eq!(world.got(closed), wanted, "INV-4: {behaviour:?}");
-        assert_eq!(world.end(closed), End::EndOfStream);
+        assert_eq!(world.end(closed), End::Finished);
         assert_eq!(one.send("late"), Sent::Closed);
         two.abort().unwrap();
         world.settle();
@@ -53,6 +53,22 @@ fn handles_send_in_order_close_and_abort() {
         two.close().unwrap();
         world.settle();
         assert_eq!((world.got(stranger), world.end(stranger)), (&[][..], End::Open));
+    }
+}
+
+#[test]
+fn a_greeting_goes_out_at_once_on_every_worker() {
+    for behaviour in behaviours() {
+        let probe = Probe::new(|session, what| {
+            if let What::Open = what {
+                assert_eq!(session.send("hello"), Sent::Ok);
+            }
+        });
+        // A session that another worker accepted arrives by mailbox, before the worker sleeps again.
+        let mut world = World::new(behaviour, 2, Config::default(), probe);
+        let keys = [world.connect(), world.connect()];
+        assert_eq!((world.stats(0).sessions, world.stats(1).sessions), (1, 1));
+        keys.iter().for_each(|key| assert_eq!(world.got(*key), b"hello", "{behaviour:?}"));
     }
 }
 

@@ -192,7 +192,7 @@ proptest! {
             run.world.settle();
             for key in &run.keys {
                 prop_assert_eq!(run.world.got(*key), &run.sent[key][..], "INV-4, INV-8");
-                prop_assert_eq!(run.world.end(*key), End::EndOfStream, "INV-7");
+                prop_assert_eq!(run.world.end(*key), End::Finished, "INV-7");
             }
         }
         run.finish();

@@ -152,7 +152,7 @@ impl Handler for Probe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Open,
-    EndOfStream,
+    Finished,
     Reset,
 }
 
@@ -290,7 +290,7 @@ impl World {
                 Io::Received { connection, data } => {
                     self.peers.get_mut(&connection).expect("a peer").got.extend_from_slice(&data);
                 }
-                Io::EndOfStream { connection } => self.ended(connection, End::EndOfStream),
+                Io::EndOfStream { connection } => self.ended(connection, End::Finished),
                 Io::Failed { connection, .. } => self.ended(connection, End::Reset),
                 _ => {}
             }

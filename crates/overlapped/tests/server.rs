@@ -1,0 +1,337 @@
+//! The public API on the real backends, from outside, with plain sockets at the other end.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use overlapped::{
+    Backend, Bytes, Choice, CloseReason, Error, Handler, Lease, Sent, Server, ServerHandle, Session,
+    SessionHandle, SessionId, WorkerContext,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn backends() -> Vec<Choice> {
+    #[cfg(target_os = "linux")]
+    let all = vec![Choice::Auto, Choice::Only(Backend::Readiness)];
+    #[cfg(all(unix, not(target_os = "linux")))]
+    let all = vec![Choice::Only(Backend::Readiness)];
+    #[cfg(windows)]
+    let all = vec![Choice::Only(Backend::Iocp)];
+    all
+}
+
+fn dial(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the server listens");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Waits for what another thread brings about.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Tells the test what it is called for; echoes.
+struct Teller {
+    tell: Sender<Told>,
+}
+
+enum Told {
+    Opened(SessionHandle),
+    Message(u32, usize),
+    ConnectFailed(u64),
+    Closed(SessionId, CloseReason),
+}
+
+enum Ask {
+    Number(u32),
+    Connect(SocketAddr, u64),
+}
+
+impl Handler for Teller {
+    type State = ();
+    type Message = Ask;
+
+    fn on_open(&mut self, session: &mut Session<'_>) {
+        let _ = self.tell.send(Told::Opened(session.handle()));
+    }
+
+    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+        if !session.is_outbound() {
+            session.send(data);
+        }
+    }
+
+    fn on_message(&mut self, worker: &mut WorkerContext<'_>, message: Ask) {
+        match message {
+            Ask::Number(number) => {
+                let _ = self.tell.send(Told::Message(number, worker.index()));
+            }
+            Ask::Connect(address, token) => worker.connect(address, token),
+        }
+    }
+
+    fn on_connect_failed(&mut self, _worker: &mut WorkerContext<'_>, token: u64, _error: &std::io::Error) {
+        let _ = self.tell.send(Told::ConnectFailed(token));
+    }
+
+    fn on_close(&mut self, session: SessionId, _state: (), reason: CloseReason) {
+        let _ = self.tell.send(Told::Closed(session, reason));
+    }
+}
+
+struct Fixture {
+    server: ServerHandle,
+    told: Receiver<Told>,
+    workers: Vec<overlapped::WorkerHandle<Ask>>,
+}
+
+fn start(choice: Choice, workers: usize) -> Fixture {
+    let (tell, told) = channel();
+    let (give, workers_given) = channel();
+    let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(workers);
+    let server = server.start(move |worker| {
+        let _ = give.send(worker);
+        Teller { tell: tell.clone() }
+    });
+    let server = server.expect("it starts");
+    let mut workers: Vec<_> = workers_given.try_iter().collect();
+    workers.sort_by_key(overlapped::WorkerHandle::index);
+    Fixture { server, told, workers }
+}
+
+impl Fixture {
+    fn told(&self) -> Told {
+        self.told.recv_timeout(PATIENCE).expect("the handler is called")
+    }
+
+    fn opened(&self) -> SessionHandle {
+        match self.told() {
+            Told::Opened(handle) => handle,
+            _ => panic!("something else happened"),
+        }
+    }
+}
+
+#[test]
+fn handles_reach_sessions_from_other_threads() {
+    for choice in backends() {
+        let fixture = start(choice, 2);
+        let mut client = dial(fixture.server.local_addr());
+        let handle = fixture.opened();
+        let threads: Vec<_> = (0..4u8)
+            .map(|thread| {
+                let handle = handle.clone();
+                std::thread::spawn(move || {
+                    for _ in 0..100 {
+                        assert_eq!(handle.send(vec![thread; 50]), Sent::Ok);
+                    }
+                })
+            })
+            .collect();
+        let mut got = vec![0; 4 * 100 * 50];
+        client.read_exact(&mut got).unwrap();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in 0..4u8 {
+            assert_eq!(got.iter().filter(|byte| **byte == thread).count(), 5000);
+        }
+        handle.close().unwrap();
+        assert_eq!(client.read(&mut got).unwrap(), 0);
+        drop(client);
+        assert!(matches!(fixture.told(), Told::Closed(id, CloseReason::Local) if id == handle.id()));
+        assert_eq!(handle.send("too late"), Sent::Closed);
+        fixture.server.drain(PATIENCE).unwrap();
+    }
+}
+
+#[test]
+fn messages_reach_every_worker_and_one_buffer_every_session() {
+    for choice in backends() {
+        let fixture = start(choice, 2);
+        for (index, worker) in fixture.workers.iter().enumerate() {
+            worker.post(Ask::Number(7)).unwrap();
+            assert!(matches!(fixture.told(), Told::Message(7, at) if at == index));
+        }
+        let mut clients: Vec<TcpStream> = (0..6).map(|_| dial(fixture.server.local_addr())).collect();
+        let ids: Vec<SessionId> = clients.iter().map(|_| fixture.opened().id()).collect();
+        assert_eq!(ids.iter().filter(|id| id.worker() == 0).count(), 3, "fewest sessions first");
+        let bytes = Bytes::from(vec![9; 100_000]);
+        assert_eq!(fixture.workers[0].broadcast(&ids, &bytes), 0);
+        for client in &mut clients {
+            let mut got = vec![0; bytes.len()];
+            client.read_exact(&mut got).unwrap();
+            assert_eq!(got, bytes);
+        }
+        drop(clients);
+        let report = fixture.server.drain(PATIENCE).unwrap();
+        assert_eq!((report.cut, report.bytes_lost), (0, 0));
+    }
+}
+
+#[test]
+fn sessions_are_opened_outwards() {
+    for choice in backends() {
+        let fixture = start(choice, 1);
+        let here = fixture.server.local_addr();
+        fixture.workers[0].post(Ask::Connect(here, 1)).unwrap();
+        let (one, other) = (fixture.opened(), fixture.opened());
+        assert_ne!(one.id(), other.id());
+        // A port that nobody listens on: the one that a closed listener had.
+        let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        fixture.workers[0].post(Ask::Connect(nowhere, 2)).unwrap();
+        assert!(matches!(fixture.told(), Told::ConnectFailed(2)));
+        one.close().unwrap();
+        assert!(matches!(fixture.told(), Told::Closed(..)));
+        assert!(matches!(fixture.told(), Told::Closed(..)));
+        eventually("nothing is left but the accept", || fixture.server.stats().sessions == 0);
+        fixture.server.drain(PATIENCE).unwrap();
+    }
+}
+
+#[test]
+fn a_drain_answers_what_was_sent_and_reports() {
+    for choice in backends() {
+        let fixture = start(choice, 2);
+        let clients: Vec<TcpStream> = (0..20).map(|_| dial(fixture.server.local_addr())).collect();
+        let bytes: Vec<u8> = (0..200_000).map(|at| (at % 253) as u8).collect();
+        let readers: Vec<_> = clients
+            .into_iter()
+            .map(|mut client| {
+                let bytes = bytes.clone();
+                std::thread::spawn(move || {
+                    let mut writing = client.try_clone().unwrap();
+                    let wanted = bytes.clone();
+                    let writer = std::thread::spawn(move || writing.write_all(&bytes).is_ok());
+                    let mut got = Vec::new();
+                    client.read_to_end(&mut got).expect("an end of stream, not a reset");
+                    // All of it was on its way before the drain began.
+                    assert!(writer.join().unwrap());
+                    assert!(got == wanted, "{} of {} bytes", got.len(), wanted.len());
+                })
+            })
+            .collect();
+        eventually("all bytes are received", || fixture.server.stats().bytes_received == 20 * 200_000);
+        let report = fixture.server.drain(PATIENCE).unwrap();
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        assert_eq!((report.drained, report.cut, report.bytes_lost), (20, 0, 0));
+        let stats = fixture.server.stats();
+        assert_eq!((stats.sessions, stats.in_flight, stats.blocks_in_use), (0, 0, 0), "INV-1, INV-2");
+        assert!(TcpStream::connect(fixture.server.local_addr()).is_err(), "the port is free again");
+    }
+}
+
+#[test]
+fn a_deadline_cuts_and_says_so() {
+    for choice in backends() {
+        let fixture = start(choice, 1);
+        let mut client = dial(fixture.server.local_addr());
+        client.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        // It writes until nothing moves any more, and never reads.
+        while client.write(&[1; 65536]).is_ok() {}
+        let report = fixture.server.drain(Duration::from_millis(50)).unwrap();
+        assert_eq!((report.drained, report.cut), (0, 1));
+        assert!(report.bytes_lost > 0);
+    }
+}
+
+struct Fragile;
+
+impl Handler for Fragile {
+    type State = ();
+    type Message = ();
+
+    fn on_open(&mut self, _session: &mut Session<'_>) {}
+
+    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+        assert_ne!(data[0], b'!', "a mistake in a handler");
+        session.send(data);
+    }
+}
+
+#[test]
+fn a_panicking_handler_loses_that_session_only() {
+    for choice in backends() {
+        let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
+        let server = server.start(|_worker| Fragile).unwrap();
+        let (mut good, mut bad) = (dial(server.local_addr()), dial(server.local_addr()));
+        bad.write_all(b"!").unwrap();
+        assert!(bad.read(&mut [0; 8]).is_err(), "a reset");
+        good.write_all(b"fine").unwrap();
+        let mut got = [0; 4];
+        good.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"fine");
+        eventually("the panic is counted", || server.stats().sessions_panicked == 1);
+        drop(good);
+        server.drain(PATIENCE).unwrap();
+    }
+}
+
+#[test]
+fn a_factory_that_panics_is_an_error_of_start() {
+    for choice in backends() {
+        let made = AtomicUsize::new(0);
+        let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(3);
+        let result = server.start(move |_worker| {
+            assert!(made.fetch_add(1, Ordering::Relaxed) < 2, "no handler for you");
+            Fragile
+        });
+        match result {
+            Err(error @ Error::Worker { .. }) => {
+                assert!(error.to_string().contains("no handler for you"), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    let server = || Server::bind("127.0.0.1:0").unwrap();
+    let refused = |server: Server| match server.start(|_worker| Fragile) {
+        Err(Error::Config { .. }) => {}
+        other => panic!("{other:?}"),
+    };
+    refused(server().workers(0));
+    refused(server().workers(100_000));
+    refused(server().max_sessions(0));
+    refused(server().low_water(70_000));
+    refused(server().hard_limit(10));
+    refused(server().pool(0, 4096));
+    refused(server().pool(16, 0));
+    refused(server().mailbox(0));
+    let taken = server();
+    match Server::bind(taken.local_addrs()[0]) {
+        Err(error @ Error::Bind { .. }) => assert!(error.to_string().contains("another port"), "{error}"),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("two servers on one port"),
+    }
+    assert!(matches!(Server::bind("no port"), Err(Error::Resolve { .. })));
+}
+
+#[test]
+fn a_half_closed_peer_gets_its_tail() {
+    for choice in backends() {
+        let fixture = start(choice, 1);
+        let mut client = dial(fixture.server.local_addr());
+        let handle = fixture.opened();
+        let mut writing = client.try_clone().unwrap();
+        let writer = std::thread::spawn(move || {
+            writing.write_all(&[3; 300_000]).unwrap();
+            writing.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        writer.join().unwrap();
+        assert_eq!(got.len(), 300_000);
+        assert!(matches!(fixture.told(), Told::Closed(id, CloseReason::EndOfStream) if id == handle.id()));
+        fixture.server.drain(PATIENCE).unwrap();
+    }
+}
