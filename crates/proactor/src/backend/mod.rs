@@ -273,6 +273,8 @@ pub enum Close {
     Graceful,
     /// RST. What was not yet on its way is discarded.
     Reset,
+    /// A listening socket. Its port is free when the call returns: who hears of it may bind there at once.
+    Listener,
 }
 
 /// Makes a backend on the calling thread.

@@ -150,7 +150,7 @@ impl<B: Backend> Driver<B> {
         let idle = |state: &Listener<B>| state.life == ListenerLife::Closing && state.armed.is_empty();
         if self.listeners.get(key).is_some_and(idle) {
             let state = self.listeners.remove(key).expect("looked up above");
-            self.backend.close(state.socket, Some(state.handle), Close::Graceful);
+            self.backend.close(state.socket, Some(state.handle), Close::Listener);
             self.ready.push_back(Ready::ListenerReleased(ListenerKey(key)));
         }
     }

@@ -47,6 +47,7 @@ impl<B: Backend> Driver<B> {
             Life::Closing(Close::Graceful) if how == Close::Graceful => return,
             _ => state.life = Life::Closing(how),
         }
+        let starved = state.receive == Receive::Starved;
         let mut cancel = [None, None, None];
         match state.receive {
             Receive::Armed(op) => {
@@ -63,6 +64,9 @@ impl<B: Backend> Driver<B> {
         }
         if let Life::Connecting(op) = before {
             cancel[2] = Some(op);
+        }
+        if starved {
+            self.leave_starved(key);
         }
         for op in cancel.into_iter().flatten() {
             self.backend.cancel(op, &mut self.ops);

@@ -11,6 +11,10 @@ pub(super) struct Connection<B: Backend> {
     pub(super) life: Life,
     pub(super) receive: Receive,
     pub(super) send: Option<OpKey>,
+    /// True exactly when a send has failed: it may have met an error that the receiving half then lacks.
+    pub(super) send_failed: bool,
+    /// True exactly when a report of a pause is in the ready list.
+    pub(super) pause_queued: bool,
     /// Counted references: one for each operation in flight. At zero, and only then, a closing connection is
     /// released (INV-2).
     pub(super) in_flight: u8,
@@ -44,7 +48,16 @@ pub(super) enum Receive {
 
 impl<B: Backend> Connection<B> {
     pub(super) fn new(socket: B::Socket, handle: B::Handle, life: Life) -> Connection<B> {
-        Connection { socket, handle, life, receive: Receive::Idle, send: None, in_flight: 0 }
+        Connection {
+            socket,
+            handle,
+            life,
+            receive: Receive::Idle,
+            send: None,
+            send_failed: false,
+            pause_queued: false,
+            in_flight: 0,
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {

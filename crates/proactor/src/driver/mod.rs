@@ -324,7 +324,7 @@ impl<B: Backend> Driver<B> {
                         self.connections.vacate(connection.0);
                         Some(Event::Released { connection })
                     }
-                    Ready::Paused(connection) => Some(Event::Paused { connection }),
+                    Ready::Paused(connection) => self.still_paused(connection.0),
                     Ready::ListenerReleased(listener) => Some(Event::ListenerReleased { listener }),
                 }
             };
@@ -427,7 +427,7 @@ impl<B: Backend> Drop for Driver<B> {
         }
         for key in self.listeners.keys() {
             if let Some(listener) = self.listeners.remove(key) {
-                let how = crate::backend::Close::Graceful;
+                let how = crate::backend::Close::Listener;
                 self.backend.close(listener.socket, Some(listener.handle), how);
             }
         }

@@ -1,5 +1,7 @@
 //! The receiving half: arming, pausing, resuming, and doing without a block.
 
+use std::io;
+
 use crate::backend::{Backend, Operation, Outcome};
 
 use super::connection::Receive;
@@ -32,7 +34,8 @@ impl<B: Backend> Driver<B> {
             Receive::Cancelling { op, .. } => state.receive = Receive::Cancelling { op, resume: false },
             Receive::Wanted | Receive::Starved => {
                 state.receive = Receive::Idle;
-                self.ready.push_back(Ready::Paused(connection));
+                self.leave_starved(connection.0);
+                self.queue_paused(connection.0);
             }
             Receive::Idle | Receive::Ended => {}
         }
@@ -49,6 +52,23 @@ impl<B: Backend> Driver<B> {
     #[must_use]
     pub fn receive_ended(&self, connection: ConnectionKey) -> bool {
         self.connections.get(connection.0).is_none_or(|state| state.receive == Receive::Ended)
+    }
+
+    fn queue_paused(&mut self, key: Key) {
+        let state = self.connection(key);
+        if !state.pause_queued {
+            state.pause_queued = true;
+            self.ready.push_back(Ready::Paused(ConnectionKey(key)));
+        }
+    }
+
+    /// Reports a pause, unless the connection is wanted again or closing by now: then the report would come too
+    /// late to be true.
+    pub(super) fn still_paused(&mut self, key: Key) -> Option<Event<B::Socket>> {
+        let state = self.connections.get_mut(key)?;
+        state.pause_queued = false;
+        let paused = state.is_open() && state.receive == Receive::Idle;
+        paused.then_some(Event::Paused { connection: ConnectionKey(key) })
     }
 
     fn arm_receive(&mut self, key: Key) {
@@ -68,6 +88,11 @@ impl<B: Backend> Driver<B> {
         if self.connections.get(key).is_some_and(|state| state.is_open() && wanted(state.receive)) {
             self.arm_receive(key);
         }
+    }
+
+    /// A connection that wants nothing any more leaves the queue: it would take the turn of one that does.
+    pub(super) fn leave_starved(&mut self, key: Key) {
+        self.starved.retain(|starved| *starved != key);
     }
 
     /// Arms those that found the pool empty, in the order in which they did, for as many blocks as came back.
@@ -109,6 +134,11 @@ impl<B: Backend> Driver<B> {
             Outcome::Received(block, len) => {
                 Some(Event::Received { connection, data: block.into_lease(len) })
             }
+            Outcome::EndOfStream if self.broke(key) => {
+                self.end_receive(key, more);
+                let error = io::ErrorKind::ConnectionReset.into();
+                return Some(Event::Failed { connection, verb: Verb::Receive, error });
+            }
             Outcome::EndOfStream => {
                 self.end_receive(key, more);
                 return Some(Event::EndOfStream { connection });
@@ -129,7 +159,7 @@ impl<B: Backend> Driver<B> {
             self.want_receive(key);
         } else if !more {
             // A pause that was asked for took effect, perhaps with a last piece of data before it.
-            self.ready.push_back(Ready::Paused(connection));
+            self.queue_paused(key);
         }
         event
     }
@@ -138,6 +168,15 @@ impl<B: Backend> Driver<B> {
         self.arm_wanted();
         self.connection(key).receive = Receive::Wanted;
         self.rearm = Some(key);
+    }
+
+    /// Whether what looks like the end of a stream is a reset (INV-7). A kernel tells an error once: a send that
+    /// meets it first, even one that then reports bytes it took before, leaves the receive an end. A stream that
+    /// ended still knows its peer; one that broke does not.
+    fn broke(&mut self, key: Key) -> bool {
+        let state = self.connection(key);
+        (state.send.is_some() || state.send_failed)
+            && self.connections.get(key).is_some_and(|state| self.backend.peer_addr(&state.socket).is_err())
     }
 
     fn end_receive(&mut self, key: Key, more: bool) {

@@ -121,7 +121,10 @@ impl<B: Backend> Driver<B> {
         }
         match result {
             Ok(bytes) => Some(Event::Sent { connection, bytes }),
-            Err(Some(error)) => Some(Event::Failed { connection, verb: Verb::Send, error }),
+            Err(Some(error)) => {
+                self.connection(key).send_failed = true;
+                Some(Event::Failed { connection, verb: Verb::Send, error })
+            }
             Err(None) => None,
         }
     }

@@ -263,9 +263,12 @@ impl Backend for IoUring {
     }
 
     fn close(&mut self, socket: Socket, _handle: Option<RawFd>, how: Close) {
-        if how == Close::Reset {
+        match how {
+            Close::Graceful => {}
             // Failing to set it leaves an orderly close.
-            let _ = socket.set_linger(Some(Duration::ZERO));
+            Close::Reset => drop(socket.set_linger(Some(Duration::ZERO))),
+            // Not through the ring: a queued close would hold the port until the next harvest.
+            Close::Listener => return drop(socket),
         }
         let close = opcode::Close::new(Fd(socket.into_raw_fd())).build();
         self.push(close.flags(squeue::Flags::SKIP_SUCCESS).user_data(IGNORED));
