@@ -31,9 +31,38 @@ macro_rules! tests {
 macro_rules! all_cases {
     ($world:ty) => {
         tests! { $world =>
-            accept: one_connection several_connections;
-            data: a_few_bytes_each_way many_messages_in_order large_transfer_to_a_slow_reader;
-            close: half_close_both_ways;
+            accept:
+                one_connection
+                several_connections
+                connect_refused
+                a_closed_listener_gives_its_port_back
+                a_closed_listener_keeps_what_it_accepted
+                a_paused_listener_accepts_nothing_and_loses_nothing
+                pausing_and_resuming_accepts_in_a_row
+                closing_a_listener_races_with_a_connection
+                cancelling_a_connect;
+            data:
+                a_few_bytes_each_way
+                many_messages_in_order
+                large_transfer_to_a_slow_reader;
+            receive:
+                nothing_before_it_is_asked_for
+                a_pause_holds_back_and_loses_nothing
+                an_end_during_a_pause_is_not_lost
+                pausing_and_resuming_in_a_row
+                pausing_while_an_event_is_handled
+                a_cancel_that_loses_the_race
+                a_cancel_that_meets_the_end;
+            close:
+                half_close_both_ways
+                an_end_is_not_a_failure
+                a_reset_is_not_an_end
+                a_reset_with_a_send_in_flight_is_not_an_end
+                a_local_close_is_only_a_release
+                closing_with_a_send_in_flight_sends_all_of_it
+                aborting_with_a_send_in_flight
+                a_reused_slot_hears_no_strangers_bytes
+                sending_to_a_peer_that_is_gone_fails;
         }
     };
 }

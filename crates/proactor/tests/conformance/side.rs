@@ -27,6 +27,8 @@ pub struct Seen {
     pub sent: usize,
     pub failures: Vec<(Verb, ErrorKind)>,
     pub released: bool,
+    /// Bytes handed to the driver so far: the peer gets them all, or learns that it did not.
+    pub handed: usize,
     /// True exactly when a pause took effect and nothing was asked for since.
     quiet: bool,
     closing: bool,
@@ -189,8 +191,11 @@ impl<W: World> Side<W> {
             while !self.driver.is_sending(*connection)
                 && let Some(payload) = queue.pop_front()
             {
+                let len = payload.len();
                 if self.driver.send(*connection, payload) == Sending::Closed {
                     queue.clear();
+                } else {
+                    self.seen.get_mut(connection).expect("known").handed += len;
                 }
             }
         }

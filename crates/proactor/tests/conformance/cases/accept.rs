@@ -1,5 +1,11 @@
 //! Listeners: connections come in, accepting pauses, ports are given back.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use proactor::backend::Wait;
+use proactor::{Sending, Verb};
+
 use crate::bench::Bench;
 use crate::side::Finished;
 use crate::world::{ANY_PORT, World};
@@ -33,5 +39,153 @@ pub fn several_connections<W: World>(world: &W) -> Finished {
     let mut heard: Vec<u8> = bench.there.seen.values().map(|seen| seen.bytes[0]).collect();
     heard.sort_unstable();
     assert_eq!(heard, (0..CONNECTIONS as u8).collect::<Vec<_>>());
+    bench.finish()
+}
+
+pub fn connect_refused<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    let address = released_address(&mut bench);
+    let here = bench.here.connect(address);
+    bench.until("a refusal", |bench| bench.here.seen(here).over());
+    assert_eq!(bench.here.seen(here).failures, [(Verb::Connect, ErrorKind::ConnectionRefused)]);
+    assert!(!bench.here.seen(here).connected);
+    bench.here.close(here);
+    bench.until("the release", |bench| bench.here.seen(here).released);
+    bench.finish()
+}
+
+/// The address of a listener that was and is not.
+fn released_address<W: World>(bench: &mut Bench<'_, W>) -> SocketAddr {
+    let (listener, address) = bench.there.listen(bench.world.listen_on(ANY_PORT).unwrap());
+    bench.round();
+    bench.there.driver.close_listener(listener);
+    bench.until("the listener's release", |bench| bench.there.released_listeners.contains(&listener));
+    assert!(bench.there.driver.listener_addr(listener).is_err(), "INV-3: its key names nothing");
+    address
+}
+
+/// The event says that the port is free, so it has to be, at once: an armed accept must not keep it.
+pub fn a_closed_listener_gives_its_port_back<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    let address = released_address(&mut bench);
+    for _ in 0..5 {
+        let (listener, again) = bench.there.listen(world.listen_on(address).expect("the port is free"));
+        assert_eq!(address, again);
+        bench.round();
+        bench.there.driver.close_listener(listener);
+        bench.until("the release", |bench| bench.there.released_listeners.contains(&listener));
+    }
+    bench.there.listen(world.listen_on(address).expect("the port is free"));
+    let here = bench.here.connect(address);
+    bench.until("a connection", |bench| bench.here.seen(here).connected && !bench.there.accepted.is_empty());
+    bench.finish()
+}
+
+pub fn a_closed_listener_keeps_what_it_accepted<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    let (listener, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+    let here = bench.here.connect(address);
+    bench.until("a connection", |bench| !bench.there.accepted.is_empty());
+    bench.there.driver.close_listener(listener);
+    bench.there.driver.close_listener(listener);
+    bench.until("the listener's release", |bench| bench.there.released_listeners.contains(&listener));
+    let socket = bench.there.accepted.pop_front().unwrap();
+    let there = bench.there.adopt(socket);
+    bench.there.post(there, "still here");
+    bench.until("the connection", |bench| bench.here.seen(here).connected);
+    bench.here.receive(here);
+    bench.until("bytes", |bench| bench.here.seen(here).bytes == b"still here");
+    assert_eq!(bench.there.released_listeners.len(), 1, "closed twice, released once");
+    bench.finish()
+}
+
+pub fn a_paused_listener_accepts_nothing_and_loses_nothing<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    let (listener, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+    bench.round();
+    bench.there.driver.pause_accept(listener);
+    bench.there.driver.pause_accept(listener);
+    bench.settle();
+    assert_eq!(bench.there.driver.snapshot().in_flight, 0, "no accept is left in flight");
+    let waiting: Vec<_> = (0..3).map(|_| bench.here.connect(address)).collect();
+    bench.settle();
+    assert!(bench.there.accepted.is_empty(), "a paused listener accepts nothing");
+    bench.there.driver.resume_accept(listener);
+    bench.there.driver.resume_accept(listener);
+    bench.until("those that waited", |bench| {
+        bench.there.accepted.len() == 3 && waiting.iter().all(|key| bench.here.seen(*key).connected)
+    });
+    bench.finish()
+}
+
+/// Pausing is asynchronous: resuming before it took effect must leave exactly the right accepts armed.
+pub fn pausing_and_resuming_accepts_in_a_row<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    let (listener, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+    for burst in 0..6 {
+        for _ in 0..burst {
+            bench.there.driver.pause_accept(listener);
+            bench.there.driver.resume_accept(listener);
+        }
+        let here = bench.here.connect(address);
+        bench.until("a connection", |bench| {
+            bench.there.accepted.len() == burst + 1 && bench.here.seen(here).connected
+        });
+    }
+    bench.settle();
+    let abilities = bench.there.driver.abilities();
+    let wanted = if abilities.multishot_accept { 1 } else { usize::from(abilities.accepts) };
+    assert_eq!(bench.there.driver.snapshot().in_flight, wanted, "as many accepts are armed as at first");
+    bench.finish()
+}
+
+/// A connection that arrives while its listener is being closed is accepted or broken; it is never forgotten.
+pub fn closing_a_listener_races_with_a_connection<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    for round in 0..8 {
+        let (listener, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+        if round % 2 == 0 {
+            bench.there.step(Wait::Poll);
+        }
+        let here = bench.here.connect(address);
+        if round % 4 < 2 {
+            bench.here.step(Wait::Poll);
+        }
+        bench.there.driver.close_listener(listener);
+        bench.until("an end of the race", |bench| {
+            let seen = bench.here.seen(here);
+            bench.there.released_listeners.contains(&listener) && (seen.connected || seen.over())
+        });
+        if bench.here.seen(here).connected {
+            bench.here.receive(here);
+            bench.until("the connection to be accepted or broken", |bench| {
+                !bench.there.accepted.is_empty() || bench.here.seen(here).over()
+            });
+        }
+        if let Some(socket) = bench.there.accepted.pop_front() {
+            bench.there.driver.refuse(socket);
+        }
+    }
+    bench.finish()
+}
+
+/// Connecting is cancelled: before it was submitted, or as it succeeds.
+pub fn cancelling_a_connect<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+    for round in 0..8 {
+        let here = bench.here.connect(address);
+        assert_eq!(bench.here.driver.send(here, "too early".into()), Sending::Closed);
+        if round % 2 == 0 {
+            bench.there.step(Wait::Poll);
+        }
+        if round % 4 < 2 {
+            bench.here.close(here)
+        } else {
+            bench.here.abort(here)
+        }
+        bench.until("the release", |bench| bench.here.seen(here).released);
+        assert!(!bench.here.seen(here).connected);
+    }
     bench.finish()
 }

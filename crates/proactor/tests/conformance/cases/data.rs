@@ -46,7 +46,9 @@ pub fn large_transfer_to_a_slow_reader<W: World>(world: &W) -> Finished {
     let (mut bench, ends) = Bench::connected(world);
     let bytes = pattern(world.large(), 3);
     let len = bytes.len();
-    bench.there.post(ends.there, bytes.clone());
+    // In two payloads: Windows takes the first whole, whatever its size.
+    bench.there.post(ends.there, bytes[..len / 2].to_vec());
+    bench.there.post(ends.there, bytes[len / 2..].to_vec());
     bench.settle();
     assert!(!bench.there.is_flushed(ends.there), "nobody reads, so the send waits");
     bench.here.receive(ends.here);
@@ -62,11 +64,8 @@ pub fn large_transfer_to_a_slow_reader<W: World>(world: &W) -> Finished {
         bench.here.seen(ends.here).bytes.len() >= len
     });
     bench.until("the send to be over", |bench| bench.there.is_flushed(ends.there));
-    assert_eq!(
-        bench.there.seen(ends.there).sent,
-        1,
-        "one payload, one event, however often it was continued"
-    );
+    let events = bench.there.seen(ends.there).sent;
+    assert!((1..=2).contains(&events), "{events} events for two payloads, however often they were continued");
     assert_same(&bench.here.seen(ends.here).bytes, &bytes, "the transfer");
     bench.finish()
 }

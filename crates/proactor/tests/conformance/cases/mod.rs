@@ -3,3 +3,4 @@
 pub mod accept;
 pub mod close;
 pub mod data;
+pub mod receive;
