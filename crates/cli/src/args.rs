@@ -19,19 +19,23 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Echo every byte back (RFC 862)
+    /// Echo every byte back (RFC 862).
+    ///
+    /// Prints `listening on ADDR (BACKEND, N workers)` once connections are accepted. SIGTERM, SIGINT, Ctrl-C
+    /// and Ctrl-Break drain: what was received is echoed, sessions are closed gracefully, and one line sums up.
+    /// A second signal ends at once. Exit status 0 after a drain, 1 when its deadline cut something.
+    ///
+    /// Durations read 500ms, 30s, 5m; sizes 64, 16KiB, 1MiB.
+    #[command(verbatim_doc_comment)]
     Serve(ServeArgs),
-    /// Type a line, see its echo
+    /// Type a line, see its echo.
+    ///
+    /// On a terminal: a prompt, and each echo with its round-trip time; `q` quits. With stdin piped: each line
+    /// is sent, its whole echo awaited and printed bare, so that `diff` shows a faithful echo.
+    #[command(verbatim_doc_comment)]
     Client(ClientArgs),
 }
 
-/// Echo every byte back (RFC 862).
-///
-/// Prints `listening on ADDR (BACKEND, N workers)` once connections are accepted. SIGTERM, SIGINT, Ctrl-C and
-/// Ctrl-Break drain: what was received is echoed, sessions are closed gracefully, and one line sums up.
-/// A second signal ends at once.
-///
-/// Durations read 500ms, 30s, 5m; sizes 64, 16KiB, 1MiB.
 #[derive(ClapArgs)]
 pub(crate) struct ServeArgs {
     /// Listen here (repeatable); port 0 picks a free one
@@ -83,10 +87,6 @@ pub(crate) struct ServeArgs {
     pub(crate) verbose: bool,
 }
 
-/// Type a line, see its echo.
-///
-/// On a terminal: a prompt, and each echo with its round-trip time; `q` quits. With stdin piped: each line is
-/// sent, its whole echo awaited and printed bare, so that `diff` shows a faithful echo.
 #[derive(ClapArgs)]
 pub(crate) struct ClientArgs {
     /// The server
