@@ -84,6 +84,7 @@ impl Pool {
     }
 
     /// Takes a free block for a buffer ring: from now until [`reclaim`](Self::reclaim) the kernel may write it.
+    #[cfg(target_os = "linux")]
     pub(crate) fn lend(&self) -> Option<BlockId> {
         let id = self.shared.free.borrow_mut().pop()?;
         self.shared.change(id, FREE, LENT);
@@ -95,6 +96,7 @@ impl Pool {
     ///
     /// # Panics
     /// If that block was not lent (INV-1): the completion would hand out memory that somebody else holds.
+    #[cfg(target_os = "linux")]
     pub(crate) fn reclaim(&self, id: BlockId) -> Block {
         self.shared.change(id, LENT, 1);
         self.shared.lent.set(self.shared.lent.get() - 1);
@@ -106,6 +108,7 @@ impl Pool {
     }
 
     /// Start of a block's memory, for the kernel.
+    #[cfg(target_os = "linux")]
     pub(crate) fn address(&self, id: BlockId) -> *mut u8 {
         self.shared.address(id)
     }

@@ -1,1 +1,337 @@
-//! I/O completion ports.
+//! I/O completion ports: an operation is the call itself, and its end is a packet in the worker's port.
+//!
+//! Whatever succeeds at once posts no packet (`FILE_SKIP_COMPLETION_PORT_ON_SUCCESS`), whatever fails at once has
+//! none, and only "pending" means that one will come: [`errors::decide`]. The in-flight entry is the extended
+//! `OVERLAPPED`: a packet's address leads to its [`Header`], and that to its key. Several accepts are kept in
+//! flight per listener. A receive is armed with a block while the pool has plenty; else with no memory at all,
+//! and takes a block when there is something to put into it, so that idle connections cost none.
+
+mod calls;
+mod errors;
+mod header;
+mod port;
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::windows::io::AsRawSocket;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket};
+use windows_sys::Win32::Networking::WinSock::SOCKET;
+
+use super::detect::Refusal;
+use super::{
+    Abilities, About, Backend, Close, Completion, Create, Name, Operation, Outcome, Submitted, Wait,
+};
+use crate::buffer::Pool;
+use crate::driver::{InFlight, OpKey};
+use crate::socket;
+use crate::time::Time;
+use crate::waker::Waker;
+
+use calls::Calls;
+use errors::Started;
+pub use header::Header;
+use port::{Packets, Port};
+
+/// Accepts in flight per listener: a burst of so many connections is taken without a system call between them.
+const ACCEPTS: u16 = 16;
+/// A receive takes a block along while at least one in so many blocks is available. The other half of the pool
+/// is for what arrives on connections that have none.
+const RESERVE: u32 = 2;
+/// One send carries at most 1 GiB; the driver continues it.
+const SEND_MOST: usize = 1 << 30;
+
+/// One worker's port.
+pub struct Iocp {
+    port: Arc<Port>,
+    packets: Packets,
+    calls: Calls,
+    pool: Pool,
+    epoch: Instant,
+}
+
+/// A socket that belongs to a port, as operations name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle(SOCKET);
+
+impl Create for Iocp {
+    fn create(pool: &Pool) -> Result<Iocp, Refusal> {
+        let refusal = |what: &str, error: &io::Error| Refusal {
+            backend: Name::Iocp,
+            reason: format!("{what}: {error}"),
+            remedy: "repair Winsock (`netsh winsock reset`, then restart the machine)".into(),
+        };
+        let calls = Calls::load().map_err(|error| refusal("Winsock lacks AcceptEx or ConnectEx", &error))?;
+        let port = Port::new().map_err(|error| refusal("a completion port could not be made", &error))?;
+        let (packets, epoch) = (Packets::new(), Instant::now());
+        Ok(Iocp { port: Arc::new(port), packets, calls, pool: pool.clone(), epoch })
+    }
+}
+
+impl Iocp {
+    /// Makes the calls of an operation until one of them waits, or the operation is over.
+    ///
+    /// # Safety
+    /// As for [`Backend::submit`].
+    unsafe fn carry_on(
+        &mut self,
+        key: OpKey,
+        operation: &mut Operation<Handle>,
+        header: &mut Header,
+    ) -> Submitted<Socket> {
+        loop {
+            header.prepare(key);
+            // SAFETY: what the caller promised.
+            let result = match unsafe { self.call(operation, header) } {
+                Ok(Started::Pending) => return Submitted::Pending,
+                Ok(Started::Complete(bytes)) => Ok(bytes),
+                Ok(Started::Failed(code)) => Err(code),
+                Err(error) => return Submitted::Done(Outcome::Failed(error)),
+            };
+            if let Some(outcome) = self.conclude(operation, header, result) {
+                return Submitted::Done(outcome);
+            }
+        }
+    }
+
+    /// Makes one call.
+    ///
+    /// # Safety
+    /// As for [`Backend::submit`].
+    unsafe fn call(&mut self, operation: &mut Operation<Handle>, header: &mut Header) -> io::Result<Started> {
+        Ok(match operation {
+            Operation::Vacant => return Err(io::ErrorKind::InvalidInput.into()),
+            Operation::Accept { listener, scratch } => {
+                let socket = calls::stream_socket(calls::domain(listener.0)?)?;
+                let scratch = scratch.get_or_insert_with(|| vec![0; calls::ADDRESSES].into());
+                // SAFETY: the operation owns the addresses, the header will own the socket, and the caller keeps
+                // both (INV-1).
+                let started = unsafe { self.calls.accept(listener.0, &socket, scratch.as_mut_ptr(), header) };
+                header.accepted = Some(socket);
+                started
+            }
+            // SAFETY: the operation owns the address, and the caller keeps it (INV-1).
+            Operation::Connect { socket, address } => unsafe {
+                self.calls.connect(socket.0, address, header)
+            },
+            Operation::Receive { socket, block } => {
+                if block.is_none() && self.pool.available() * RESERVE > self.pool.blocks() {
+                    *block = self.pool.take();
+                }
+                let (to, len) = match block {
+                    Some(block) => (block.as_mut_ptr(), block.capacity()),
+                    None => (std::ptr::null_mut(), 0),
+                };
+                // SAFETY: the operation owns the block, and the caller keeps it (INV-1).
+                unsafe { self.calls.receive(socket.0, to, len, header) }
+            }
+            Operation::Send { socket, payload, sent } => {
+                let rest = &payload.as_slice()[*sent..];
+                let len = rest.len().min(SEND_MOST) as u32;
+                // SAFETY: the operation owns the payload, and the caller keeps it (INV-1).
+                unsafe { self.calls.send(socket.0, rest.as_ptr(), len, header) }
+            }
+        })
+    }
+
+    /// What the end of a call means for its operation; `None` if the operation goes on with another call.
+    fn conclude(
+        &mut self,
+        operation: &mut Operation<Handle>,
+        header: &mut Header,
+        result: Result<usize, i32>,
+    ) -> Option<Outcome<Socket>> {
+        let accepted = header.accepted.take();
+        let bytes = match result {
+            Ok(bytes) => bytes,
+            Err(code) => return Some(errors::ended(code, header.asked_to_end)),
+        };
+        Some(match operation {
+            Operation::Vacant => Outcome::Cancelled,
+            Operation::Accept { listener, .. } => {
+                let socket = accepted.expect("INV-1: an accept keeps its socket");
+                match calls::update_accepted(&socket, listener.0).and_then(|()| socket.set_tcp_nodelay(true))
+                {
+                    Ok(()) => Outcome::Accepted(socket),
+                    // It concerns this connection alone, whatever it is called.
+                    Err(_) => Outcome::Failed(io::ErrorKind::ConnectionAborted.into()),
+                }
+            }
+            Operation::Connect { socket, .. } => match calls::update_connected(socket.0) {
+                Ok(()) => Outcome::Connected,
+                Err(error) => Outcome::Failed(error),
+            },
+            Operation::Receive { block, .. } => match block.take() {
+                Some(block) if bytes > 0 => Outcome::Received(block, bytes),
+                Some(_) => Outcome::EndOfStream,
+                // There is something to receive now, or the end: it is looked at unless nobody wants it any more.
+                None if header.asked_to_end => Outcome::Cancelled,
+                None => {
+                    *block = self.pool.take();
+                    return block.is_none().then_some(Outcome::NoBlocks);
+                }
+            },
+            Operation::Send { .. } if bytes == 0 => Outcome::Failed(io::ErrorKind::WriteZero.into()),
+            Operation::Send { .. } => Outcome::Sent(bytes),
+        })
+    }
+}
+
+impl Backend for Iocp {
+    type Socket = Socket;
+    type Handle = Handle;
+    type Header = Header;
+
+    const NAME: Name = Name::Iocp;
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            multishot_accept: false,
+            multishot_receive: false,
+            accepts: ACCEPTS,
+            inline_completion: self.calls.inline,
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.epoch.elapsed()
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::new(Arc::clone(&self.port) as Arc<_>)
+    }
+
+    fn open(&mut self, address: SocketAddr) -> io::Result<Socket> {
+        let socket = calls::stream_socket(Domain::for_address(address))?;
+        socket.set_tcp_nodelay(true)?;
+        // `ConnectEx` wants a bound socket.
+        let any: SocketAddr = match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        socket.bind(&any.into())?;
+        Ok(socket)
+    }
+
+    fn adopt(&mut self, socket: &Socket) -> io::Result<Handle> {
+        if self.calls.inline {
+            calls::skip_on_success(socket)?;
+        }
+        self.port.associate(socket)?;
+        Ok(Handle(socket.as_raw_socket() as SOCKET))
+    }
+
+    unsafe fn submit(
+        &mut self,
+        key: OpKey,
+        operation: &mut Operation<Handle>,
+        header: &mut Header,
+    ) -> Submitted<Socket> {
+        header.asked_to_end = false;
+        // SAFETY: what the caller promised.
+        unsafe { self.carry_on(key, operation, header) }
+    }
+
+    fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Iocp>) {
+        let Some(entry) = ops.get_mut(key) else { return };
+        entry.header.asked_to_end = true;
+        calls::cancel(socket_of(&entry.operation), &mut entry.header);
+    }
+
+    fn harvest(&mut self, wait: Wait, _ops: &mut InFlight<Iocp>) -> io::Result<()> {
+        if !self.packets.is_empty() {
+            return Ok(());
+        }
+        let millis = match wait {
+            Wait::Poll => 0,
+            Wait::Until(at) => millis(at.since(self.now())),
+            Wait::Forever => u32::MAX,
+        };
+        self.packets.take(&self.port, millis)
+    }
+
+    fn next(&mut self, ops: &mut InFlight<Iocp>) -> Option<Completion<Socket>> {
+        loop {
+            let overlapped = self.packets.next()?;
+            if overlapped.is_null() {
+                self.port.woken();
+                return Some(Completion { about: About::Wake, outcome: Outcome::Cancelled, more: false });
+            }
+            // SAFETY: all packets but wake-ups are of operations that were submitted with a header; the table's
+            // entries are not borrowed here.
+            let key = unsafe { Header::key_of(overlapped) };
+            let Some(entry) = ops.get_mut(key) else { continue };
+            let (operation, header) = (&mut entry.operation, &mut entry.header);
+            debug_assert_eq!(header.overlapped(), overlapped, "INV-1: entries do not move");
+            let result = match header.moved() {
+                Some(bytes) => Ok(bytes),
+                None => Err(calls::failure(socket_of(operation), header)),
+            };
+            let outcome = match self.conclude(operation, header, result) {
+                Some(outcome) => outcome,
+                // SAFETY: the entry stays in the table: its last completion was not handed out yet (INV-1).
+                None => match unsafe { self.carry_on(key, operation, header) } {
+                    Submitted::Done(outcome) => outcome,
+                    Submitted::Pending => continue,
+                },
+            };
+            return Some(Completion { about: About::Operation(key), outcome, more: false });
+        }
+    }
+
+    fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
+        socket.shutdown(std::net::Shutdown::Write)
+    }
+
+    fn close(&mut self, socket: Socket, _handle: Option<Handle>, how: Close) {
+        if how == Close::Reset {
+            // Failing to set it leaves an orderly close.
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+        // The port holds no reference of its own: an associated socket is closed like any other.
+        drop(socket);
+    }
+
+    fn unread(&self, socket: &Socket) -> io::Result<usize> {
+        socket::unread(socket)
+    }
+
+    fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        socket::ip(&socket.peer_addr()?)
+    }
+
+    fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        socket::ip(&socket.local_addr()?)
+    }
+}
+
+/// The socket that an operation in flight is on.
+fn socket_of(operation: &Operation<Handle>) -> SOCKET {
+    match operation {
+        Operation::Vacant => unreachable!("a vacant entry is not in flight"),
+        Operation::Accept { listener: socket, .. }
+        | Operation::Connect { socket, .. }
+        | Operation::Receive { socket, .. }
+        | Operation::Send { socket, .. } => socket.0,
+    }
+}
+
+/// A span in milliseconds, rounded up so that no deadline is met early; never the one value that means "for ever".
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX).min(u32::MAX - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_rounded_up_and_end() {
+        assert_eq!(millis(Duration::ZERO), 0);
+        assert_eq!(millis(Duration::from_nanos(1)), 1);
+        assert_eq!(millis(Duration::from_millis(7)), 7);
+        assert_eq!(millis(Duration::MAX), u32::MAX - 1, "u32::MAX would be for ever");
+    }
+}
