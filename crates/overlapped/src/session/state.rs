@@ -76,4 +76,13 @@ impl SessionState {
         self.phase = to;
         self.reason.get_or_insert(reason);
     }
+
+    /// The payload in flight is out. Returns its length.
+    #[inline]
+    pub(crate) fn sent_one(&mut self, now: Time) -> usize {
+        let bytes = self.queue.sent();
+        self.sent += bytes as u64;
+        self.active_at = now;
+        bytes
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proactor::{ConnectionKey, Payload};
 
-use super::{CloseReason, HandleState, Phase, SessionHandle, SessionId, SessionState};
+use super::{CloseReason, HandleState, Phase, SendQueue, SessionHandle, SessionId, SessionState};
 use crate::timers::Due;
 use crate::worker::{Addresses, Core, WorkerContext};
 
@@ -65,7 +65,18 @@ impl<'a> Session<'a> {
     /// or a `&'static str`. They are submitted when the callback returns.
     pub fn send(&mut self, bytes: impl Into<Payload>) -> Sent {
         let payload = bytes.into();
-        let (charge, core) = (payload.charge(), &mut *self.core);
+        let charge = payload.charge();
+        self.enqueue(charge, |queue| queue.push(payload))
+    }
+
+    /// Queues a copy of `bytes`.
+    pub fn send_copy(&mut self, bytes: &[u8]) -> Sent {
+        self.enqueue(bytes.len(), |queue| queue.copy(bytes))
+    }
+
+    #[inline]
+    fn enqueue(&mut self, charge: usize, add: impl FnOnce(&mut SendQueue)) -> Sent {
+        let core = &mut *self.core;
         let Some(state) = core.sessions.get_mut(self.key) else { return Sent::Closed };
         if state.phase != Phase::Open {
             return Sent::Closed;
@@ -73,23 +84,11 @@ impl<'a> Session<'a> {
         if state.queue.charge().saturating_add(charge) > core.config.hard_limit {
             return core.overflow(self.key);
         }
-        state.queue.push(payload);
-        core.touch(self.key);
-        Sent::Ok
-    }
-
-    /// Queues a copy of `bytes`.
-    pub fn send_copy(&mut self, bytes: &[u8]) -> Sent {
-        let core = &mut *self.core;
-        let Some(state) = core.sessions.get_mut(self.key) else { return Sent::Closed };
-        if state.phase != Phase::Open {
-            return Sent::Closed;
+        add(&mut state.queue);
+        if !state.touched {
+            state.touched = true;
+            core.touched.push(self.key);
         }
-        if state.queue.charge().saturating_add(bytes.len()) > core.config.hard_limit {
-            return core.overflow(self.key);
-        }
-        state.queue.copy(bytes);
-        core.touch(self.key);
         Sent::Ok
     }
 

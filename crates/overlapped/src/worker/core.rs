@@ -11,10 +11,9 @@ use proactor::backend::Backend;
 use proactor::{ConnectionKey, Driver, Payload, Time};
 
 use crate::config::{Config, Overflow};
-use crate::events::{Event, Observer};
+use crate::events::Report;
 use crate::mailbox::PostToSession;
 use crate::session::{CloseReason, Phase, Sent, Session, SessionId, Table};
-use crate::stats::Stats;
 use crate::timers::Timers;
 
 pub(crate) struct Core {
@@ -28,22 +27,12 @@ pub(crate) struct Core {
     pub(crate) timers: Timers,
     /// The time, as of this turn.
     pub(crate) now: Time,
-    pub(crate) stats: Stats,
-    pub(crate) observer: Option<Observer>,
+    pub(crate) report: Report,
     pub(crate) mailbox: Arc<dyn PostToSession>,
     pub(crate) draining: bool,
 }
 
 impl Core {
-    /// The one place where events go: counters, and whoever observes.
-    #[inline]
-    pub(crate) fn emit(&mut self, event: &Event<'_>) {
-        self.stats.count(event);
-        if let Some(observer) = &self.observer {
-            observer(event);
-        }
-    }
-
     pub(crate) fn id(&self, key: ConnectionKey) -> SessionId {
         SessionId { worker: self.worker, key }
     }

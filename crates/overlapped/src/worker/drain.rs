@@ -45,7 +45,8 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         }
         self.core.draining = true;
         self.drain = Some(Drain { deadline, quiet_rounds: 0, listening: true, cut: false });
-        self.core.emit(&Event::Draining { sessions: self.core.sessions.len() });
+        let sessions = self.core.sessions.len();
+        self.core.report.emit(&Event::Draining { sessions });
         for key in self.core.sessions.keys() {
             self.drain_session(key);
         }
@@ -114,7 +115,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
                     state.reason = Some(CloseReason::Cut);
                     self.core.abort(key, CloseReason::Cut);
                     let (session, bytes) = (self.core.id(key), self.driver.unread(key));
-                    self.core.emit(&Event::Lost { session, bytes, reason: CloseReason::Cut });
+                    self.core.report.emit(&Event::Lost { session, bytes, reason: CloseReason::Cut });
                 }
                 // Everything it was owed is out; only the peer's FIN is missing.
                 Phase::Lingering => self.end_linger(key),

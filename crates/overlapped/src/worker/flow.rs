@@ -8,23 +8,24 @@ use proactor::{ConnectionKey, Lease, Sending};
 use super::Worker;
 use crate::events::Event;
 use crate::handler::Handler;
-use crate::session::{CloseReason, Phase};
+use crate::session::{CloseReason, Phase, SessionId};
 use crate::timers::Due;
 
 impl<B: Backend, H: Handler> Worker<B, H> {
     /// Where received bytes come in.
     #[inline]
     pub(super) fn received(&mut self, key: ConnectionKey, data: Lease) {
-        let (now, session, bytes) = (self.core.now, self.core.id(key), data.len());
-        let Some(state) = self.core.sessions.get_mut(key) else { return };
-        state.active_at = now;
+        let core = &mut self.core;
+        let (session, bytes) = (SessionId { worker: core.worker, key }, data.len());
+        let Some(state) = core.sessions.get_mut(key) else { return };
+        state.active_at = core.now;
         if state.phase != Phase::Open {
-            self.core.emit(&Event::Discarded { session, bytes });
+            core.report.emit(&Event::Discarded { session, bytes });
             return;
         }
         state.received += bytes as u64;
-        self.core.emit(&Event::Received { session, bytes });
-        self.callback(key, |handler, session, state| handler.on_data(session, state, data));
+        core.report.emit(&Event::Received { session, bytes });
+        self.call(key, |handler, session, state| handler.on_data(session, state, data));
         if self.core.draining {
             // With nothing to answer, nothing else would ask again whether the session is done.
             self.core.touch(key);
@@ -46,15 +47,16 @@ impl<B: Backend, H: Handler> Worker<B, H> {
     /// A payload went out.
     #[inline]
     pub(super) fn sent(&mut self, key: ConnectionKey, bytes: usize) {
-        let now = self.core.now;
-        let session = self.core.id(key);
-        let Some(state) = self.core.sessions.get_mut(key) else { return };
-        let counted = state.queue.sent();
+        let core = &mut self.core;
+        let session = SessionId { worker: core.worker, key };
+        let Some(state) = core.sessions.get_mut(key) else { return };
+        let counted = state.sent_one(core.now);
         debug_assert_eq!(counted, bytes, "INV-4: what was submitted is what went out");
-        state.sent += bytes as u64;
-        state.active_at = now;
-        self.core.emit(&Event::Sent { session, bytes });
-        self.core.touch(key);
+        core.report.emit(&Event::Sent { session, bytes });
+        if !state.touched {
+            state.touched = true;
+            core.touched.push(key);
+        }
     }
 
     /// Submits and closes what callbacks asked for.
@@ -68,62 +70,50 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         }
     }
 
+    /// Where bytes to send go out: one payload at a time (INV-4), as long as the kernel takes them at once. Then
+    /// what follows from how much is left.
     fn flush_session(&mut self, key: ConnectionKey) {
-        let Some(state) = self.core.sessions.get_mut(key) else { return };
+        let core = &mut self.core;
+        let session = SessionId { worker: core.worker, key };
+        let Some(state) = core.sessions.get_mut(key) else { return };
         state.touched = false;
         if state.phase == Phase::Aborting {
             self.driver.abort(key);
             return;
         }
-        self.send_queued(key);
-        let Some(state) = self.core.sessions.get_mut(key) else { return };
+        while state.queue.has_next() {
+            let Some(payload) = state.queue.next() else { break };
+            state.send_since = core.now;
+            match self.driver.send(key, payload) {
+                Sending::InFlight | Sending::Closed => break,
+                Sending::Done => {
+                    let bytes = state.sent_one(core.now);
+                    core.report.emit(&Event::Sent { session, bytes });
+                }
+            }
+        }
         if let Some(handle) = &state.handle {
-            handle.queued.store(state.queue.charge(), Ordering::Relaxed);
+            handle.queued.store(state.queue.charge(), Ordering::Release);
         }
         let unsent = state.queue.bytes();
         match state.phase {
-            Phase::Open if !state.paused && unsent > self.core.config.high_water => {
+            Phase::Open if !state.paused && unsent > core.config.high_water => {
                 (state.paused, state.wants_writable) = (true, true);
                 self.driver.pause_receive(key);
             }
-            Phase::Open if unsent <= self.core.config.low_water => {
-                if state.paused {
-                    state.paused = false;
+            Phase::Open if (state.paused | state.wants_writable) && unsent <= core.config.low_water => {
+                if std::mem::take(&mut state.paused) {
                     self.driver.receive(key);
                 }
                 if std::mem::take(&mut state.wants_writable) {
                     self.callback(key, H::on_writable);
                 }
-                if self.core.draining && unsent == 0 {
-                    self.drain_session(key);
-                }
             }
-            Phase::Finishing if unsent == 0 => self.finish(key),
+            Phase::Finishing if unsent == 0 => return self.finish(key),
             _ => {}
         }
-    }
-
-    /// Where bytes to send go out: one payload at a time (INV-4), as long as the kernel takes them at once.
-    #[inline]
-    fn send_queued(&mut self, key: ConnectionKey) {
-        loop {
-            let now = self.core.now;
-            let session = self.core.id(key);
-            let Some(state) = self.core.sessions.get_mut(key) else { return };
-            if !state.queue.has_next() {
-                return;
-            }
-            let Some(payload) = state.queue.next() else { return };
-            state.send_since = now;
-            match self.driver.send(key, payload) {
-                Sending::InFlight | Sending::Closed => return,
-                Sending::Done => {
-                    let bytes = state.queue.sent();
-                    state.sent += bytes as u64;
-                    state.active_at = now;
-                    self.core.emit(&Event::Sent { session, bytes });
-                }
-            }
+        if self.core.draining {
+            self.drain_session(key);
         }
     }
 

@@ -29,7 +29,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             drain.saw_arrival();
         }
         if !self.acceptor.reserve() {
-            self.core.emit(&Event::Rejected);
+            self.core.report.emit(&Event::Rejected);
             self.driver.refuse(socket);
             return;
         }
@@ -55,18 +55,18 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             Ok(key) => self.begin(key, false),
             Err(_) => {
                 self.acceptor.release(self.core.worker as usize);
-                self.core.emit(&Event::Rejected);
+                self.core.report.emit(&Event::Rejected);
             }
         }
     }
 
     fn begin(&mut self, key: ConnectionKey, outbound: bool) {
         let mut state = SessionState::new(outbound, self.core.now);
-        let peer = self.core.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok());
+        let peer = self.core.report.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok());
         state.peer = peer.map(Box::new);
         self.core.sessions.insert(key, state);
         let session = self.core.id(key);
-        self.core.emit(&Event::Opened { session, peer });
+        self.core.report.emit(&Event::Opened { session, peer });
         if self.states.len() <= key.index() {
             self.states.resize_with(key.index() + 1, || None);
         }
@@ -88,11 +88,11 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         let reason = state.reason.unwrap_or(CloseReason::Local);
         let bytes = state.queue.clear();
         if bytes > 0 {
-            self.core.emit(&Event::Lost { session, bytes, reason });
+            self.core.report.emit(&Event::Lost { session, bytes, reason });
         }
         let (received, sent) = (state.received, state.sent);
         let peer = state.peer.map(|peer| *peer);
-        self.core.emit(&Event::Closed { session, peer, reason, received, sent });
+        self.core.report.emit(&Event::Closed { session, peer, reason, received, sent });
         if let Some(state) = self.states[key.index()].take() {
             self.running = Running::Handler;
             self.handler.on_close(session, state, reason);
@@ -107,9 +107,9 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         let due = self.accept_pause.told_at.is_none_or(|at| now.since(at) >= TELL_EVERY);
         if due {
             self.accept_pause.told_at = Some(now);
-            self.core.emit(&Event::AcceptPaused { error, retry_after: ACCEPT_PAUSE });
+            self.core.report.emit(&Event::AcceptPaused { error, retry_after: ACCEPT_PAUSE });
         } else {
-            self.core.stats.accept_pauses += 1;
+            self.core.report.stats.accept_pauses += 1;
         }
     }
 
@@ -151,7 +151,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
     }
 
     fn tell_connect_failed(&mut self, token: u64, error: &io::Error) {
-        self.core.emit(&Event::ConnectFailed { error });
+        self.core.report.emit(&Event::ConnectFailed { error });
         self.worker_callback(|handler, worker| handler.on_connect_failed(worker, token, error));
     }
 

@@ -24,7 +24,7 @@ use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
 use crate::acceptor::{Acceptor, Arrivals};
 use crate::config::Config;
-use crate::events::{Event, Observer};
+use crate::events::{Event, Observer, Report};
 use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox, PostToSession, SessionCommand, WorkerFace};
 use crate::session::{CloseReason, Session, Table};
@@ -93,8 +93,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             connects: Vec::new(),
             timers: Timers::default(),
             now: driver.now(),
-            stats: Stats::default(),
-            observer,
+            report: Report { stats: Stats::default(), observer },
             mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
             draining: false,
         };
@@ -160,7 +159,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         self.publish();
         self.driver.turn(wait)?;
         self.core.now = self.driver.now();
-        self.core.stats.turns += 1;
+        self.core.report.stats.turns += 1;
         self.guarded(Self::take_events);
         self.guarded(Self::fire_timers);
         self.sweep_if_due();
@@ -185,7 +184,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
 
     fn publish(&mut self) {
         let snapshot = self.driver.snapshot();
-        let stats = &mut self.core.stats;
+        let stats = &mut self.core.report.stats;
         stats.sessions = self.core.sessions.len() as u64;
         stats.in_flight = snapshot.in_flight as u64;
         stats.blocks_in_use = snapshot.blocks_in_use as u64;
@@ -205,7 +204,8 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             };
             let text = payload.downcast_ref::<String>().map(String::as_str);
             let message = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("(no message)");
-            self.core.emit(&Event::Panicked { session: session.map(|key| self.core.id(key)), message });
+            let id = session.map(|key| self.core.id(key));
+            self.core.report.emit(&Event::Panicked { session: id, message });
             if let Some(key) = session {
                 self.core.abort(key, CloseReason::Panicked);
                 // Its state may be half-updated: nobody sees it again, and nobody answers for its destructor.
@@ -257,7 +257,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
                     handle.posted.fetch_sub(len, Ordering::AcqRel);
                 }
                 if sent != crate::session::Sent::Ok {
-                    self.core.emit(&Event::PostRefused);
+                    self.core.report.emit(&Event::PostRefused);
                 }
             }
         }
@@ -315,11 +315,15 @@ impl<B: Backend, H: Handler> Worker<B, H> {
     }
 
     /// Calls the handler for a session that is open. A closing one is not called any more.
-    #[inline]
     fn callback(&mut self, key: ConnectionKey, call: impl FnOnce(&mut H, &mut Session<'_>, &mut H::State)) {
-        if !self.is_open(key) {
-            return;
+        if self.is_open(key) {
+            self.call(key, call);
         }
+    }
+
+    /// Calls the handler for a session that is known to be open.
+    #[inline]
+    fn call(&mut self, key: ConnectionKey, call: impl FnOnce(&mut H, &mut Session<'_>, &mut H::State)) {
         if let Some(Some(state)) = self.states.get_mut(key.index()) {
             self.running = Running::Session(key);
             call(&mut self.handler, &mut Session::new(&mut self.core, &self.driver, key), state);
