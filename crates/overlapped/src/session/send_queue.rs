@@ -92,9 +92,8 @@ impl SendQueue {
     pub(crate) fn next(&mut self) -> Option<Payload> {
         debug_assert!(self.in_flight.is_none(), "INV-4: one send at a time");
         let payload = self.first.take()?;
-        self.first = self.rest.pop_front();
-        if self.rest.is_empty() && self.rest.capacity() > 0 {
-            self.rest = VecDeque::new(); // an idle session keeps no memory for a burst it once had
+        if !self.rest.is_empty() {
+            self.move_up();
         }
         let block = matches!(payload, Payload::Lease(_));
         self.in_flight = Some(InFlight { bytes: payload.len(), charge: payload.charge(), block });
@@ -113,6 +112,14 @@ impl SendQueue {
     /// Drops everything. Returns how many bytes were not sent.
     pub(crate) fn clear(&mut self) -> usize {
         std::mem::take(self).bytes
+    }
+
+    #[cold]
+    fn move_up(&mut self) {
+        self.first = self.rest.pop_front();
+        if self.rest.is_empty() {
+            self.rest = VecDeque::new(); // an idle session keeps no memory for a burst it once had
+        }
     }
 
     fn may_forward(&self, lease: &Lease) -> bool {

@@ -82,7 +82,15 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         let found: Vec<(ConnectionKey, Overdue)> = core.sessions.iter().filter_map(overdue).collect();
         for (key, overdue) in found {
             match overdue {
-                Overdue::Idle => self.callback(key, H::on_idle),
+                Overdue::Idle => {
+                    self.callback(key, H::on_idle);
+                    // It was open until now, so its handler closed it just there: for being silent.
+                    if let Some(state) = self.core.sessions.get_mut(key)
+                        && state.reason == Some(CloseReason::Local)
+                    {
+                        state.reason = Some(CloseReason::IdleTimeout);
+                    }
+                }
                 Overdue::FirstByte => self.core.close(key, CloseReason::FirstByteTimeout),
                 Overdue::Write => self.core.abort(key, CloseReason::WriteTimeout),
             }

@@ -162,7 +162,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         self.core.report.stats.turns += 1;
         self.guarded(Self::take_events);
         self.guarded(Self::fire_timers);
-        self.sweep_if_due();
+        self.guarded(Self::sweep_if_due);
         self.step_drain();
         self.guarded(Self::flush);
         Ok(())

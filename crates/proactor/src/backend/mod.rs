@@ -3,6 +3,7 @@
 //! | item | io_uring | iocp | readiness | simulated |
 //! | --- | --- | --- | --- | --- |
 //! | `submit` | an SQE, batched | the call itself: done, pending or failed | the non-blocking call, else it waits for an edge | a pending operation |
+//! | `send_now` | no | no | the non-blocking call | if it may be done at once |
 //! | `cancel` | `ASYNC_CANCEL` | `CancelIoEx` of that one | forgets it | forgets it |
 //! | `harvest` | one `enter`: submits and waits | `GetQueuedCompletionStatusEx` | `epoll_wait`, `kevent` | advances the virtual clock |
 //! | `next` | a CQE | a packet | performs what became possible | a seeded choice |
@@ -112,6 +113,16 @@ pub trait Backend: Sized {
         operation: &mut Operation<Self::Handle>,
         header: &mut Self::Header,
     ) -> Submitted<Self::Socket>;
+
+    /// Sends what can be sent without waiting and without keeping anything of it: a send that is over at once
+    /// never enters the table. `None`: not now, or not at all with this backend; then it is submitted.
+    ///
+    /// # Safety
+    /// The socket that `socket` names is open.
+    unsafe fn send_now(&mut self, socket: Self::Handle, bytes: &[u8]) -> Option<io::Result<usize>> {
+        let _ = (socket, bytes);
+        None
+    }
 
     /// Asks for an operation to end early. Its last completion still comes.
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Self>);

@@ -29,9 +29,15 @@ impl<B: Backend> Driver<B> {
     /// Takes over a listening socket and accepts on it.
     ///
     /// # Errors
-    /// If the backend cannot register it.
+    /// If the backend cannot register it; the socket is closed then.
     pub fn listen(&mut self, socket: B::Socket) -> io::Result<ListenerKey> {
-        let handle = self.backend.adopt(&socket)?;
+        let handle = match self.backend.adopt(&socket) {
+            Ok(handle) => handle,
+            Err(error) => {
+                self.backend.close(socket, None, Close::Listener);
+                return Err(error);
+            }
+        };
         let listener = Listener { socket, handle, armed: Vec::new(), life: ListenerLife::Accepting };
         let key = self.listeners.insert(listener);
         self.arm_accept(key);

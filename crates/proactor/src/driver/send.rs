@@ -32,11 +32,35 @@ impl<B: Backend> Driver<B> {
         if payload.is_empty() {
             return Sending::Done;
         }
+        // SAFETY: the connection is open, and with it its socket (INV-2).
+        let at_once = unsafe { self.backend.send_now(state.handle, payload.as_slice()) };
+        match at_once {
+            Some(Ok(sent)) if sent == payload.len() => Sending::Done,
+            Some(Ok(sent)) => self.start_send(connection, payload, sent),
+            None => self.start_send(connection, payload, 0),
+            Some(Err(error)) => {
+                let op = self.insert_send(connection, payload, 0);
+                let completion =
+                    Completion { about: About::Operation(op), outcome: Outcome::Failed(error), more: false };
+                self.ready.push_back(Ready::Completion(completion));
+                Sending::InFlight
+            }
+        }
+    }
+
+    fn insert_send(&mut self, connection: ConnectionKey, payload: Payload, sent: usize) -> OpKey {
+        assert!(sent <= payload.len(), "INV-4: a send of {} bytes went to {sent}", payload.len());
+        let state = self.connections.get_mut(connection.0).expect("looked up by the caller");
         state.hold();
         let socket = state.handle;
-        let op = self.ops.insert(connection.0.index, Operation::Send { socket, payload, sent: 0 });
-        self.connection(connection.0).send = Some(op);
+        let op = self.ops.insert(connection.0.index, Operation::Send { socket, payload, sent });
+        state.send = Some(op);
         self.sends += 1;
+        op
+    }
+
+    fn start_send(&mut self, connection: ConnectionKey, payload: Payload, sent: usize) -> Sending {
+        let op = self.insert_send(connection, payload, sent);
         match self.push_send(op) {
             Some(_) => {
                 self.end_send(connection, op);

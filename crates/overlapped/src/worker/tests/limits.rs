@@ -129,7 +129,8 @@ fn silence_and_stalls_have_deadlines() {
         world.pass(Duration::from_millis(10));
         assert_eq!(world.log().iter().filter(|seen| matches!(seen, Seen::Idle(_))).count(), 1);
         assert_eq!(world.end(idle), End::Finished);
-        assert_eq!(world.all_stats().sessions_timed_out, 2);
+        assert_eq!(world.reasons()[2..], [CloseReason::IdleTimeout], "{behaviour:?}");
+        assert_eq!(world.all_stats().sessions_timed_out, 3);
         world.assert_clean();
     }
 }

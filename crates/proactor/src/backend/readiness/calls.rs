@@ -19,6 +19,7 @@ pub(super) fn prepare(socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
+#[inline]
 fn retried(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     loop {
         let result = call();
@@ -32,14 +33,51 @@ fn retried(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     }
 }
 
+#[inline]
 pub(super) fn receive(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the slice is writable for its length, and the call does not outlive it (INV-1).
-    retried(|| unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), 0) })
+    retried(|| unsafe { recv(fd, into.as_mut_ptr().cast(), into.len()) })
 }
 
+#[inline]
 pub(super) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: the slice is readable for its length, and the call does not outlive it (INV-1).
-    retried(|| unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), SEND_FLAGS) })
+    retried(|| unsafe { send_to(fd, bytes.as_ptr().cast(), bytes.len()) })
+}
+
+/// The bare system call. The C library's is a cancellation point: as soon as a process has two threads, that
+/// costs two atomic operations each time, and nobody here cancels threads.
+///
+/// # Safety
+/// As for `recv(2)`.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+unsafe fn recv(fd: RawFd, into: *mut libc::c_void, len: usize) -> isize {
+    // SAFETY: recvfrom(2) takes an int, a pointer, a length, flags, and two pointers that may be null.
+    unsafe { libc::syscall(libc::SYS_recvfrom, fd, into, len, 0, 0usize, 0usize) as isize }
+}
+
+/// # Safety
+/// As for `recv(2)`.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+unsafe fn recv(fd: RawFd, into: *mut libc::c_void, len: usize) -> isize {
+    // SAFETY: as the caller says.
+    unsafe { libc::recv(fd, into, len, 0) }
+}
+
+/// # Safety
+/// As for `send(2)`.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+unsafe fn send_to(fd: RawFd, bytes: *const libc::c_void, len: usize) -> isize {
+    // SAFETY: sendto(2) takes an int, a pointer, a length, flags, a pointer that may be null, and its length.
+    unsafe { libc::syscall(libc::SYS_sendto, fd, bytes, len, SEND_FLAGS, 0usize, 0usize) as isize }
+}
+
+/// # Safety
+/// As for `send(2)`.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+unsafe fn send_to(fd: RawFd, bytes: *const libc::c_void, len: usize) -> isize {
+    // SAFETY: as the caller says.
+    unsafe { libc::send(fd, bytes, len, SEND_FLAGS) }
 }
 
 pub(super) fn accept(fd: RawFd) -> io::Result<Socket> {

@@ -158,15 +158,28 @@ impl Readiness {
             }
             Operation::Receive { socket, .. } => self.receive(*socket),
             Operation::Send { socket, payload, sent } => {
-                let rest = &payload.as_slice()[*sent..];
-                let result = calls::send(socket.fd, rest);
-                let short = result.as_ref().is_ok_and(|sent| *sent < rest.len());
-                if short {
-                    self.source(*socket).writable = false;
+                match self.try_send(*socket, &payload.as_slice()[*sent..]) {
+                    Some(Ok(sent)) => Attempt::Done(Outcome::Sent(sent)),
+                    Some(Err(error)) => Attempt::Done(Outcome::Failed(error)),
+                    None => Attempt::WouldBlock,
                 }
-                self.noted(*socket, result, true, Outcome::Sent)
             }
         }
+    }
+
+    /// `None`: it would block. Taking less than all of it means that the next would, too.
+    #[inline]
+    fn try_send(&mut self, handle: Handle, bytes: &[u8]) -> Option<io::Result<usize>> {
+        let result = calls::send(handle.fd, bytes);
+        match &result {
+            Ok(sent) if *sent < bytes.len() => self.source(handle).writable = false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.source(handle).writable = false;
+                return None;
+            }
+            _ => {}
+        }
+        Some(result)
     }
 
     fn receive(&mut self, handle: Handle) -> Attempt {
@@ -309,6 +322,11 @@ impl Backend for Readiness {
             Operation::Vacant => return Submitted::Done(Outcome::Cancelled),
         }
         Submitted::Pending
+    }
+
+    #[inline]
+    unsafe fn send_now(&mut self, socket: Handle, bytes: &[u8]) -> Option<io::Result<usize>> {
+        if self.source(socket).writable { self.try_send(socket, bytes) } else { None }
     }
 
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Readiness>) {

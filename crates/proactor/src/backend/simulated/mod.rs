@@ -226,6 +226,11 @@ impl Backend for Simulated {
         Submitted::Pending
     }
 
+    unsafe fn send_now(&mut self, socket: u32, bytes: &[u8]) -> Option<io::Result<usize>> {
+        let mut net = self.net.borrow_mut();
+        if self.behaviour.inline && net.flip() { net.send(socket, bytes) } else { None }
+    }
+
     fn cancel(&mut self, key: OpKey, _ops: &mut InFlight<Simulated>) {
         if let Some(pending) = self.pending.iter_mut().find(|pending| pending.key == key) {
             pending.cancelled = true;
