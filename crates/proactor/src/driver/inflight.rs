@@ -18,8 +18,8 @@ pub struct OpKey {
 }
 
 impl OpKey {
-    /// The key as the value that travels through the kernel. It never equals [`u64::MAX`] or the few below it,
-    /// which backends use for their own purposes.
+    /// The key as the value that travels through the kernel. Its highest bit is never set: values that have it
+    /// are for the backends' own purposes.
     #[must_use]
     pub const fn to_u64(self) -> u64 {
         (self.index as u64) << 32 | self.generation as u64
@@ -118,7 +118,7 @@ impl<H: Default, S> Table<H, S> {
 
     fn grow(&mut self) {
         let first = (self.chunks.len() * CHUNK) as u32;
-        assert!(first < NONE - 64 - CHUNK as u32, "the table is full");
+        assert!(first < i32::MAX as u32 - CHUNK as u32, "the table is full");
         let last = first + CHUNK as u32 - 1;
         let chunk = (first..=last).map(|index| Entry {
             header: H::default(),

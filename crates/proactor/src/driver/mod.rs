@@ -416,7 +416,6 @@ impl<B: Backend> Drop for Driver<B> {
             }
         }
         if !self.ops.is_empty() {
-            eprintln!("DBG left {:?}", self.ops);
             std::mem::forget(std::mem::replace(&mut self.ops, Table::new()));
             std::mem::forget(self.pool.clone());
         }

@@ -43,6 +43,8 @@ const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 /// Completions that concern no operation of the table. Keys never reach these values.
 const WAKE: u64 = u64::MAX;
 const IGNORED: u64 = u64::MAX - 1;
+/// The bit that tells the cancel of an operation from the operation itself. No key has it.
+const CANCEL: u64 = 1 << 63;
 
 /// One worker's ring.
 pub struct IoUring {
@@ -207,7 +209,7 @@ impl Backend for IoUring {
 
     fn cancel(&mut self, key: OpKey, _ops: &mut InFlight<IoUring>) {
         let cancel = opcode::AsyncCancel::new(key.to_u64()).build();
-        self.push(cancel.flags(squeue::Flags::SKIP_SUCCESS).user_data(IGNORED));
+        self.push(cancel.flags(squeue::Flags::SKIP_SUCCESS).user_data(key.to_u64() | CANCEL));
     }
 
     fn harvest(&mut self, wait: Wait, _ops: &mut InFlight<IoUring>) -> io::Result<()> {
@@ -243,6 +245,14 @@ impl Backend for IoUring {
                     return Some(Completion { about: About::Wake, outcome, more: false });
                 }
                 IGNORED => {}
+                // A cancel that failed: its operation is over, or was between two attempts and so in no list
+                // that the kernel searches. Then it may wait for ever: it is cancelled again.
+                data if data & CANCEL != 0 => {
+                    let key = OpKey::from_u64(data & !CANCEL);
+                    if ops.get_mut(key).is_some() {
+                        self.cancel(key, ops);
+                    }
+                }
                 data => {
                     let key = OpKey::from_u64(data);
                     let Some(entry) = ops.get_mut(key) else {
