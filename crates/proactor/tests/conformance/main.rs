@@ -61,8 +61,48 @@ macro_rules! all_cases {
                 a_local_close_is_only_a_release
                 closing_with_a_send_in_flight_sends_all_of_it
                 aborting_with_a_send_in_flight
+                aborting_a_send_just_submitted
                 a_reused_slot_hears_no_strangers_bytes
                 sending_to_a_peer_that_is_gone_fails;
+            ending:
+                dropped_with_everything_in_flight
+                dropped_with_completions_not_taken
+                dropped_with_nothing_in_flight
+                what_cannot_be_reaped_is_leaked
+                leases_outlive_their_driver;
+            pool:
+                blocks_are_handed_on_in_line
+                leaving_the_line
+                an_end_without_a_block
+                a_tiny_pool_serves_many;
+            wake:
+                each_wake_ends_a_wait
+                a_wake_before_the_wait_is_not_lost
+                many_wakes_become_few
+                no_wake_of_many_threads_is_lost
+                a_waker_may_outlive_its_driver
+                an_idle_wait_lasts_as_long_as_asked;
+            faults:
+                a_failed_accept_pauses
+                an_accept_whose_peer_is_gone_is_repeated
+                a_failed_connect
+                a_failed_receive
+                a_failed_send
+                a_continuation_that_fails
+                a_failed_adoption;
+        }
+    };
+}
+
+/// Cases against plain sockets, for the worlds that have them.
+macro_rules! real_cases {
+    ($world:ty) => {
+        tests! { $world =>
+            outside:
+                a_client_gets_its_echo_and_the_end
+                a_client_that_resets
+                a_client_tells_close_from_abort
+                connecting_to_a_server;
         }
     };
 }
@@ -70,16 +110,19 @@ macro_rules! all_cases {
 #[cfg(target_os = "linux")]
 mod io_uring {
     all_cases!(crate::world::Real<proactor::backend::io_uring::IoUring>);
+    real_cases!(crate::world::Real<proactor::backend::io_uring::IoUring>);
 }
 
 #[cfg(windows)]
 mod iocp {
     all_cases!(crate::world::Real<proactor::backend::iocp::Iocp>);
+    real_cases!(crate::world::Real<proactor::backend::iocp::Iocp>);
 }
 
 #[cfg(unix)]
 mod readiness {
     all_cases!(crate::world::Real<proactor::backend::readiness::Readiness>);
+    real_cases!(crate::world::Real<proactor::backend::readiness::Readiness>);
 }
 
 mod simulated {

@@ -55,6 +55,10 @@ impl<B: Backend> Watched<B> {
         self.faults.push((call, error));
     }
 
+    pub fn forget_faults(&mut self) {
+        self.faults.clear();
+    }
+
     /// Faults that nothing has met yet.
     pub fn faults_left(&self) -> usize {
         self.faults.len()
@@ -185,6 +189,9 @@ impl<B: Backend> Backend for Watched<B> {
         if let Some(error) = self.fault(call) {
             return Submitted::Done(Outcome::Failed(error));
         }
+        if self.silent {
+            return Submitted::Pending;
+        }
         // SAFETY: what the caller promised of the operation and its header holds for the backend within.
         let submitted = unsafe { self.inner.submit(key, operation, header) };
         match &submitted {
@@ -199,9 +206,7 @@ impl<B: Backend> Backend for Watched<B> {
 
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Self>) {
         assert!(ops.get_mut(key).is_some(), "INV-3: what is cancelled is in flight");
-        if !self.silent {
-            self.inner.cancel(key, ops);
-        }
+        self.inner.cancel(key, ops);
     }
 
     fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Self>) -> io::Result<()> {

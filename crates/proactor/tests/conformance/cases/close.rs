@@ -174,6 +174,23 @@ pub fn aborting_with_a_send_in_flight<W: World>(world: &W) -> Finished {
     Bench::new(world).finish()
 }
 
+/// Aborted before the kernel has even seen the send, or just as it sees it: such a cancel must not be lost.
+pub fn aborting_a_send_just_submitted<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    for round in 0..12 {
+        let ends = bench.pair();
+        bench.there.receive(ends.there);
+        bench.there.post(ends.there, pattern(world.large() / 2, 4));
+        bench.there.post(ends.there, pattern(world.large() / 2, 4));
+        if round % 3 == 0 {
+            bench.there.driver.turn(Wait::Poll).unwrap();
+        }
+        bench.there.abort(ends.there);
+        bench.until("the release", |bench| bench.there.seen(ends.there).released);
+    }
+    bench.finish()
+}
+
 /// Bytes for a connection that is gone never reach the one that took its place (INV-3).
 pub fn a_reused_slot_hears_no_strangers_bytes<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);

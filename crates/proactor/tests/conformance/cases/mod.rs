@@ -3,4 +3,9 @@
 pub mod accept;
 pub mod close;
 pub mod data;
+pub mod ending;
+pub mod faults;
+pub mod outside;
+pub mod pool;
 pub mod receive;
+pub mod wake;

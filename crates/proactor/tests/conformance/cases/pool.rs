@@ -1,0 +1,114 @@
+//! Doing without a block (INV-9): who finds none waits, in line, and goes on when one comes back.
+
+use proactor::{ConnectionKey, PoolConfig};
+
+use crate::bench::{Bench, Ends, assert_same, pattern};
+use crate::side::Finished;
+use crate::world::World;
+
+/// A bench on whose near side every block is taken: all are in `here.kept`.
+fn exhausted<W: World>(world: &W) -> Bench<'_, W> {
+    let mut bench = Bench::with_pool(world, PoolConfig { blocks: 4, block_len: 64 });
+    let ends = bench.pair();
+    bench.here.keeping = true;
+    bench.here.receive(ends.here);
+    for taken in 1..=4 {
+        bench.there.post(ends.there, vec![taken as u8]);
+        bench.until("a block to be taken", |bench| bench.here.kept.len() == taken);
+    }
+    bench.here.driver.pause_receive(ends.here);
+    bench.until("the pause", |bench| !bench.here.driver.is_receiving(ends.here));
+    assert_eq!(bench.here.pool.available(), 0);
+    bench
+}
+
+/// A connection with a byte waiting and no block for it.
+fn starve<W: World>(bench: &mut Bench<'_, W>, byte: u8) -> Ends {
+    let ends = bench.pair();
+    let starved = bench.here.driver.snapshot().starved;
+    bench.here.receive(ends.here);
+    bench.there.post(ends.there, vec![byte]);
+    bench.until("a starved connection", |bench| bench.here.driver.snapshot().starved == starved + 1);
+    ends
+}
+
+fn got<W: World>(bench: &Bench<'_, W>, here: ConnectionKey) -> usize {
+    bench.here.seen(here).bytes.len()
+}
+
+pub fn blocks_are_handed_on_in_line<W: World>(world: &W) -> Finished {
+    let mut bench = exhausted(world);
+    let waiting: Vec<Ends> = (0..4).map(|byte| starve(&mut bench, byte)).collect();
+    bench.settle();
+    assert!(waiting.iter().all(|ends| got(&bench, ends.here) == 0), "there is no block to receive into");
+    for (turn, ends) in waiting.iter().enumerate() {
+        bench.here.kept.pop_front();
+        bench.until("the first in line", |bench| got(bench, ends.here) == 1);
+        assert_eq!(bench.here.seen(ends.here).bytes, [turn as u8]);
+        let behind = &waiting[turn + 1..];
+        bench.settle();
+        assert!(behind.iter().all(|ends| got(&bench, ends.here) == 0), "one block is for one connection");
+        assert_eq!(bench.here.driver.snapshot().starved, behind.len());
+    }
+    bench.finish()
+}
+
+/// Who leaves the line does not hold up those behind.
+pub fn leaving_the_line<W: World>(world: &W) -> Finished {
+    let mut bench = exhausted(world);
+    let waiting: Vec<Ends> = (0..4).map(|byte| starve(&mut bench, byte)).collect();
+    bench.here.close(waiting[0].here);
+    bench.here.abort(waiting[1].here);
+    bench.here.driver.pause_receive(waiting[2].here);
+    assert_eq!(bench.here.driver.snapshot().starved, 1, "one is left in line");
+    bench.until("what was asked for", |bench| {
+        bench.here.seen(waiting[0].here).released
+            && bench.here.seen(waiting[1].here).released
+            && bench.here.seen(waiting[2].here).paused == 1
+    });
+    bench.here.kept.pop_front();
+    bench.until("the last", |bench| got(bench, waiting[3].here) == 1);
+    assert_eq!(got(&bench, waiting[2].here), 0, "it is paused");
+    bench.here.kept.clear();
+    bench.here.receive(waiting[2].here);
+    bench.until("the one that paused", |bench| got(bench, waiting[2].here) == 1);
+    bench.finish()
+}
+
+/// The end of a stream is not lost for want of a block.
+pub fn an_end_without_a_block<W: World>(world: &W) -> Finished {
+    let mut bench = exhausted(world);
+    let ended = starve(&mut bench, 7);
+    bench.there.close(ended.there);
+    bench.settle();
+    bench.here.kept.clear();
+    bench.until("the end", |bench| bench.here.seen(ended.here).over());
+    assert!(bench.here.seen(ended.here).ended);
+    assert_eq!(bench.here.seen(ended.here).bytes, [7]);
+    bench.finish()
+}
+
+/// Six streams through two blocks, which come back only when both are taken.
+pub fn a_tiny_pool_serves_many<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::with_pool(world, PoolConfig { blocks: 2, block_len: 256 });
+    let ends: Vec<Ends> = (0..6).map(|_| bench.pair()).collect();
+    bench.here.keeping = true;
+    let len = (world.large() / 20).min(8 * 1024);
+    for (salt, ends) in ends.iter().enumerate() {
+        bench.here.receive(ends.here);
+        bench.there.post(ends.there, pattern(len, salt as u8));
+    }
+    let mut idle = 0;
+    bench.until("all streams", |bench| {
+        // Kept until none is left, or until nobody wants another.
+        idle = if bench.round() { 0 } else { idle + 1 };
+        if bench.here.kept.len() == 2 || idle > 3 {
+            bench.here.kept.clear();
+        }
+        ends.iter().all(|ends| got(bench, ends.here) == len)
+    });
+    for (salt, ends) in ends.iter().enumerate() {
+        assert_same(&bench.here.seen(ends.here).bytes, &pattern(len, salt as u8), "a stream");
+    }
+    bench.finish()
+}
