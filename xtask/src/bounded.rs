@@ -1,0 +1,67 @@
+//! Programs that are given so much time and no more: a hang ends with a report that names it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Why a chore failed, for its reader.
+pub(crate) type Failure = String;
+
+/// Runs a program to its end, and says so if that is not success.
+pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<(), Failure> {
+    let name = name_of(command);
+    let mut child = command.spawn().map_err(|error| format!("`{name}` does not start: {error}"))?;
+    let status = wait(&mut child, limit).ok_or_else(|| hung(&name, limit))?;
+    if status.success() { Ok(()) } else { Err(format!("`{name}` failed: {status}")) }
+}
+
+/// Runs a program to its end and returns the lines that it printed; those of its standard error that `noted`
+/// chooses come second, and all of its standard error is shown as it appears.
+pub(crate) fn lines_of(
+    command: &mut Command,
+    limit: Duration,
+    noted: fn(&str) -> bool,
+) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let name = name_of(command);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("`{name}` does not start: {error}"))?;
+    let (out, err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+    let out = thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).collect::<Vec<_>>());
+    let err = thread::spawn(move || {
+        let lines = BufReader::new(err).lines().map_while(Result::ok);
+        lines.inspect(|line| eprintln!("{line}")).filter(|line| noted(line)).collect::<Vec<_>>()
+    });
+    let status = wait(&mut child, limit).ok_or_else(|| hung(&name, limit))?;
+    let told = (out.join().expect("reading does not panic"), err.join().expect("reading does not panic"));
+    if status.success() { Ok(told) } else { Err(format!("`{name}` failed: {status}")) }
+}
+
+/// Waits for the end of a program, and ends it when its time is over; `None` then.
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) => thread::sleep(Duration::from_millis(20)),
+            Err(_) => break,
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+fn hung(name: &str, limit: Duration) -> Failure {
+    format!("`{name}` hung: it was not over after {} s and was ended", limit.as_secs())
+}
+
+/// The command as one would type it, without the directories of a program's own path.
+fn name_of(command: &Command) -> String {
+    let file = |text: &std::ffi::OsStr| {
+        let text = text.to_string_lossy();
+        text.rsplit('/').next().unwrap_or_default().to_owned()
+    };
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(file).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,56 @@
+//! Windows on a Linux machine: cross-built with Debian's toolchain, run under Wine.
+//!
+//! What this shows: the IOCP backend keeps every promise of the conformance suite, and the server serves. What it
+//! cannot show: speed, and what only the real kernel does. Each program has its time; one that hangs is ended and
+//! named. Everything is made in `target/windows`, the Wine prefix too.
+
+mod smoke;
+mod toolchain;
+mod wine;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::bounded::Failure;
+use toolchain::Toolchain;
+use wine::Wine;
+
+/// Unit tests take a second, the suite about a minute.
+const TESTS: Duration = Duration::from_secs(300);
+
+pub(crate) fn run(install: bool) -> Result<(), Failure> {
+    let start = Instant::now();
+    let step = |what: &str| println!("== {what} ({} s)", start.elapsed().as_secs());
+    let root = workspace();
+    let place = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let place = root.join(place).join("windows");
+    std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+
+    step("packages");
+    toolchain::require(install)?;
+    let toolchain = Toolchain::new(&root, place.join("build"));
+    step("build for Windows");
+    let tests = toolchain.tests(&["--package", "proactor"])?;
+    let server = toolchain.program("overlapped-cli", "overlapped")?;
+    step("Wine prefix");
+    let wine = Wine::new(&place)?;
+    step("tests of the IOCP backend");
+    for test in tests {
+        let filters: &[&str] = if is_conformance(&test) { &["iocp::"] } else { &[] };
+        wine.run(&test, filters, TESTS)?;
+    }
+    step("a Windows server and Linux clients");
+    smoke::run(&wine, &server)?;
+    step("all held");
+    Ok(())
+}
+
+/// That binary also has the simulated kernel, which is the same on every system.
+fn is_conformance(test: &Path) -> bool {
+    test.file_name().is_some_and(|name| name.to_string_lossy().starts_with("conformance-"))
+}
+
+fn workspace() -> PathBuf {
+    let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    package.parent().expect("the workspace holds this package").to_owned()
+}

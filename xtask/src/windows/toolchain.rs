@@ -1,0 +1,108 @@
+//! Debian's Rust, which can build the standard library for Windows from its package of sources: rustup's
+//! toolchain brings no Windows library of its own, and this works without downloading one.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::bounded::{self, Failure};
+
+const TARGET: &str = "x86_64-pc-windows-gnu";
+const CARGO: &str = "/usr/bin/cargo";
+const RUSTC: &str = "/usr/bin/rustc";
+const LINKER: &str = "/usr/bin/x86_64-w64-mingw32-gcc";
+const WINE: &str = "/usr/bin/wine";
+/// The sources of the standard library, below the compiler's own directory.
+const SOURCES: &str = "lib/rustlib/src/rust/library/std/Cargo.toml";
+const PACKAGES: &[&str] =
+    &["wine", "wine64", "gcc-mingw-w64-x86-64", "rustc-web", "cargo-web", "rust-web-src"];
+const INSTALL: Duration = Duration::from_secs(900);
+const BUILD: Duration = Duration::from_secs(1800);
+
+/// Sees to it that the packages are there, or says how.
+pub(super) fn require(install: bool) -> Result<(), Failure> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = PACKAGES.join(" ");
+    if !install {
+        return Err(format!(
+            "missing: {}; run `cargo xtask windows --install` as root, or install: {packages}",
+            missing.join(", ")
+        ));
+    }
+    let apt = |words: &[&str]| {
+        let mut command = Command::new("apt-get");
+        bounded::run(command.env("DEBIAN_FRONTEND", "noninteractive").args(words), INSTALL)
+    };
+    apt(&["update", "-qq"])?;
+    let words = [&["install", "-y", "-qq", "--no-install-recommends"][..], PACKAGES].concat();
+    apt(&words)?;
+    match self::missing() {
+        still if still.is_empty() => Ok(()),
+        still => Err(format!("missing although {packages} are installed: {}", still.join(", "))),
+    }
+}
+
+fn missing() -> Vec<String> {
+    let programs = [CARGO, RUSTC, LINKER, WINE];
+    let mut missing: Vec<String> =
+        programs.into_iter().filter(|program| !Path::new(program).exists()).map(str::to_owned).collect();
+    // The distribution's default compiler is at the same place and may be too old: it has no such sources.
+    let sysroot = Command::new(RUSTC).args(["--print", "sysroot"]).output();
+    let sysroot = sysroot.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    if !sysroot.is_ok_and(|sysroot| Path::new(&sysroot).join(SOURCES).exists()) {
+        missing.push("the sources of the standard library".into());
+    }
+    missing
+}
+
+pub(super) struct Toolchain<'a> {
+    root: &'a Path,
+    /// A target directory of its own, so that two compilers do not undo each other's work.
+    into: PathBuf,
+}
+
+impl<'a> Toolchain<'a> {
+    pub(super) fn new(root: &'a Path, into: PathBuf) -> Toolchain<'a> {
+        Toolchain { root, into }
+    }
+
+    /// Builds tests; `which` chooses as in `cargo test`. Returns the programs.
+    pub(super) fn tests(&self, which: &[&str]) -> Result<Vec<PathBuf>, Failure> {
+        self.cargo(&[&["test", "--no-run"], which].concat())
+    }
+
+    /// Builds a package and returns one of its programs.
+    pub(super) fn program(&self, package: &str, name: &str) -> Result<PathBuf, Failure> {
+        let built = self.cargo(&["build", "--package", package, "--bin", name])?;
+        built.into_iter().next().ok_or_else(|| format!("{package} built no program {name}"))
+    }
+
+    fn cargo(&self, words: &[&str]) -> Result<Vec<PathBuf>, Failure> {
+        let mut command = Command::new(CARGO);
+        command.current_dir(self.root).args(words).args(["--locked", "--target", TARGET]);
+        command.arg("-Zbuild-std=std,panic_unwind,test,proc_macro");
+        command.arg("--message-format=json-render-diagnostics");
+        // A stable compiler builds its own library only when it is told that this is meant.
+        command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", RUSTC).env("CARGO_TARGET_DIR", &self.into);
+        // What the cargo that runs this program says of its own toolchain.
+        for name in ["RUSTUP_TOOLCHAIN", "CARGO", "LD_LIBRARY_PATH", "RUSTFLAGS", "RUSTDOC"] {
+            command.env_remove(name);
+        }
+        let (lines, warnings) = bounded::lines_of(&mut command, BUILD, |line| {
+            line.starts_with("warning: `") && line.contains(" generated ")
+        })?;
+        if let Some(warning) = warnings.first() {
+            return Err(format!("a build for Windows has no warnings, but {warning}"));
+        }
+        Ok(lines.iter().filter_map(|line| executable(line)).collect())
+    }
+}
+
+/// The program that a line of cargo's report names.
+fn executable(line: &str) -> Option<PathBuf> {
+    let (_, rest) = line.split_once(r#""executable":""#)?;
+    Some(PathBuf::from(rest.split_once('"')?.0))
+}
