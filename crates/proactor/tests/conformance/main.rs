@@ -11,6 +11,7 @@
 
 mod bench;
 mod cases;
+mod properties;
 mod side;
 mod watched;
 mod world;
@@ -103,6 +104,8 @@ macro_rules! real_cases {
                 a_client_that_resets
                 a_client_tells_close_from_abort
                 connecting_to_a_server;
+            schedule:
+                some_schedules;
         }
     };
 }

@@ -1,7 +1,7 @@
 //! One end of a case: a driver, and what was seen of it. What holds in every case is asserted here.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -29,12 +29,18 @@ pub struct Seen {
     pub released: bool,
     /// Bytes handed to the driver so far: the peer gets them all, or learns that it did not.
     pub handed: usize,
+    /// Bytes given to `post` so far.
+    pub posted: usize,
     /// True exactly when a pause took effect and nothing was asked for since.
     quiet: bool,
     closing: bool,
 }
 
 impl Seen {
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// Whether the peer's end was seen to be gone, in whichever way.
     pub fn over(&self) -> bool {
         self.ended || !self.failures.is_empty()
@@ -54,6 +60,8 @@ pub struct Side<W: World> {
     pub keeping: bool,
     pub kept: VecDeque<(ConnectionKey, Lease)>,
     pub open: Rc<Cell<i64>>,
+    /// Connections on which FIN was sent.
+    pub finished: BTreeSet<ConnectionKey>,
     outbox: BTreeMap<ConnectionKey, VecDeque<Payload>>,
     listeners: Vec<ListenerKey>,
 }
@@ -74,6 +82,7 @@ impl<W: World> Side<W> {
             keeping: false,
             kept: VecDeque::new(),
             open,
+            finished: BTreeSet::new(),
             outbox: BTreeMap::new(),
             listeners: Vec::new(),
         }

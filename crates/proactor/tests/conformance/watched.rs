@@ -204,6 +204,24 @@ impl<B: Backend> Backend for Watched<B> {
         submitted
     }
 
+    unsafe fn send_now(&mut self, socket: B::Handle, bytes: &[u8]) -> Option<io::Result<usize>> {
+        if self.silent {
+            return None;
+        }
+        let name = format!("{socket:?}");
+        let sending = |pending: &Pending| pending.socket == name && pending.payload.is_some();
+        assert!(!self.pending.values().any(sending), "INV-4: at most one send is in flight");
+        if let Some(error) = self.fault(Call::Send) {
+            return Some(Err(error));
+        }
+        // SAFETY: what the caller promised of the socket holds for the backend within.
+        let result = unsafe { self.inner.send_now(socket, bytes) };
+        if let Some(Ok(sent)) = result {
+            assert!(sent > 0 && sent <= bytes.len(), "INV-4: {sent} of {} bytes were sent", bytes.len());
+        }
+        result
+    }
+
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Self>) {
         assert!(ops.get_mut(key).is_some(), "INV-3: what is cancelled is in flight");
         self.inner.cancel(key, ops);

@@ -81,6 +81,12 @@ pub struct Imagined {
     behaviour: Behaviour,
 }
 
+impl Imagined {
+    pub fn new(behaviour: Behaviour) -> Imagined {
+        Imagined { simulation: Simulation::new(behaviour), behaviour }
+    }
+}
+
 const SEEDS: u64 = 6;
 
 impl World for Imagined {
@@ -89,7 +95,7 @@ impl World for Imagined {
     fn each(case: fn(&Self) -> Finished) {
         for behaviour in behaviours() {
             let told = TellOnPanic(behaviour);
-            let _: Finished = case(&Imagined { simulation: Simulation::new(behaviour), behaviour });
+            let _: Finished = case(&Imagined::new(behaviour));
             drop(told);
         }
     }

@@ -180,9 +180,9 @@ pub fn cancelling_a_connect<W: World>(world: &W) -> Finished {
             bench.there.step(Wait::Poll);
         }
         if round % 4 < 2 {
-            bench.here.close(here)
+            bench.here.close(here);
         } else {
-            bench.here.abort(here)
+            bench.here.abort(here);
         }
         bench.until("the release", |bench| bench.here.seen(here).released);
         assert!(!bench.here.seen(here).connected);

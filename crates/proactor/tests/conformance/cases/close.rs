@@ -203,9 +203,9 @@ pub fn a_reused_slot_hears_no_strangers_bytes<W: World>(world: &W) -> Finished {
         bench.there.post(old.there, vec![0xEE; 64]);
         bench.there.step(Wait::Poll);
         if round % 2 == 0 {
-            bench.here.abort(old.here)
+            bench.here.abort(old.here);
         } else {
-            bench.here.close(old.here)
+            bench.here.close(old.here);
         }
         bench.until("the release", |bench| bench.here.seen(old.here).released);
         let new = bench.pair();

@@ -97,9 +97,9 @@ pub fn a_failed_send<W: World>(world: &W) -> Finished {
         bench.here.driver.backend_mut().fail(Call::Send, ErrorKind::OutOfMemory);
         bench.here.post(ends.here, "lost");
         if graceful {
-            bench.here.close(ends.here)
+            bench.here.close(ends.here);
         } else {
-            bench.here.abort(ends.here)
+            bench.here.abort(ends.here);
         }
         bench.until("the release", |bench| bench.here.seen(ends.here).released);
     }

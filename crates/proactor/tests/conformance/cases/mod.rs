@@ -8,4 +8,5 @@ pub mod faults;
 pub mod outside;
 pub mod pool;
 pub mod receive;
+pub mod schedule;
 pub mod wake;

@@ -84,9 +84,9 @@ pub fn a_client_tells_close_from_abort<W: World>(world: &W) -> Finished {
         bench.there.receive(there);
         bench.round();
         if abort {
-            bench.there.abort(there)
+            bench.there.abort(there);
         } else {
-            bench.there.close(there)
+            bench.there.close(there);
         }
         bench.until("the client to know", |_| client.is_finished());
         let wanted = if abort { Err(ErrorKind::ConnectionReset) } else { Ok(0) };
