@@ -138,3 +138,75 @@ impl<H, S: fmt::Debug> fmt::Debug for Table<H, S> {
         f.debug_list().entries(operations.filter(|op| !matches!(op, Operation::Vacant))).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::Config;
+
+    use super::*;
+
+    fn accept(listener: u32) -> Operation<u32> {
+        Operation::Accept { listener, scratch: None }
+    }
+
+    #[test]
+    fn keys_travel_and_keep_the_highest_bit_free() {
+        for (index, generation) in [(0, 0), (1, u32::MAX), (i32::MAX as u32 - 1, 7)] {
+            let key = OpKey { index, generation };
+            assert_eq!(OpKey::from_u64(key.to_u64()), key);
+            assert_eq!(key.to_u64() >> 63, 0);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "INV-3")]
+    fn an_operation_ends_once() {
+        let mut table = Table::<(), u32>::new();
+        let key = table.insert(0, accept(1));
+        drop(table.remove(key));
+        drop(table.remove(key));
+    }
+
+    proptest! {
+        #![proptest_config(Config { cases: 64, failure_persistence: None, ..Config::default() })]
+
+        /// Against a plain list: a key finds its own operation until that ends, then nothing, whoever has its
+        /// entry; an entry stays at its address.
+        #[test]
+        fn keys_find_their_own(steps in prop::collection::vec((any::<bool>(), any::<usize>()), 1..400)) {
+            let mut table = Table::<u64, u32>::new();
+            let mut live: Vec<(OpKey, u32, usize)> = Vec::new();
+            let mut over: Vec<OpKey> = Vec::new();
+            for (number, (insert, at)) in steps.into_iter().enumerate() {
+                // Twice as many inserts as ends, so that the table grows beyond a chunk.
+                if insert || live.is_empty() || at % 3 == 0 {
+                    let name = number as u32;
+                    let key = table.insert(name, accept(name));
+                    prop_assert!(!over.contains(&key), "no key is given out twice");
+                    let address = std::ptr::from_mut(table.get_mut(key).expect("just made")) as usize;
+                    live.push((key, name, address));
+                } else {
+                    let (key, name, _) = live.swap_remove(at % live.len());
+                    let operation = table.remove(key);
+                    let Operation::Accept { listener, .. } = operation else { unreachable!() };
+                    prop_assert_eq!(listener, name);
+                    over.push(key);
+                }
+                prop_assert_eq!(table.len(), live.len());
+                prop_assert_eq!(table.is_empty(), live.is_empty());
+            }
+            for (key, name, address) in &live {
+                let entry = table.get_mut(*key).expect("it is in flight");
+                prop_assert_eq!(entry.owner, *name);
+                prop_assert_eq!(std::ptr::from_mut(entry) as usize, *address);
+            }
+            prop_assert!(over.iter().all(|key| table.get_mut(*key).is_none()), "INV-3: a late key finds nothing");
+            let mut listed: Vec<u64> = table.keys().map(OpKey::to_u64).collect();
+            let mut known: Vec<u64> = live.iter().map(|(key, ..)| key.to_u64()).collect();
+            listed.sort_unstable();
+            known.sort_unstable();
+            prop_assert_eq!(listed, known);
+        }
+    }
+}
