@@ -14,6 +14,7 @@ mod cases;
 mod properties;
 mod side;
 mod watched;
+mod wine;
 mod world;
 
 /// Makes the tests of one world.
@@ -45,7 +46,8 @@ macro_rules! all_cases {
             data:
                 a_few_bytes_each_way
                 many_messages_in_order
-                large_transfer_to_a_slow_reader;
+                large_transfer_to_a_slow_reader
+                a_burst_of_submissions;
             receive:
                 nothing_before_it_is_asked_for
                 a_pause_holds_back_and_loses_nothing

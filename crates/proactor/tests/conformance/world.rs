@@ -24,6 +24,9 @@ pub trait World: Sized {
     /// Bytes that a large transfer moves: many times what the kernel buffers.
     fn large(&self) -> usize;
 
+    /// Connections whose operations, submitted at once, are more than a queue of the kernel's takes.
+    fn many(&self) -> usize;
+
     /// Rounds without an event after which nothing more is expected to happen.
     fn quiet_rounds(&self) -> usize;
 
@@ -64,6 +67,10 @@ impl<B: Create + Backend<Socket = socket2::Socket>> World for Real<B> {
 
     fn large(&self) -> usize {
         6 * 1024 * 1024
+    }
+
+    fn many(&self) -> usize {
+        400
     }
 
     fn quiet_rounds(&self) -> usize {
@@ -110,6 +117,10 @@ impl World for Imagined {
 
     fn large(&self) -> usize {
         (self.behaviour.capacity * 20).min(256 * 1024)
+    }
+
+    fn many(&self) -> usize {
+        20
     }
 
     fn quiet_rounds(&self) -> usize {

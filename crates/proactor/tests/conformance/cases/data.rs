@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, assert_same, pattern};
 use crate::side::Finished;
-use crate::world::World;
+use crate::world::{ANY_PORT, World};
 
 pub fn a_few_bytes_each_way<W: World>(world: &W) -> Finished {
     let (mut bench, ends) = Bench::connected(world);
@@ -67,5 +67,47 @@ pub fn large_transfer_to_a_slow_reader<W: World>(world: &W) -> Finished {
     let events = bench.there.seen(ends.there).sent;
     assert!((1..=2).contains(&events), "{events} events for two payloads, however often they were continued");
     assert_same(&bench.here.seen(ends.here).bytes, &bytes, "the transfer");
+    bench.finish()
+}
+
+/// Between two turns more is submitted than a ring takes, or than one harvest hands out: all of it happens, and
+/// what belongs to one connection in the order in which it was asked for.
+pub fn a_burst_of_submissions<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    let many = world.many();
+    let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+    let here: Vec<_> = (0..many).map(|_| bench.here.connect(address)).collect();
+    let mut there = Vec::new();
+    bench.until("all connections", |bench| {
+        while let Some(socket) = bench.there.accepted.pop_front() {
+            there.push(bench.there.adopt(socket));
+        }
+        there.len() == many && here.iter().all(|key| bench.here.seen(*key).connected)
+    });
+    for key in &there {
+        bench.there.receive(*key);
+    }
+    for (number, key) in here.iter().enumerate() {
+        bench.here.receive(*key);
+        bench.here.post(*key, (number as u32).to_le_bytes().to_vec());
+        bench.here.driver.pause_receive(*key);
+    }
+    bench.until("all messages and pauses", |bench| {
+        here.iter().all(|key| bench.here.seen(*key).paused == 1)
+            && there.iter().all(|key| bench.there.seen(*key).bytes.len() == 4)
+    });
+    let mut numbers: Vec<u32> = there
+        .iter()
+        .map(|key| u32::from_le_bytes(bench.there.seen(*key).bytes[..].try_into().expect("four bytes")))
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..many as u32).collect::<Vec<_>>());
+    for key in &here {
+        bench.here.receive(*key);
+        bench.here.post(*key, "last");
+        bench.here.close(*key);
+    }
+    bench.until("all ends", |bench| there.iter().all(|key| bench.there.seen(*key).over()));
+    assert!(there.iter().all(|key| bench.there.seen(*key).ended && bench.there.seen(*key).bytes.len() == 8));
     bench.finish()
 }
