@@ -88,7 +88,7 @@ fn tell(event: &Event<'_>, verbose: bool) {
             ));
         }
         Event::Opened { session, peer: Some(peer) } if verbose => {
-            say(format_args!("{session} opened by {peer}"))
+            say(format_args!("{session} opened by {peer}"));
         }
         Event::Opened { session, peer: None } if verbose => say(format_args!("{session} opened")),
         Event::Closed { session, reason, received, sent, .. } if verbose => {

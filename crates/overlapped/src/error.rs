@@ -39,6 +39,17 @@ pub enum Error {
         /// What is wrong with it, and what would be right.
         problem: String,
     },
+    /// The descriptor limit leaves no room for a session.
+    #[error(
+        "the descriptor limit of {limit} leaves no room for a session beside {taken} that the server needs; raise \
+         it with `ulimit -n`, or use fewer workers"
+    )]
+    NoRoom {
+        /// Descriptors the process may have open.
+        limit: u64,
+        /// Those that are open, that the workers will open, and a reserve.
+        taken: u64,
+    },
     /// A worker could not be started or broke down.
     #[error("worker {worker} stopped: {source}")]
     Worker {

@@ -21,13 +21,7 @@ pub(crate) fn default_max_sessions(workers: usize) -> Result<usize> {
     let reserve = (limit / 8).min(32);
     let taken = system::open_descriptors() + PER_WORKER * workers as u64 + reserve;
     match limit.saturating_sub(taken) {
-        0 => {
-            let problem = format!(
-                "of {limit} leaves no room for a session beside {taken} that the server needs; raise it with \
-                 `ulimit -n`, or use fewer workers"
-            );
-            Err(Error::Config { setting: "the descriptor limit", problem })
-        }
+        0 => Err(Error::NoRoom { limit, taken }),
         room => Ok(usize::try_from(room).unwrap_or(usize::MAX - 1)),
     }
 }

@@ -217,8 +217,9 @@ impl Server {
     /// worker's thread.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings that make no sense, [`Error::NoBackend`] if none of the chosen backends
-    /// works here, [`Error::Worker`] if a thread cannot be had.
+    /// [`Error::Config`] for settings that make no sense, [`Error::NoRoom`] if the descriptor limit leaves none for
+    /// a session, [`Error::NoBackend`] if none of the chosen backends works here, [`Error::Worker`] if a thread
+    /// cannot be had.
     pub fn start<H: Handler>(
         mut self,
         factory: impl Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,

@@ -1,0 +1,74 @@
+//! A system that forbids rings, as the default profile of a container does.
+//!
+//! A seccomp filter cannot be taken off again, and it is inherited. So the server is started by a process of its
+//! own: this test binary once more, told to run [`exec_without_rings`] alone.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+use crate::peer::{dial, exchange, noise};
+use crate::server::{Ended, Server, binary, serve};
+
+const ARGUMENTS: &str = "OVERLAPPED_TEST_EXEC_WITHOUT_RINGS";
+/// `io_uring_setup`: the same number on every architecture.
+const IO_URING_SETUP: i64 = 425;
+const EPERM: u32 = 1;
+
+/// No test: becomes the server, under a filter that forbids rings.
+#[test]
+#[ignore = "started by the cases in this file"]
+fn exec_without_rings() {
+    let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(IO_URING_SETUP, Vec::new())]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(EPERM),
+        std::env::consts::ARCH.try_into().expect("an architecture with filters"),
+    );
+    let program: BpfProgram = filter.expect("one rule").try_into().expect("one rule");
+    seccompiler::apply_filter(&program).expect("anybody may restrict themselves");
+    let error = binary(arguments.split('\n')).env_remove(ARGUMENTS).exec();
+    panic!("cannot become the server: {error}");
+}
+
+fn without_rings(command: &Command) -> Result<Server, Ended> {
+    let arguments: Vec<&str> = command.get_args().map(|argument| argument.to_str().unwrap()).collect();
+    let mut again = Command::new(std::env::current_exe().expect("this binary"));
+    again.args(["--exact", "fallback::exec_without_rings", "--ignored", "--nocapture", "--quiet"]);
+    again.env(ARGUMENTS, arguments.join("\n"));
+    Server::launch(again)
+}
+
+/// `auto` serves through readiness, and one line on stderr says why and what to do.
+#[test]
+fn auto_falls_back_and_says_why() {
+    let server =
+        without_rings(&serve("auto", &["--workers", "2"])).unwrap_or_else(|ended| panic!("{ended:?}"));
+    assert_eq!((server.backend.as_str(), server.workers), ("readiness", 2));
+    exchange(&mut dial(server.address()), noise(0, 300_000));
+    let ended = server.end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    for wanted in ["io_uring", "seccomp", "allow io_uring_setup", "serving through readiness"] {
+        assert!(ended.stderr.contains(wanted), "{wanted:?} is missing: {ended:?}");
+    }
+}
+
+/// A named backend does not fall back: one line with the reason and the remedy, status 1.
+#[test]
+fn a_named_backend_is_taken_at_its_word() {
+    match without_rings(&serve("io_uring", &["--workers", "2"])) {
+        Err(ended) => {
+            assert_eq!(ended.status, Some(1), "{ended:?}");
+            assert!(!ended.text().contains("listening"), "{ended:?}");
+            assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+            for wanted in ["error: io_uring is not available", "seccomp", "allow io_uring_setup"] {
+                assert!(ended.stderr.contains(wanted), "{wanted:?} is missing: {ended:?}");
+            }
+        }
+        Ok(_) => panic!("it serves through what was forbidden"),
+    }
+}

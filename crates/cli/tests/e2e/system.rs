@@ -1,0 +1,85 @@
+//! What Linux says about a process and its connections.
+
+use std::fs;
+
+fn status(pid: u32, task: Option<&str>) -> String {
+    let path = match task {
+        Some(task) => format!("/proc/{pid}/task/{task}/status"),
+        None => format!("/proc/{pid}/status"),
+    };
+    fs::read_to_string(path).expect("the process lives")
+}
+
+fn field(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("{name} is in every status"))
+}
+
+/// Memory of the process that is in use, in bytes.
+pub(crate) fn resident(pid: u32) -> u64 {
+    field(&status(pid, None), "VmRSS") * 1024
+}
+
+/// Descriptors the process has open.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()
+}
+
+/// How often its threads were switched away from, by themselves or not.
+pub(crate) fn switches(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
+    let switches = |task: fs::DirEntry| {
+        let status = status(pid, Some(&task.file_name().to_string_lossy()));
+        field(&status, "voluntary_ctxt_switches") + field(&status, "nonvoluntary_ctxt_switches")
+    };
+    tasks.map(|task| switches(task.expect("the process lives"))).sum()
+}
+
+/// Processor time it has used, in ticks of 10 ms.
+pub(crate) fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
+    // The name before it, in parentheses, may contain anything.
+    let (_, fields) = stat.rsplit_once(')').expect("proc(5)");
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+struct Row {
+    local_port: u16,
+    remote_port: u16,
+    listens: bool,
+    unacknowledged: u64,
+    inode: u64,
+}
+
+fn connections() -> Vec<Row> {
+    let table = fs::read_to_string("/proc/net/tcp").expect("proc(5)");
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16).unwrap();
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (sending, _) = fields[4].split_once(':').unwrap();
+        Row {
+            local_port: port(fields[1]),
+            remote_port: port(fields[2]),
+            listens: fields[3] == "0A",
+            unacknowledged: u64::from_str_radix(sending, 16).unwrap(),
+            inode: fields[9].parse().unwrap(),
+        }
+    };
+    table.lines().skip(1).map(row).collect()
+}
+
+/// Bytes that clients of the server on `port` have written and its kernel has not acknowledged.
+pub(crate) fn unacknowledged(port: u16) -> u64 {
+    connections().iter().filter(|row| row.remote_port == port).map(|row| row.unacknowledged).sum()
+}
+
+/// The port a process listens on, if it does.
+pub(crate) fn port_of(pid: u32) -> Option<u16> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let links = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let names: Vec<String> = links.map(|link| link.to_string_lossy().into_owned()).collect();
+    let owned = |row: &Row| row.listens && names.contains(&format!("socket:[{}]", row.inode));
+    connections().iter().find(|row| owned(row)).map(|row| row.local_port)
+}

@@ -1,0 +1,147 @@
+//! What goes wrong before anything is served: one line, the right status, never a panic.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::server::{Ended, binary, run};
+
+/// One line on stderr with each of `wanted` in it, nothing on stdout.
+fn one_line(command: Command, status: i32, wanted: &[&str]) {
+    let shown = format!("{command:?}");
+    let ended: Ended = run(command, b"");
+    assert_eq!(ended.status, Some(status), "{shown}: {ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{shown}: {ended:?}");
+    assert!(ended.stderr.starts_with("error: "), "{shown}: {ended:?}");
+    assert!(ended.stdout.is_empty(), "{shown}: {ended:?}");
+    for wanted in wanted {
+        assert!(ended.stderr.contains(wanted), "{shown}: {wanted:?} is missing: {ended:?}");
+    }
+    for never in ["panicked", "backtrace", ".rs:"] {
+        assert!(!ended.stderr.contains(never), "{shown}: {ended:?}");
+    }
+}
+
+fn fails(args: &[&str], wanted: &[&str]) {
+    one_line(binary(args), 1, wanted);
+}
+
+fn is_wrong(args: &[&str], wanted: &[&str]) {
+    one_line(binary(args), 2, wanted);
+}
+
+#[test]
+fn port_in_use() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    fails(&["serve", "--bind", &address], &["cannot listen on", &address, "another port"]);
+    // The others do not help.
+    fails(&["serve", "--bind", "127.0.0.1:0", "--bind", &address], &["cannot listen on", &address]);
+}
+
+#[test]
+fn addresses_that_are_none() {
+    is_wrong(&["serve", "--bind", "nonsense"], &["nonsense", "HOST:PORT"]);
+    is_wrong(&["serve", "--bind", ""], &["HOST:PORT"]);
+    is_wrong(&["serve", "--bind", ":80"], &["HOST:PORT"]);
+    is_wrong(&["serve", "--bind", "::1:80"], &["HOST:PORT", "[::1]"]);
+    is_wrong(&["serve", "--bind", "127.0.0.1:65536"], &["65536", "65535"]);
+    is_wrong(&["serve", "--bind", "127.0.0.1:-1"], &["65535"]);
+    is_wrong(&["client", "127.0.0.1:99999"], &["99999", "65535"]);
+    is_wrong(&["client", "nonsense"], &["nonsense", "HOST:PORT"]);
+}
+
+#[test]
+fn names_that_do_not_resolve() {
+    // RFC 6761: this top-level domain never has an address.
+    fails(&["serve", "--bind", "no-such-host.invalid:80"], &["cannot resolve", "no-such-host.invalid:80"]);
+    fails(&["client", "no-such-host.invalid:80"], &["cannot resolve", "no-such-host.invalid:80"]);
+}
+
+#[test]
+fn an_address_of_another_machine() {
+    // RFC 5737: an address for documentation, nobody's.
+    fails(&["serve", "--bind", "192.0.2.1:0"], &["cannot listen on 192.0.2.1:0", "no interface"]);
+}
+
+/// As root the server is run as somebody else, who may not take a port below 1024.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_port_without_permission() {
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if first.trim() != "1024" {
+        eprintln!("left out: here everybody may take ports from {} on", first.trim());
+        return;
+    }
+    let mut command = binary(["serve", "--bind", "127.0.0.1:7"]);
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY);
+        if let Err(error) = binary(["--version"]).uid(NOBODY).output() {
+            eprintln!("left out: nobody but root may run the binary here: {error}");
+            return;
+        }
+    }
+    one_line(command, 1, &["cannot listen on 127.0.0.1:7", "privileges", "above 1023"]);
+}
+
+#[test]
+fn flags_that_make_no_sense() {
+    is_wrong(&["serve", "--nonsense"], &["--nonsense"]);
+    is_wrong(&["serve", "--worker", "2"], &["--worker", "did you mean --workers"]);
+    is_wrong(&["nonsense"], &["nonsense"]);
+    is_wrong(&["serve", "--quiet", "-v"], &["cannot be used with"]);
+    is_wrong(&["serve", "--backend", "nonsense"], &["nonsense", "io_uring", "readiness"]);
+    for none in ["0", "-1", "1025", "65537", "two", "", "99999999999999999999"] {
+        is_wrong(&["serve", &format!("--workers={none}")], &["--workers"]);
+    }
+    for none in ["0", "-1", "many", "", "4294967296", "99999999999999999999"] {
+        is_wrong(&["serve", &format!("--max-sessions={none}")], &["--max-sessions"]);
+    }
+}
+
+#[test]
+fn sizes_and_durations_that_are_none() {
+    for none in ["0", "0KiB", "abc", "", "-1", "1kb", "1.5MiB", "99999999999999999999", "17179869184GiB"] {
+        for flag in ["--high-water", "--low-water"] {
+            is_wrong(&["serve", &format!("{flag}={none}")], &[flag, "give"]);
+        }
+    }
+    for none in ["0s", "0", "5", "abc", "", "-1s", "1.5s", "99999999999999999999s", "400000h"] {
+        for flag in ["--idle-timeout", "--first-byte-timeout", "--write-timeout", "--drain-timeout"] {
+            is_wrong(&["serve", &format!("{flag}={none}")], &[flag, "give"]);
+        }
+    }
+}
+
+#[test]
+fn water_marks_in_the_wrong_order() {
+    let bind = ["serve", "--bind", "127.0.0.1:0"];
+    let with = |marks: &[&'static str]| [&bind[..], marks].concat();
+    is_wrong(&with(&["--high-water", "16KiB", "--low-water", "32KiB"]), &["low-water", "high-water"]);
+    is_wrong(&with(&["--high-water", "16KiB", "--low-water", "16KiB"]), &["low-water", "high-water"]);
+}
+
+/// A backend of another system is known by name, and says what there is here.
+#[test]
+fn a_backend_of_another_system() {
+    let (other, here) = if cfg!(windows) { ("io_uring", "iocp") } else { ("iocp", "readiness") };
+    fails(&["serve", "--bind", "127.0.0.1:0", "--backend", other], &[other, "not available", here]);
+}
+
+/// Nobody listening on a client's address.
+#[test]
+fn no_server_for_a_client() {
+    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    fails(&["client", &nowhere], &["cannot connect to", &nowhere, "overlapped serve"]);
+}
+
+#[test]
+fn help_and_version() {
+    for args in [&["--help"][..], &["--version"], &["serve", "--help"], &["client", "--help"]] {
+        let ended = run(binary(args), b"");
+        assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{args:?}: {ended:?}");
+        assert!(!ended.stdout.is_empty(), "{args:?}");
+    }
+    assert_eq!(run(binary([""; 0]), b"").status, Some(2), "no command is wrong usage");
+}
