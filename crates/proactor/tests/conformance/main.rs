@@ -76,6 +76,7 @@ macro_rules! all_cases {
             pool:
                 blocks_are_handed_on_in_line
                 leaving_the_line
+                idle_connections_cost_no_blocks
                 an_end_without_a_block
                 a_tiny_pool_serves_many;
             wake:

@@ -75,6 +75,23 @@ pub fn leaving_the_line<W: World>(world: &W) -> Finished {
     bench.finish()
 }
 
+/// However many are armed and silent, they do not take the last block from one that has something to say.
+pub fn idle_connections_cost_no_blocks<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::with_pool(world, PoolConfig { blocks: 4, block_len: 64 });
+    let idle: Vec<Ends> = (0..9).map(|_| bench.pair()).collect();
+    for ends in &idle {
+        bench.here.receive(ends.here);
+    }
+    bench.settle();
+    assert!(bench.here.pool.available() >= 2, "half of the blocks at least are free");
+    assert_eq!(bench.here.driver.snapshot().starved, 0);
+    for ends in idle.iter().rev() {
+        bench.there.post(ends.there, "here I am");
+        bench.until("its bytes", |bench| got(bench, ends.here) == 9);
+    }
+    bench.finish()
+}
+
 /// The end of a stream is not lost for want of a block.
 pub fn an_end_without_a_block<W: World>(world: &W) -> Finished {
     let mut bench = exhausted(world);
