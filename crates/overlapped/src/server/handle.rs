@@ -86,7 +86,7 @@ impl ServerHandle {
     /// Drains and waits for the end.
     ///
     /// # Errors
-    /// [`Error::Backend`] if a worker broke.
+    /// [`Error::Backend`](crate::Error::Backend) if a worker broke.
     pub fn drain(&self, limit: Duration) -> Result<DrainReport> {
         self.begin_drain(limit);
         self.wait()?;
@@ -97,7 +97,7 @@ impl ServerHandle {
     /// Waits until every worker has ended.
     ///
     /// # Errors
-    /// [`Error::Backend`] if a worker broke; told to the first who waits.
+    /// [`Error::Backend`](crate::Error::Backend) if a worker broke; told to the first who waits.
     pub fn wait(&self) -> Result<()> {
         self.running.wait_ended()
     }

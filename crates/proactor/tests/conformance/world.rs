@@ -60,13 +60,13 @@ impl<B: Create + Backend<Socket = socket2::Socket>> World for Real<B> {
 
     fn listen_on(&self, address: SocketAddr) -> io::Result<socket2::Socket> {
         let socket = proactor::listen(address, ListenOptions::default())?;
-        socket.set_recv_buffer_size(16 * 1024)?;
-        socket.set_send_buffer_size(16 * 1024)?;
+        socket.set_recv_buffer_size(64 * 1024)?;
+        socket.set_send_buffer_size(64 * 1024)?;
         Ok(socket)
     }
 
     fn large(&self) -> usize {
-        6 * 1024 * 1024
+        4 * 1024 * 1024
     }
 
     fn many(&self) -> usize {
