@@ -5,6 +5,7 @@ use std::time::Duration;
 use proactor::PoolConfig;
 
 use crate::error::{Error, Result};
+use crate::session::MOST;
 
 /// What happens to a session when more is queued for it than the hard limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +92,14 @@ impl Config {
         if self.hard_limit < self.high_water {
             let problem =
                 format!("of {} bytes is under the high-water mark of {}", self.hard_limit, self.high_water);
+            return wrong("the hard limit", problem);
+        }
+        if self.hard_limit > MOST {
+            let problem = format!(
+                "of {} bytes is over {MOST}, the most that may wait for a session (without a limit of yours it is \
+                 the high-water mark and 2 MiB)",
+                self.hard_limit
+            );
             return wrong("the hard limit", problem);
         }
         Ok(())

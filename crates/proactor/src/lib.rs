@@ -16,6 +16,7 @@
 pub mod backend;
 pub mod buffer;
 mod driver;
+mod prefetch;
 mod socket;
 pub mod system;
 mod time;
@@ -26,6 +27,7 @@ pub use buffer::{Lease, Payload, Pool, PoolConfig};
 pub use driver::{
     ConnectionKey, Driver, Entry, Event, InFlight, ListenerKey, OpKey, Sending, Snapshot, Table, Verb,
 };
+pub use prefetch::prefetch;
 pub use socket::{ListenOptions, listen};
 pub use time::Time;
 pub use waker::{Wake, Waker};

@@ -125,8 +125,8 @@ impl Server {
         self
     }
 
-    /// Bytes that may be queued for a session, blocks charged in full. Default: 2 MiB over the high-water mark,
-    /// room for what one turn may still bring in after that mark.
+    /// Bytes that may be queued for a session, blocks charged in full; at most 1 GiB. Default: 2 MiB over the
+    /// high-water mark, room for what one turn may still bring in after that mark.
     #[must_use]
     pub fn hard_limit(mut self, bytes: usize) -> Server {
         self.hard_limit = Some(bytes);

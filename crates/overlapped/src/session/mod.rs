@@ -12,7 +12,7 @@ pub use close_reason::CloseReason;
 pub(crate) use handle::HandleState;
 pub use handle::SessionHandle;
 pub use id::SessionId;
-pub(crate) use send_queue::SendQueue;
+pub(crate) use send_queue::{MOST, SendQueue};
 pub(crate) use state::{Phase, SessionState};
 pub(crate) use table::Table;
 pub use view::{Sent, Session};

@@ -11,36 +11,45 @@ const SMALL: usize = 1024;
 /// Blocks that a session may hold, in flight and queued. A slow reader must not drain the pool.
 const BLOCKS: u8 = 4;
 
+/// What a queue may hold, as memory charged; callers see to it.
+pub(crate) const MOST: usize = 1 << 30;
+
 /// The queue of one session. One payload of it may be in flight: taken out with [`next`](Self::next), given back
 /// as a count with [`sent`](Self::sent).
+///
+/// Counts are 32 bits wide, so that all of it but the rest fits a cache line: nobody queues more than
+/// [`MOST`] bytes.
 #[derive(Default)]
+#[repr(C)]
 pub(crate) struct SendQueue {
+    /// What follows the first; allocated when there is some.
+    #[expect(clippy::box_collection, reason = "it is small in every session, and there in few")]
+    rest: Option<Box<VecDeque<Payload>>>,
     /// The first to go. Kept apart so that a session that answers one message at a time never allocates.
     first: Option<Payload>,
-    rest: VecDeque<Payload>,
-    /// Unsent bytes, those in flight included.
-    bytes: usize,
-    /// Memory charged for them: whole blocks for leases.
-    charge: usize,
     in_flight: Option<InFlight>,
+    /// Unsent bytes, those in flight included.
+    bytes: u32,
+    /// Memory charged for them: whole blocks for leases.
+    charge: u32,
     blocks: u8,
 }
 
 struct InFlight {
-    bytes: usize,
-    charge: usize,
+    bytes: u32,
+    charge: u32,
     block: bool,
 }
 
 impl SendQueue {
     /// Unsent bytes, those in flight included.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes as usize
     }
 
     /// Memory charged for what is unsent.
     pub(crate) fn charge(&self) -> usize {
-        self.charge
+        self.charge as usize
     }
 
     /// Whether nothing is queued or in flight.
@@ -59,6 +68,7 @@ impl SendQueue {
 
     /// Queues `payload`. A lease is forwarded as it is when that costs nobody anything, else copied and given
     /// back at once.
+    #[inline]
     pub(crate) fn push(&mut self, payload: Payload) {
         match payload {
             payload if payload.is_empty() => {}
@@ -79,8 +89,8 @@ impl SendQueue {
         if let Some(Payload::Owned(chunk)) = self.last() {
             let room = CHUNK.saturating_sub(chunk.len()).min(bytes.len());
             chunk.extend_from_slice(&bytes[..room]);
-            self.charge += self.last_charge() - before;
-            self.bytes += room;
+            self.charge += (self.last_charge() - before) as u32;
+            self.bytes += room as u32;
             bytes = &bytes[room..];
         }
         for piece in bytes.chunks(CHUNK) {
@@ -89,57 +99,60 @@ impl SendQueue {
     }
 
     /// Takes out the first payload, to be sent.
+    #[inline]
     pub(crate) fn next(&mut self) -> Option<Payload> {
         debug_assert!(self.in_flight.is_none(), "INV-4: one send at a time");
         let payload = self.first.take()?;
-        if !self.rest.is_empty() {
+        if self.rest.is_some() {
             self.move_up();
         }
-        let block = matches!(payload, Payload::Lease(_));
-        self.in_flight = Some(InFlight { bytes: payload.len(), charge: payload.charge(), block });
+        let (bytes, charge) = (payload.len() as u32, payload.charge() as u32);
+        self.in_flight = Some(InFlight { bytes, charge, block: matches!(payload, Payload::Lease(_)) });
         Some(payload)
     }
 
     /// The payload in flight is out. Returns its length.
+    #[inline]
     pub(crate) fn sent(&mut self) -> usize {
         let done = self.in_flight.take().expect("INV-4: what is sent was in flight");
         self.bytes -= done.bytes;
         self.charge -= done.charge;
         self.blocks -= u8::from(done.block);
-        done.bytes
+        done.bytes as usize
     }
 
     /// Drops everything. Returns how many bytes were not sent.
     pub(crate) fn clear(&mut self) -> usize {
-        std::mem::take(self).bytes
+        std::mem::take(self).bytes as usize
     }
 
     #[cold]
     fn move_up(&mut self) {
-        self.first = self.rest.pop_front();
-        if self.rest.is_empty() {
-            self.rest = VecDeque::new(); // an idle session keeps no memory for a burst it once had
-        }
+        self.first = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        // An idle session keeps no memory for a burst it once had.
+        self.rest.take_if(|rest| rest.is_empty());
     }
 
+    #[inline]
     fn may_forward(&self, lease: &Lease) -> bool {
         // Behind another send, a small piece would pin a block for long: it is copied then.
         let worth_it = self.is_empty() || lease.len() * 2 >= lease.pinned();
         worth_it && self.blocks < BLOCKS && lease.pool_has_reserve()
     }
 
+    #[inline]
     fn append(&mut self, payload: Payload) {
-        self.bytes += payload.len();
-        self.charge += payload.charge();
+        self.bytes += payload.len() as u32;
+        self.charge += payload.charge() as u32;
         if self.first.is_none() {
             self.first = Some(payload);
         } else {
-            self.rest.push_back(payload);
+            self.rest.get_or_insert_default().push_back(payload);
         }
     }
 
     fn last(&mut self) -> Option<&mut Payload> {
-        self.rest.back_mut().or(self.first.as_mut())
+        self.rest.as_mut().and_then(|rest| rest.back_mut()).or(self.first.as_mut())
     }
 
     fn last_charge(&mut self) -> usize {

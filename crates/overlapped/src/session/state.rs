@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use proactor::Time;
+use proactor::{ConnectionKey, Time};
 
 use super::{CloseReason, HandleState, SendQueue};
 
@@ -22,7 +22,10 @@ pub(crate) enum Phase {
     Aborting,
 }
 
+/// In the order of use: what a message touches is on the first two cache lines.
+#[repr(C, align(64))]
 pub(crate) struct SessionState {
+    pub(crate) key: ConnectionKey,
     pub(crate) phase: Phase,
     /// True exactly when it stands in the worker's list of sessions to flush.
     pub(crate) touched: bool,
@@ -35,8 +38,6 @@ pub(crate) struct SessionState {
     /// True exactly when it was opened with `connect`.
     pub(crate) outbound: bool,
     pub(crate) reason: Option<CloseReason>,
-    pub(crate) queue: SendQueue,
-    pub(crate) opened_at: Time,
     /// When bytes last moved, to the turn.
     pub(crate) active_at: Time,
     /// When the send in flight was submitted.
@@ -45,13 +46,20 @@ pub(crate) struct SessionState {
     pub(crate) sent: u64,
     /// Made when somebody asks for a handle.
     pub(crate) handle: Option<Arc<HandleState>>,
+    pub(crate) queue: SendQueue,
+    pub(crate) opened_at: Time,
     /// Kept only when somebody observes events.
     pub(crate) peer: Option<Box<SocketAddr>>,
 }
 
+#[cfg(target_pointer_width = "64")]
+const _: () =
+    assert!(std::mem::offset_of!(SessionState, opened_at) == 128, "the rest begins on the third line");
+
 impl SessionState {
-    pub(crate) fn new(outbound: bool, now: Time) -> SessionState {
+    pub(crate) fn new(key: ConnectionKey, outbound: bool, now: Time) -> SessionState {
         SessionState {
+            key,
             phase: Phase::Open,
             touched: false,
             paused: false,

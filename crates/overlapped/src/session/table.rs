@@ -7,7 +7,7 @@ use super::SessionState;
 
 #[derive(Default)]
 pub(crate) struct Table {
-    sessions: Vec<Option<(ConnectionKey, SessionState)>>,
+    sessions: Vec<Option<SessionState>>,
     live: usize,
 }
 
@@ -16,19 +16,25 @@ impl Table {
         self.live
     }
 
-    pub(crate) fn insert(&mut self, key: ConnectionKey, state: SessionState) {
+    pub(crate) fn insert(&mut self, state: SessionState) {
+        let key = state.key;
         if self.sessions.len() <= key.index() {
             self.sessions.resize_with(key.index() + 1, || None);
         }
-        let before = self.sessions[key.index()].replace((key, state));
+        let before = self.sessions[key.index()].replace(state);
         assert!(before.is_none(), "INV-2: a session ends before its slot is used again");
         self.live += 1;
     }
 
     #[inline]
+    pub(crate) fn prefetch(&self, index: usize) {
+        proactor::prefetch(&self.sessions, index);
+    }
+
+    #[inline]
     pub(crate) fn get(&self, key: ConnectionKey) -> Option<&SessionState> {
         match self.sessions.get(key.index()) {
-            Some(Some((at, state))) if *at == key => Some(state),
+            Some(Some(state)) if state.key == key => Some(state),
             _ => None,
         }
     }
@@ -36,7 +42,7 @@ impl Table {
     #[inline]
     pub(crate) fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut SessionState> {
         match self.sessions.get_mut(key.index()) {
-            Some(Some((at, state))) if *at == key => Some(state),
+            Some(Some(state)) if state.key == key => Some(state),
             _ => None,
         }
     }
@@ -44,11 +50,11 @@ impl Table {
     pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<SessionState> {
         self.get(key)?;
         self.live -= 1;
-        self.sessions[key.index()].take().map(|(_, state)| state)
+        self.sessions[key.index()].take()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnectionKey, &SessionState)> {
-        self.sessions.iter().flatten().map(|(key, state)| (*key, state))
+        self.sessions.iter().flatten().map(|state| (state.key, state))
     }
 
     pub(crate) fn keys(&self) -> Vec<ConnectionKey> {

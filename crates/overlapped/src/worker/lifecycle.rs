@@ -61,10 +61,10 @@ impl<B: Backend, H: Handler> Worker<B, H> {
     }
 
     fn begin(&mut self, key: ConnectionKey, outbound: bool) {
-        let mut state = SessionState::new(outbound, self.core.now);
+        let mut state = SessionState::new(key, outbound, self.core.now);
         let peer = self.core.report.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok());
         state.peer = peer.map(Box::new);
-        self.core.sessions.insert(key, state);
+        self.core.sessions.insert(state);
         let session = self.core.id(key);
         self.core.report.emit(&Event::Opened { session, peer });
         if self.states.len() <= key.index() {

@@ -265,6 +265,9 @@ impl<B: Backend, H: Handler> Worker<B, H> {
 
     fn take_events(&mut self) {
         while let Some(event) = self.driver.next_event() {
+            if let Some(index) = self.driver.upcoming() {
+                self.core.sessions.prefetch(index);
+            }
             match event {
                 Io::Received { connection, data } => self.received(connection, data),
                 Io::Sent { connection, bytes } => self.sent(connection, bytes),

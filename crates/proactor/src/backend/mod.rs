@@ -136,6 +136,12 @@ pub trait Backend: Sized {
     /// The next completion of this harvest, or `None` when it is time for the next one.
     fn next(&mut self, ops: &mut InFlight<Self>) -> Option<Completion<Self::Socket>>;
 
+    /// The operation that is likely to complete next, if that is known: a hint, so that memory can be
+    /// [prefetched](crate::prefetch).
+    fn upcoming(&self) -> Option<OpKey> {
+        None
+    }
+
     /// Sends FIN after what was sent. The receiving half stays open.
     ///
     /// # Errors

@@ -57,6 +57,14 @@ impl Lease {
         Bytes::copy_from_slice(self)
     }
 
+    /// Bytes in view. As [`slice::len`], without going through the bytes.
+    #[inline]
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "the slice's own does")]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
     /// Bytes of pool memory that this lease pins.
     #[must_use]
     pub fn pinned(&self) -> usize {

@@ -18,6 +18,7 @@ pub enum Payload {
 
 impl Payload {
     /// The bytes.
+    #[inline]
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         match self {
@@ -28,12 +29,18 @@ impl Payload {
     }
 
     /// How many bytes.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        self.as_slice().len()
+        match self {
+            Payload::Lease(lease) => lease.len(),
+            Payload::Shared(bytes) => bytes.len(),
+            Payload::Owned(bytes) => bytes.len(),
+        }
     }
 
     /// Whether there is nothing to send.
+    #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -41,6 +48,7 @@ impl Payload {
 
     /// What this payload counts for against a limit on memory: a whole block for a lease, whatever it shows of
     /// it; its bytes for the others, and at least half of the memory that a vector has in reserve.
+    #[inline]
     #[must_use]
     pub fn charge(&self) -> usize {
         match self {

@@ -103,6 +103,7 @@ impl Pool {
         self.block(id)
     }
 
+    #[inline]
     fn block(&self, id: BlockId) -> Block {
         Block { hold: Hold { shared: Rc::clone(&self.shared), id } }
     }
@@ -145,24 +146,29 @@ impl fmt::Debug for Pool {
 }
 
 impl Shared {
+    #[inline]
     pub(super) fn blocks(&self) -> u32 {
         self.holders.len() as u32
     }
 
+    #[inline]
     pub(super) fn block_len(&self) -> u32 {
         self.block_len
     }
 
+    #[inline]
     pub(super) fn available(&self) -> u32 {
         self.free.borrow().len() as u32 + self.lent.get()
     }
 
+    #[inline]
     pub(super) fn address(&self, id: BlockId) -> *mut u8 {
         assert!(usize::from(id) < self.holders.len(), "block {id} is not of this pool");
         // SAFETY: id is below the number of blocks, so the offset stays inside the allocation (INV-1).
         unsafe { self.memory.as_ptr().add(usize::from(id) * self.block_len as usize) }
     }
 
+    #[inline]
     fn change(&self, id: BlockId, from: Holders, to: Holders) {
         let before = self.holders[usize::from(id)].replace(to);
         assert!(before == from, "INV-1: block {id} had {before} holders where {from} was right");
@@ -174,6 +180,7 @@ impl Shared {
         holders.set(holders.get() + 1);
     }
 
+    #[inline]
     pub(super) fn release(&self, id: BlockId) {
         let holders = &self.holders[usize::from(id)];
         debug_assert!(holders.get() != FREE && holders.get() != LENT);
@@ -208,6 +215,7 @@ impl Hold {
         self.id
     }
 
+    #[inline]
     pub(super) fn address(&self) -> *mut u8 {
         self.shared.address(self.id)
     }

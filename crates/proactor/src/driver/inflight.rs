@@ -4,6 +4,7 @@
 //! good for as long as its operation is in flight. On Windows the header is the `OVERLAPPED` and comes first.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use crate::backend::{Backend, Operation};
 
@@ -14,7 +15,8 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OpKey {
     pub(crate) index: u32,
-    pub(crate) generation: u32,
+    /// Never 0, so that an `Option` of a key is no larger: tables of them are walked for every message.
+    pub(crate) generation: NonZeroU32,
 }
 
 impl OpKey {
@@ -22,30 +24,33 @@ impl OpKey {
     /// are for the backends' own purposes.
     #[must_use]
     pub const fn to_u64(self) -> u64 {
-        (self.index as u64) << 32 | self.generation as u64
+        (self.index as u64) << 32 | self.generation.get() as u64
     }
 
-    /// The key that travelled.
+    /// The key that travelled; `None` for a value that is no key's.
     #[must_use]
-    pub const fn from_u64(raw: u64) -> OpKey {
-        OpKey { index: (raw >> 32) as u32, generation: raw as u32 }
+    pub const fn from_u64(raw: u64) -> Option<OpKey> {
+        match NonZeroU32::new(raw as u32) {
+            Some(generation) => Some(OpKey { index: (raw >> 32) as u32, generation }),
+            None => None,
+        }
     }
 }
 
 /// The in-flight table of a driver over `B`.
 pub type InFlight<B> = Table<<B as Backend>::Header, <B as Backend>::Handle>;
 
-/// One operation in flight.
-#[repr(C)]
+/// One operation in flight. Each begins on a cache line of its own: a message touches one, or two with a header.
+#[repr(C, align(64))]
 pub struct Entry<H, S> {
     /// What the kernel keeps here while the operation is in flight. First, so that its address names the entry.
     pub header: H,
     /// What was asked.
     pub operation: Operation<S>,
     /// Index of the connection or listener that holds this operation. It cannot be released before it (INV-2).
+    /// In a free entry: the next free one.
     pub(crate) owner: u32,
-    generation: u32,
-    next_free: u32,
+    generation: NonZeroU32,
 }
 
 /// All operations in flight of one driver; `H` is the backend's header, `S` its name for a socket.
@@ -81,6 +86,22 @@ impl<H: Default, S> Table<H, S> {
         live.then_some(entry)
     }
 
+    /// Has an entry brought into the cache.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: OpKey) {
+        let index = key.index as usize;
+        if let Some(chunk) = self.chunks.get(index / CHUNK) {
+            crate::prefetch(chunk, index % CHUNK);
+        }
+    }
+
+    /// Who holds an operation. A hint: the key may be an old one.
+    #[inline]
+    pub(crate) fn owner_of(&self, key: OpKey) -> Option<u32> {
+        let index = key.index as usize;
+        Some(self.chunks.get(index / CHUNK)?.get(index % CHUNK)?.owner)
+    }
+
     pub(crate) fn insert(&mut self, owner: u32, operation: Operation<S>) -> OpKey {
         debug_assert!(!matches!(operation, Operation::Vacant));
         if self.free == NONE {
@@ -89,7 +110,7 @@ impl<H: Default, S> Table<H, S> {
         let index = self.free;
         let entry = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
         assert!(matches!(entry.operation, Operation::Vacant), "INV-1: entry {index} is in flight");
-        self.free = entry.next_free;
+        self.free = entry.owner;
         entry.operation = operation;
         entry.owner = owner;
         self.live += 1;
@@ -101,8 +122,8 @@ impl<H: Default, S> Table<H, S> {
         let free = self.free;
         let entry = self.get_mut(key).expect("INV-3: an operation ends once");
         let operation = std::mem::replace(&mut entry.operation, Operation::Vacant);
-        entry.generation = entry.generation.wrapping_add(1);
-        entry.next_free = free;
+        entry.generation = entry.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        entry.owner = free;
         self.free = key.index;
         self.live -= 1;
         operation
@@ -123,9 +144,8 @@ impl<H: Default, S> Table<H, S> {
         let chunk = (first..=last).map(|index| Entry {
             header: H::default(),
             operation: Operation::Vacant,
-            owner: NONE,
-            generation: 0,
-            next_free: if index == last { NONE } else { index + 1 },
+            owner: if index == last { NONE } else { index + 1 },
+            generation: NonZeroU32::MIN,
         });
         self.chunks.push(chunk.collect());
         self.free = first;
@@ -152,11 +172,12 @@ mod tests {
 
     #[test]
     fn keys_travel_and_keep_the_highest_bit_free() {
-        for (index, generation) in [(0, 0), (1, u32::MAX), (i32::MAX as u32 - 1, 7)] {
-            let key = OpKey { index, generation };
-            assert_eq!(OpKey::from_u64(key.to_u64()), key);
+        for (index, generation) in [(0, 1), (1, u32::MAX), (i32::MAX as u32 - 1, 7)] {
+            let key = OpKey { index, generation: NonZeroU32::new(generation).expect("none is 0") };
+            assert_eq!(OpKey::from_u64(key.to_u64()), Some(key));
             assert_eq!(key.to_u64() >> 63, 0);
         }
+        assert_eq!(OpKey::from_u64(1 << 32), None);
     }
 
     #[test]

@@ -315,23 +315,30 @@ impl<B: Backend> Driver<B> {
     pub fn next_event(&mut self) -> Option<Event<B::Socket>> {
         loop {
             self.arm_wanted();
-            let event = if let Some(completion) = self.backend.next(&mut self.ops) {
-                self.complete(completion)
-            } else {
-                match self.next_ready()? {
-                    Ready::Completion(completion) => self.complete(completion),
-                    Ready::Released(connection) => {
-                        self.connections.vacate(connection.0);
-                        Some(Event::Released { connection })
-                    }
-                    Ready::Paused(connection) => self.still_paused(connection.0),
-                    Ready::ListenerReleased(listener) => Some(Event::ListenerReleased { listener }),
-                }
+            let completion = match self.backend.next(&mut self.ops) {
+                Some(completion) => completion,
+                None => match self.next_ready()? {
+                    Ready::Completion(completion) => completion,
+                    other => match self.ended(other) {
+                        None => continue,
+                        event => return event,
+                    },
+                },
             };
-            if event.is_some() {
+            if let event @ Some(_) = self.complete(completion) {
                 return event;
             }
         }
+    }
+
+    /// The index of the connection that the next event is likely to be about: a hint for tables kept in
+    /// parallel, to [prefetch](crate::prefetch) from. The driver's own memory of it is asked for, too.
+    #[inline]
+    #[must_use]
+    pub fn upcoming(&self) -> Option<usize> {
+        let index = self.ops.owner_of(self.backend.upcoming()?)?;
+        self.connections.prefetch(index);
+        Some(index as usize)
     }
 
     fn next_ready(&mut self) -> Option<Ready<B::Socket>> {
@@ -346,7 +353,22 @@ impl<B: Backend> Driver<B> {
         self.ready.pop_front()
     }
 
+    /// The event that an ending without a completion means, if it means one.
+    #[cold]
+    fn ended(&mut self, ready: Ready<B::Socket>) -> Option<Event<B::Socket>> {
+        match ready {
+            Ready::Completion(completion) => self.complete(completion),
+            Ready::Released(connection) => {
+                self.connections.vacate(connection.0);
+                Some(Event::Released { connection })
+            }
+            Ready::Paused(connection) => self.still_paused(connection.0),
+            Ready::ListenerReleased(listener) => Some(Event::ListenerReleased { listener }),
+        }
+    }
+
     /// Turns a completion into the event it means, if it means one.
+    #[inline]
     fn complete(&mut self, completion: Completion<B::Socket>) -> Option<Event<B::Socket>> {
         let Completion { about, outcome, more } = completion;
         let About::Operation(op) = about else { return Some(Event::Woken) };

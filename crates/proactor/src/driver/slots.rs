@@ -9,6 +9,8 @@ pub(super) struct Key {
     pub(super) generation: u32,
 }
 
+/// On a cache line of its own: slots are met in the order of arrivals, not of indices.
+#[repr(align(64))]
 struct Slot<T> {
     generation: u32,
     next_free: u32,
@@ -42,6 +44,11 @@ impl<T> Slots<T> {
         slot.value = Some(value);
         self.live += 1;
         Key { index, generation: slot.generation }
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, index: u32) {
+        crate::prefetch(&self.slots, index as usize);
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&T> {

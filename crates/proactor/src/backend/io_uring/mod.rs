@@ -248,14 +248,15 @@ impl Backend for IoUring {
                 // A cancel that failed: its operation is over, or was between two attempts and so in no list
                 // that the kernel searches. Then it may wait for ever: it is cancelled again.
                 data if data & CANCEL != 0 => {
-                    let key = OpKey::from_u64(data & !CANCEL);
-                    if ops.get_mut(key).is_some() {
+                    if let Some(key) = OpKey::from_u64(data & !CANCEL)
+                        && ops.get_mut(key).is_some()
+                    {
                         self.cancel(key, ops);
                     }
                 }
                 data => {
-                    let key = OpKey::from_u64(data);
-                    let Some(entry) = ops.get_mut(key) else {
+                    let entry = OpKey::from_u64(data).and_then(|key| Some((key, ops.get_mut(key)?)));
+                    let Some((key, entry)) = entry else {
                         // Not one of ours any more: give back what it carries (INV-3).
                         drop(cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id)));
                         continue;

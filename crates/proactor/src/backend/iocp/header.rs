@@ -49,7 +49,8 @@ impl Header {
     pub(super) unsafe fn key_of(overlapped: *const OVERLAPPED) -> OpKey {
         // SAFETY: the `OVERLAPPED` is the first field of a header (`repr(C)`), and the table keeps the entry of
         // an operation where it is until its last completion was taken (INV-1); this packet is that completion.
-        OpKey::from_u64(unsafe { (*overlapped.cast::<Header>()).key })
+        let key = OpKey::from_u64(unsafe { (*overlapped.cast::<Header>()).key });
+        key.expect("a header has its key from the submission on")
     }
 
     /// Bytes moved, if the operation succeeded. To be called when its packet was taken.
