@@ -4,36 +4,52 @@
 //! good for as long as its operation is in flight. On Windows the header is the `OVERLAPPED` and comes first.
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use crate::backend::{Backend, Operation};
 
 const CHUNK: usize = 64;
 const NONE: u32 = u32::MAX;
 
-/// Names an operation in flight. The generation makes a late completion find nothing (INV-3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct OpKey {
-    pub(crate) index: u32,
-    /// Never 0, so that an `Option` of a key is no larger: tables of them are walked for every message.
-    pub(crate) generation: NonZeroU32,
-}
+/// Names an operation in flight: its index in the table, and a generation that makes a late completion find
+/// nothing (INV-3). One word, and never 0, so that an `Option` of one is no larger.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OpKey(NonZeroU64);
 
 impl OpKey {
+    const fn new(index: u32, generation: NonZeroU32) -> OpKey {
+        let raw = (index as u64) << 32 | generation.get() as u64;
+        OpKey(NonZeroU64::new(raw).expect("a generation is never 0"))
+    }
+
     /// The key as the value that travels through the kernel. Its highest bit is never set: values that have it
     /// are for the backends' own purposes.
     #[must_use]
     pub const fn to_u64(self) -> u64 {
-        (self.index as u64) << 32 | self.generation.get() as u64
+        self.0.get()
     }
 
-    /// The key that travelled; `None` for a value that is no key's.
+    /// The key that travelled; `None` for 0, which no key is.
     #[must_use]
     pub const fn from_u64(raw: u64) -> Option<OpKey> {
-        match NonZeroU32::new(raw as u32) {
-            Some(generation) => Some(OpKey { index: (raw >> 32) as u32, generation }),
+        match NonZeroU64::new(raw) {
+            Some(raw) => Some(OpKey(raw)),
             None => None,
         }
+    }
+
+    const fn index(self) -> usize {
+        (self.0.get() >> 32) as usize
+    }
+
+    const fn generation(self) -> u32 {
+        self.0.get() as u32
+    }
+}
+
+impl fmt::Debug for OpKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpKey({}.{})", self.index(), self.generation())
     }
 }
 
@@ -78,18 +94,20 @@ impl<H: Default, S> Table<H, S> {
     }
 
     /// The entry of an operation in flight; `None` for a key whose operation is over.
+    #[inline]
     #[must_use]
     pub fn get_mut(&mut self, key: OpKey) -> Option<&mut Entry<H, S>> {
-        let index = key.index as usize;
+        let index = key.index();
         let entry = self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)?;
-        let live = entry.generation == key.generation && !matches!(entry.operation, Operation::Vacant);
+        let live =
+            entry.generation.get() == key.generation() && !matches!(entry.operation, Operation::Vacant);
         live.then_some(entry)
     }
 
     /// Has an entry brought into the cache.
     #[inline]
-    pub(crate) fn prefetch(&self, key: OpKey) {
-        let index = key.index as usize;
+    pub fn prefetch(&self, key: OpKey) {
+        let index = key.index();
         if let Some(chunk) = self.chunks.get(index / CHUNK) {
             crate::prefetch(chunk, index % CHUNK);
         }
@@ -98,10 +116,11 @@ impl<H: Default, S> Table<H, S> {
     /// Who holds an operation. A hint: the key may be an old one.
     #[inline]
     pub(crate) fn owner_of(&self, key: OpKey) -> Option<u32> {
-        let index = key.index as usize;
+        let index = key.index();
         Some(self.chunks.get(index / CHUNK)?.get(index % CHUNK)?.owner)
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, owner: u32, operation: Operation<S>) -> OpKey {
         debug_assert!(!matches!(operation, Operation::Vacant));
         if self.free == NONE {
@@ -114,17 +133,18 @@ impl<H: Default, S> Table<H, S> {
         entry.operation = operation;
         entry.owner = owner;
         self.live += 1;
-        OpKey { index, generation: entry.generation }
+        OpKey::new(index, entry.generation)
     }
 
     /// Ends an operation whose last completion was taken; its bytes go back to the caller.
+    #[inline]
     pub(crate) fn remove(&mut self, key: OpKey) -> Operation<S> {
         let free = self.free;
         let entry = self.get_mut(key).expect("INV-3: an operation ends once");
         let operation = std::mem::replace(&mut entry.operation, Operation::Vacant);
         entry.generation = entry.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         entry.owner = free;
-        self.free = key.index;
+        self.free = key.index() as u32;
         self.live -= 1;
         operation
     }
@@ -134,7 +154,7 @@ impl<H: Default, S> Table<H, S> {
         let entries = self.chunks.iter().flat_map(|chunk| chunk.iter()).enumerate();
         entries
             .filter(|(_, entry)| !matches!(entry.operation, Operation::Vacant))
-            .map(|(index, entry)| OpKey { index: index as u32, generation: entry.generation })
+            .map(|(index, entry)| OpKey::new(index as u32, entry.generation))
     }
 
     fn grow(&mut self) {
@@ -173,11 +193,11 @@ mod tests {
     #[test]
     fn keys_travel_and_keep_the_highest_bit_free() {
         for (index, generation) in [(0, 1), (1, u32::MAX), (i32::MAX as u32 - 1, 7)] {
-            let key = OpKey { index, generation: NonZeroU32::new(generation).expect("none is 0") };
+            let key = OpKey::new(index, NonZeroU32::new(generation).expect("none is 0"));
             assert_eq!(OpKey::from_u64(key.to_u64()), Some(key));
             assert_eq!(key.to_u64() >> 63, 0);
         }
-        assert_eq!(OpKey::from_u64(1 << 32), None);
+        assert_eq!(OpKey::from_u64(0), None);
     }
 
     #[test]

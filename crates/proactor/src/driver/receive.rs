@@ -106,6 +106,15 @@ impl<B: Backend> Driver<B> {
         }
     }
 
+    /// The open connection that a receive in flight is for.
+    #[inline]
+    pub(super) fn receiving(&mut self, op: OpKey) -> Option<ConnectionKey> {
+        let entry = self.ops.get_mut(op)?;
+        debug_assert!(matches!(entry.operation, Operation::Receive { .. }), "only a receive brings bytes");
+        let (key, state) = self.connections.at(entry.owner)?;
+        state.is_open().then_some(ConnectionKey(key))
+    }
+
     pub(super) fn complete_receive(
         &mut self,
         op: OpKey,
@@ -115,12 +124,6 @@ impl<B: Backend> Driver<B> {
     ) -> Option<Event<B::Socket>> {
         let key = self.owner(owner);
         let state = self.connection(key);
-        if more && state.is_open() {
-            // By far the most frequent case: one arrival of many.
-            if let Outcome::Received(block, len) = outcome {
-                return Some(Event::Received { connection: ConnectionKey(key), data: block.into_lease(len) });
-            }
-        }
         let resume = match state.receive {
             Receive::Armed(armed) => armed == op,
             Receive::Cancelling { resume, .. } => resume,

@@ -53,7 +53,7 @@ impl<B: Backend> Driver<B> {
         let state = self.connections.get_mut(connection.0).expect("looked up by the caller");
         state.hold();
         let socket = state.handle;
-        let op = self.ops.insert(connection.0.index, Operation::Send { socket, payload, sent });
+        let op = self.ops.insert(connection.0.index(), Operation::Send { socket, payload, sent });
         state.send = Some(op);
         self.sends += 1;
         op

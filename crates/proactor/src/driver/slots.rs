@@ -1,12 +1,32 @@
 //! Slots with generations: what connections and listeners live in, and what their keys name (INV-3).
 
+use std::fmt;
+
 const NONE: u32 = u32::MAX;
 
-/// A slot's index and the generation it had when the key was given out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub(super) index: u32,
-    pub(super) generation: u32,
+/// A slot's index and the generation it had when the key was given out. One word: keys are copied and compared
+/// several times for each message.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key(u64);
+
+impl Key {
+    const fn new(index: u32, generation: u32) -> Key {
+        Key((index as u64) << 32 | generation as u64)
+    }
+
+    pub(super) const fn index(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    pub(super) const fn generation(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index(), self.generation())
+    }
 }
 
 /// On a cache line of its own: slots are met in the order of arrivals, not of indices.
@@ -43,7 +63,7 @@ impl<T> Slots<T> {
         self.free = slot.next_free;
         slot.value = Some(value);
         self.live += 1;
-        Key { index, generation: slot.generation }
+        Key::new(index, slot.generation)
     }
 
     #[inline]
@@ -51,20 +71,30 @@ impl<T> Slots<T> {
         crate::prefetch(&self.slots, index as usize);
     }
 
+    #[inline]
     pub(super) fn get(&self, key: Key) -> Option<&T> {
-        let slot = self.slots.get(key.index as usize)?;
-        if slot.generation == key.generation { slot.value.as_ref() } else { None }
+        let slot = self.slots.get(key.index() as usize)?;
+        if slot.generation == key.generation() { slot.value.as_ref() } else { None }
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        if slot.generation == key.generation { slot.value.as_mut() } else { None }
+        let slot = self.slots.get_mut(key.index() as usize)?;
+        if slot.generation == key.generation() { slot.value.as_mut() } else { None }
     }
 
     /// The full key of an occupied slot.
+    #[inline]
     pub(super) fn key_of(&self, index: u32) -> Option<Key> {
         let slot = self.slots.get(index as usize)?;
-        slot.value.as_ref().map(|_| Key { index, generation: slot.generation })
+        slot.value.as_ref().map(|_| Key::new(index, slot.generation))
+    }
+
+    /// What an occupied slot holds, with its full key.
+    #[inline]
+    pub(super) fn at(&self, index: u32) -> Option<(Key, &T)> {
+        let slot = self.slots.get(index as usize)?;
+        slot.value.as_ref().map(|value| (Key::new(index, slot.generation), value))
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
@@ -76,8 +106,8 @@ impl<T> Slots<T> {
     /// Takes a value out; its key finds nothing from now on. Its slot is not used again before
     /// [`vacate`](Self::vacate): who keeps tables parallel to this one may have to hear of the end first.
     pub(super) fn take(&mut self, key: Key) -> Option<T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        if slot.generation != key.generation {
+        let slot = self.slots.get_mut(key.index() as usize)?;
+        if slot.generation != key.generation() {
             return None;
         }
         let value = slot.value.take()?;
@@ -88,10 +118,10 @@ impl<T> Slots<T> {
 
     /// Gives a slot free whose value was taken; `key` is the key it had then.
     pub(super) fn vacate(&mut self, key: Key) {
-        let slot = &mut self.slots[key.index as usize];
-        debug_assert!(slot.value.is_none() && slot.generation == key.generation.wrapping_add(1));
+        let slot = &mut self.slots[key.index() as usize];
+        debug_assert!(slot.value.is_none() && slot.generation == key.generation().wrapping_add(1));
         slot.next_free = self.free;
-        self.free = key.index;
+        self.free = key.index();
     }
 
     pub(super) fn keys(&self) -> Vec<Key> {
@@ -110,9 +140,9 @@ mod tests {
         assert_eq!(slots.take(old), Some("first"));
         assert_eq!((slots.get(old), slots.len()), (None, 0));
         let other = slots.insert("second");
-        assert_ne!(old.index, other.index);
+        assert_ne!(old.index(), other.index());
         slots.vacate(old);
-        assert_eq!(slots.insert("third").index, old.index);
+        assert_eq!(slots.insert("third").index(), old.index());
     }
 
     #[test]
@@ -121,7 +151,7 @@ mod tests {
         let old = slots.insert("first");
         assert_eq!(slots.remove(old), Some("first"));
         let new = slots.insert("second");
-        assert_eq!(old.index, new.index);
+        assert_eq!(old.index(), new.index());
         assert_eq!(slots.get(old), None);
         assert_eq!(slots.get_mut(old), None);
         assert_eq!(slots.remove(old), None);

@@ -75,6 +75,7 @@ impl Create for IoUring {
 }
 
 impl IoUring {
+    #[inline]
     fn push(&mut self, entry: squeue::Entry) {
         if !self.overflow.is_empty() || !self.try_push(&entry) {
             self.overflow.push_back(entry);
@@ -82,6 +83,7 @@ impl IoUring {
         }
     }
 
+    #[inline]
     fn try_push(&mut self, entry: &squeue::Entry) -> bool {
         // SAFETY: every address in an entry points into an operation of the in-flight table, a block of the pool
         // or an address boxed in such an operation; none of them is freed, moved or reused before the last
@@ -125,6 +127,7 @@ impl IoUring {
         }
     }
 
+    #[inline]
     fn outcome(&self, operation: &Operation<RawFd>, result: i32, flags: u32) -> Outcome<Socket> {
         // The block id means something only when the completion says that it carries one.
         let block = cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id));
@@ -181,6 +184,7 @@ impl Backend for IoUring {
         Ok(socket.as_raw_fd())
     }
 
+    #[inline]
     unsafe fn submit(
         &mut self,
         key: OpKey,
@@ -230,6 +234,7 @@ impl Backend for IoUring {
         }
     }
 
+    #[inline]
     fn next(&mut self, ops: &mut InFlight<IoUring>) -> Option<Completion<Socket>> {
         loop {
             let entry = self.ring.completion().next()?;

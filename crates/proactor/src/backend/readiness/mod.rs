@@ -121,6 +121,7 @@ impl Readiness {
     }
 
     /// Serves one source: its sending half first, so that what is owed goes out before more comes in.
+    #[inline]
     fn serve(&mut self, at: u32, ops: &mut InFlight<Readiness>) -> Option<Completion<Socket>> {
         let source = &self.sources[at as usize];
         if let Some(key) = source.writing.filter(|_| source.writable) {
@@ -135,7 +136,11 @@ impl Readiness {
         let source = &self.sources[at as usize];
         let key = source.reading.filter(|_| source.readable)?;
         let operation = &mut ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
-        let Attempt::Done(outcome) = self.attempt(operation) else { return None };
+        let attempt = match operation {
+            Operation::Receive { socket, .. } => self.receive(*socket),
+            operation => self.attempt(operation),
+        };
+        let Attempt::Done(outcome) = attempt else { return None };
         let more = matches!(outcome, Outcome::Received(..) | Outcome::Accepted(_));
         if more {
             self.enqueue(at);
@@ -194,6 +199,7 @@ impl Readiness {
         Some(result)
     }
 
+    #[inline]
     fn receive(&mut self, handle: Handle) -> Attempt {
         let Some(mut block) = self.pool.take() else { return Attempt::Done(Outcome::NoBlocks) };
         let result = calls::receive(handle.fd, block.bytes_mut());
@@ -211,6 +217,7 @@ impl Readiness {
         })
     }
 
+    #[inline]
     fn noted<T>(
         &mut self,
         handle: Handle,
@@ -378,6 +385,7 @@ impl Backend for Readiness {
         Ok(())
     }
 
+    #[inline]
     fn next(&mut self, ops: &mut InFlight<Readiness>) -> Option<Completion<Socket>> {
         if let Some(completion) = self.immediate.pop_front() {
             return Some(completion);
