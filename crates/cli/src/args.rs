@@ -6,12 +6,11 @@ use clap::builder::Styles;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use overlapped::{Backend, Choice};
 
-use crate::units::{address, duration, size};
+use crate::units::{Limit, address, duration, limit, size};
 
 /// TCP sessions on completion I/O: IOCP on Windows, io_uring on Linux, readiness where a ring may not be made.
 #[derive(Parser)]
-#[command(name = "overlapped", version, arg_required_else_help = true, styles = Styles::plain())]
-#[command(disable_help_subcommand = true)]
+#[command(name = "overlapped", version, propagate_version = true, arg_required_else_help = true, styles = Styles::plain())]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -25,7 +24,7 @@ pub(crate) enum Command {
     /// and Ctrl-Break drain: what was received is echoed, sessions are closed gracefully, and one line sums up.
     /// A second signal ends at once. Exit status 0 after a drain, 1 when its deadline cut something.
     ///
-    /// Durations read 500ms, 30s, 5m; sizes 64, 16KiB, 1MiB.
+    /// Durations read 500ms, 30s, 5m, 1h, and off where there need not be one; sizes 64, 16KiB, 1MiB.
     #[command(verbatim_doc_comment)]
     Serve(ServeArgs),
     /// Type a line, see its echo.
@@ -54,17 +53,21 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_sessions: Option<u32>,
 
-    /// Close sessions silent for so long [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(crate) idle_timeout: Option<Duration>,
+    /// Sessions from one peer address at most; connections beyond are closed at once [default: off]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_per_address: Option<u32>,
 
-    /// Close sessions that never send a byte [default: off]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(crate) first_byte_timeout: Option<Duration>,
+    /// Close sessions silent for so long
+    #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
+    pub(crate) idle_timeout: Limit,
+
+    /// Close sessions that never send a byte
+    #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
+    pub(crate) first_byte_timeout: Limit,
 
     /// Cut sessions whose peer does not read
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
-    pub(crate) write_timeout: Duration,
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = limit)]
+    pub(crate) write_timeout: Limit,
 
     /// How long a drain may take before what is left is cut
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
@@ -78,11 +81,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) low_water: Option<usize>,
 
-    /// Print nothing but the addresses listened on
+    /// Print only the addresses listened on; warnings still go to stderr
     #[arg(long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 
-    /// Print a line per session, as it opens and as it closes
+    /// Print a line per session as it opens and as it closes, by its name: WORKER/SLOT.GENERATION
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }

@@ -1,32 +1,37 @@
 //! `overlapped client`: a line out, its echo back.
 //!
-//! A thread receives all the time, so a long line cannot block against its own echo, and a server that goes away
-//! is noticed at once, also while a person thinks.
+//! A thread receives and prints all the time, so a line of any length cannot block against its own echo, and a
+//! server that goes away is noticed at once, also while a person thinks.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::args::ClientArgs;
-use crate::output::{Failure, fail};
+use crate::output::{Failure, fail, say};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: &ClientArgs) -> Result<ExitCode, Failure> {
     let stream = connect(&args.address)?;
     let interactive = io::stdin().is_terminal();
-    let leaving = Arc::new(AtomicBool::new(false));
-    let (chunks, echo) = sync_channel(64);
+    let echo = Arc::new(Echo::default());
     let receiving = stream.try_clone().map_err(Failure::failed)?;
-    let watched = Watch { address: args.address.clone(), leaving: Arc::clone(&leaving), interactive };
-    thread::spawn(move || watched.receive(receiving, &chunks));
+    let (printed, address) = (Arc::clone(&echo), args.address.clone());
+    thread::spawn(move || {
+        printed.receive(receiving);
+        // A person at the prompt would otherwise learn it only with the next line.
+        if interactive && !printed.lock().leaving {
+            say("");
+            fail(&gone(&address));
+            std::process::exit(1);
+        }
+    });
     let result = exchange(&stream, &echo, interactive, &args.address);
-    leaving.store(true, Ordering::Release);
+    echo.lock().leaving = true;
     let _ = stream.shutdown(Shutdown::Write);
     result.map(|()| ExitCode::SUCCESS)
 }
@@ -51,50 +56,72 @@ fn connect(address: &str) -> Result<TcpStream, Failure> {
 
 fn gone(address: &str) -> Failure {
     Failure::failed(format_args!(
-        "the server at {address} has closed the connection; start it again and reconnect"
+        "the server at {address} has closed the connection; connect again, or ask it why (`serve -v`)"
     ))
 }
 
-/// The receiving thread's view.
-struct Watch {
-    address: String,
-    leaving: Arc<AtomicBool>,
-    interactive: bool,
+/// What the thread that sends and the one that receives know of each other.
+#[derive(Default)]
+struct Echo {
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
-impl Watch {
-    fn receive(self, mut stream: TcpStream, chunks: &SyncSender<Vec<u8>>) {
+#[derive(Default)]
+struct State {
+    /// Bytes of the line at hand that have not come back yet.
+    left: usize,
+    /// The server sends no more.
+    ended: bool,
+    /// Nobody reads what is printed.
+    unread: bool,
+    /// This end is done.
+    leaving: bool,
+}
+
+impl Echo {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while(&self, condition: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let waited = self.changed.wait_while(self.lock(), |state| condition(state));
+        waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Receives and prints until the stream ends. What nobody sent for waits: a server cannot fill our memory.
+    fn receive(&self, mut stream: TcpStream) {
         let mut buffer = vec![0; 64 * 1024];
         loop {
-            match stream.read(&mut buffer) {
+            let mut rest = match stream.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(len) if chunks.send(buffer[..len].to_vec()).is_err() => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(len) => &buffer[..len],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => break,
+            };
+            while !rest.is_empty() {
+                let left = self.wait_while(|state| state.left == 0).left;
+                let (now, later) = rest.split_at(left.min(rest.len()));
+                rest = later;
+                let mut output = io::stdout().lock();
+                let printed = output.write_all(now).and_then(|()| output.flush());
+                drop(output);
+                let mut state = self.lock();
+                state.left -= now.len();
+                state.unread |= printed.is_err();
+                self.changed.notify_all();
             }
         }
-        // A person at the prompt would otherwise learn it only with the next line. With a pipe, the other thread
-        // still prints what has arrived, and then finds the channel closed.
-        if self.interactive && !self.leaving.load(Ordering::Acquire) {
-            println!();
-            fail(&gone(&self.address));
-            std::process::exit(1);
-        }
+        self.lock().ended = true;
+        self.changed.notify_all();
     }
 }
 
-fn exchange(
-    mut stream: &TcpStream,
-    echo: &Receiver<Vec<u8>>,
-    interactive: bool,
-    address: &str,
-) -> Result<(), Failure> {
+fn exchange(mut stream: &TcpStream, echo: &Echo, interactive: bool, address: &str) -> Result<(), Failure> {
     let mut input = io::stdin().lock();
-    let mut output = io::stdout().lock();
     let mut line = Vec::new();
     loop {
-        if interactive && prompt(&mut output).is_err() {
+        if interactive && prompt().is_err() {
             return Ok(());
         }
         line.clear();
@@ -104,34 +131,28 @@ fn exchange(
             return Ok(());
         }
         let sent_at = Instant::now();
-        // What came back before the break is still printed below.
-        let broken = stream.write_all(&line).is_err();
-        let mut left = line.len();
-        while left > 0 {
-            let Ok(chunk) = echo.recv() else {
-                let _ = output.flush();
-                return Err(gone(address));
-            };
-            let count = chunk.len().min(left);
-            left -= count;
-            if output.write_all(&chunk[..count]).is_err() {
-                return Ok(()); // nobody reads what we print
-            }
+        echo.lock().left = line.len();
+        echo.changed.notify_all();
+        // A server that is gone is told by the other thread, which first prints what came back.
+        let _ = stream.write_all(&line);
+        let state = echo.wait_while(|state| state.left > 0 && !state.ended && !state.unread);
+        if state.unread {
+            return Ok(());
         }
-        if broken {
+        if state.left > 0 {
             return Err(gone(address));
         }
+        drop(state);
         if interactive {
-            let took = sent_at.elapsed();
-            let _ = writeln!(output, "  {} bytes in {:.1} µs", line.len(), took.as_nanos() as f64 / 1e3);
-        }
-        if output.flush().is_err() {
-            return Ok(());
+            let (took, count) = (sent_at.elapsed(), line.len());
+            let plural = if count == 1 { "" } else { "s" };
+            say(format_args!("  {count} byte{plural} in {:.1} µs", took.as_nanos() as f64 / 1e3));
         }
     }
 }
 
-fn prompt(output: &mut impl Write) -> io::Result<()> {
+fn prompt() -> io::Result<()> {
+    let mut output = io::stdout().lock();
     output.write_all(b"> ")?;
     output.flush()
 }

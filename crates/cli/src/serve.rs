@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use overlapped::{Error, Event, Handler, Lease, Server, Session};
+use overlapped::{Error, Event, Handler, Lease, Rejection, Server, Session};
 
 use crate::args::ServeArgs;
 use crate::output::{Failure, note, say};
@@ -30,7 +30,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     }
     let drain_timeout = args.drain_timeout;
     let draining = handle.clone();
-    signals::on_request_to_end(move || draining.begin_drain(drain_timeout))
+    let left = handle.clone();
+    let at_once = move || note(format_args!("ended at once: {} sessions cut", left.stats().sessions));
+    signals::on_request_to_end(move || draining.begin_drain(drain_timeout), at_once)
         .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
     let plural = if handle.workers() == 1 { "worker" } else { "workers" };
     for address in handle.local_addrs() {
@@ -38,9 +40,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     }
     handle.wait().map_err(explain)?;
     let stats = handle.stats();
+    let rejected = match stats.sessions_rejected {
+        0 => String::new(),
+        count => format!(" (and rejected {count})"),
+    };
     if !args.quiet {
         say(format_args!(
-            "served {} sessions, echoed {} ({} bytes); drained {}, cut {}, lost {} bytes",
+            "served {} sessions{rejected}, echoed {} ({} bytes); drained {}, cut {}, lost {} bytes",
             stats.sessions_opened,
             bytes(stats.bytes_sent),
             stats.bytes_sent,
@@ -61,14 +67,17 @@ fn build(args: &ServeArgs) -> overlapped::Result<Server> {
     server = server
         .backend(args.backend.choice())
         .high_water(args.high_water)
-        .idle_timeout(args.idle_timeout)
-        .first_byte_timeout(args.first_byte_timeout)
-        .write_timeout(Some(args.write_timeout));
+        .idle_timeout(args.idle_timeout.0)
+        .first_byte_timeout(args.first_byte_timeout.0)
+        .write_timeout(args.write_timeout.0);
     if let Some(workers) = args.workers {
         server = server.workers(workers.into());
     }
     if let Some(sessions) = args.max_sessions {
         server = server.max_sessions(sessions as usize);
+    }
+    if let Some(sessions) = args.max_per_address {
+        server = server.max_per_address(Some(sessions as usize));
     }
     if let Some(low) = args.low_water {
         server = server.low_water(low);
@@ -84,7 +93,7 @@ fn tell(event: &Event<'_>, verbose: bool) {
     match event {
         Event::AcceptPaused { error, .. } => {
             note(format_args!(
-                "warning: accepting pauses: {error}; raise the limit, or lower --max-sessions"
+                "warning: accepting pauses: {error}; raise the descriptor limit (`ulimit -n`), or set --max-sessions"
             ));
         }
         Event::Opened { session, peer: Some(peer) } if verbose => {
@@ -94,7 +103,13 @@ fn tell(event: &Event<'_>, verbose: bool) {
         Event::Closed { session, reason, received, sent, .. } if verbose => {
             say(format_args!("{session} closed: {reason}; received {received} bytes, echoed {sent}"));
         }
-        Event::Rejected if verbose => say("a connection was rejected: the session limit is reached"),
+        Event::Rejected { reason } if verbose => say(match reason {
+            Rejection::SessionLimit => "a connection was rejected: the session limit is reached",
+            Rejection::AddressLimit => {
+                "a connection was rejected: its address has as many sessions as it may"
+            }
+            _ => "a connection was rejected: the system could not take it",
+        }),
         _ => {}
     }
 }

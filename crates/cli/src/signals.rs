@@ -2,9 +2,12 @@
 
 use std::io;
 
-/// Calls `first` at the first request to end. At the second the process exits with status 1.
+/// Calls `first` at the first request to end. At the second it calls `second` and exits with status 1.
 #[cfg(unix)]
-pub(crate) fn on_request_to_end(first: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(crate) fn on_request_to_end(
+    first: impl FnOnce() + Send + 'static,
+    second: impl Fn() + Send + 'static,
+) -> io::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
@@ -12,21 +15,30 @@ pub(crate) fn on_request_to_end(first: impl FnOnce() + Send + 'static) -> io::Re
         for _ in signals.forever() {
             match first.take() {
                 Some(first) => first(),
-                None => std::process::exit(1),
+                None => {
+                    second();
+                    std::process::exit(1);
+                }
             }
         }
     })?;
     Ok(())
 }
 
-/// Calls `first` at the first Ctrl-C, Ctrl-Break, console close or shutdown. At the second the process exits with
-/// status 1.
+/// Calls `first` at the first Ctrl-C, Ctrl-Break, console close or shutdown. At the second it calls
+/// `second` and exits with status 1.
 #[cfg(windows)]
-pub(crate) fn on_request_to_end(first: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(crate) fn on_request_to_end(
+    first: impl FnOnce() + Send + 'static,
+    second: impl Fn() + Send + 'static,
+) -> io::Result<()> {
     let mut first = Some(first);
     let handler = move || match first.take() {
         Some(first) => first(),
-        None => std::process::exit(1),
+        None => {
+            second();
+            std::process::exit(1);
+        }
     };
     ctrlc::set_handler(handler).map_err(io::Error::other)
 }

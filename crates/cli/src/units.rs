@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+const WANTED: &str = "give a number with its unit, such as 500ms, 30s or 5m";
+
 /// `500ms`, `30s`, `5m`, `1h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    const WANTED: &str = "give a number with its unit, such as 500ms, 30s or 5m";
     let split = text.find(|c: char| !c.is_ascii_digit()).ok_or(WANTED)?;
     let number: u64 = text[..split].parse().map_err(|_| WANTED)?;
     let ms = match &text[split..] {
@@ -18,6 +19,21 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         Some(0) => Err("give more than nothing".into()),
         Some(ms) if ms <= 365 * 24 * 3_600_000 => Ok(Duration::from_millis(ms)),
         _ => Err("give at most a year".into()),
+    }
+}
+
+/// A duration that may be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit(pub(crate) Option<Duration>);
+
+/// A duration, or `off`.
+pub(crate) fn limit(text: &str) -> Result<Limit, String> {
+    match text {
+        "off" => Ok(Limit(None)),
+        text => duration(text).map(|duration| Limit(Some(duration))).map_err(|error| match error.as_str() {
+            WANTED => format!("{WANTED}, or off"),
+            _ => error,
+        }),
     }
 }
 

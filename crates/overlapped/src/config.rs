@@ -22,6 +22,8 @@ pub enum Overflow {
 pub(crate) struct Config {
     /// Over the whole server; beyond it connections are closed at once.
     pub(crate) max_sessions: usize,
+    /// Sessions from one peer address.
+    pub(crate) max_per_address: Option<usize>,
     /// Unsent bytes of a session at which its receive pauses.
     pub(crate) high_water: usize,
     /// Unsent bytes at which it resumes.
@@ -35,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) first_byte_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
+    pub(crate) connect_timeout: Option<Duration>,
     /// After FIN was sent: how long the peer's FIN is waited for.
     pub(crate) linger_timeout: Duration,
     pub(crate) tick: Option<Duration>,
@@ -45,6 +48,7 @@ impl Default for Config {
         let high_water = 64 * 1024;
         Config {
             max_sessions: usize::MAX,
+            max_per_address: None,
             high_water,
             low_water: high_water / 2,
             hard_limit: hard_limit_for(high_water),
@@ -54,6 +58,7 @@ impl Default for Config {
             idle_timeout: None,
             first_byte_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
+            connect_timeout: Some(Duration::from_secs(10)),
             linger_timeout: Duration::from_secs(2),
             tick: None,
         }
@@ -71,6 +76,9 @@ impl Config {
         let wrong = |setting, problem: String| Err(Error::Config { setting, problem });
         if self.max_sessions == 0 {
             return wrong("the session limit", "is 0: a server needs room for at least 1 session".into());
+        }
+        if self.max_per_address == Some(0) {
+            return wrong("the limit per address", "is 0: nobody could connect".into());
         }
         if !(1..=32_768).contains(&self.pool.blocks) || self.pool.block_len == 0 {
             let problem = format!(

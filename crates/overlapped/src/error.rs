@@ -2,7 +2,7 @@
 
 use std::io;
 
-use proactor::Name;
+use proactor::Name as Backend;
 use proactor::backend::detect::Refusal;
 
 /// A result of this crate.
@@ -41,8 +41,8 @@ pub enum Error {
     },
     /// The descriptor limit leaves no room for a session.
     #[error(
-        "the descriptor limit of {limit} leaves no room for a session beside {taken} that the server needs; raise \
-         it with `ulimit -n`, or use fewer workers"
+        "the descriptor limit of {limit} is too low: the server itself needs {taken}, and each session one more; \
+         raise it with `ulimit -n`, or use fewer workers"
     )]
     NoRoom {
         /// Descriptors the process may have open.
@@ -62,7 +62,7 @@ pub enum Error {
     #[error("the {backend} backend broke down: {source}; restart the server, or choose another backend")]
     Backend {
         /// Which.
-        backend: Name,
+        backend: Backend,
         /// Why.
         source: io::Error,
     },
@@ -70,7 +70,9 @@ pub enum Error {
 
 fn explain_bind(error: &io::Error) -> String {
     let next = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there; choose another port, or 0 for a free one",
+        io::ErrorKind::AddrInUse => {
+            "somebody listens there already; choose another port, or 0 for a free one"
+        }
         io::ErrorKind::PermissionDenied => "this port wants privileges; choose one above 1023",
         io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
         _ => "choose another address",

@@ -8,6 +8,18 @@ use std::time::Duration;
 use crate::session::{CloseReason, SessionId};
 use crate::stats::Stats;
 
+/// Why a connection was closed as soon as it had arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The server has as many sessions as it may have.
+    SessionLimit,
+    /// Its peer's address has as many sessions as it may have.
+    AddressLimit,
+    /// The system could not take it: out of descriptors or memory.
+    System,
+}
+
 /// Something that happened in a worker.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -32,8 +44,11 @@ pub enum Event<'a> {
         /// Bytes sent in all.
         sent: u64,
     },
-    /// A connection was closed at once, because a limit was reached.
-    Rejected,
+    /// A connection was closed at once.
+    Rejected {
+        /// Why.
+        reason: Rejection,
+    },
     /// Bytes arrived for a session.
     Received {
         /// Which.
@@ -135,7 +150,7 @@ impl Stats {
                     | CloseReason::Failed(_) => {}
                 }
             }
-            Event::Rejected => self.sessions_rejected += 1,
+            Event::Rejected { .. } => self.sessions_rejected += 1,
             Event::Received { bytes, .. } => self.bytes_received += *bytes as u64,
             Event::Sent { bytes, .. } => self.bytes_sent += *bytes as u64,
             Event::Discarded { bytes, .. } => self.bytes_discarded += *bytes as u64,

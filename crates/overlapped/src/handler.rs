@@ -14,7 +14,9 @@ use crate::worker::WorkerContext;
 /// bring the result back with [`WorkerHandle::post`](crate::WorkerHandle::post).
 ///
 /// If a callback panics, its session is aborted without a further callback, the panic is reported and counted,
-/// and the worker goes on. The handler's own fields are then as the panic left them.
+/// and the worker goes on. The handler's own fields are then as the panic left them, and hear nothing more of that
+/// session: who keeps [`SessionHandle`](crate::SessionHandle)s drops those that answer
+/// [`Closed`](crate::Sent::Closed).
 pub trait Handler: Sized + 'static {
     /// What is kept for each session.
     type State: 'static;

@@ -37,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 mod acceptor;
+mod addresses;
 mod config;
 mod error;
 mod events;
@@ -52,12 +53,15 @@ mod worker;
 pub use bytes::Bytes;
 pub use config::Overflow;
 pub use error::{Error, Result};
-pub use events::Event;
+pub use events::{Event, Rejection};
 pub use handler::Handler;
 pub use limits::raise_descriptor_limit;
 pub use mailbox::{PostError, WorkerHandle};
+/// Called `Name` in the crate `proactor`, and in what it exports.
+#[doc(inline)]
+pub use proactor::Name as Backend;
 pub use proactor::backend::detect::{Choice, Refusal};
-pub use proactor::{Lease, Name as Backend, Payload};
+pub use proactor::{Lease, Payload};
 pub use server::{DrainReport, Server, ServerHandle};
 pub use session::{CloseReason, Sent, Session, SessionHandle, SessionId};
 pub use stats::Stats;

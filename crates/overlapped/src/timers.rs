@@ -18,6 +18,8 @@ pub(crate) enum Due {
     Handler { session: ConnectionKey, token: u64 },
     /// A lingering session has waited long enough for its peer's FIN.
     Linger(ConnectionKey),
+    /// An outbound connection has taken too long.
+    Connect(ConnectionKey),
     /// Accepting is tried again.
     Accept(ListenerKey),
     /// The handler's periodic tick.

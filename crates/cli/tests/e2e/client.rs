@@ -45,8 +45,8 @@ fn any_byte() {
 
 /// Longer than all buffers on the way: sending must not wait for a reader that waits for sending.
 #[test]
-fn a_line_of_five_megabytes() {
-    let mut line = vec![b'a'; 5 << 20];
+fn a_line_of_fifty_megabytes() {
+    let mut line = vec![b'a'; 50 << 20];
     line.iter_mut().enumerate().for_each(|(at, byte)| *byte += (at % 23) as u8);
     let without_end = line.clone();
     line.push(b'\n');

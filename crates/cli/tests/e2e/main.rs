@@ -20,6 +20,8 @@ mod server;
 mod sessions;
 #[cfg(target_os = "linux")]
 mod system;
+#[cfg(unix)]
+mod terminal;
 mod timeouts;
 mod usage;
 

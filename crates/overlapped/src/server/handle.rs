@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proactor::Name;
+use proactor::Name as Backend;
 use proactor::backend::detect::Refusal;
 
 use super::start::{Control, Running};
@@ -17,7 +17,7 @@ use crate::stats::Stats;
 #[derive(Clone)]
 pub struct ServerHandle {
     pub(super) addresses: Arc<[SocketAddr]>,
-    pub(super) backend: Name,
+    pub(super) backend: Backend,
     pub(super) workers: usize,
     pub(super) refusals: Arc<[Refusal]>,
     pub(super) faces: Arc<[Arc<WorkerFace>]>,
@@ -51,7 +51,7 @@ impl ServerHandle {
 
     /// Which backend serves.
     #[must_use]
-    pub fn backend(&self) -> Name {
+    pub fn backend(&self) -> Backend {
         self.backend
     }
 

@@ -45,7 +45,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds an address and listens on it. Nothing is accepted before [`start`](Self::start) or
+    /// Binds an address and listens on it; all of what a name resolves to is listened on. To take over a listener
+    /// made elsewhere, for instance by a service manager, use `Server::from(TcpListener)`. Nothing is accepted before [`start`](Self::start) or
     /// [`run`](Self::run). Port 0 picks a free port.
     ///
     /// # Errors
@@ -108,6 +109,14 @@ impl Server {
     #[must_use]
     pub fn max_sessions(mut self, sessions: usize) -> Server {
         self.config.max_sessions = sessions;
+        self
+    }
+
+    /// Sessions from one peer address at most; connections beyond are closed at once and counted. Default: no
+    /// such limit.
+    #[must_use]
+    pub fn max_per_address(mut self, sessions: Option<usize>) -> Server {
+        self.config.max_per_address = sessions;
         self
     }
 
@@ -175,6 +184,14 @@ impl Server {
         self
     }
 
+    /// How long [`WorkerContext::connect`](crate::WorkerContext::connect) may take before it has failed with
+    /// [`TimedOut`](std::io::ErrorKind::TimedOut). Default: 10 s. The system's own limit holds too.
+    #[must_use]
+    pub fn connect_timeout(mut self, after: Option<Duration>) -> Server {
+        self.config.connect_timeout = after;
+        self
+    }
+
     /// After a graceful close: how long the peer's FIN is waited for. Default: 2 s.
     #[must_use]
     pub fn linger_timeout(mut self, after: Duration) -> Server {
@@ -202,7 +219,8 @@ impl Server {
         &self.addresses
     }
 
-    /// Starts and blocks until the server has ended: drained through nothing but its own handler, or broken.
+    /// Starts, and blocks for as long as the server lives, which only a broken backend ends. A server that is to be
+    /// drained, or asked for its counters, is started with [`start`](Self::start).
     ///
     /// # Errors
     /// As for [`start`](Self::start) and [`ServerHandle::wait`].

@@ -16,12 +16,13 @@ use proactor::{Driver, Pool};
 
 use super::{RealSocket, Server, ServerHandle};
 use crate::acceptor::Acceptor;
+use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::events::Observer;
 use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox, WorkerFace, WorkerHandle};
-use crate::worker::{Parts, Worker};
+use crate::worker::{Arrival, Parts, Worker};
 
 /// Why a server did not start.
 pub(super) enum StartError {
@@ -34,7 +35,8 @@ pub(super) enum StartError {
 /// What the threads of a server are made from.
 struct Plan<B: Backend, H: Handler, F> {
     config: Arc<Config>,
-    acceptor: Arc<Acceptor<B::Socket>>,
+    acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
+    addresses: Option<Arc<Addresses>>,
     mailboxes: Arc<[Arc<Mailbox<H::Message>>]>,
     observer: Option<Observer>,
     factory: Arc<F>,
@@ -57,6 +59,7 @@ impl Server {
         let mailboxes: Arc<[_]> = faces.iter().enumerate().map(mailbox).collect();
         let plan: Arc<Plan<B, H, F>> = Arc::new(Plan {
             acceptor: Arc::new(Acceptor::new(&faces, config.max_sessions)),
+            addresses: config.max_per_address.map(|most| Arc::new(Addresses::new(most))),
             config,
             mailboxes,
             observer: self.observer.clone(),
@@ -150,6 +153,7 @@ where
             config: Arc::clone(&self.config),
             mailbox: Arc::clone(&self.mailboxes[index]),
             acceptor: Arc::clone(&self.acceptor),
+            addresses: self.addresses.clone(),
             observer: self.observer.clone(),
         });
         for socket in sockets {

@@ -5,7 +5,7 @@ use std::fmt;
 use proactor::ConnectionKey;
 
 /// Names one session of a server, for as long as that session lives; an id kept longer finds nothing, never a
-/// stranger (INV-3).
+/// stranger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId {
     pub(crate) worker: u32,

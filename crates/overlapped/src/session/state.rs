@@ -29,14 +29,14 @@ pub(crate) struct SessionState {
     pub(crate) phase: Phase,
     /// True exactly when it stands in the worker's list of sessions to flush.
     pub(crate) touched: bool,
-    /// True exactly when its receive is paused because too much is unsent.
-    pub(crate) paused: bool,
+    /// True exactly when its source is held because too much is unsent here.
+    pub(crate) full: bool,
     /// True exactly when the peer has sent FIN.
     pub(crate) peer_finished: bool,
     /// True exactly when `on_writable` is owed once the queue is low.
     pub(crate) wants_writable: bool,
-    /// True exactly when it was opened with `connect`.
-    pub(crate) outbound: bool,
+    /// True exactly when the next flush has to look whether its receive should be paused.
+    pub(crate) receive_changed: bool,
     pub(crate) reason: Option<CloseReason>,
     /// When bytes last moved, to the turn.
     pub(crate) active_at: Time,
@@ -50,6 +50,14 @@ pub(crate) struct SessionState {
     pub(crate) opened_at: Time,
     /// Kept only when somebody observes events.
     pub(crate) peer: Option<Box<SocketAddr>>,
+    /// Whose receive is held while too much is unsent here: its own, or that of the session that feeds it.
+    pub(crate) source: ConnectionKey,
+    /// How many sessions hold its receive because they are full: those that it feeds, or itself.
+    pub(crate) holds: u32,
+    /// Whether its handler wants its receive paused.
+    pub(crate) wants_pause: bool,
+    /// True exactly when it was opened with `connect`.
+    pub(crate) outbound: bool,
 }
 
 #[cfg(target_pointer_width = "64")]
@@ -62,10 +70,10 @@ impl SessionState {
             key,
             phase: Phase::Open,
             touched: false,
-            paused: false,
+            full: false,
             peer_finished: false,
             wants_writable: false,
-            outbound,
+            receive_changed: false,
             reason: None,
             queue: SendQueue::default(),
             opened_at: now,
@@ -75,7 +83,16 @@ impl SessionState {
             sent: 0,
             handle: None,
             peer: None,
+            source: key,
+            holds: 0,
+            wants_pause: false,
+            outbound,
         }
+    }
+
+    /// Whether nothing speaks against receiving.
+    pub(crate) fn may_receive(&self) -> bool {
+        self.holds == 0 && !self.wants_pause
     }
 
     /// Moves to a later phase. The first reason given stays.

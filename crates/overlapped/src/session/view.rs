@@ -9,7 +9,7 @@ use proactor::{ConnectionKey, Payload};
 
 use super::{CloseReason, HandleState, Phase, SendQueue, SessionHandle, SessionId, SessionState};
 use crate::timers::Due;
-use crate::worker::{Addresses, Core, WorkerContext};
+use crate::worker::{AddressesOf, Core, WorkerContext};
 
 /// What became of bytes handed to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +26,12 @@ pub enum Sent {
 /// One session, within a callback of its worker.
 pub struct Session<'a> {
     pub(crate) core: &'a mut Core,
-    pub(crate) addresses: &'a dyn Addresses,
+    pub(crate) addresses: &'a dyn AddressesOf,
     pub(crate) key: ConnectionKey,
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(core: &'a mut Core, addresses: &'a dyn Addresses, key: ConnectionKey) -> Session<'a> {
+    pub(crate) fn new(core: &'a mut Core, addresses: &'a dyn AddressesOf, key: ConnectionKey) -> Session<'a> {
         Session { core, addresses, key }
     }
 
@@ -96,6 +96,33 @@ impl<'a> Session<'a> {
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.state().map_or(0, |state| state.queue.bytes())
+    }
+
+    /// Stops receiving until [`resume`](Self::resume). What is already on its way may still arrive. A drain waits
+    /// for a paused session until its deadline.
+    pub fn pause(&mut self) {
+        self.set_paused(true);
+    }
+
+    /// Receives again, unless too much is unsent.
+    pub fn resume(&mut self) {
+        self.set_paused(false);
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        if let Some(state) = self.core.sessions.get_mut(self.key)
+            && state.wants_pause != paused
+        {
+            state.wants_pause = paused;
+            self.core.look_at_receive(self.key);
+        }
+    }
+
+    /// Says that what this session receives is sent on `to`, another session of this worker, as a relay does:
+    /// from now on receiving here pauses while more than the high-water mark is unsent *there*. Without this, a
+    /// session's receive pauses while too much is unsent in itself. False if either is gone.
+    pub fn feed(&mut self, to: SessionId) -> bool {
+        to.worker == self.core.worker && self.core.feed(self.key, to.key)
     }
 
     /// Closes gracefully: what is queued goes out, then FIN; what still arrives is discarded until the peer's

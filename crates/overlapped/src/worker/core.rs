@@ -48,6 +48,54 @@ impl Core {
         }
     }
 
+    /// Too much is unsent in a session: its source is held.
+    pub(crate) fn now_full(&mut self, key: ConnectionKey) {
+        let Some(state) = self.sessions.get_mut(key) else { return };
+        if !std::mem::replace(&mut state.full, true) {
+            let source = state.source;
+            self.hold(source, 1);
+        }
+    }
+
+    /// A session has room again, or takes nothing any more: its source is let go.
+    pub(crate) fn no_longer_full(&mut self, key: ConnectionKey) {
+        let Some(state) = self.sessions.get_mut(key) else { return };
+        if std::mem::take(&mut state.full) {
+            let source = state.source;
+            self.hold(source, -1);
+        }
+    }
+
+    fn hold(&mut self, source: ConnectionKey, by: i32) {
+        if let Some(state) = self.sessions.get_mut(source) {
+            state.holds =
+                state.holds.checked_add_signed(by).expect("a session is let go by those who held it");
+            self.look_at_receive(source);
+        }
+    }
+
+    /// The next flush pauses or resumes the receive of a session, as its state says by then.
+    pub(crate) fn look_at_receive(&mut self, key: ConnectionKey) {
+        if let Some(state) = self.sessions.get_mut(key) {
+            state.receive_changed = true;
+            self.touch(key);
+        }
+    }
+
+    /// What `from` receives goes to `to`: while that is full, `from` is held.
+    pub(crate) fn feed(&mut self, from: ConnectionKey, to: ConnectionKey) -> bool {
+        if self.sessions.get(from).is_none() {
+            return false;
+        }
+        let Some(target) = self.sessions.get_mut(to) else { return false };
+        let before = std::mem::replace(&mut target.source, from);
+        if target.full {
+            self.hold(before, -1);
+            self.hold(from, 1);
+        }
+        true
+    }
+
     /// Begins a graceful close.
     pub(crate) fn close(&mut self, key: ConnectionKey, reason: CloseReason) {
         let Some(state) = self.sessions.get_mut(key) else { return };
@@ -97,12 +145,12 @@ impl Core {
 }
 
 /// Asking a driver for addresses without knowing its backend. Off the hot path.
-pub(crate) trait Addresses {
+pub(crate) trait AddressesOf {
     fn peer(&self, key: ConnectionKey) -> io::Result<SocketAddr>;
     fn local(&self, key: ConnectionKey) -> io::Result<SocketAddr>;
 }
 
-impl<B: Backend> Addresses for Driver<B> {
+impl<B: Backend> AddressesOf for Driver<B> {
     fn peer(&self, key: ConnectionKey) -> io::Result<SocketAddr> {
         self.peer_addr(key)
     }
@@ -115,7 +163,7 @@ impl<B: Backend> Addresses for Driver<B> {
 /// A worker, within one of its callbacks: all sessions that live on it.
 pub struct WorkerContext<'a> {
     pub(crate) core: &'a mut Core,
-    pub(crate) addresses: &'a dyn Addresses,
+    pub(crate) addresses: &'a dyn AddressesOf,
 }
 
 impl WorkerContext<'_> {

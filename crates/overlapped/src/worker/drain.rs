@@ -59,7 +59,8 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             return;
         }
         let Some(state) = self.core.sessions.get(key) else { return };
-        if !state.queue.is_empty() {
+        // A session that is held has more to receive, and is asked again when it is let go.
+        if !state.queue.is_empty() || !state.may_receive() {
             return;
         }
         if self.driver.receive_ended(key) {

@@ -77,9 +77,16 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         let session = SessionId { worker: core.worker, key };
         let Some(state) = core.sessions.get_mut(key) else { return };
         state.touched = false;
+        if std::mem::take(&mut state.receive_changed) && state.phase == Phase::Open {
+            if state.may_receive() {
+                self.driver.receive(key);
+            } else {
+                self.driver.pause_receive(key);
+            }
+        }
         if state.phase == Phase::Aborting {
             self.driver.abort(key);
-            return;
+            return core.no_longer_full(key);
         }
         while state.queue.has_next() {
             let Some(payload) = state.queue.next() else { break };
@@ -97,20 +104,23 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         }
         let unsent = state.queue.bytes();
         match state.phase {
-            Phase::Open if !state.paused && unsent > core.config.high_water => {
-                (state.paused, state.wants_writable) = (true, true);
-                self.driver.pause_receive(key);
+            Phase::Open if !state.full && unsent > core.config.high_water => {
+                state.wants_writable = true;
+                core.now_full(key);
             }
-            Phase::Open if (state.paused | state.wants_writable) && unsent <= core.config.low_water => {
-                if std::mem::take(&mut state.paused) {
-                    self.driver.receive(key);
-                }
-                if std::mem::take(&mut state.wants_writable) {
+            Phase::Open if (state.full | state.wants_writable) && unsent <= core.config.low_water => {
+                let writable = std::mem::take(&mut state.wants_writable);
+                core.no_longer_full(key);
+                if writable {
                     self.callback(key, H::on_writable);
                 }
             }
-            Phase::Finishing if unsent == 0 => return self.finish(key),
-            _ => {}
+            Phase::Open => {}
+            Phase::Finishing if unsent == 0 => {
+                core.no_longer_full(key);
+                return self.finish(key);
+            }
+            _ => core.no_longer_full(key),
         }
         if self.core.draining {
             self.drain_session(key);

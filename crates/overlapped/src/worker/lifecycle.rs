@@ -1,13 +1,14 @@
 //! The beginning and the end of a session, and the weather around accepting.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, ListenerKey, Time};
 
-use super::{Running, Worker};
-use crate::events::Event;
+use super::{Arrival, Running, Worker};
+use crate::events::{Event, Rejection};
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, Session, SessionState};
 use crate::timers::Due;
@@ -28,41 +29,68 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         if let Some(drain) = &mut self.drain {
             drain.saw_arrival();
         }
-        if !self.acceptor.reserve() {
-            self.core.report.emit(&Event::Rejected);
-            self.driver.refuse(socket);
-            return;
+        let peer = self.peer_if_wanted(&socket);
+        let address = peer.filter(|_| self.addresses.is_some()).map(|peer| peer.ip());
+        if let (Some(addresses), Some(address)) = (&self.addresses, address)
+            && !addresses.admit(address)
+        {
+            return self.reject(socket, Rejection::AddressLimit);
         }
+        if !self.acceptor.reserve() {
+            self.leave_address(peer);
+            return self.reject(socket, Rejection::SessionLimit);
+        }
+        let arrival = Arrival { socket, peer };
         let here = self.core.worker as usize;
         // A draining worker keeps what it accepted: others may have ended.
         let chosen =
             if self.core.draining { self.acceptor.place_at(here) } else { self.acceptor.place(here) };
         if chosen == here {
-            self.open(socket);
-        } else if let Err(socket) = self.acceptor.send(chosen, socket) {
+            self.open(arrival);
+        } else if let Err(arrival) = self.acceptor.send(chosen, arrival) {
             // That worker has just ended; this one has not.
             self.acceptor.release(chosen);
             if self.acceptor.reserve() {
                 self.acceptor.place_at(here);
-                self.open(socket);
+                self.open(arrival);
+            } else {
+                self.leave_address(arrival.peer);
+                self.reject(arrival.socket, Rejection::SessionLimit);
             }
+        }
+    }
+
+    fn reject(&mut self, socket: B::Socket, reason: Rejection) {
+        self.core.report.emit(&Event::Rejected { reason });
+        self.driver.refuse(socket);
+    }
+
+    /// The address of a connection's peer, if somebody observes events or addresses are counted.
+    fn peer_if_wanted(&self, socket: &B::Socket) -> Option<SocketAddr> {
+        let wanted = self.core.report.observer.is_some() || self.addresses.is_some();
+        if wanted { self.driver.peer_of(socket).ok() } else { None }
+    }
+
+    fn leave_address(&self, peer: Option<SocketAddr>) {
+        if let (Some(addresses), Some(peer)) = (&self.addresses, peer) {
+            addresses.leave(peer.ip());
         }
     }
 
     /// A connection placed on this worker becomes a session.
-    pub(super) fn open(&mut self, socket: B::Socket) {
-        match self.driver.adopt(socket) {
-            Ok(key) => self.begin(key, false),
+    pub(super) fn open(&mut self, arrival: Arrival<B::Socket>) {
+        match self.driver.adopt(arrival.socket) {
+            Ok(key) => self.begin(key, false, arrival.peer),
             Err(_) => {
                 self.acceptor.release(self.core.worker as usize);
-                self.core.report.emit(&Event::Rejected);
+                self.leave_address(arrival.peer);
+                self.core.report.emit(&Event::Rejected { reason: Rejection::System });
             }
         }
     }
 
-    fn begin(&mut self, key: ConnectionKey, outbound: bool) {
+    fn begin(&mut self, key: ConnectionKey, outbound: bool, peer: Option<SocketAddr>) {
         let mut state = SessionState::new(key, outbound, self.core.now);
-        let peer = self.core.report.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok());
         state.peer = peer.map(Box::new);
         self.core.sessions.insert(state);
         let session = self.core.id(key);
@@ -92,6 +120,9 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         }
         let (received, sent) = (state.received, state.sent);
         let peer = state.peer.map(|peer| *peer);
+        if !state.outbound {
+            self.leave_address(peer);
+        }
         self.core.report.emit(&Event::Closed { session, peer, reason, received, sent });
         if let Some(state) = self.states[key.index()].take() {
             self.running = Running::Handler;
@@ -128,6 +159,9 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             match self.driver.connect(address) {
                 Ok(key) => {
                     self.connecting.insert(key, token);
+                    if let Some(after) = self.core.config.connect_timeout {
+                        self.core.timers.set(self.core.now + after, Due::Connect(key));
+                    }
                 }
                 Err(error) => {
                     self.acceptor.release(self.core.worker as usize);
@@ -139,12 +173,14 @@ impl<B: Backend, H: Handler> Worker<B, H> {
 
     pub(super) fn connected(&mut self, key: ConnectionKey) {
         self.connecting.remove(&key);
-        self.begin(key, true);
+        let peer = self.core.report.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok());
+        self.begin(key, true, peer);
     }
 
+    /// The system, or our deadline, says so; whichever comes second finds nothing.
     pub(super) fn connect_failed(&mut self, key: ConnectionKey, error: &io::Error) {
-        self.driver.abort(key);
         if let Some(token) = self.connecting.remove(&key) {
+            self.driver.abort(key);
             self.acceptor.release(self.core.worker as usize);
             self.tell_connect_failed(token, error);
         }

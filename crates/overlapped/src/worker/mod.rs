@@ -14,6 +14,7 @@ mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,6 +24,7 @@ use proactor::backend::{Backend, Wait};
 use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
 use crate::acceptor::{Acceptor, Arrivals};
+use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::events::{Event, Observer, Report};
 use crate::handler::Handler;
@@ -32,7 +34,7 @@ use crate::stats::Stats;
 use crate::timers::{Due, Timers};
 
 pub use self::core::WorkerContext;
-pub(crate) use self::core::{Addresses, Core};
+pub(crate) use self::core::{AddressesOf, Core};
 use drain::Drain;
 
 pub(crate) struct Worker<B: Backend, H: Handler> {
@@ -47,9 +49,10 @@ pub(crate) struct Worker<B: Backend, H: Handler> {
     mailbox: Arc<Mailbox<H::Message>>,
     face: Arc<WorkerFace>,
     mail: VecDeque<Mail<H::Message>>,
-    acceptor: Arc<Acceptor<B::Socket>>,
-    arrivals: Arc<Arrivals<B::Socket>>,
-    arrived: VecDeque<B::Socket>,
+    acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
+    addresses: Option<Arc<Addresses>>,
+    arrivals: Arc<Arrivals<Arrival<B::Socket>>>,
+    arrived: VecDeque<Arrival<B::Socket>>,
     /// Timers taken and not served yet.
     due: VecDeque<Due>,
     running: Running,
@@ -71,6 +74,13 @@ enum Running {
     Session(ConnectionKey),
 }
 
+/// A connection on its way from the worker that accepted it to the worker it was placed on.
+pub(crate) struct Arrival<S> {
+    socket: S,
+    /// Asked for only where somebody wants to know.
+    peer: Option<SocketAddr>,
+}
+
 /// What a worker is made from.
 pub(crate) struct Parts<B: Backend, H: Handler> {
     pub(crate) index: usize,
@@ -78,13 +88,14 @@ pub(crate) struct Parts<B: Backend, H: Handler> {
     pub(crate) handler: H,
     pub(crate) config: Arc<Config>,
     pub(crate) mailbox: Arc<Mailbox<H::Message>>,
-    pub(crate) acceptor: Arc<Acceptor<B::Socket>>,
+    pub(crate) acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
+    pub(crate) addresses: Option<Arc<Addresses>>,
     pub(crate) observer: Option<Observer>,
 }
 
 impl<B: Backend, H: Handler> Worker<B, H> {
     pub(crate) fn new(parts: Parts<B, H>) -> Worker<B, H> {
-        let Parts { index, driver, handler, config, mailbox, acceptor, observer } = parts;
+        let Parts { index, driver, handler, config, mailbox, acceptor, addresses, observer } = parts;
         let core = Core {
             worker: index as u32,
             config,
@@ -109,6 +120,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             mail: VecDeque::new(),
             arrivals: acceptor.arrivals(index),
             acceptor,
+            addresses,
             arrived: VecDeque::new(),
             due: VecDeque::new(),
             running: Running::Engine,
@@ -221,8 +233,8 @@ impl<B: Backend, H: Handler> Worker<B, H> {
                 self.mailbox.mail.take_all(&mut self.mail);
             }
         }
-        while let Some(socket) = self.arrived.pop_front() {
-            self.open(socket);
+        while let Some(arrival) = self.arrived.pop_front() {
+            self.open(arrival);
         }
         while let Some(mail) = self.mail.pop_front() {
             match mail {
@@ -301,6 +313,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
                     // The peer had its time: what it still sends is its own affair.
                     self.end_linger(key);
                 }
+                Due::Connect(key) => self.connect_failed(key, &io::ErrorKind::TimedOut.into()),
                 Due::Accept(listener) => self.accept_again(listener),
                 Due::Tick => {
                     self.set_tick();
@@ -346,8 +359,8 @@ impl<B: Backend, H: Handler> Drop for Worker<B, H> {
     /// Nothing is taken any more: posts are answered with "stopped", connections on their way are closed.
     fn drop(&mut self) {
         drop(self.mailbox.mail.close());
-        for socket in self.arrivals.queue.close() {
-            self.driver.refuse(socket);
+        for arrival in self.arrivals.queue.close() {
+            self.driver.refuse(arrival.socket);
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Lease;
 
-/// Bytes to send. From submit to completion the in-flight table owns them (INV-1); in each form they stay at
+/// Bytes to send. From submit to completion the driver owns them; in each form they stay at
 /// one address when the payload itself is moved.
 #[derive(Debug)]
 pub enum Payload {

@@ -271,6 +271,14 @@ impl<B: Backend> Driver<B> {
         self.sends
     }
 
+    /// The address at the other end of an accepted socket that is no connection yet.
+    ///
+    /// # Errors
+    /// If the peer is already gone.
+    pub fn peer_of(&self, socket: &B::Socket) -> io::Result<SocketAddr> {
+        self.backend.peer_addr(socket)
+    }
+
     /// The address at the other end.
     ///
     /// # Errors

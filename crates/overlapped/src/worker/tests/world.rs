@@ -12,6 +12,7 @@ use proactor::backend::simulated::{Behaviour, Simulated, Simulation};
 use proactor::{ConnectionKey, Driver, Event as Io, Payload, Pool, PoolConfig};
 
 use crate::acceptor::Acceptor;
+use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::mailbox::{Mail, Mailbox, WorkerFace, WorkerHandle};
 use crate::session::{CloseReason, Session, SessionId};
@@ -194,6 +195,7 @@ impl World {
                 config: Arc::clone(&config),
                 mailbox: Arc::clone(&mailboxes[index]),
                 acceptor: Arc::clone(&acceptor),
+                addresses: config.max_per_address.map(|most| Arc::new(Addresses::new(most))),
                 observer: None,
             })
         };

@@ -1,0 +1,61 @@
+//! How many sessions each peer address has: one address must not take all the room there is.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Shared by all workers of a server that limits it. Met once when a connection arrives and once when it ends.
+pub(crate) struct Addresses {
+    most: usize,
+    sessions: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Addresses {
+    pub(crate) fn new(most: usize) -> Addresses {
+        Addresses { most, sessions: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one session of `address` in, if it may have one more.
+    pub(crate) fn admit(&self, address: IpAddr) -> bool {
+        let mut sessions = self.lock();
+        let count = sessions.entry(address.to_canonical()).or_default();
+        let room = *count < self.most;
+        *count += usize::from(room);
+        room
+    }
+
+    /// Counts one out. An address without sessions costs nothing.
+    pub(crate) fn leave(&self, address: IpAddr) {
+        let (address, mut sessions) = (address.to_canonical(), self.lock());
+        if let Some(count) = sessions.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                sessions.remove(&address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_has_its_own_room_and_gets_it_back() {
+        let addresses = Addresses::new(2);
+        let [one, mapped, other] = ["10.0.0.1", "::ffff:10.0.0.1", "::1"].map(|text| text.parse().unwrap());
+        assert!(addresses.admit(one) && addresses.admit(mapped), "one address in two spellings");
+        assert!(!addresses.admit(one));
+        assert!(addresses.admit(other));
+        addresses.leave(one);
+        assert!(addresses.admit(mapped));
+        for address in [one, one, other] {
+            addresses.leave(address);
+        }
+        assert!(addresses.lock().is_empty());
+    }
+}
