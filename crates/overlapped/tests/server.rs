@@ -1,6 +1,6 @@
 //! The public API on the real backends, from outside, with plain sockets at the other end.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -47,7 +47,7 @@ struct Teller {
 enum Told {
     Opened(SessionHandle),
     Message(u32, usize),
-    ConnectFailed(u64),
+    ConnectFailed(u64, ErrorKind),
     Closed(SessionId, CloseReason),
 }
 
@@ -79,8 +79,8 @@ impl Handler for Teller {
         }
     }
 
-    fn on_connect_failed(&mut self, _worker: &mut WorkerContext<'_>, token: u64, _error: &std::io::Error) {
-        let _ = self.tell.send(Told::ConnectFailed(token));
+    fn on_connect_failed(&mut self, _worker: &mut WorkerContext<'_>, token: u64, error: &std::io::Error) {
+        let _ = self.tell.send(Told::ConnectFailed(token, error.kind()));
     }
 
     fn on_close(&mut self, session: SessionId, _state: (), reason: CloseReason) {
@@ -98,6 +98,7 @@ fn start(choice: Choice, workers: usize) -> Fixture {
     let (tell, told) = channel();
     let (give, workers_given) = channel();
     let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(workers);
+    let server = server.connect_timeout(Some(Duration::from_millis(300)));
     let server = server.start(move |worker| {
         let _ = give.send(worker);
         Teller { tell: tell.clone() }
@@ -187,12 +188,30 @@ fn sessions_are_opened_outwards() {
         // A port that nobody listens on: the one that a closed listener had.
         let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         fixture.workers[0].post(Ask::Connect(nowhere, 2)).unwrap();
-        assert!(matches!(fixture.told(), Told::ConnectFailed(2)));
+        assert!(matches!(fixture.told(), Told::ConnectFailed(2, ErrorKind::ConnectionRefused)));
         one.close().unwrap();
         assert!(matches!(fixture.told(), Told::Closed(..)));
         assert!(matches!(fixture.told(), Told::Closed(..)));
         eventually("nothing is left but the accept", || fixture.server.stats().sessions == 0);
         fixture.server.drain(PATIENCE).unwrap();
+    }
+}
+
+/// A full backlog answers nobody: refused is one thing, and timed out another.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connect_that_nobody_answers_times_out() {
+    let full =
+        proactor::listen("127.0.0.1:0".parse().unwrap(), proactor::ListenOptions { backlog: 0 }).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let _taken = TcpStream::connect(address).expect("the one place there is");
+    for choice in backends() {
+        let fixture = start(choice, 1);
+        fixture.workers[0].post(Ask::Connect(address, 7)).unwrap();
+        assert!(matches!(fixture.told(), Told::ConnectFailed(7, ErrorKind::TimedOut)));
+        eventually("the failure is counted", || fixture.server.stats().connects_failed == 1);
+        fixture.server.drain(PATIENCE).unwrap();
+        assert_eq!(fixture.server.stats().in_flight, 0, "INV-2");
     }
 }
 

@@ -4,5 +4,6 @@ mod closing;
 mod draining;
 mod limits;
 mod messages;
+mod pressure;
 mod random;
 mod world;

@@ -1,0 +1,129 @@
+//! Who receives when: pause and resume, and relays, whose one side's unsent bytes hold the other side's receive.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::world::{End, Probe, What, World, behaviours};
+use crate::SessionId;
+use crate::config::Config;
+use crate::session::{CloseReason, Sent};
+
+#[test]
+fn a_paused_session_receives_nothing_until_it_is_resumed() {
+    for behaviour in behaviours() {
+        let probe = Probe::new(|session, what| match what {
+            What::Data(data) => {
+                session.pause();
+                session.set_timer(Duration::from_millis(10), 0);
+                session.send(data);
+            }
+            What::Timer(_) => session.resume(),
+            What::HalfClose => session.close(),
+            _ => {}
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        let key = world.connect();
+        world.send(key, b"one");
+        world.settle();
+        world.send(key, b"two");
+        world.settle();
+        let before = world.got(key).to_vec();
+        assert!(b"one".starts_with(&before[..]), "{behaviour:?}: {before:?}");
+        for _ in 0..20 {
+            world.pass(Duration::from_millis(20)); // a cut stream takes a round for each piece
+        }
+        assert_eq!(world.got(key), b"onetwo", "{behaviour:?}");
+        world.finish(key);
+        for _ in 0..5 {
+            world.pass(Duration::from_millis(20));
+        }
+        assert_eq!(world.end(key), End::Finished, "{behaviour:?}");
+        world.client.close(key);
+        world.settle();
+        world.assert_clean();
+    }
+}
+
+/// Two sessions that send on what the other receives.
+fn relay() -> Probe {
+    let pair: Rc<RefCell<Vec<SessionId>>> = Rc::default();
+    Probe::new(move |session, what| match what {
+        What::Open => {
+            let mut pair = pair.borrow_mut();
+            pair.push(session.id());
+            if let [first, second] = pair[..] {
+                assert!(session.feed(first));
+                assert!(session.worker().session(first).expect("it is open").feed(second));
+            }
+        }
+        What::Data(data) => {
+            let pair = pair.borrow();
+            let other = pair.iter().copied().find(|id| *id != session.id()).expect("two were opened");
+            let sent = session.worker().session(other).map(|mut other| other.send(data));
+            assert_ne!(sent, Some(Sent::Full), "INV-6: the relay stays within its limits");
+        }
+        What::HalfClose => session.close(),
+        _ => {}
+    })
+}
+
+#[test]
+fn a_relay_is_held_by_its_slow_side_and_not_by_the_other() {
+    const BYTES: usize = 1_000_000;
+    for behaviour in behaviours() {
+        let config =
+            Config { high_water: 20_000, low_water: 5_000, hard_limit: 600_000, ..Config::default() };
+        let mut world = World::new(behaviour, 1, config, relay());
+        let (quick, slow) = (world.connect(), world.connect());
+        world.client.pause_receive(slow);
+        world.settle();
+        let bytes: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
+        world.send(quick, &bytes);
+        world.settle();
+        assert!(world.all_stats().bytes_received < 600_000, "{behaviour:?}: {:?}", world.all_stats());
+        // The other direction flows: nobody waits for somebody who waits for him.
+        world.send(slow, &bytes[..100_000]);
+        world.settle();
+        assert!(world.got(quick) == &bytes[..100_000], "{behaviour:?}: {}", world.got(quick).len());
+        world.client.receive(slow);
+        world.settle();
+        assert!(world.got(slow) == &bytes[..], "INV-4: {behaviour:?}: {}", world.got(slow).len());
+    }
+}
+
+#[test]
+fn a_full_session_that_goes_lets_its_source_go() {
+    for behaviour in behaviours() {
+        let config =
+            Config { high_water: 20_000, low_water: 5_000, hard_limit: 600_000, ..Config::default() };
+        let mut world = World::new(behaviour, 1, config, relay());
+        let (quick, slow) = (world.connect(), world.connect());
+        world.client.pause_receive(slow);
+        world.settle();
+        world.send(quick, &[5; 1_000_000]);
+        world.settle();
+        world.client.abort(slow);
+        world.settle();
+        assert_eq!(world.reasons(), [CloseReason::Reset], "{behaviour:?}");
+        assert_eq!(world.all_stats().bytes_received, 1_000_000, "it receives again: {behaviour:?}");
+    }
+}
+
+#[test]
+fn beyond_the_limit_per_address_connections_are_closed_and_counted() {
+    for behaviour in behaviours() {
+        let config = Config { max_per_address: Some(3), ..Config::default() };
+        let mut world = World::new(behaviour, 2, config, Probe::echo());
+        let keys: Vec<_> = (0..5).map(|_| world.connect()).collect();
+        let turned_away = keys.iter().filter(|key| world.end(**key) != End::Open).count();
+        assert_eq!((turned_away, world.all_stats().sessions_rejected), (2, 2), "{behaviour:?}");
+        let stays = keys.iter().copied().find(|key| world.end(*key) == End::Open).unwrap();
+        world.finish(stays);
+        world.settle();
+        let next = world.connect();
+        world.send(next, b"room again");
+        world.settle();
+        assert_eq!(world.got(next), b"room again");
+    }
+}
