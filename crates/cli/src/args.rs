@@ -33,6 +33,16 @@ pub(crate) enum Command {
     /// is sent, its whole echo awaited and printed bare, so that `diff` shows a faithful echo.
     #[command(verbatim_doc_comment)]
     Client(ClientArgs),
+    /// What would run here, and why.
+    ///
+    /// Tries every backend of this system, as `serve` would make it, and says which works, which is refused and
+    /// what to do about that, and which one `auto` takes. Where rings can be made, each of their features is
+    /// tried too. Then the limits that matter, and what to set for 10,000 and for 100,000 sessions.
+    ///
+    /// Nothing is changed; only loopback is used. Run it as the user, and in the container or unit, that the
+    /// server will run in. Exit status 0 when a backend works, 1 when none does.
+    #[command(verbatim_doc_comment)]
+    Doctor(DoctorArgs),
 }
 
 #[derive(ClapArgs)]
@@ -95,6 +105,13 @@ pub(crate) struct ClientArgs {
     /// The server
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:9999", value_parser = address)]
     pub(crate) address: String,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct DoctorArgs {
+    /// Print the same as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -3,6 +3,7 @@
 
 mod args;
 mod client;
+mod doctor;
 mod output;
 mod serve;
 mod signals;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let result = match args.command {
         Command::Serve(options) => serve::run(&options),
         Command::Client(options) => client::run(&options),
+        Command::Doctor(options) => Ok(doctor::run(&options)),
     };
     result.unwrap_or_else(|failure| output::fail(&failure))
 }

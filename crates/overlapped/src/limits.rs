@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 /// Descriptors that a worker itself needs: its ring or poller, its wake-up event, and one to spare.
 const PER_WORKER: u64 = 3;
 
+/// For whatever else a program opens; less under a small limit.
+const RESERVE: u64 = 32;
+
 /// Raises the process's soft descriptor limit to its hard limit, so that running out is rare. Returns the limit
 /// that holds now; `None` where there is none, as on Windows. Call it before starting a server.
 #[must_use]
@@ -14,14 +17,26 @@ pub fn raise_descriptor_limit() -> Option<u64> {
     system::raise_descriptor_limit()
 }
 
-/// The descriptor limit minus what is open, minus what the workers need, minus a reserve for whatever else the
-/// program opens.
+/// See [`Server::descriptors_needed`](crate::Server::descriptors_needed).
+pub(crate) fn descriptors_needed(sessions: u64, workers: usize) -> u64 {
+    sessions + PER_WORKER * workers as u64 + RESERVE
+}
+
+/// See [`Server::room_for_sessions`](crate::Server::room_for_sessions).
+pub(crate) fn room_for_sessions(workers: usize) -> Option<u64> {
+    system::descriptor_limit().map(|limit| limit.saturating_sub(taken(limit, workers)))
+}
+
 pub(crate) fn default_max_sessions(workers: usize) -> Result<usize> {
     let Some(limit) = system::descriptor_limit() else { return Ok(usize::MAX - 1) };
-    let reserve = (limit / 8).min(32);
-    let taken = system::open_descriptors() + PER_WORKER * workers as u64 + reserve;
+    let taken = taken(limit, workers);
     match limit.saturating_sub(taken) {
         0 => Err(Error::NoRoom { limit, taken }),
         room => Ok(usize::try_from(room).unwrap_or(usize::MAX - 1)),
     }
+}
+
+/// What is open, what the workers will open, and a reserve.
+fn taken(limit: u64, workers: usize) -> u64 {
+    system::open_descriptors() + PER_WORKER * workers as u64 + RESERVE.min(limit / 8)
 }

@@ -6,6 +6,21 @@ pub fn descriptor_limit() -> Option<u64> {
     imp::limit()
 }
 
+/// A limit of the process. `None` on either side: unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What holds.
+    pub soft: Option<u64>,
+    /// How far the process may raise that by itself.
+    pub hard: Option<u64>,
+}
+
+/// Both sides of the descriptor limit. `None` where the system has none, as on Windows.
+#[must_use]
+pub fn descriptor_limits() -> Option<Limit> {
+    imp::limits()
+}
+
 /// Raises the soft limit to the hard one. Returns what holds then.
 #[must_use]
 pub fn raise_descriptor_limit() -> Option<u64> {
@@ -28,8 +43,16 @@ mod imp {
         (result == 0).then_some(limit)
     }
 
+    fn finite(limit: libc::rlim_t) -> Option<u64> {
+        Some(limit).filter(|limit| *limit != libc::RLIM_INFINITY)
+    }
+
     pub(super) fn limit() -> Option<u64> {
-        get().map(|limit| limit.rlim_cur).filter(|limit| *limit != libc::RLIM_INFINITY)
+        get().and_then(|limit| finite(limit.rlim_cur))
+    }
+
+    pub(super) fn limits() -> Option<super::Limit> {
+        get().map(|limit| super::Limit { soft: finite(limit.rlim_cur), hard: finite(limit.rlim_max) })
     }
 
     pub(super) fn raise() -> Option<u64> {
@@ -44,6 +67,10 @@ mod imp {
 #[cfg(not(unix))]
 mod imp {
     pub(super) fn limit() -> Option<u64> {
+        None
+    }
+
+    pub(super) fn limits() -> Option<super::Limit> {
         None
     }
 

@@ -34,12 +34,17 @@ fn exec_without_rings() {
     panic!("cannot become the server: {error}");
 }
 
-fn without_rings(command: &Command) -> Result<Server, Ended> {
+/// The same command, run under that filter. The test harness says something on stdout first.
+pub(crate) fn forbidding_rings(command: &Command) -> Command {
     let arguments: Vec<&str> = command.get_args().map(|argument| argument.to_str().unwrap()).collect();
     let mut again = Command::new(std::env::current_exe().expect("this binary"));
     again.args(["--exact", "fallback::exec_without_rings", "--ignored", "--nocapture", "--quiet"]);
     again.env(ARGUMENTS, arguments.join("\n"));
-    Server::launch(again)
+    again
+}
+
+fn without_rings(command: &Command) -> Result<Server, Ended> {
+    Server::launch(forbidding_rings(command))
 }
 
 /// `auto` serves through readiness, and one line on stderr says why and what to do.

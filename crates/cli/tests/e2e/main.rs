@@ -9,6 +9,7 @@
 #[cfg(unix)]
 mod accepting;
 mod client;
+mod doctor;
 #[cfg(unix)]
 mod drain;
 #[cfg(target_os = "linux")]

@@ -213,6 +213,20 @@ impl Server {
         self
     }
 
+    /// Descriptors that a server with so many sessions and workers needs, beside what the process has open before
+    /// it starts.
+    #[must_use]
+    pub fn descriptors_needed(sessions: u64, workers: usize) -> u64 {
+        limits::descriptors_needed(sessions, workers)
+    }
+
+    /// Sessions that a server with so many workers has room for, if nothing else limits them: the descriptor limit
+    /// minus what is open, minus what the workers need, minus a reserve. `None`: as many as come.
+    #[must_use]
+    pub fn room_for_sessions(workers: usize) -> Option<u64> {
+        limits::room_for_sessions(workers)
+    }
+
     /// The addresses listened on, with the ports the system chose.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {

@@ -50,6 +50,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The reason when rings of the least useful size already need more memory than may be locked.
+    pub const NO_MEMORY_TO_LOCK: &str = "the memory-lock limit leaves no room for a ring";
+
     /// The refusal of a backend that this operating system does not have.
     #[must_use]
     pub fn not_here(backend: Name) -> Refusal {

@@ -31,6 +31,7 @@ pub mod detect;
 pub mod io_uring;
 #[cfg(windows)]
 pub mod iocp;
+pub mod probe;
 #[cfg(unix)]
 pub mod readiness;
 pub mod simulated;

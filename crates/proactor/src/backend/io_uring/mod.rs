@@ -6,6 +6,7 @@
 //! `io_uring_setup_buf_ring(3)`. Needs Linux 6.0.
 
 mod buffers;
+pub(super) mod features;
 mod refusal;
 mod wake;
 
@@ -33,7 +34,7 @@ use crate::waker::Waker;
 use buffers::Buffers;
 use wake::WakeEvent;
 
-const SQ_ENTRIES: u32 = 1024;
+pub(super) const SQ_ENTRIES: u32 = 1024;
 const CQ_ENTRIES: u32 = 8192;
 /// Halving stops here: a ring of fewer entries would cost a system call for every few messages.
 const SQ_ENTRIES_MIN: u32 = 64;
@@ -75,6 +76,11 @@ impl Create for IoUring {
 }
 
 impl IoUring {
+    /// Entries of the submission ring: fewer than asked for under a memory limit.
+    pub(super) fn entries(&self) -> u32 {
+        self.ring.params().sq_entries()
+    }
+
     #[inline]
     fn push(&mut self, entry: squeue::Entry) {
         if !self.overflow.is_empty() || !self.try_push(&entry) {

@@ -66,7 +66,7 @@ pub(super) fn of(what: &str, error: &io::Error) -> Refusal {
             "use Linux 6.0 or newer with CONFIG_IO_URING".to_owned(),
         ),
         Some(libc::ENOMEM) => (
-            "the memory-lock limit leaves no room for a ring".to_owned(),
+            Refusal::NO_MEMORY_TO_LOCK.to_owned(),
             "raise it (`ulimit -l`, LimitMEMLOCK= in a systemd unit)".to_owned(),
         ),
         Some(libc::EMFILE | libc::ENFILE) => (
@@ -86,13 +86,21 @@ fn not_permitted(error: &io::Error) -> (String, String) {
         }
         Ok("1") => (
             format!("{SETTING} is 1, which allows it to CAP_SYS_ADMIN and one group only"),
-            format!("run `sysctl {SETTING}=0`, or join the group in kernel.io_uring_group"),
+            format!("run `sysctl {SETTING}=0`, or {}", join_the_group()),
         ),
         _ if seccomp_filtered() => by_seccomp(),
         _ => (
             format!("the kernel does not permit it: {error}"),
             "look for a security module's rule about io_uring".to_owned(),
         ),
+    }
+}
+
+fn join_the_group() -> String {
+    const GROUP: &str = "kernel.io_uring_group";
+    match fs::read_to_string("/proc/sys/kernel/io_uring_group").as_deref().map(str::trim) {
+        Ok("-1") | Err(_) => format!("set {GROUP} to the id of a group of yours"),
+        Ok(group) => format!("join the group {group}, which {GROUP} names"),
     }
 }
 

@@ -1,0 +1,92 @@
+//! `overlapped doctor`: what would run here, and why. Everything is found out first ([`examine`]); then one
+//! [`Report`] is written, for a person or as JSON.
+
+mod json;
+mod limits;
+mod machine;
+mod text;
+
+use std::process::ExitCode;
+use std::thread;
+
+use overlapped::{Backend, Refusal};
+use proactor::backend::detect::PREFERENCE;
+use proactor::backend::probe::{self, Feature, Offer};
+use proactor::system;
+
+use crate::args::DoctorArgs;
+use crate::output::say;
+use limits::{Facts, Rings, Row};
+use machine::Machine;
+
+/// What was found out.
+struct Report {
+    /// The kernel's version, where it has one that can be read.
+    release: Option<String>,
+    /// As many as `serve` would start.
+    workers: usize,
+    /// The backends of this system, the preferred one first.
+    backends: Vec<(Backend, Result<Offer, Refusal>)>,
+    /// Empty where no ring can be made.
+    features: Vec<Feature>,
+    permissions: Permissions,
+    limits: Vec<Row>,
+    /// Sessions that the descriptor limit leaves room for. `None`: no limit.
+    room: Option<u64>,
+}
+
+/// What the system says about who may make rings. `None`: it does not say.
+struct Permissions {
+    io_uring_disabled: Option<String>,
+    io_uring_group: Option<String>,
+    seccomp_filtered: Option<bool>,
+}
+
+impl Report {
+    /// What `--backend auto` takes.
+    fn auto(&self) -> Option<Backend> {
+        self.backends.iter().find(|(_, tried)| tried.is_ok()).map(|(name, _)| *name)
+    }
+}
+
+pub(crate) fn run(args: &DoctorArgs) -> ExitCode {
+    let report = examine(&Machine::this());
+    if args.json {
+        say(json::of(&report));
+    } else {
+        say(text::of(&report).trim_end());
+    }
+    if report.auto().is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn examine(machine: &Machine) -> Report {
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let descriptors = system::descriptor_limits();
+    let open = system::open_descriptors();
+    // As `serve` does before it makes anything.
+    let _ = overlapped::raise_descriptor_limit();
+    let backends: Vec<_> = PREFERENCE.iter().map(|name| (*name, probe::probe(*name, workers))).collect();
+    let rings = backends.iter().find(|(name, _)| *name == Backend::IoUring);
+    let facts = Facts { workers, open, descriptors, rings: rings_of(rings.map(|(_, tried)| tried)) };
+    Report {
+        release: machine.release(),
+        workers,
+        features: probe::ring_features(),
+        permissions: Permissions {
+            io_uring_disabled: machine.setting("kernel.io_uring_disabled"),
+            io_uring_group: machine.setting("kernel.io_uring_group"),
+            seccomp_filtered: machine.seccomp_filtered(),
+        },
+        limits: limits::rows(&facts, machine),
+        room: overlapped::Server::room_for_sessions(workers),
+        backends,
+    }
+}
+
+fn rings_of(tried: Option<&Result<Offer, Refusal>>) -> Rings {
+    match tried {
+        Some(Ok(Offer { ring: Some(size) })) => Rings::Made(*size),
+        Some(Err(refusal)) if refusal.reason == Refusal::NO_MEMORY_TO_LOCK => Rings::NoMemory,
+        _ => Rings::Unknown,
+    }
+}

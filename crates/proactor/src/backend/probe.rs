@@ -1,0 +1,78 @@
+//! What this machine offers, found out by trying: a backend is there when it can be made.
+
+use super::detect::Refusal;
+use super::{Create, Name};
+use crate::buffer::{Pool, PoolConfig};
+
+/// Makes `name` once for each of `workers` on the calling thread, as a server with so many of them would, holds
+/// all of them at a time, and drops them.
+///
+/// # Errors
+/// Why one of them cannot be made.
+pub fn probe(name: Name, workers: usize) -> Result<Offer, Refusal> {
+    match name {
+        #[cfg(target_os = "linux")]
+        Name::IoUring => make::<super::io_uring::IoUring>(workers).map(|made| {
+            let least = made.iter().map(super::io_uring::IoUring::entries).min();
+            Offer { ring: least.map(|least| RingSize { least, wanted: super::io_uring::SQ_ENTRIES }) }
+        }),
+        #[cfg(windows)]
+        Name::Iocp => make::<super::iocp::Iocp>(workers).map(|_| Offer { ring: None }),
+        #[cfg(unix)]
+        Name::Readiness => make::<super::readiness::Readiness>(workers).map(|_| Offer { ring: None }),
+        other => Err(Refusal::not_here(other)),
+    }
+}
+
+/// What a backend that can be made comes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// `None` for a backend without rings.
+    pub ring: Option<RingSize>,
+}
+
+/// Entries of submission rings. Under a memory limit they are halved, which costs system calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingSize {
+    /// The smallest ring that a worker got.
+    pub least: u32,
+    /// What each asked for.
+    pub wanted: u32,
+}
+
+/// What the kernel's rings can do, each feature tried on a ring of its own. Empty where no ring can be made.
+#[must_use]
+pub fn ring_features() -> Vec<Feature> {
+    #[cfg(target_os = "linux")]
+    {
+        super::io_uring::features::try_all()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        Vec::new()
+    }
+}
+
+/// A feature, and whether it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// The field's name for it.
+    pub name: &'static str,
+    /// What trying it showed.
+    pub finding: Finding,
+}
+
+/// What trying a feature showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It was used, and worked.
+    Present,
+    /// The kernel does not know it.
+    Absent,
+    /// It could not be tried: why, as a clause.
+    Untried(String),
+}
+
+fn make<B: Create>(workers: usize) -> Result<Vec<B>, Refusal> {
+    (0..workers).map(|_| B::create(&Pool::new(PoolConfig::default()))).collect()
+}
