@@ -139,6 +139,7 @@ impl Stats {
                     CloseReason::Reset => self.sessions_reset += 1,
                     CloseReason::Panicked => self.sessions_panicked += 1,
                     CloseReason::Overflow => self.sessions_overflowed += 1,
+                    CloseReason::BadFrame => self.sessions_misframed += 1,
                     CloseReason::Drained => self.drained += 1,
                     CloseReason::Cut => self.cut += 1,
                     CloseReason::IdleTimeout | CloseReason::FirstByteTimeout | CloseReason::WriteTimeout => {

@@ -41,6 +41,7 @@ mod addresses;
 mod config;
 mod error;
 mod events;
+mod framed;
 mod handler;
 mod limits;
 mod mailbox;
@@ -54,6 +55,9 @@ pub use bytes::Bytes;
 pub use config::Overflow;
 pub use error::{Error, Result};
 pub use events::{Event, Rejection};
+pub use framed::{
+    Delimiter, Found, FrameError, FrameHandler, Framed, FramedState, Framing, LengthPrefixed, Lines,
+};
 pub use handler::Handler;
 pub use limits::raise_descriptor_limit;
 pub use mailbox::{PostError, WorkerHandle};

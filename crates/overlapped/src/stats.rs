@@ -47,6 +47,8 @@ counters! {
     sessions_overflowed,
     /// Sessions closed by an idle, first-byte or write deadline.
     sessions_timed_out,
+    /// Sessions closed because what they sent was no frame, or too long a one.
+    sessions_misframed,
     /// Outbound connections that failed.
     connects_failed,
     /// Times accepting paused because the system was short of something.

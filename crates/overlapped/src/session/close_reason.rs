@@ -27,6 +27,8 @@ pub enum CloseReason {
     Drained,
     /// The server drained, and its deadline came first.
     Cut,
+    /// What it sent was no frame, or too long a one (see [`Framed`](crate::Framed)).
+    BadFrame,
     /// The handler panicked in one of its callbacks.
     Panicked,
     /// The connection broke for another reason.
@@ -57,6 +59,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Overflow => "too much queued for it",
             CloseReason::Drained => "drained",
             CloseReason::Cut => "cut by the drain deadline",
+            CloseReason::BadFrame => "it sent no valid frame",
             CloseReason::Panicked => "the handler panicked",
             CloseReason::Failed(kind) => return write!(f, "failed: {kind}"),
         })

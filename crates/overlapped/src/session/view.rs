@@ -128,7 +128,11 @@ impl<'a> Session<'a> {
     /// Closes gracefully: what is queued goes out, then FIN; what still arrives is discarded until the peer's
     /// FIN, or for the linger timeout. No `on_data` follows.
     pub fn close(&mut self) {
-        self.core.close(self.key, CloseReason::Local);
+        self.close_for(CloseReason::Local);
+    }
+
+    pub(crate) fn close_for(&mut self, reason: CloseReason) {
+        self.core.close(self.key, reason);
     }
 
     /// Closes at once: what is queued is dropped, the peer sees a reset.

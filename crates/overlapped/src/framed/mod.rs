@@ -1,0 +1,241 @@
+//! Frames out of a stream: a handler adapter over the engine, which itself knows only bytes.
+//!
+//! A frame that lies in one received block is handed on as it is, without a copy; one that spans several is put
+//! together. What is kept of an unfinished frame is bounded by the framing's longest frame.
+
+mod framing;
+
+use std::io;
+
+use proactor::{Lease, Payload};
+
+pub use framing::{Delimiter, Found, FrameError, Framing, LengthPrefixed, Lines};
+
+use crate::handler::Handler;
+use crate::session::{CloseReason, Session, SessionId};
+use crate::worker::WorkerContext;
+
+/// What happens in sessions whose bytes come in frames. Like [`Handler`], with [`on_frame`](Self::on_frame) in
+/// the place of `on_data`; the other callbacks are the same.
+pub trait FrameHandler: Sized + 'static {
+    /// What is kept for each session.
+    type State: 'static;
+    /// What other threads may post to this worker.
+    type Message: Send + 'static;
+
+    /// A session began.
+    fn on_open(&mut self, session: &mut Session<'_>) -> Self::State;
+
+    /// A frame arrived, without its prefix or delimiter. It may be [sent](Session::send) as it is; a framed answer is
+    /// made with the framing's `encode`.
+    fn on_frame(&mut self, session: &mut Session<'_>, state: &mut Self::State, frame: Payload);
+
+    /// What arrived is no frame, or too long a one. The session is closed when this returns; what is sent here still
+    /// goes out.
+    fn on_bad_frame(&mut self, session: &mut Session<'_>, state: &mut Self::State, error: &FrameError) {
+        let _ = (session, state, error);
+    }
+
+    /// See [`Handler::on_half_close`]. Bytes of an unfinished frame are gone.
+    fn on_half_close(&mut self, session: &mut Session<'_>, state: &mut Self::State) {
+        let _ = state;
+        session.close();
+    }
+
+    /// See [`Handler::on_writable`].
+    fn on_writable(&mut self, session: &mut Session<'_>, state: &mut Self::State) {
+        let _ = (session, state);
+    }
+
+    /// See [`Handler::on_idle`].
+    fn on_idle(&mut self, session: &mut Session<'_>, state: &mut Self::State) {
+        let _ = state;
+        session.close();
+    }
+
+    /// See [`Handler::on_timer`].
+    fn on_timer(&mut self, session: &mut Session<'_>, state: &mut Self::State, token: u64) {
+        let _ = (session, state, token);
+    }
+
+    /// See [`Handler::on_tick`].
+    fn on_tick(&mut self, worker: &mut WorkerContext<'_>) {
+        let _ = worker;
+    }
+
+    /// See [`Handler::on_message`].
+    fn on_message(&mut self, worker: &mut WorkerContext<'_>, message: Self::Message) {
+        let _ = (worker, message);
+    }
+
+    /// See [`Handler::on_connect_failed`].
+    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_>, token: u64, error: &io::Error) {
+        let _ = (worker, token, error);
+    }
+
+    /// See [`Handler::on_close`].
+    fn on_close(&mut self, session: SessionId, state: Self::State, reason: CloseReason) {
+        let _ = (session, state, reason);
+    }
+}
+
+/// Cuts what sessions receive into frames for a [`FrameHandler`].
+///
+/// ```no_run
+/// use overlapped::{FrameHandler, Framed, Lines, Payload, Server, Session};
+///
+/// struct Shout;
+///
+/// impl FrameHandler for Shout {
+///     type State = ();
+///     type Message = ();
+///
+///     fn on_open(&mut self, _session: &mut Session<'_>) {}
+///
+///     fn on_frame(&mut self, session: &mut Session<'_>, _state: &mut (), line: Payload) {
+///         let mut answer = line.as_slice().to_ascii_uppercase();
+///         answer.push(b'\n');
+///         session.send(answer);
+///     }
+/// }
+///
+/// fn main() -> overlapped::Result<()> {
+///     Server::bind("127.0.0.1:9999")?.run(|_worker| Framed::new(Lines::up_to(4096), Shout))
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Framed<F, H> {
+    framing: F,
+    handler: H,
+}
+
+impl<F: Framing, H: FrameHandler> Framed<F, H> {
+    /// An adapter for `handler`.
+    pub fn new(framing: F, handler: H) -> Framed<F, H> {
+        Framed { framing, handler }
+    }
+}
+
+/// What is kept for a framed session: its handler's state, and the frame that is not complete yet.
+#[derive(Debug)]
+pub struct FramedState<S> {
+    state: S,
+    pending: Vec<u8>,
+    /// How much of `pending` was searched already: a long line is not searched from its beginning each time.
+    searched: usize,
+}
+
+impl<F: Framing, H: FrameHandler> Framed<F, H> {
+    /// Hands on the frames of what is pending. True if the session goes on.
+    fn drain_pending(&mut self, session: &mut Session<'_>, kept: &mut FramedState<H::State>) -> bool {
+        let mut start = 0;
+        let goes_on = loop {
+            let bytes = &kept.pending[start..];
+            match self.framing.find(bytes, kept.searched) {
+                Ok(Some(found)) => {
+                    let frame = bytes[found.start..found.start + found.len].to_vec();
+                    start += found.end;
+                    kept.searched = 0;
+                    self.handler.on_frame(session, &mut kept.state, Payload::Owned(frame));
+                    if session.is_closing() {
+                        break false;
+                    }
+                }
+                Ok(None) => {
+                    kept.searched = bytes.len();
+                    break true;
+                }
+                Err(error) => break self.refuse(session, kept, &error),
+            }
+        };
+        kept.pending.drain(..start);
+        if kept.pending.is_empty() {
+            kept.pending = Vec::new(); // an idle session keeps no memory for a frame it once had
+        }
+        goes_on
+    }
+
+    #[cold]
+    fn refuse(
+        &mut self,
+        session: &mut Session<'_>,
+        kept: &mut FramedState<H::State>,
+        error: &FrameError,
+    ) -> bool {
+        self.handler.on_bad_frame(session, &mut kept.state, error);
+        session.close_for(CloseReason::BadFrame);
+        false
+    }
+}
+
+impl<F: Framing, H: FrameHandler> Handler for Framed<F, H> {
+    type State = FramedState<H::State>;
+    type Message = H::Message;
+
+    fn on_open(&mut self, session: &mut Session<'_>) -> Self::State {
+        FramedState { state: self.handler.on_open(session), pending: Vec::new(), searched: 0 }
+    }
+
+    fn on_data(&mut self, session: &mut Session<'_>, kept: &mut Self::State, mut data: Lease) {
+        if !kept.pending.is_empty() {
+            kept.pending.extend_from_slice(&data);
+            self.drain_pending(session, kept);
+            return;
+        }
+        while !data.is_empty() {
+            match self.framing.find(&data, 0) {
+                Ok(Some(found)) => {
+                    let rest = data.split_off(found.end);
+                    data.truncate(found.start + found.len);
+                    data.advance(found.start);
+                    self.handler.on_frame(session, &mut kept.state, Payload::Lease(data));
+                    if session.is_closing() {
+                        return;
+                    }
+                    data = rest;
+                }
+                Ok(None) => {
+                    kept.searched = data.len();
+                    kept.pending = data.to_vec();
+                    return;
+                }
+                Err(error) => {
+                    self.refuse(session, kept, &error);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_half_close(&mut self, session: &mut Session<'_>, kept: &mut Self::State) {
+        self.handler.on_half_close(session, &mut kept.state);
+    }
+
+    fn on_writable(&mut self, session: &mut Session<'_>, kept: &mut Self::State) {
+        self.handler.on_writable(session, &mut kept.state);
+    }
+
+    fn on_idle(&mut self, session: &mut Session<'_>, kept: &mut Self::State) {
+        self.handler.on_idle(session, &mut kept.state);
+    }
+
+    fn on_timer(&mut self, session: &mut Session<'_>, kept: &mut Self::State, token: u64) {
+        self.handler.on_timer(session, &mut kept.state, token);
+    }
+
+    fn on_tick(&mut self, worker: &mut WorkerContext<'_>) {
+        self.handler.on_tick(worker);
+    }
+
+    fn on_message(&mut self, worker: &mut WorkerContext<'_>, message: H::Message) {
+        self.handler.on_message(worker, message);
+    }
+
+    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_>, token: u64, error: &io::Error) {
+        self.handler.on_connect_failed(worker, token, error);
+    }
+
+    fn on_close(&mut self, session: SessionId, kept: Self::State, reason: CloseReason) {
+        self.handler.on_close(session, kept.state, reason);
+    }
+}
