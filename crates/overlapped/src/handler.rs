@@ -31,7 +31,7 @@ pub trait Handler: Sized + 'static {
     fn on_data(&mut self, session: &mut Session<'_>, state: &mut Self::State, data: Lease);
 
     /// The peer sends no more; it may still read. By default the session is closed gracefully: everything queued
-    /// goes out first.
+    /// goes out first. Called once; not for a session that is closing already.
     fn on_half_close(&mut self, session: &mut Session<'_>, state: &mut Self::State) {
         let _ = state;
         session.close();
@@ -72,7 +72,13 @@ pub trait Handler: Sized + 'static {
 
     /// A session ended: nothing is in flight for it, its id names nothing any more. Called exactly once for each
     /// session whose `on_open` returned, except after a panic.
-    fn on_close(&mut self, session: SessionId, state: Self::State, reason: CloseReason) {
-        let _ = (session, state, reason);
+    fn on_close(
+        &mut self,
+        worker: &mut WorkerContext<'_>,
+        session: SessionId,
+        state: Self::State,
+        reason: CloseReason,
+    ) {
+        let _ = (worker, session, state, reason);
     }
 }

@@ -83,7 +83,7 @@ impl Handler for Teller {
         let _ = self.tell.send(Told::ConnectFailed(token, error.kind()));
     }
 
-    fn on_close(&mut self, session: SessionId, _state: (), reason: CloseReason) {
+    fn on_close(&mut self, _: &mut WorkerContext<'_>, session: SessionId, _state: (), reason: CloseReason) {
         let _ = self.tell.send(Told::Closed(session, reason));
     }
 }

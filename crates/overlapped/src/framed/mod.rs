@@ -74,8 +74,14 @@ pub trait FrameHandler: Sized + 'static {
     }
 
     /// See [`Handler::on_close`].
-    fn on_close(&mut self, session: SessionId, state: Self::State, reason: CloseReason) {
-        let _ = (session, state, reason);
+    fn on_close(
+        &mut self,
+        worker: &mut WorkerContext<'_>,
+        session: SessionId,
+        state: Self::State,
+        reason: CloseReason,
+    ) {
+        let _ = (worker, session, state, reason);
     }
 }
 
@@ -235,7 +241,13 @@ impl<F: Framing, H: FrameHandler> Handler for Framed<F, H> {
         self.handler.on_connect_failed(worker, token, error);
     }
 
-    fn on_close(&mut self, session: SessionId, kept: Self::State, reason: CloseReason) {
-        self.handler.on_close(session, kept.state, reason);
+    fn on_close(
+        &mut self,
+        worker: &mut WorkerContext<'_>,
+        session: SessionId,
+        kept: Self::State,
+        reason: CloseReason,
+    ) {
+        self.handler.on_close(worker, session, kept.state, reason);
     }
 }

@@ -12,6 +12,8 @@ use super::{CloseReason, HandleState, SendQueue};
 pub(crate) enum Phase {
     /// Receiving and sending.
     Open,
+    /// Our stream ends when what is queued is out; the peer's goes on.
+    Ending,
     /// Closing gracefully: what is queued goes out, then FIN.
     Finishing,
     /// FIN is out; what still arrives is discarded until the peer's FIN comes.
@@ -33,6 +35,8 @@ pub(crate) struct SessionState {
     pub(crate) full: bool,
     /// True exactly when the peer has sent FIN.
     pub(crate) peer_finished: bool,
+    /// True exactly when our FIN is out.
+    pub(crate) finished: bool,
     /// True exactly when `on_writable` is owed once the queue is low.
     pub(crate) wants_writable: bool,
     /// True exactly when the next flush has to look whether its receive should be paused.
@@ -56,8 +60,8 @@ pub(crate) struct SessionState {
     pub(crate) holds: u32,
     /// Whether its handler wants its receive paused.
     pub(crate) wants_pause: bool,
-    /// True exactly when it was opened with `connect`.
-    pub(crate) outbound: bool,
+    /// What it was opened with, if with `connect`.
+    pub(crate) token: Option<u64>,
 }
 
 #[cfg(target_pointer_width = "64")]
@@ -65,13 +69,14 @@ const _: () =
     assert!(std::mem::offset_of!(SessionState, opened_at) == 128, "the rest begins on the third line");
 
 impl SessionState {
-    pub(crate) fn new(key: ConnectionKey, outbound: bool, now: Time) -> SessionState {
+    pub(crate) fn new(key: ConnectionKey, token: Option<u64>, now: Time) -> SessionState {
         SessionState {
             key,
             phase: Phase::Open,
             touched: false,
             full: false,
             peer_finished: false,
+            finished: false,
             wants_writable: false,
             receive_changed: false,
             reason: None,
@@ -86,8 +91,13 @@ impl SessionState {
             source: key,
             holds: 0,
             wants_pause: false,
-            outbound,
+            token,
         }
+    }
+
+    /// Whether its handler still hears of it.
+    pub(crate) fn is_live(&self) -> bool {
+        self.phase <= Phase::Ending
     }
 
     /// Whether nothing speaks against receiving.

@@ -131,6 +131,12 @@ impl<'a> Session<'a> {
         self.close_for(CloseReason::Local);
     }
 
+    /// Ends this side's stream: what is queued goes out, then FIN. The peer may go on sending, and is heard; the
+    /// session closes by itself when both streams have ended. No send is taken any more.
+    pub fn finish(&mut self) {
+        self.core.end_stream(self.key);
+    }
+
     pub(crate) fn close_for(&mut self, reason: CloseReason) {
         self.core.close(self.key, reason);
     }
@@ -140,10 +146,10 @@ impl<'a> Session<'a> {
         self.core.abort(self.key, CloseReason::Aborted);
     }
 
-    /// Whether the session has begun to close.
+    /// Whether the session has begun to close. One that only [finished](Self::finish) its own stream has not.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.state().is_none_or(|state| state.phase != Phase::Open)
+        self.state().is_none_or(|state| !state.is_live())
     }
 
     /// Whether the peer has said that it sends no more.
@@ -155,7 +161,14 @@ impl<'a> Session<'a> {
     /// Whether this side opened the connection.
     #[must_use]
     pub fn is_outbound(&self) -> bool {
-        self.state().is_some_and(|state| state.outbound)
+        self.token().is_some()
+    }
+
+    /// What this side opened the connection with: the token given to
+    /// [`connect`](crate::WorkerContext::connect). `None` for an accepted one.
+    #[must_use]
+    pub fn token(&self) -> Option<u64> {
+        self.state()?.token
     }
 
     /// Calls [`Handler::on_timer`](crate::Handler::on_timer) with `token` in `after`, up to 4 ms late. Timers

@@ -99,18 +99,36 @@ impl Core {
     /// Begins a graceful close.
     pub(crate) fn close(&mut self, key: ConnectionKey, reason: CloseReason) {
         let Some(state) = self.sessions.get_mut(key) else { return };
-        if state.phase != Phase::Open {
+        if !state.is_live() {
             return;
         }
         // A peer that ended its stream first ended the session, whoever says the last word.
-        let reason = if state.peer_finished && reason == CloseReason::Local {
-            CloseReason::EndOfStream
-        } else {
-            reason
-        };
+        let peer_first = state.peer_finished && state.phase == Phase::Open;
+        let reason =
+            if peer_first && reason == CloseReason::Local { CloseReason::EndOfStream } else { reason };
         state.advance(Phase::Finishing, reason);
         state.send_since = self.now;
-        if let Some(handle) = &state.handle {
+        self.take_no_more(key);
+    }
+
+    /// Begins to end this side's stream. With the peer's over, that is the end of the session.
+    pub(crate) fn end_stream(&mut self, key: ConnectionKey) {
+        let Some(state) = self.sessions.get_mut(key) else { return };
+        if state.phase != Phase::Open {
+            return;
+        }
+        if state.peer_finished {
+            return self.close(key, CloseReason::Local);
+        }
+        state.phase = Phase::Ending;
+        self.take_no_more(key);
+    }
+
+    /// Handles answer "closed" from now on; the next flush does the rest.
+    fn take_no_more(&mut self, key: ConnectionKey) {
+        if let Some(state) = self.sessions.get_mut(key)
+            && let Some(handle) = &state.handle
+        {
             handle.closed.store(true, Ordering::Release);
         }
         self.touch(key);
@@ -123,10 +141,7 @@ impl Core {
             return;
         }
         state.advance(Phase::Aborting, reason);
-        if let Some(handle) = &state.handle {
-            handle.closed.store(true, Ordering::Release);
-        }
-        self.touch(key);
+        self.take_no_more(key);
     }
 
     /// The hard limit of a session is reached (INV-6).
@@ -185,7 +200,7 @@ impl WorkerContext<'_> {
     /// The sessions of this worker that are not closing.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionId> {
-        let open = self.core.sessions.iter().filter(|(_, state)| state.phase == Phase::Open);
+        let open = self.core.sessions.iter().filter(|(_, state)| state.is_live());
         open.map(|(key, _)| self.core.id(key)).collect()
     }
 
@@ -202,8 +217,8 @@ impl WorkerContext<'_> {
     }
 
     /// Opens an outbound connection: a session of this worker, with the same handler. It begins with
-    /// [`on_open`](crate::Handler::on_open), where [`Session::is_outbound`] is true, or ends with
-    /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets `token`.
+    /// [`on_open`](crate::Handler::on_open), where [`Session::token`] is `token`, or ends with
+    /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets it too.
     pub fn connect(&mut self, address: SocketAddr, token: u64) {
         self.core.connects.push((address, token));
     }

@@ -38,15 +38,17 @@ impl Config {
             |since: Time, limit: Option<Duration>| limit.is_some_and(|limit| now.since(since) >= limit);
         match state.phase {
             // In both, bytes wait for a peer that does not read them.
-            Phase::Open | Phase::Finishing
+            Phase::Open | Phase::Ending | Phase::Finishing
                 if state.queue.is_in_flight() && over(state.send_since, self.write_timeout) =>
             {
                 Some(Overdue::Write)
             }
-            Phase::Open if state.received == 0 && over(state.opened_at, self.first_byte_timeout) => {
+            Phase::Open | Phase::Ending
+                if state.received == 0 && over(state.opened_at, self.first_byte_timeout) =>
+            {
                 Some(Overdue::FirstByte)
             }
-            Phase::Open if over(state.active_at, self.idle_timeout) => Some(Overdue::Idle),
+            Phase::Open | Phase::Ending if over(state.active_at, self.idle_timeout) => Some(Overdue::Idle),
             _ => None,
         }
     }

@@ -111,7 +111,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         for key in self.core.sessions.keys() {
             let Some(state) = self.core.sessions.get_mut(key) else { continue };
             match state.phase {
-                Phase::Open | Phase::Finishing => {
+                Phase::Open | Phase::Ending | Phase::Finishing => {
                     // Whatever began its close, the deadline ended it.
                     state.reason = Some(CloseReason::Cut);
                     self.core.abort(key, CloseReason::Cut);

@@ -1,5 +1,6 @@
 //! Bytes through a session: the two choke points where they come in and go out, and the water marks between.
 
+use std::io;
 use std::sync::atomic::Ordering;
 
 use proactor::backend::Backend;
@@ -19,7 +20,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         let (session, bytes) = (SessionId { worker: core.worker, key }, data.len());
         let Some(state) = core.sessions.get_mut(key) else { return };
         state.active_at = core.now;
-        if state.phase != Phase::Open {
+        if !state.is_live() {
             core.report.emit(&Event::Discarded { session, bytes });
             return;
         }
@@ -38,6 +39,11 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         state.peer_finished = true;
         match state.phase {
             Phase::Open => self.callback(key, H::on_half_close),
+            Phase::Ending => {
+                self.callback(key, H::on_half_close);
+                // Nothing can be said in it any more: once what is queued is out, both streams are over.
+                self.core.close(key, CloseReason::Local);
+            }
             // The last thing that a lingering session waited for.
             Phase::Lingering => self.end_linger(key),
             Phase::Finishing | Phase::Closing | Phase::Aborting => {}
@@ -77,7 +83,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         let session = SessionId { worker: core.worker, key };
         let Some(state) = core.sessions.get_mut(key) else { return };
         state.touched = false;
-        if std::mem::take(&mut state.receive_changed) && state.phase == Phase::Open {
+        if std::mem::take(&mut state.receive_changed) && state.is_live() {
             if state.may_receive() {
                 self.driver.receive(key);
             } else {
@@ -116,6 +122,15 @@ impl<B: Backend, H: Handler> Worker<B, H> {
                 }
             }
             Phase::Open => {}
+            Phase::Ending => {
+                if unsent <= core.config.low_water {
+                    core.no_longer_full(key);
+                }
+                // It fails only where the connection is gone, which a receive that is paused does not tell.
+                if unsent == 0 && self.send_fin(key).is_err() {
+                    self.core.abort(key, CloseReason::Reset);
+                }
+            }
             Phase::Finishing if unsent == 0 => {
                 core.no_longer_full(key);
                 return self.finish(key);
@@ -131,22 +146,32 @@ impl<B: Backend, H: Handler> Worker<B, H> {
     fn finish(&mut self, key: ConnectionKey) {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
         // Closing sends the FIN. With the peer's already here, nothing can be unread.
-        if state.peer_finished || self.driver.finish(key).is_err() {
-            state.advance(Phase::Closing, CloseReason::Local);
-            self.driver.close(key);
-            return;
+        if state.peer_finished || self.send_fin(key).is_err() {
+            return self.begin_close(key);
         }
+        let Some(state) = self.core.sessions.get_mut(key) else { return };
         state.advance(Phase::Lingering, CloseReason::Local);
         self.core.timers.set(self.core.now + self.core.config.linger_timeout, Due::Linger(key));
         self.driver.receive(key);
     }
 
-    /// The peer's FIN has come, or was waited for long enough.
-    pub(super) fn end_linger(&mut self, key: ConnectionKey) {
-        let Some(state) = self.core.sessions.get_mut(key) else { return };
-        if state.phase == Phase::Lingering {
+    /// Ends our stream, once.
+    fn send_fin(&mut self, key: ConnectionKey) -> io::Result<()> {
+        let Some(state) = self.core.sessions.get_mut(key) else { return Ok(()) };
+        if std::mem::replace(&mut state.finished, true) { Ok(()) } else { self.driver.finish(key) }
+    }
+
+    fn begin_close(&mut self, key: ConnectionKey) {
+        if let Some(state) = self.core.sessions.get_mut(key) {
             state.advance(Phase::Closing, CloseReason::Local);
             self.driver.close(key);
+        }
+    }
+
+    /// The peer's FIN has come, or was waited for long enough.
+    pub(super) fn end_linger(&mut self, key: ConnectionKey) {
+        if self.core.sessions.get(key).is_some_and(|state| state.phase == Phase::Lingering) {
+            self.begin_close(key);
         }
     }
 }

@@ -10,7 +10,7 @@ use proactor::{ConnectionKey, ListenerKey, Time};
 use super::{Arrival, Running, Worker};
 use crate::events::{Event, Rejection};
 use crate::handler::Handler;
-use crate::session::{CloseReason, Phase, Session, SessionState};
+use crate::session::{CloseReason, Session, SessionState};
 use crate::timers::Due;
 
 /// How long accepting pauses when the system is short of something (INV-9).
@@ -80,7 +80,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
     /// A connection placed on this worker becomes a session.
     pub(super) fn open(&mut self, arrival: Arrival<B::Socket>) {
         match self.driver.adopt(arrival.socket) {
-            Ok(key) => self.begin(key, false, arrival.peer),
+            Ok(key) => self.begin(key, None, arrival.peer),
             Err(_) => {
                 self.acceptor.release(self.core.worker as usize);
                 self.leave_address(arrival.peer);
@@ -89,8 +89,8 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         }
     }
 
-    fn begin(&mut self, key: ConnectionKey, outbound: bool, peer: Option<SocketAddr>) {
-        let mut state = SessionState::new(key, outbound, self.core.now);
+    fn begin(&mut self, key: ConnectionKey, token: Option<u64>, peer: Option<SocketAddr>) {
+        let mut state = SessionState::new(key, token, self.core.now);
         state.peer = peer.map(Box::new);
         self.core.sessions.insert(state);
         let session = self.core.id(key);
@@ -120,14 +120,12 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         }
         let (received, sent) = (state.received, state.sent);
         let peer = state.peer.map(|peer| *peer);
-        if !state.outbound {
+        if state.token.is_none() {
             self.leave_address(peer);
         }
         self.core.report.emit(&Event::Closed { session, peer, reason, received, sent });
         if let Some(state) = self.states[key.index()].take() {
-            self.running = Running::Handler;
-            self.handler.on_close(session, state, reason);
-            self.running = Running::Engine;
+            self.worker_callback(|handler, worker| handler.on_close(worker, session, state, reason));
         }
     }
 
@@ -172,9 +170,9 @@ impl<B: Backend, H: Handler> Worker<B, H> {
     }
 
     pub(super) fn connected(&mut self, key: ConnectionKey) {
-        self.connecting.remove(&key);
+        let token = self.connecting.remove(&key);
         let peer = self.core.report.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok());
-        self.begin(key, true, peer);
+        self.begin(key, token, peer);
     }
 
     /// The system, or our deadline, says so; whichever comes second finds nothing.
@@ -191,8 +189,8 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         self.worker_callback(|handler, worker| handler.on_connect_failed(worker, token, error));
     }
 
-    /// Whether a session is open, for those who walk over all of them.
+    /// Whether a session's handler still hears of it, for those who walk over all of them.
     pub(super) fn is_open(&self, key: ConnectionKey) -> bool {
-        self.core.sessions.get(key).is_some_and(|state| state.phase == Phase::Open)
+        self.core.sessions.get(key).is_some_and(|state| state.is_live())
     }
 }

@@ -1,5 +1,7 @@
 //! How sessions end, and what their peers get before that (INV-2, INV-7, INV-8).
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::world::{End, Probe, Seen, What, World, behaviours};
@@ -70,6 +72,86 @@ fn a_local_close_delivers_what_was_queued_then_the_end() {
         world.settle();
         assert_eq!(world.reasons(), [CloseReason::Local]);
         assert_eq!(world.all_stats().bytes_discarded, 8);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_session_that_has_ended_its_own_stream_hears_the_peers_to_the_end() {
+    for behaviour in behaviours() {
+        let heard = Rc::new(Cell::new(0));
+        let probe = Probe::new({
+            let heard = Rc::clone(&heard);
+            move |session, what| match what {
+                What::Open => {
+                    assert_eq!(session.send(pattern(100_000)), Sent::Ok);
+                    session.finish();
+                    assert!(!session.is_closing(), "it still hears");
+                    assert_eq!(session.send("too late"), Sent::Closed);
+                }
+                What::Data(data) => heard.set(heard.get() + data.len()),
+                _ => {}
+            }
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        let key = world.connect();
+        world.settle();
+        assert_eq!(world.got(key), pattern(100_000), "INV-8: {behaviour:?}");
+        assert_eq!(world.end(key), End::Finished, "FIN follows at once");
+        world.pass(Duration::from_secs(300));
+        assert_eq!(world.reasons(), [], "no linger deadline: it is no close");
+        world.send(key, &pattern(70_000));
+        world.settle();
+        assert_eq!(heard.get(), 70_000, "{behaviour:?}");
+        world.finish(key);
+        world.settle();
+        assert_eq!(world.reasons(), [CloseReason::Local], "both streams are over: {behaviour:?}");
+        assert_eq!(world.log().iter().filter(|seen| matches!(seen, Seen::HalfClose(_))).count(), 1);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn finishing_after_the_peer_has_is_closing() {
+    for behaviour in behaviours() {
+        let probe = Probe::new(|session, what| match what {
+            What::Data(data) => assert_eq!(session.send(data), Sent::Ok),
+            What::HalfClose => session.finish(),
+            _ => {}
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        let key = world.connect();
+        world.send(key, &pattern(50_000));
+        world.finish(key);
+        world.settle();
+        assert_eq!(world.got(key), pattern(50_000));
+        assert_eq!(world.reasons(), [CloseReason::EndOfStream], "{behaviour:?}");
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_finished_session_is_closed_aborted_and_reset_like_any_other() {
+    for behaviour in behaviours() {
+        let probe = Probe::new(|session, what| match what {
+            What::Open => session.finish(),
+            What::Data(data) if data[0] == b'c' => session.close(),
+            What::Data(_) => session.abort(),
+            _ => {}
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        let [closed, aborted, reset] = [(); 3].map(|()| world.connect());
+        world.settle();
+        world.send(closed, b"c");
+        world.settle();
+        world.pass(Config::default().linger_timeout);
+        world.send(aborted, b"a");
+        world.settle();
+        assert_eq!(world.end(closed), End::Finished, "one FIN, and no reset: {behaviour:?}");
+        world.client.abort(reset);
+        world.settle();
+        let wanted = [CloseReason::Local, CloseReason::Aborted, CloseReason::Reset];
+        assert_eq!(world.reasons(), wanted, "{behaviour:?}");
         world.assert_clean();
     }
 }

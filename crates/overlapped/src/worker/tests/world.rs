@@ -143,7 +143,13 @@ impl Handler for Probe {
         self.worker(worker, Seen::ConnectFailed(token, error.kind()));
     }
 
-    fn on_close(&mut self, session: SessionId, state: SessionId, reason: CloseReason) {
+    fn on_close(
+        &mut self,
+        _: &mut WorkerContext<'_>,
+        session: SessionId,
+        state: SessionId,
+        reason: CloseReason,
+    ) {
         assert_eq!(state, session, "INV-3: a session sees its own state");
         self.saw(Seen::Close(session, reason));
     }
