@@ -36,6 +36,27 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Whether the session was closed in good order: what was queued went out, then FIN. After any other end the peer
+    /// saw a reset, or is gone itself.
+    #[must_use]
+    pub fn is_graceful(&self) -> bool {
+        match self {
+            CloseReason::EndOfStream
+            | CloseReason::Local
+            | CloseReason::IdleTimeout
+            | CloseReason::FirstByteTimeout
+            | CloseReason::Drained
+            | CloseReason::BadFrame => true,
+            CloseReason::Aborted
+            | CloseReason::Reset
+            | CloseReason::WriteTimeout
+            | CloseReason::Overflow
+            | CloseReason::Cut
+            | CloseReason::Panicked
+            | CloseReason::Failed(_) => false,
+        }
+    }
+
     /// The reason that an error of the connection means.
     pub(crate) fn of(error: &io::Error) -> CloseReason {
         match error.kind() {

@@ -98,8 +98,8 @@ impl<'a> Session<'a> {
         self.state().map_or(0, |state| state.queue.bytes())
     }
 
-    /// Stops receiving until [`resume`](Self::resume). What is already on its way may still arrive. A drain waits
-    /// for a paused session until its deadline.
+    /// Stops receiving until [`resume`](Self::resume). What is already on its way may still arrive; in a session
+    /// paused by `on_open`, nothing does. A drain waits for a paused session until its deadline.
     pub fn pause(&mut self) {
         self.set_paused(true);
     }
@@ -187,6 +187,12 @@ impl<'a> Session<'a> {
             None => Arc::new(HandleState { closed: true.into(), ..HandleState::default() }),
         };
         SessionHandle { id, state, mailbox, limit }
+    }
+
+    /// Another session of this worker. `None` if it has ended, or lives on another worker.
+    #[must_use]
+    pub fn sibling(&mut self, id: SessionId) -> Option<Session<'_>> {
+        self.core.lives_here(id).then(|| Session::new(self.core, self.addresses, id.key))
     }
 
     /// The worker this session lives on, with its other sessions.

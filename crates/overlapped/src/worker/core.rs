@@ -37,6 +37,10 @@ impl Core {
         SessionId { worker: self.worker, key }
     }
 
+    pub(crate) fn lives_here(&self, id: SessionId) -> bool {
+        id.worker == self.worker && self.sessions.get(id.key).is_some()
+    }
+
     /// Notes that a session has something for the next flush.
     #[inline]
     pub(crate) fn touch(&mut self, key: ConnectionKey) {
@@ -191,10 +195,7 @@ impl WorkerContext<'_> {
     /// A session of this worker. `None` if it has ended, or lives on another worker: reach that one through a
     /// [`SessionHandle`](crate::SessionHandle) or a message.
     pub fn session(&mut self, id: SessionId) -> Option<Session<'_>> {
-        if id.worker != self.core.worker || self.core.sessions.get(id.key).is_none() {
-            return None;
-        }
-        Some(Session::new(self.core, self.addresses, id.key))
+        self.core.lives_here(id).then(|| Session::new(self.core, self.addresses, id.key))
     }
 
     /// The sessions of this worker that are not closing.

@@ -98,14 +98,12 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         if self.states.len() <= key.index() {
             self.states.resize_with(key.index() + 1, || None);
         }
-        self.driver.receive(key);
         self.running = Running::Session(key);
         let state = self.handler.on_open(&mut Session::new(&mut self.core, &self.driver, key));
         self.running = Running::Engine;
         self.states[key.index()] = Some(state);
-        if self.core.draining {
-            self.drain_session(key);
-        }
+        // Only now: a session that begins paused has received nothing.
+        self.core.look_at_receive(key);
     }
 
     /// A connection is gone: its session ends, exactly once (INV-2).
@@ -191,6 +189,6 @@ impl<B: Backend, H: Handler> Worker<B, H> {
 
     /// Whether a session's handler still hears of it, for those who walk over all of them.
     pub(super) fn is_open(&self, key: ConnectionKey) -> bool {
-        self.core.sessions.get(key).is_some_and(|state| state.is_live())
+        self.core.sessions.get(key).is_some_and(SessionState::is_live)
     }
 }
