@@ -44,7 +44,7 @@ pub trait Handler: Sized + 'static {
     }
 
     /// Nothing was received or sent for the idle timeout. By default the session is closed gracefully; to keep
-    /// it, do not close it.
+    /// it, do not close it: if it stays silent, this is called again after another such time.
     fn on_idle(&mut self, session: &mut Session<'_>, state: &mut Self::State) {
         let _ = state;
         session.close();

@@ -33,12 +33,10 @@ pub(crate) struct SessionState {
     pub(crate) touched: bool,
     /// True exactly when its source is held because too much is unsent here.
     pub(crate) full: bool,
-    /// True exactly when the peer has sent FIN.
-    pub(crate) peer_finished: bool,
-    /// True exactly when our FIN is out.
-    pub(crate) finished: bool,
     /// True exactly when `on_writable` is owed once the queue is low.
     pub(crate) wants_writable: bool,
+    /// Whether the next send in flight needs no timer of its own for the write deadline.
+    pub(crate) watched: bool,
     /// True exactly when the next flush has to look whether its receive should be paused.
     pub(crate) receive_changed: bool,
     pub(crate) reason: Option<CloseReason>,
@@ -60,6 +58,10 @@ pub(crate) struct SessionState {
     pub(crate) holds: u32,
     /// Whether its handler wants its receive paused.
     pub(crate) wants_pause: bool,
+    /// True exactly when the peer has sent FIN.
+    pub(crate) peer_finished: bool,
+    /// True exactly when our FIN is out.
+    pub(crate) finished: bool,
     /// What it was opened with, if with `connect`.
     pub(crate) token: Option<u64>,
 }
@@ -78,6 +80,7 @@ impl SessionState {
             peer_finished: false,
             finished: false,
             wants_writable: false,
+            watched: false,
             receive_changed: false,
             reason: None,
             queue: SendQueue::default(),

@@ -39,6 +39,11 @@ impl Table {
         }
     }
 
+    /// The session that lives in a slot now.
+    pub(crate) fn at(&mut self, slot: usize) -> Option<&mut SessionState> {
+        self.sessions.get_mut(slot)?.as_mut()
+    }
+
     #[inline]
     pub(crate) fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut SessionState> {
         match self.sessions.get_mut(key.index()) {

@@ -14,7 +14,7 @@ use crate::config::{Config, Overflow};
 use crate::events::Report;
 use crate::mailbox::PostToSession;
 use crate::session::{CloseReason, Phase, Sent, Session, SessionId, Table};
-use crate::timers::Timers;
+use crate::timers::{Due, Wheel};
 
 pub(crate) struct Core {
     pub(crate) worker: u32,
@@ -24,7 +24,7 @@ pub(crate) struct Core {
     pub(crate) touched: Vec<ConnectionKey>,
     /// Outbound connections asked for, since the last flush.
     pub(crate) connects: Vec<(SocketAddr, u64)>,
-    pub(crate) timers: Timers,
+    pub(crate) timers: Wheel<Due>,
     /// The time, as of this turn.
     pub(crate) now: Time,
     pub(crate) report: Report,

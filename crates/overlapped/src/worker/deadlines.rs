@@ -1,7 +1,11 @@
-//! Idle, first-byte and write deadlines. Per message they cost a store; a sweep over all sessions, a few times
-//! per deadline, finds those that are over. Without such a deadline, or a send that waits, nothing is swept and
-//! nobody is woken.
+//! Idle, first-byte and write deadlines. Per message they cost a store and a look at a flag: what a deadline counts
+//! from is noted in the session, and looked at when it would have been over, had nothing happened since.
+//!
+//! A worker is woken for a deadline only where one can be over: with no send in flight nobody wakes for the write
+//! deadline. And what is kept is bounded by the sessions there were at a time, however many come and go: a timer
+//! belongs to a slot, and looks at whoever lives there by then.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use proactor::backend::Backend;
@@ -11,90 +15,143 @@ use super::Worker;
 use crate::config::Config;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, SessionState};
+use crate::timers::Wheel;
 
-/// A deadline is noticed at most this part of itself late.
-const SWEEPS_PER_DEADLINE: u32 = 8;
-const SHORTEST: Duration = Duration::from_millis(10);
+/// A deadline is noticed at most this part of itself late, so that many sessions are looked at together.
+const PARTS: u32 = 32;
+const LATEST: Duration = Duration::from_secs(1);
 
-/// What a sweep finds over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Overdue {
+pub(super) enum Deadline {
     Idle,
     FirstByte,
     Write,
 }
 
-impl Config {
-    /// How often sessions are looked at. `None`: no deadline is set.
-    pub(super) fn sweep_every(&self) -> Option<Duration> {
-        let deadlines = [self.idle_timeout, self.first_byte_timeout, self.write_timeout];
-        let shortest = deadlines.into_iter().flatten().min()?;
-        Some((shortest / SWEEPS_PER_DEADLINE).max(SHORTEST))
+impl Deadline {
+    fn bit(self) -> u8 {
+        1 << self as u8
     }
 
-    /// Which deadline of a session is over.
-    pub(super) fn overdue(&self, state: &SessionState, now: Time) -> Option<Overdue> {
-        let over =
-            |since: Time, limit: Option<Duration>| limit.is_some_and(|limit| now.since(since) >= limit);
-        match state.phase {
-            // In both, bytes wait for a peer that does not read them.
-            Phase::Open | Phase::Ending | Phase::Finishing
-                if state.queue.is_in_flight() && over(state.send_since, self.write_timeout) =>
-            {
-                Some(Overdue::Write)
+    fn limit(self, config: &Config) -> Option<Duration> {
+        match self {
+            Deadline::Idle => config.idle_timeout,
+            Deadline::FirstByte => config.first_byte_timeout,
+            Deadline::Write => config.write_timeout,
+        }
+    }
+
+    /// What it counts from in a session; `None` if it does not apply, and will not before something else happens.
+    fn since(self, state: &SessionState) -> Option<Time> {
+        match self {
+            Deadline::Idle => state.is_live().then_some(state.active_at),
+            Deadline::FirstByte => (state.is_live() && state.received == 0).then_some(state.opened_at),
+            // In these phases, bytes wait for a peer that does not read them.
+            Deadline::Write => {
+                (state.phase <= Phase::Finishing && state.queue.is_in_flight()).then_some(state.send_since)
             }
-            Phase::Open | Phase::Ending
-                if state.received == 0 && over(state.opened_at, self.first_byte_timeout) =>
-            {
-                Some(Overdue::FirstByte)
-            }
-            Phase::Open | Phase::Ending if over(state.active_at, self.idle_timeout) => Some(Overdue::Idle),
-            _ => None,
         }
     }
 }
 
-impl<B: Backend, H: Handler> Worker<B, H> {
-    /// When sessions must be looked at next, if anything can be over by then.
-    pub(super) fn sweep_at(&self) -> Option<Time> {
-        let config = &self.core.config;
-        let every = config.sweep_every()?;
-        let silent = config.idle_timeout.is_some() || config.first_byte_timeout.is_some();
-        let possible = if silent { self.core.sessions.len() > 0 } else { self.driver.sends_in_flight() > 0 };
-        possible.then(|| self.next_sweep.unwrap_or(self.core.now + every))
+/// When which slot is to be looked at.
+#[derive(Default)]
+pub(super) struct Deadlines {
+    silence: Wheel<(usize, Deadline)>,
+    /// Apart, because it wakes nobody while no send is in flight.
+    writes: Wheel<(usize, Deadline)>,
+    /// For each slot the deadlines that have a timer for it. With one limit for all, a timer that was set for an
+    /// earlier session of the slot is never too late for a later one.
+    watched: Vec<u8>,
+    /// Taken and not looked at yet.
+    due: VecDeque<(usize, Deadline)>,
+}
+
+impl Deadlines {
+    /// When a slot must be looked at next; `can_stall` says whether any send is in flight.
+    pub(super) fn next(&self, can_stall: bool) -> Option<Time> {
+        let writes = self.writes.next().filter(|_| can_stall);
+        self.silence.next().into_iter().chain(writes).min()
     }
 
-    pub(super) fn sweep_if_due(&mut self) {
-        let Some(every) = self.core.config.sweep_every() else { return };
-        let now = self.core.now;
-        match self.next_sweep {
-            Some(at) if at > now => {}
-            Some(_) => {
-                self.next_sweep = Some(now + every);
-                self.sweep(now);
+    /// A session begins.
+    pub(super) fn begin(&mut self, state: &mut SessionState, config: &Config) {
+        let slot = state.key.index();
+        if self.watched.len() <= slot {
+            self.watched.resize(slot + 1, 0);
+        }
+        state.watched = config.write_timeout.is_none() || self.watched[slot] & Deadline::Write.bit() != 0;
+        self.watch(Deadline::Idle, state, config);
+        self.watch(Deadline::FirstByte, state, config);
+    }
+
+    /// Sees to it that a slot is looked at when the deadline of its session may be over.
+    pub(super) fn watch(&mut self, deadline: Deadline, state: &mut SessionState, config: &Config) {
+        let slot = state.key.index();
+        let at = deadline.since(state).zip(deadline.limit(config)).map(|(since, limit)| coarse(since, limit));
+        let Some(at) = at.filter(|_| self.watched[slot] & deadline.bit() == 0) else { return };
+        self.watched[slot] |= deadline.bit();
+        match deadline {
+            Deadline::Idle | Deadline::FirstByte => self.silence.set(at, (slot, deadline)),
+            Deadline::Write => {
+                state.watched = true;
+                self.writes.set(at, (slot, deadline));
             }
-            None => self.next_sweep = Some(now + every),
+        }
+    }
+}
+
+/// A moment at or after `since` + `limit`, the same one for sessions whose deadlines are close together.
+fn coarse(since: Time, limit: Duration) -> Time {
+    let step = (limit / PARTS).clamp(Duration::from_millis(1), LATEST).as_nanos() as u64;
+    Time::from_nanos((since + limit).as_nanos().div_ceil(step).saturating_mul(step))
+}
+
+impl<B: Backend, H: Handler> Worker<B, H> {
+    pub(super) fn look_at_deadlines(&mut self) {
+        let Deadlines { silence, writes, due, .. } = &mut self.deadlines;
+        silence.take_due(self.core.now, due);
+        writes.take_due(self.core.now, due);
+        while let Some((slot, deadline)) = self.deadlines.due.pop_front() {
+            self.deadlines.watched[slot] &= !deadline.bit();
+            if let Some(key) = self.look_at(slot, deadline) {
+                self.over(key, deadline);
+            }
         }
     }
 
-    fn sweep(&mut self, now: Time) {
-        let core = &self.core;
-        let overdue =
-            |(key, state): (ConnectionKey, &SessionState)| Some((key, core.config.overdue(state, now)?));
-        let found: Vec<(ConnectionKey, Overdue)> = core.sessions.iter().filter_map(overdue).collect();
-        for (key, overdue) in found {
-            match overdue {
-                Overdue::Idle => {
-                    self.callback(key, H::on_idle);
-                    // It was open until now, so its handler closed it just there: for being silent.
-                    if let Some(state) = self.core.sessions.get_mut(key)
-                        && state.reason == Some(CloseReason::Local)
-                    {
-                        state.reason = Some(CloseReason::IdleTimeout);
-                    }
+    /// The session of a slot, if its deadline is over. If it is not, the slot is looked at again.
+    fn look_at(&mut self, slot: usize, deadline: Deadline) -> Option<ConnectionKey> {
+        let config = &self.core.config;
+        let state = self.core.sessions.at(slot)?;
+        if deadline == Deadline::Write {
+            state.watched = false;
+        }
+        let (since, limit) = deadline.since(state).zip(deadline.limit(config))?;
+        if self.core.now.since(since) >= limit {
+            return Some(state.key);
+        }
+        self.deadlines.watch(deadline, state, config);
+        None
+    }
+
+    fn over(&mut self, key: ConnectionKey, deadline: Deadline) {
+        match deadline {
+            Deadline::FirstByte => self.core.close(key, CloseReason::FirstByteTimeout),
+            Deadline::Write => self.core.abort(key, CloseReason::WriteTimeout),
+            Deadline::Idle => {
+                if let Some(state) = self.core.sessions.get_mut(key) {
+                    // Who is kept, and stays silent, is asked again after another such time.
+                    state.active_at = self.core.now;
+                    self.deadlines.watch(deadline, state, &self.core.config);
                 }
-                Overdue::FirstByte => self.core.close(key, CloseReason::FirstByteTimeout),
-                Overdue::Write => self.core.abort(key, CloseReason::WriteTimeout),
+                self.callback(key, H::on_idle);
+                // It was open until now, so its handler closed it just there: for being silent.
+                if let Some(state) = self.core.sessions.get_mut(key)
+                    && state.reason == Some(CloseReason::Local)
+                {
+                    state.reason = Some(CloseReason::IdleTimeout);
+                }
             }
         }
     }

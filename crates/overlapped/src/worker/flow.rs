@@ -7,6 +7,7 @@ use proactor::backend::Backend;
 use proactor::{ConnectionKey, Lease, Sending};
 
 use super::Worker;
+use super::deadlines::Deadline;
 use crate::events::Event;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, SessionId};
@@ -98,7 +99,13 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             let Some(payload) = state.queue.next() else { break };
             state.send_since = core.now;
             match self.driver.send(key, payload) {
-                Sending::InFlight | Sending::Closed => break,
+                Sending::InFlight => {
+                    if !state.watched {
+                        self.deadlines.watch(Deadline::Write, state, &core.config);
+                    }
+                    break;
+                }
+                Sending::Closed => break,
                 Sending::Done => {
                     let bytes = state.sent_one(core.now);
                     core.report.emit(&Event::Sent { session, bytes });

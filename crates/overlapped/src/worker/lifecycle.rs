@@ -92,6 +92,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
     fn begin(&mut self, key: ConnectionKey, token: Option<u64>, peer: Option<SocketAddr>) {
         let mut state = SessionState::new(key, token, self.core.now);
         state.peer = peer.map(Box::new);
+        self.deadlines.begin(&mut state, &self.core.config);
         self.core.sessions.insert(state);
         let session = self.core.id(key);
         self.core.report.emit(&Event::Opened { session, peer });

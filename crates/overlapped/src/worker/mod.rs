@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proactor::backend::{Backend, Wait};
-use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
+use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Verb};
 
 use crate::acceptor::{Acceptor, Arrivals};
 use crate::addresses::Addresses;
@@ -31,10 +31,11 @@ use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox, PostToSession, SessionCommand, WorkerFace};
 use crate::session::{CloseReason, Session, Table};
 use crate::stats::Stats;
-use crate::timers::{Due, Timers};
+use crate::timers::{Due, Wheel};
 
 pub use self::core::WorkerContext;
 pub(crate) use self::core::{AddressesOf, Core};
+use deadlines::Deadlines;
 use drain::Drain;
 
 pub(crate) struct Worker<B: Backend, H: Handler> {
@@ -57,7 +58,7 @@ pub(crate) struct Worker<B: Backend, H: Handler> {
     due: VecDeque<Due>,
     running: Running,
     drain: Option<Drain>,
-    next_sweep: Option<Time>,
+    deadlines: Deadlines,
     accept_pause: lifecycle::AcceptPause,
     /// True once nothing is left to do.
     ended: bool,
@@ -102,7 +103,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             sessions: Table::default(),
             touched: Vec::new(),
             connects: Vec::new(),
-            timers: Timers::default(),
+            timers: Wheel::default(),
             now: driver.now(),
             report: Report { stats: Stats::default(), observer },
             mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
@@ -125,7 +126,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             due: VecDeque::new(),
             running: Running::Engine,
             drain: None,
-            next_sweep: None,
+            deadlines: Deadlines::default(),
             accept_pause: lifecycle::AcceptPause::default(),
             ended: false,
         };
@@ -174,7 +175,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         self.core.report.stats.turns += 1;
         self.guarded(Self::take_events);
         self.guarded(Self::fire_timers);
-        self.guarded(Self::sweep_if_due);
+        self.guarded(Self::look_at_deadlines);
         self.step_drain();
         self.guarded(Self::flush);
         Ok(())
@@ -186,7 +187,11 @@ impl<B: Backend, H: Handler> Worker<B, H> {
     }
 
     fn wait(&self) -> Wait {
-        let deadlines = [self.core.timers.next(), self.sweep_at(), self.drain.as_ref().map(Drain::wake_at)];
+        let deadlines = [
+            self.core.timers.next(),
+            self.deadlines.next(self.driver.sends_in_flight() > 0),
+            self.drain.as_ref().map(Drain::wake_at),
+        ];
         match deadlines.into_iter().flatten().min() {
             _ if self.ended => Wait::Poll,
             Some(at) => Wait::Until(at),
