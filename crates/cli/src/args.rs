@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::Styles;
@@ -91,8 +92,20 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) low_water: Option<usize>,
 
+    /// Spin for so long before sleeping: latency for a core
+    #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
+    pub(crate) busy_poll: Limit,
+
+    /// Write every submission and completion to a file that Perfetto opens (ui.perfetto.dev); it grows fast
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// Print a line per submission and completion to stderr, in the system's own words
+    #[arg(long)]
+    pub(crate) log_ops: bool,
+
     /// Print only the addresses listened on; warnings still go to stderr
-    #[arg(long, conflicts_with = "verbose")]
+    #[arg(long, conflicts_with_all = ["verbose", "log_ops"])]
     pub(crate) quiet: bool,
 
     /// Print a line per session as it opens and as it closes, by its name: WORKER/SLOT.GENERATION

@@ -7,6 +7,7 @@ mod doctor;
 mod output;
 mod serve;
 mod signals;
+mod trace;
 mod units;
 
 use std::process::ExitCode;

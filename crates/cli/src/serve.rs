@@ -1,12 +1,15 @@
 //! `overlapped serve`: every byte back.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
 
 use overlapped::{Error, Event, Handler, Lease, Rejection, Server, Session};
 
 use crate::args::ServeArgs;
 use crate::output::{Failure, note, say};
 use crate::signals;
+use crate::trace::{self, Trace};
 use crate::units::bytes;
 
 struct Echo;
@@ -24,21 +27,41 @@ impl Handler for Echo {
 
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let _ = overlapped::raise_descriptor_limit();
-    let handle = build(args).and_then(|server| server.start(|_worker| Echo)).map_err(explain)?;
+    let trace = match &args.trace {
+        None => None,
+        Some(path) => Some(Arc::new(Trace::create(path).map_err(|error| {
+            Failure::failed(format_args!("cannot write the trace {}: {error}", path.display()))
+        })?)),
+    };
+    let server = build(args).map(|server| observe(server, args, trace.clone()));
+    let handle = server.and_then(|server| server.start(|_worker| Echo)).map_err(explain)?;
+    if let Some(trace) = &trace {
+        trace.name_workers(handle.workers());
+    }
     for refusal in handle.refusals() {
         note(format_args!("note: {refusal}; serving through {}", handle.backend()));
     }
     let drain_timeout = args.drain_timeout;
     let draining = handle.clone();
     let left = handle.clone();
-    let at_once = move || note(format_args!("ended at once: {} sessions cut", left.stats().sessions));
+    let cut_trace = trace.clone();
+    let at_once = move || {
+        note(format_args!("ended at once: {} sessions cut", left.stats().sessions));
+        if let Some(trace) = &cut_trace {
+            trace.flush();
+        }
+    };
     signals::on_request_to_end(move || draining.begin_drain(drain_timeout), at_once)
         .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
     let plural = if handle.workers() == 1 { "worker" } else { "workers" };
     for address in handle.local_addrs() {
         say(format_args!("listening on {address} ({}, {} {plural})", handle.backend(), handle.workers()));
     }
-    handle.wait().map_err(explain)?;
+    let ended = handle.wait();
+    if let Some(trace) = &trace {
+        trace.finish();
+    }
+    ended.map_err(explain)?;
     let stats = handle.stats();
     let rejected = match stats.sessions_rejected {
         0 => String::new(),
@@ -69,7 +92,9 @@ fn build(args: &ServeArgs) -> overlapped::Result<Server> {
         .high_water(args.high_water)
         .idle_timeout(args.idle_timeout.0)
         .first_byte_timeout(args.first_byte_timeout.0)
-        .write_timeout(args.write_timeout.0);
+        .write_timeout(args.write_timeout.0)
+        .busy_poll(args.busy_poll.0)
+        .trace_operations(args.log_ops || args.trace.is_some());
     if let Some(workers) = args.workers {
         server = server.workers(workers.into());
     }
@@ -82,11 +107,27 @@ fn build(args: &ServeArgs) -> overlapped::Result<Server> {
     if let Some(low) = args.low_water {
         server = server.low_water(low);
     }
-    if !args.quiet {
-        let verbose = args.verbose;
-        server = server.observer(move |event| tell(event, verbose));
-    }
     Ok(server)
+}
+
+/// Whoever wants to know what happens. With `--quiet` and no trace, nobody: events cost nothing then.
+fn observe(server: Server, args: &ServeArgs, trace: Option<Arc<Trace>>) -> Server {
+    let (quiet, verbose, log_ops) = (args.quiet, args.verbose, args.log_ops);
+    if quiet && trace.is_none() {
+        return server;
+    }
+    let began = Instant::now();
+    server.observer(move |event| {
+        if !quiet {
+            tell(event, verbose);
+        }
+        if log_ops {
+            trace::log(began, event);
+        }
+        if let Some(trace) = &trace {
+            trace.event(event);
+        }
+    })
 }
 
 fn tell(event: &Event<'_>, verbose: bool) {

@@ -17,6 +17,17 @@ pub enum Overflow {
     Refuse,
 }
 
+/// What a panic in a handler ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPanic {
+    /// The session it happened in is aborted; the worker goes on. The handler's own fields are as the panic left them.
+    #[default]
+    AbortSession,
+    /// The whole server: [`ServerHandle::wait`](crate::ServerHandle::wait) returns the panic as an error. For handlers
+    /// whose fields must not be trusted after one.
+    StopServer,
+}
+
 /// The limits of a server. Memory per worker is bounded by `pool` + sessions × `hard_limit`.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -41,6 +52,10 @@ pub(crate) struct Config {
     /// After FIN was sent: how long the peer's FIN is waited for.
     pub(crate) linger_timeout: Duration,
     pub(crate) tick: Option<Duration>,
+    /// How long a worker spins before it sleeps.
+    pub(crate) busy_poll: Option<Duration>,
+    pub(crate) on_panic: OnPanic,
+    pub(crate) trace_operations: bool,
 }
 
 impl Default for Config {
@@ -61,6 +76,9 @@ impl Default for Config {
             connect_timeout: Some(Duration::from_secs(10)),
             linger_timeout: Duration::from_secs(2),
             tick: None,
+            busy_poll: None,
+            on_panic: OnPanic::AbortSession,
+            trace_operations: false,
         }
     }
 }

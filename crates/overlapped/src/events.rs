@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proactor::{Name, Step};
+
 use crate::session::{CloseReason, SessionId};
 use crate::stats::Stats;
 
@@ -100,6 +102,18 @@ pub enum Event<'a> {
         /// The panic's message.
         message: &'a str,
     },
+    /// One step of a worker's dealings with its system: something was submitted, or has completed. Told only with
+    /// [`Server::trace_operations`](crate::Server::trace_operations).
+    Operation {
+        /// The worker's index.
+        worker: usize,
+        /// Its backend, whose words [`Call::word`](crate::Call::word) gives.
+        backend: Name,
+        /// The session it is for, if for one; while it is being connected it is no session yet.
+        session: Option<SessionId>,
+        /// What is asked of the system, and how far it is.
+        step: &'a Step,
+    },
     /// A worker began to drain.
     Draining {
         /// Sessions it has.
@@ -160,7 +174,7 @@ impl Stats {
             Event::AcceptPaused { .. } => self.accept_pauses += 1,
             Event::ConnectFailed { .. } => self.connects_failed += 1,
             Event::PostRefused => self.posts_refused += 1,
-            Event::Panicked { .. } | Event::Draining { .. } => {}
+            Event::Panicked { .. } | Event::Draining { .. } | Event::Operation { .. } => {}
         }
     }
 }

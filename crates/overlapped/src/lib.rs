@@ -52,7 +52,7 @@ mod timers;
 mod worker;
 
 pub use bytes::Bytes;
-pub use config::Overflow;
+pub use config::{OnPanic, Overflow};
 pub use error::{Error, Result};
 pub use events::{Event, Rejection};
 pub use framed::{
@@ -65,7 +65,7 @@ pub use mailbox::{PostError, WorkerHandle};
 #[doc(inline)]
 pub use proactor::Name as Backend;
 pub use proactor::backend::detect::{Choice, Refusal};
-pub use proactor::{Lease, Payload};
+pub use proactor::{Call, Lease, Moment, OpKey, Payload, Step, Told};
 pub use server::{DrainReport, Server, ServerHandle};
 pub use session::{CloseReason, Sent, Session, SessionHandle, SessionId};
 pub use stats::Stats;

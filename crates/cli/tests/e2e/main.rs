@@ -16,6 +16,8 @@ mod drain;
 mod fallback;
 #[cfg(target_os = "linux")]
 mod load;
+#[cfg(unix)]
+mod operations;
 mod peer;
 mod server;
 mod sessions;
@@ -73,6 +75,10 @@ cases! {
     #[cfg(target_os = "linux")] accepting::thirty_two_descriptors,
     #[cfg(unix)] accepting::stdout_without_reader,
     #[cfg(target_os = "linux")] accepting::stdout_closed,
+    #[cfg(unix)] operations::log_ops,
+    #[cfg(unix)] operations::trace_file,
+    #[cfg(target_os = "linux")] operations::trace_without_room,
+    #[cfg(target_os = "linux")] operations::busy_poll,
     timeouts::idle,
     timeouts::first_byte,
     timeouts::write,

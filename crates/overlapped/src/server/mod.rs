@@ -13,7 +13,7 @@ use proactor::backend::Backend;
 use proactor::backend::detect::{Choice, Refusal};
 use proactor::{ListenOptions, Name, listen};
 
-use crate::config::{Config, Overflow, hard_limit_for};
+use crate::config::{Config, OnPanic, Overflow, hard_limit_for};
 use crate::error::{Error, Result};
 use crate::events::{Event, Observer};
 use crate::handler::Handler;
@@ -203,6 +203,28 @@ impl Server {
     #[must_use]
     pub fn tick(mut self, every: Option<Duration>) -> Server {
         self.config.tick = every;
+        self
+    }
+
+    /// Has a worker look for completions without sleeping for so long after the last one: latency, for a core.
+    /// Default: off.
+    #[must_use]
+    pub fn busy_poll(mut self, spin: Option<Duration>) -> Server {
+        self.config.busy_poll = spin;
+        self
+    }
+
+    /// What a panic in a handler ends. Default: the session it happened in.
+    #[must_use]
+    pub fn on_panic(mut self, policy: OnPanic) -> Server {
+        self.config.on_panic = policy;
+        self
+    }
+
+    /// Tells the observer [`Event::Operation`] too: every submission and every completion. Default: off, and free then.
+    #[must_use]
+    pub fn trace_operations(mut self, on: bool) -> Server {
+        self.config.trace_operations = on;
         self
     }
 

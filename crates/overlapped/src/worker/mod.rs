@@ -21,15 +21,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proactor::backend::{Backend, Wait};
-use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Verb};
+use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
 use crate::acceptor::{Acceptor, Arrivals};
 use crate::addresses::Addresses;
-use crate::config::Config;
+use crate::config::{Config, OnPanic};
 use crate::events::{Event, Observer, Report};
 use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox, PostToSession, SessionCommand, WorkerFace};
-use crate::session::{CloseReason, Session, Table};
+use crate::session::{CloseReason, Session, SessionId, Table};
 use crate::stats::Stats;
 use crate::timers::{Due, Wheel};
 
@@ -59,6 +59,8 @@ pub(crate) struct Worker<B: Backend, H: Handler> {
     running: Running,
     drain: Option<Drain>,
     deadlines: Deadlines,
+    /// When an event last came, to the turn.
+    busy_at: Time,
     accept_pause: lifecycle::AcceptPause,
     /// True once nothing is left to do.
     ended: bool,
@@ -127,12 +129,27 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             running: Running::Engine,
             drain: None,
             deadlines: Deadlines::default(),
+            busy_at: Time::ZERO,
             accept_pause: lifecycle::AcceptPause::default(),
             ended: false,
         };
+        worker.trace_operations();
         worker.face.bell.install(worker.driver.waker());
         worker.set_tick();
         worker
+    }
+
+    /// Has the driver's steps told as events, if that was asked for.
+    fn trace_operations(&mut self) {
+        let Some(observer) = self.core.report.observer.clone().filter(|_| self.core.config.trace_operations)
+        else {
+            return;
+        };
+        let worker = self.core.worker;
+        self.driver.set_tracer(Some(Box::new(move |step| {
+            let session = step.connection.map(|key| SessionId { worker, key });
+            observer(&Event::Operation { worker: worker as usize, backend: B::NAME, session, step });
+        })));
     }
 
     /// Accepts on a listening socket.
@@ -192,8 +209,11 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             self.deadlines.next(self.driver.sends_in_flight() > 0),
             self.drain.as_ref().map(Drain::wake_at),
         ];
+        let spin = self.core.config.busy_poll;
         match deadlines.into_iter().flatten().min() {
-            _ if self.ended => Wait::Poll,
+            _ if self.ended || spin.is_some_and(|spin| self.core.now.since(self.busy_at) < spin) => {
+                Wait::Poll
+            }
             Some(at) => Wait::Until(at),
             None => Wait::Forever,
         }
@@ -223,6 +243,9 @@ impl<B: Backend, H: Handler> Worker<B, H> {
             let message = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("(no message)");
             let id = session.map(|key| self.core.id(key));
             self.core.report.emit(&Event::Panicked { session: id, message });
+            if self.core.config.on_panic == OnPanic::StopServer {
+                resume_unwind(payload);
+            }
             if let Some(key) = session {
                 self.core.abort(key, CloseReason::Panicked);
                 // Its state may be half-updated: nobody sees it again, and nobody answers for its destructor.
@@ -282,6 +305,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
 
     fn take_events(&mut self) {
         while let Some(event) = self.driver.next_event() {
+            self.busy_at = self.core.now;
             if let Some(index) = self.driver.upcoming() {
                 self.core.sessions.prefetch(index);
             }

@@ -116,7 +116,7 @@ impl<B: Backend> Driver<B> {
     fn cancel_accepts(&mut self, key: Key) {
         let armed = self.listeners.get(key).map(|state| state.armed.clone()).unwrap_or_default();
         for op in armed {
-            self.backend.cancel(op, &mut self.ops);
+            self.cancel(op);
         }
     }
 

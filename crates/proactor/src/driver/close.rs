@@ -7,7 +7,7 @@ use crate::backend::{Backend, Close};
 
 use super::connection::{Life, Receive};
 use super::slots::Key;
-use super::{ConnectionKey, Driver, Ready};
+use super::{Call, ConnectionKey, Driver, Moment, Ready, Told};
 
 impl<B: Backend> Driver<B> {
     /// Sends FIN after what was sent, and keeps receiving: the peer may still have something to say, and a
@@ -22,7 +22,11 @@ impl<B: Backend> Driver<B> {
     pub fn finish(&mut self, connection: ConnectionKey) -> io::Result<()> {
         let state = self.connections.get(connection.0).ok_or(io::ErrorKind::NotConnected)?;
         assert!(state.send.is_none(), "INV-8: FIN goes out after the last byte");
-        self.backend.shutdown_write(&state.socket)
+        let result = self.backend.shutdown_write(&state.socket);
+        if self.tracer.is_some() {
+            self.trace_call(Some(connection.0), Call::Finish, Moment::Returned(Told::of_result(&result)));
+        }
+        result
     }
 
     /// Closes gracefully: a send in flight is waited for, the receive alone is cancelled; when both are joined
@@ -69,7 +73,7 @@ impl<B: Backend> Driver<B> {
             self.leave_starved(key);
         }
         for op in cancel.into_iter().flatten() {
-            self.backend.cancel(op, &mut self.ops);
+            self.cancel(op);
         }
         self.release_if_joined(key);
     }
@@ -84,6 +88,9 @@ impl<B: Backend> Driver<B> {
         }
         let state = self.connections.take(key).expect("looked up above");
         self.backend.close(state.socket, Some(state.handle), how);
+        if self.tracer.is_some() {
+            self.trace_call(Some(key), Call::Close, Moment::Returned(Told::Done));
+        }
         self.ready.push_back(Ready::Released(ConnectionKey(key)));
     }
 }

@@ -47,9 +47,16 @@ impl OpKey {
     }
 }
 
+impl fmt::Display for OpKey {
+    /// The entry's index and its generation: `17.3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index(), self.generation())
+    }
+}
+
 impl fmt::Debug for OpKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OpKey({}.{})", self.index(), self.generation())
+        write!(f, "OpKey({self})")
     }
 }
 

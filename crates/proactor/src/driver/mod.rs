@@ -12,6 +12,7 @@ mod inflight;
 mod receive;
 mod send;
 mod slots;
+mod trace;
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,6 +29,7 @@ use connection::{Connection, Life};
 pub use inflight::{Entry, InFlight, OpKey, Table};
 pub use send::Sending;
 use slots::{Key, Slots};
+pub use trace::{Call, Moment, Step, Told, Tracer};
 
 /// How many rounds of results that were there at once are handed out before the kernel is asked again. A
 /// connection has at most a receive and a send in a round, so this is its budget per turn.
@@ -172,6 +174,7 @@ pub struct Driver<B: Backend> {
     rearm: Option<Key>,
     starved: VecDeque<Key>,
     sends: usize,
+    tracer: Option<Tracer>,
 }
 
 impl<B: Backend> Driver<B> {
@@ -190,6 +193,7 @@ impl<B: Backend> Driver<B> {
             rearm: None,
             starved: VecDeque::new(),
             sends: 0,
+            tracer: None,
         }
     }
 
@@ -313,7 +317,13 @@ impl<B: Backend> Driver<B> {
         self.arm_wanted();
         self.feed_starved();
         let wait = if self.ready.is_empty() { wait } else { Wait::Poll };
+        if self.tracer.is_some() {
+            self.trace_call(None, Call::Wait, Moment::Began);
+        }
         self.backend.harvest(wait, &mut self.ops)?;
+        if self.tracer.is_some() {
+            self.trace_call(None, Call::Wait, Moment::Ended);
+        }
         self.rounds_left = ROUNDS;
         self.round_left = 0;
         Ok(())
@@ -331,9 +341,13 @@ impl<B: Backend> Driver<B> {
                     about: About::Operation(op),
                     outcome: Outcome::Received(block, len),
                     more: true,
-                }) => self
-                    .receiving(op)
-                    .map(|connection| Event::Received { connection, data: block.into_lease(len) }),
+                }) => {
+                    if self.tracer.is_some() {
+                        self.trace_operation(op, Moment::Completed { result: Told::Bytes(len), more: true });
+                    }
+                    self.receiving(op)
+                        .map(|connection| Event::Received { connection, data: block.into_lease(len) })
+                }
                 Some(completion) => self.complete(completion),
                 None => match self.next_ready()? {
                     Ready::Completion(completion) => self.complete(completion),
@@ -386,6 +400,9 @@ impl<B: Backend> Driver<B> {
     fn complete(&mut self, completion: Completion<B::Socket>) -> Option<Event<B::Socket>> {
         let Completion { about, outcome, more } = completion;
         let About::Operation(op) = about else { return Some(Event::Woken) };
+        if self.tracer.is_some() {
+            self.trace_operation(op, Moment::Completed { result: Told::of(&outcome), more });
+        }
         // A late completion finds nothing; what it brought is dropped with it (INV-3).
         let entry = self.ops.get_mut(op)?;
         let owner = entry.owner;
@@ -414,7 +431,11 @@ impl<B: Backend> Driver<B> {
         // SAFETY: the entry lies in a chunk of the table that never moves, and is removed only when the last
         // completion was taken (INV-1), or leaked with the table (INV-10). Its sockets are closed only by
         // `release_if_joined`, when nothing is in flight for their connection (INV-2).
-        unsafe { self.backend.submit(op, &mut entry.operation, &mut entry.header) }
+        let submitted = unsafe { self.backend.submit(op, &mut entry.operation, &mut entry.header) };
+        if self.tracer.is_some() {
+            self.trace_submission(op, matches!(submitted, Submitted::Pending));
+        }
+        submitted
     }
 
     /// The connection that holds an operation. It cannot be gone: the operation is counted (INV-2).

@@ -29,7 +29,7 @@ impl<B: Backend> Driver<B> {
         match state.receive {
             Receive::Armed(op) => {
                 state.receive = Receive::Cancelling { op, resume: false };
-                self.backend.cancel(op, &mut self.ops);
+                self.cancel(op);
             }
             Receive::Cancelling { op, .. } => state.receive = Receive::Cancelling { op, resume: false },
             Receive::Wanted | Receive::Starved => {

@@ -4,7 +4,7 @@ use crate::backend::{About, Backend, Close, Completion, Operation, Outcome, Subm
 use crate::buffer::Payload;
 
 use super::connection::Life;
-use super::{ConnectionKey, Driver, Event, OpKey, Ready, Verb};
+use super::{Call, ConnectionKey, Driver, Event, Moment, OpKey, Ready, Told, Verb};
 
 /// What became of a payload handed to [`Driver::send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,11 @@ impl<B: Backend> Driver<B> {
         }
         // SAFETY: the connection is open, and with it its socket (INV-2).
         let at_once = unsafe { self.backend.send_now(state.handle, payload.as_slice()) };
+        if self.tracer.is_some()
+            && let Some(Ok(sent)) = &at_once
+        {
+            self.trace_call(Some(connection.0), Call::Send, Moment::Returned(Told::Bytes(*sent)));
+        }
         match at_once {
             Some(Ok(sent)) if sent == payload.len() => Sending::Done,
             Some(Ok(sent)) => self.start_send(connection, payload, sent),
@@ -89,6 +94,9 @@ impl<B: Backend> Driver<B> {
                 self.ready.push_back(Ready::Completion(completion));
                 return None;
             };
+            if self.tracer.is_some() {
+                self.trace_operation(op, Moment::Completed { result: Told::Bytes(bytes), more: false });
+            }
             let done = self.advance_send(op, bytes);
             if done.is_some() {
                 return done;

@@ -1,0 +1,144 @@
+//! `serve --log-ops` and `serve --trace FILE`: what passes between a worker and its system, as lines or as a file.
+//!
+//! The file is in the Trace Event Format (Google, "Trace Event Format", JSON array), which Perfetto and
+//! `chrome://tracing` open: a track per worker with its waits, a slice per operation in flight, a slice per session.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use overlapped::{Call, Event, Moment, Step, Told};
+
+use crate::output::note;
+
+/// A trace file that is being written.
+pub(crate) struct Trace {
+    name: String,
+    began: Instant,
+    /// `None` once writing failed: said once, and the server goes on.
+    out: Mutex<Option<BufWriter<File>>>,
+}
+
+impl Trace {
+    /// Creates the file, or empties it.
+    pub(crate) fn create(path: &Path) -> io::Result<Trace> {
+        let mut out = BufWriter::new(File::create(path)?);
+        // Nothing may follow the last event of an array: so each but the first begins with a comma.
+        write!(out, r#"[{{"ph":"M","pid":1,"name":"process_name","args":{{"name":"overlapped serve"}}}}"#)?;
+        Ok(Trace { name: path.display().to_string(), began: Instant::now(), out: Mutex::new(Some(out)) })
+    }
+
+    /// Gives each worker's track its name.
+    pub(crate) fn name_workers(&self, workers: usize) {
+        for tid in 0..workers {
+            self.write(|out| {
+                write!(
+                    out,
+                    ",\n{{\"ph\":\"M\",\"pid\":1,\"tid\":{tid},\"name\":\"thread_name\",\"args\":{{\"name\":\"worker {tid}\"}}}}"
+                )
+            });
+        }
+    }
+
+    pub(crate) fn event(&self, event: &Event<'_>) {
+        if let Some(line) = self.line(event) {
+            self.write(|out| write!(out, ",\n{line}"));
+        }
+    }
+
+    /// The end of the array. Without it, for instance after a second signal, the file is still readable.
+    pub(crate) fn finish(&self) {
+        self.write(|out| writeln!(out, "\n]").and_then(|()| out.flush()));
+    }
+
+    pub(crate) fn flush(&self) {
+        self.write(BufWriter::flush);
+    }
+
+    fn write(&self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) {
+        let mut out: MutexGuard<'_, _> = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = out.as_mut().map(write) {
+            note(format_args!("warning: the trace ends here: {}: {error}", self.name));
+            *out = None;
+        }
+    }
+
+    fn line(&self, event: &Event<'_>) -> Option<String> {
+        let at = self.began.elapsed().as_nanos() as f64 / 1000.0;
+        let line = |ph: &str, tid: usize, name: &str, rest: &str| {
+            format!(r#"{{"ph":"{ph}","pid":1,"tid":{tid},"ts":{at:.3},"name":"{name}"{rest}}}"#)
+        };
+        Some(match event {
+            Event::Opened { session, .. } => {
+                line("b", session.worker(), "session", &format!(r#","cat":"session","id":"{session}""#))
+            }
+            Event::Closed { session, reason, received, sent, .. } => {
+                let args = format!(r#"{{"why":"{reason}","received":{received},"sent":{sent}}}"#);
+                let rest = format!(r#","cat":"session","id":"{session}","args":{args}"#);
+                line("e", session.worker(), "session", &rest)
+            }
+            Event::Operation { worker, backend, session, step } => {
+                let backend = *backend;
+                let (ph, name) = match (step.moment, step.call) {
+                    (Moment::Began, call) => ("B", call.word(backend)),
+                    (Moment::Ended, call) => ("E", call.word(backend)),
+                    (Moment::Submitted { .. }, call) => ("b", call.word(backend)),
+                    (Moment::Completed { more: false, .. }, call) => ("e", call.word(backend)),
+                    (Moment::Completed { more: true, .. }, call) => ("n", call.completion_word(backend)),
+                    (Moment::Cancelling, _) => ("n", Call::cancel_word(backend)),
+                    (Moment::Returned(_), call) => ("i", call.word(backend)),
+                };
+                let id =
+                    step.operation.map_or(String::new(), |op| format!(r#","cat":"op","id":"{worker}/{op}""#));
+                let session = session.map_or(String::new(), |id| format!(r#""session":"{id}","#));
+                let scope = if ph == "i" { r#","s":"t""# } else { "" };
+                let rest = format!(r#"{id}{scope},"args":{{{session}"what":"{}"}}"#, what(step));
+                line(ph, *worker, name, &rest)
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// A line for a step, in the system's own words.
+pub(crate) fn log(began: Instant, event: &Event<'_>) {
+    let Event::Operation { worker, backend, session, step } = event else { return };
+    let word = match step.moment {
+        Moment::Completed { .. } => step.call.completion_word(*backend),
+        Moment::Cancelling => Call::cancel_word(*backend),
+        _ => step.call.word(*backend),
+    };
+    let mut who = session.map_or_else(|| format!("{worker}/-"), |session| session.to_string());
+    if let Some(op) = step.operation {
+        let _ = write!(who, " op {op}");
+    }
+    // Not to stdout, which begins with the addresses listened on.
+    note(format_args!("{:>12.6} {who:<18} {word}: {}", began.elapsed().as_secs_f64(), what(step)));
+}
+
+fn what(step: &Step) -> String {
+    match step.moment {
+        Moment::Submitted { bytes: 0, pending: true } => "submitted".into(),
+        Moment::Submitted { bytes, pending: true } => format!("submitted, {bytes} bytes"),
+        Moment::Submitted { pending: false, .. } => "done at once".into(),
+        Moment::Completed { result, more: true } => format!("{}, stays in flight", told(result)),
+        Moment::Completed { result, .. } | Moment::Returned(result) => told(result),
+        Moment::Cancelling => "asked to end".into(),
+        Moment::Began => "waits".into(),
+        Moment::Ended => "returned".into(),
+    }
+}
+
+fn told(result: Told) -> String {
+    match result {
+        Told::Done => "done".into(),
+        Told::Bytes(bytes) => format!("{bytes} bytes"),
+        Told::EndOfStream => "end of stream".into(),
+        Told::NoBlocks => "no free block".into(),
+        Told::Cancelled => "cancelled".into(),
+        Told::Failed(kind) => format!("failed: {kind}"),
+    }
+}
