@@ -25,8 +25,8 @@ mod waker;
 pub use backend::{Abilities, Backend, Name};
 pub use buffer::{Lease, Payload, Pool, PoolConfig};
 pub use driver::{
-    Call, ConnectionKey, Driver, Entry, Event, InFlight, ListenerKey, Moment, OpKey, Sending, Snapshot, Step,
-    Table, Told, Tracer, Verb,
+    CONNECTIONS, Call, ConnectionKey, Driver, Entry, Event, InFlight, ListenerKey, Moment, OpKey, Sending,
+    Snapshot, Step, Table, Told, Tracer, Verb,
 };
 pub use prefetch::prefetch;
 pub use socket::{ListenOptions, listen};

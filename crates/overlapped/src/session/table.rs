@@ -5,10 +5,16 @@ use proactor::ConnectionKey;
 
 use super::SessionState;
 
-#[derive(Default)]
 pub(crate) struct Table {
     sessions: Vec<Option<SessionState>>,
     live: usize,
+}
+
+impl Default for Table {
+    /// With address space for some thousands: memory is used as they come, and none is left behind by growing.
+    fn default() -> Self {
+        Table { sessions: Vec::with_capacity(proactor::CONNECTIONS), live: 0 }
+    }
 }
 
 impl Table {

@@ -34,6 +34,8 @@ pub use trace::{Call, Moment, Step, Told, Tracer};
 /// How many rounds of results that were there at once are handed out before the kernel is asked again. A
 /// connection has at most a receive and a send in a round, so this is its budget per turn.
 const ROUNDS: u32 = 4;
+/// Connections up to which tables do not have to move as they grow.
+pub const CONNECTIONS: usize = 16 * 1024;
 /// How long a driver that is dropped waits for what it cancelled (INV-10).
 const REAP_LIMIT: Duration = Duration::from_secs(2);
 
@@ -184,7 +186,7 @@ impl<B: Backend> Driver<B> {
         Driver {
             backend,
             ops: Table::new(),
-            connections: Slots::new(),
+            connections: Slots::with_room_for(CONNECTIONS),
             listeners: Slots::new(),
             pool,
             ready: VecDeque::new(),

@@ -48,6 +48,11 @@ impl<T> Slots<T> {
         Slots { slots: Vec::new(), free: NONE, live: 0 }
     }
 
+    /// With address space for so many: memory is used as they come, and none is left behind by growing.
+    pub(super) fn with_room_for(slots: usize) -> Slots<T> {
+        Slots { slots: Vec::with_capacity(slots), ..Slots::new() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.live
     }
