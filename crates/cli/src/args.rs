@@ -17,6 +17,10 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+#[cfg(unix)]
+const ASKED: &str = "SIGUSR1 prints the counters as of now to stderr, in one line: \
+                     `now: sessions 3, in flight 5, blocks in use 2, ...`";
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Echo every byte back (RFC 862).
@@ -27,6 +31,7 @@ pub(crate) enum Command {
     ///
     /// Durations read 500ms, 30s, 5m, 1h, and off where there need not be one; sizes 64, 16KiB, 1MiB.
     #[command(verbatim_doc_comment)]
+    #[cfg_attr(unix, command(after_help = ASKED))]
     Serve(ServeArgs),
     /// Type a line, see its echo.
     ///

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use overlapped::{Error, Event, Handler, Lease, Rejection, Server, Session};
+use overlapped::{Error, Event, Handler, Lease, Rejection, Server, Session, Stats};
 
 use crate::args::ServeArgs;
 use crate::output::{Failure, note, say};
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let drain_timeout = args.drain_timeout;
     let draining = handle.clone();
     let left = handle.clone();
+    let asked = handle.clone();
     let cut_trace = trace.clone();
     let at_once = move || {
         note(format_args!("ended at once: {} sessions cut", left.stats().sessions));
@@ -51,7 +52,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             trace.flush();
         }
     };
-    signals::on_request_to_end(move || draining.begin_drain(drain_timeout), at_once)
+    let now = move || note(line_of(&asked.stats()));
+    signals::watch(move || draining.begin_drain(drain_timeout), at_once, now)
         .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
     let plural = if handle.workers() == 1 { "worker" } else { "workers" };
     for address in handle.local_addrs() {
@@ -79,6 +81,20 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         ));
     }
     Ok(if stats.cut == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The counters for a script: between the commas, a name and then a number.
+fn line_of(now: &Stats) -> String {
+    format!(
+        "now: sessions {}, in flight {}, blocks in use {}, opened {}, closed {}, rejected {}, bytes echoed {}",
+        now.sessions,
+        now.in_flight,
+        now.blocks_in_use,
+        now.sessions_opened,
+        now.sessions_closed,
+        now.sessions_rejected,
+        now.bytes_sent,
+    )
 }
 
 fn build(args: &ServeArgs) -> overlapped::Result<Server> {

@@ -1,18 +1,25 @@
-//! SIGTERM and SIGINT, or their kin on Windows: the first asks for a drain, the second ends at once.
+//! SIGTERM and SIGINT, or their kin on Windows: the first asks for a drain, the second ends at once. SIGUSR1 asks how
+//! things stand, as with `dd`.
 
 use std::io;
 
-/// Calls `first` at the first request to end. At the second it calls `second` and exits with status 1.
+/// Calls `first` at the first request to end. At the second it calls `second` and exits with status 1. Calls `now` at
+/// each request for the counters. One thread, asleep until a signal comes.
 #[cfg(unix)]
-pub(crate) fn on_request_to_end(
+pub(crate) fn watch(
     first: impl FnOnce() + Send + 'static,
     second: impl Fn() + Send + 'static,
+    now: impl Fn() + Send + 'static,
 ) -> io::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let mut first = Some(first);
-        for _ in signals.forever() {
+        for signal in signals.forever() {
+            if signal == SIGUSR1 {
+                now();
+                continue;
+            }
             match first.take() {
                 Some(first) => first(),
                 None => {
@@ -26,11 +33,12 @@ pub(crate) fn on_request_to_end(
 }
 
 /// Calls `first` at the first Ctrl-C, Ctrl-Break, console close or shutdown. At the second it calls
-/// `second` and exits with status 1.
+/// `second` and exits with status 1. Windows has no request for the counters.
 #[cfg(windows)]
-pub(crate) fn on_request_to_end(
+pub(crate) fn watch(
     first: impl FnOnce() + Send + 'static,
     second: impl Fn() + Send + 'static,
+    _now: impl Fn() + Send + 'static,
 ) -> io::Result<()> {
     let mut first = Some(first);
     let handler = move || match first.take() {

@@ -150,7 +150,7 @@ fn ping(mut stream: TcpStream, number: usize, started: &Barrier) -> u64 {
 }
 
 /// A connection that holds up a drain: it has sent, does not read, and so is owed something.
-fn hold_up(address: SocketAddr) -> TcpStream {
+pub(crate) fn hold_up(address: SocketAddr) -> TcpStream {
     let stream = dial_narrow(address);
     stream.set_nonblocking(true).unwrap();
     let bytes = noise(0, 8 << 20);

@@ -9,6 +9,8 @@
 #[cfg(unix)]
 mod accepting;
 mod client;
+#[cfg(unix)]
+mod counters;
 mod doctor;
 #[cfg(unix)]
 mod drain;
@@ -79,6 +81,7 @@ cases! {
     #[cfg(unix)] operations::trace_file,
     #[cfg(target_os = "linux")] operations::trace_without_room,
     #[cfg(target_os = "linux")] operations::busy_poll,
+    #[cfg(unix)] counters::asked_by_signal,
     timeouts::idle,
     timeouts::first_byte,
     timeouts::write,

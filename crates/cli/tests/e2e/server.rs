@@ -150,6 +150,13 @@ impl Server {
         self.process.signal(rustix::process::Signal::INT);
     }
 
+    /// SIGUSR1, and what it answers.
+    #[cfg(unix)]
+    pub(crate) fn now(&self) -> Now {
+        self.process.signal(rustix::process::Signal::USR1);
+        Now::of(&self.error_line().expect("an answer"))
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) fn wait(mut self) -> Ended {
         self.process.wait()
@@ -203,6 +210,43 @@ impl Summary {
                 .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
                 .unwrap_or_else(|| panic!("no lost bytes: {line:?}")),
         }
+    }
+}
+
+/// What a server says when it is asked how things stand.
+#[cfg(unix)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Now {
+    pub(crate) sessions: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) blocks_in_use: u64,
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) rejected: u64,
+    pub(crate) echoed: u64,
+}
+
+#[cfg(unix)]
+impl Now {
+    /// `now: sessions 3, in flight 5, blocks in use 2, opened 17, closed 14, rejected 0, bytes echoed 1234`
+    fn of(line: &str) -> Now {
+        let fields = line.strip_prefix("now: ").unwrap_or_else(|| panic!("it says something else: {line:?}"));
+        let mut now = Now::default();
+        for field in fields.split(", ") {
+            let (name, number) = field.rsplit_once(' ').expect("a name and a number");
+            let place = match name {
+                "sessions" => &mut now.sessions,
+                "in flight" => &mut now.in_flight,
+                "blocks in use" => &mut now.blocks_in_use,
+                "opened" => &mut now.opened,
+                "closed" => &mut now.closed,
+                "rejected" => &mut now.rejected,
+                "bytes echoed" => &mut now.echoed,
+                _ => panic!("an unknown name in {line:?}"),
+            };
+            *place = number.parse().expect("a number");
+        }
+        now
     }
 }
 
