@@ -8,6 +8,8 @@
 
 #[cfg(unix)]
 mod accepting;
+#[cfg(target_os = "linux")]
+mod chaos;
 mod client;
 #[cfg(unix)]
 mod counters;
@@ -66,6 +68,7 @@ cases! {
     #[cfg(target_os = "linux")] load::slow_readers,
     #[cfg(target_os = "linux")] load::resets,
     #[cfg(target_os = "linux")] load::idle_sessions_wake_nobody,
+    #[cfg(target_os = "linux")] chaos::chaos_leaves_nothing_behind,
     #[cfg(target_os = "linux")] drain::sigterm_loses_nothing,
     #[cfg(unix)] drain::sigterm_while_clients_write,
     #[cfg(unix)] drain::sigterm_between_messages,

@@ -77,9 +77,9 @@ impl Talk {
     }
 }
 
-const LONGEST_FRAGMENT: usize = 64 << 10;
+pub(crate) const LONGEST_FRAGMENT: usize = 64 << 10;
 
-fn fragment(random: &mut Random) -> usize {
+pub(crate) fn fragment(random: &mut Random) -> usize {
     match random.below(8) {
         0 => 1,
         1 => 1 + random.below(64),
