@@ -1,4 +1,4 @@
-//! A system that forbids rings, as the default profile of a container does.
+//! A system that forbids rings, as the default profile of a container does, or has no memory for them.
 //!
 //! A seccomp filter cannot be taken off again, and it is inherited. So the server is started by a process of its
 //! own: this test binary once more, told to run [`exec_without_rings`] alone.
@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
 
 use crate::peer::{dial, exchange, noise};
 use crate::server::{Ended, Server, binary, serve};
@@ -16,21 +18,32 @@ const ARGUMENTS: &str = "OVERLAPPED_TEST_EXEC_WITHOUT_RINGS";
 /// `io_uring_setup`: the same number on every architecture.
 const IO_URING_SETUP: i64 = 425;
 const EPERM: u32 = 1;
+const ENOMEM: u32 = 12;
+const MEMORY: &str = "OVERLAPPED_TEST_ENTRIES_WITH_MEMORY";
 
 /// No test: becomes the server, under a filter that forbids rings.
 #[test]
 #[ignore = "started by the cases in this file"]
 fn exec_without_rings() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    // All of them are forbidden, or those with more entries than there is memory for.
+    let (which, error) = match std::env::var(MEMORY) {
+        Err(_) => (Vec::new(), EPERM),
+        Ok(entries) => {
+            let entries = entries.parse().expect("a number of entries");
+            let more = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Gt, entries);
+            (vec![SeccompRule::new(vec![more.unwrap()]).unwrap()], ENOMEM)
+        }
+    };
     let filter = SeccompFilter::new(
-        BTreeMap::from([(IO_URING_SETUP, Vec::new())]),
+        BTreeMap::from([(IO_URING_SETUP, which)]),
         SeccompAction::Allow,
-        SeccompAction::Errno(EPERM),
+        SeccompAction::Errno(error),
         std::env::consts::ARCH.try_into().expect("an architecture with filters"),
     );
     let program: BpfProgram = filter.expect("one rule").try_into().expect("one rule");
     seccompiler::apply_filter(&program).expect("anybody may restrict themselves");
-    let error = binary(arguments.split('\n')).env_remove(ARGUMENTS).exec();
+    let error = binary(arguments.split('\n')).env_remove(ARGUMENTS).env_remove(MEMORY).exec();
     panic!("cannot become the server: {error}");
 }
 
@@ -75,5 +88,37 @@ fn a_named_backend_is_taken_at_its_word() {
             }
         }
         Ok(_) => panic!("it serves through what was forbidden"),
+    }
+}
+
+/// Too little memory for a ring of the usual size: a smaller one serves as well, and there is nothing to say.
+#[test]
+fn a_ring_is_halved_until_there_is_memory_for_it() {
+    let mut command = forbidding_rings(&serve("io_uring", &["--workers", "1"]));
+    command.env(MEMORY, "100");
+    let server = Server::launch(command).unwrap_or_else(|ended| panic!("{ended:?}"));
+    let mut clients: Vec<_> = (0..200).map(|_| dial(server.address())).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        exchange(client, noise(number, 50_000));
+    }
+    drop(clients);
+    let ended = server.end();
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+}
+
+/// No memory for any: `auto` falls back and says how to raise the limit.
+#[test]
+fn without_memory_for_a_ring_auto_falls_back() {
+    let mut command = forbidding_rings(&serve("auto", &["--workers", "1"]));
+    command.env(MEMORY, "0");
+    let server = Server::launch(command).unwrap_or_else(|ended| panic!("{ended:?}"));
+    assert_eq!(server.backend, "readiness");
+    exchange(&mut dial(server.address()), noise(0, 300_000));
+    let ended = server.end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    for wanted in
+        ["io_uring", "the memory-lock limit leaves no room", "ulimit -l", "serving through readiness"]
+    {
+        assert!(ended.stderr.contains(wanted), "{wanted:?} is missing: {ended:?}");
     }
 }
