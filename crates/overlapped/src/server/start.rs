@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::events::Observer;
 use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox, WorkerFace, WorkerHandle};
-use crate::worker::{Arrival, Parts, Worker};
+use crate::worker::{Arrival, Parts, Plain, Worker};
 
 /// Why a server did not start.
 pub(super) enum StartError {
@@ -150,6 +150,7 @@ where
             index,
             driver,
             handler: (self.factory)(WorkerHandle::new(index, Arc::clone(&self.mailboxes))),
+            layer: Plain,
             config: Arc::clone(&self.config),
             mailbox: Arc::clone(&self.mailboxes[index]),
             acceptor: Arc::clone(&self.acceptor),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, Time};
 
-use super::Worker;
+use super::{Layer, Worker};
 use crate::config::Config;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, SessionState};
@@ -107,7 +107,7 @@ fn coarse(since: Time, limit: Duration) -> Time {
     Time::from_nanos((since + limit).as_nanos().div_ceil(step).saturating_mul(step))
 }
 
-impl<B: Backend, H: Handler> Worker<B, H> {
+impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn look_at_deadlines(&mut self) {
         let Deadlines { silence, writes, due, .. } = &mut self.deadlines;
         silence.take_due(self.core.now, due);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, Time};
 
-use super::Worker;
+use super::{Layer, Worker};
 use crate::events::Event;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase};
@@ -36,7 +36,7 @@ impl Drain {
     }
 }
 
-impl<B: Backend, H: Handler> Worker<B, H> {
+impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn begin_drain(&mut self, limit: Duration) {
         let deadline = self.core.now + limit;
         if let Some(drain) = &mut self.drain {

@@ -6,28 +6,31 @@ use std::sync::atomic::Ordering;
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, Lease, Sending};
 
-use super::Worker;
 use super::deadlines::Deadline;
+use super::{Layer, Worker};
 use crate::events::Event;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, SessionId};
 use crate::timers::Due;
 
-impl<B: Backend, H: Handler> Worker<B, H> {
+impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// Where received bytes come in.
     #[inline]
     pub(super) fn received(&mut self, key: ConnectionKey, data: Lease) {
         let core = &mut self.core;
-        let (session, bytes) = (SessionId { worker: core.worker, key }, data.len());
+        let session = SessionId { worker: core.worker, key };
         let Some(state) = core.sessions.get_mut(key) else { return };
         state.active_at = core.now;
         if !state.is_live() {
-            core.report.emit(&Event::Discarded { session, bytes });
+            core.report.emit(&Event::Discarded { session, bytes: data.len() });
             return;
         }
-        state.received += bytes as u64;
-        core.report.emit(&Event::Received { session, bytes });
-        self.call(key, |handler, session, state| handler.on_data(session, state, data));
+        if let Some(data) = self.layer.incoming(key, data) {
+            let bytes = data.len();
+            state.received += bytes as u64;
+            core.report.emit(&Event::Received { session, bytes });
+            self.call(key, |handler, session, state| handler.on_data(session, state, data));
+        }
         if self.core.draining {
             // With nothing to answer, nothing else would ask again whether the session is done.
             self.core.touch(key);
@@ -58,8 +61,8 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         let session = SessionId { worker: core.worker, key };
         let Some(state) = core.sessions.get_mut(key) else { return };
         let counted = state.sent_one(core.now);
-        debug_assert_eq!(counted, bytes, "INV-4: what was submitted is what went out");
-        core.report.emit(&Event::Sent { session, bytes });
+        debug_assert!(!L::TRANSPARENT || counted == bytes, "INV-4: what was submitted is what went out");
+        core.report.emit(&Event::Sent { session, bytes: counted });
         if !state.touched {
             state.touched = true;
             core.touched.push(key);
@@ -98,7 +101,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         while state.queue.has_next() {
             let Some(payload) = state.queue.next() else { break };
             state.send_since = core.now;
-            match self.driver.send(key, payload) {
+            match self.driver.send(key, self.layer.outgoing(key, payload)) {
                 Sending::InFlight => {
                     if !state.watched {
                         self.deadlines.watch(Deadline::Write, state, &core.config);

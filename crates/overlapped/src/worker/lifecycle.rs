@@ -7,7 +7,7 @@ use std::time::Duration;
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, ListenerKey, Time};
 
-use super::{Arrival, Running, Worker};
+use super::{Arrival, Layer, Running, Worker};
 use crate::events::{Event, Rejection};
 use crate::handler::Handler;
 use crate::session::{CloseReason, Session, SessionState};
@@ -23,7 +23,7 @@ pub(super) struct AcceptPause {
     told_at: Option<Time>,
 }
 
-impl<B: Backend, H: Handler> Worker<B, H> {
+impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// A connection arrived on one of this worker's listeners.
     pub(super) fn accepted(&mut self, socket: B::Socket) {
         if let Some(drain) = &mut self.drain {

@@ -8,6 +8,7 @@ mod core;
 mod deadlines;
 mod drain;
 mod flow;
+mod layer;
 mod lifecycle;
 #[cfg(test)]
 mod tests;
@@ -37,10 +38,12 @@ pub use self::core::WorkerContext;
 pub(crate) use self::core::{AddressesOf, Core};
 use deadlines::Deadlines;
 use drain::Drain;
+pub(crate) use layer::{Layer, Plain};
 
-pub(crate) struct Worker<B: Backend, H: Handler> {
+pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     driver: Driver<B>,
     handler: H,
+    layer: L,
     core: Core,
     /// The handler's state of each session, by slot, beside the engine's in `core`.
     states: Vec<Option<H::State>>,
@@ -85,10 +88,11 @@ pub(crate) struct Arrival<S> {
 }
 
 /// What a worker is made from.
-pub(crate) struct Parts<B: Backend, H: Handler> {
+pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) index: usize,
     pub(crate) driver: Driver<B>,
     pub(crate) handler: H,
+    pub(crate) layer: L,
     pub(crate) config: Arc<Config>,
     pub(crate) mailbox: Arc<Mailbox<H::Message>>,
     pub(crate) acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
@@ -96,9 +100,9 @@ pub(crate) struct Parts<B: Backend, H: Handler> {
     pub(crate) observer: Option<Observer>,
 }
 
-impl<B: Backend, H: Handler> Worker<B, H> {
-    pub(crate) fn new(parts: Parts<B, H>) -> Worker<B, H> {
-        let Parts { index, driver, handler, config, mailbox, acceptor, addresses, observer } = parts;
+impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
+    pub(crate) fn new(parts: Parts<B, H, L>) -> Worker<B, H, L> {
+        let Parts { index, driver, handler, layer, config, mailbox, acceptor, addresses, observer } = parts;
         let core = Core {
             worker: index as u32,
             config,
@@ -114,6 +118,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
         let mut worker = Worker {
             driver,
             handler,
+            layer,
             core,
             states: Vec::new(),
             listeners: Vec::new(),
@@ -384,7 +389,7 @@ impl<B: Backend, H: Handler> Worker<B, H> {
     }
 }
 
-impl<B: Backend, H: Handler> Drop for Worker<B, H> {
+impl<B: Backend, H: Handler, L: Layer> Drop for Worker<B, H, L> {
     /// Nothing is taken any more: posts are answered with "stopped", connections on their way are closed.
     fn drop(&mut self) {
         drop(self.mailbox.mail.close());

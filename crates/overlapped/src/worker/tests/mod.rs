@@ -2,6 +2,7 @@
 
 mod closing;
 mod draining;
+mod layers;
 mod limits;
 mod messages;
 mod pressure;

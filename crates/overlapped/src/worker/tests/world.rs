@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::mailbox::{Mail, Mailbox, WorkerFace, WorkerHandle};
 use crate::session::{CloseReason, Session, SessionId};
 use crate::stats::Stats;
-use crate::worker::{Parts, Worker, WorkerContext};
+use crate::worker::{Layer, Parts, Plain, Worker, WorkerContext};
 use crate::{Handler, Lease};
 
 /// The kernels that every test is run over: each way of completing, several seeds.
@@ -171,9 +171,9 @@ pub(super) struct Peer {
     finish: bool,
 }
 
-pub(super) struct World {
+pub(super) struct World<L: Layer = Plain> {
     pub(super) simulation: Simulation,
-    pub(super) workers: Vec<Worker<Simulated, Probe>>,
+    pub(super) workers: Vec<Worker<Simulated, Probe, L>>,
     pub(super) handles: Vec<WorkerHandle<u32>>,
     pub(super) mailboxes: Arc<[Arc<Mailbox<u32>>]>,
     pub(super) client: Driver<Simulated>,
@@ -185,6 +185,18 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(behaviour: Behaviour, workers: usize, config: Config, probe: Probe) -> World {
+        World::with_layers(behaviour, workers, config, probe, || Plain)
+    }
+}
+
+impl<L: Layer> World<L> {
+    pub(super) fn with_layers(
+        behaviour: Behaviour,
+        workers: usize,
+        config: Config,
+        probe: Probe,
+        layer: impl Fn() -> L,
+    ) -> World<L> {
         config.check().expect("a test has a good configuration");
         let simulation = Simulation::new(behaviour);
         let config = Arc::new(config);
@@ -198,6 +210,7 @@ impl World {
                 index,
                 driver: Driver::new(simulation.backend(&pool), pool),
                 handler: probe.clone(),
+                layer: layer(),
                 config: Arc::clone(&config),
                 mailbox: Arc::clone(&mailboxes[index]),
                 acceptor: Arc::clone(&acceptor),

@@ -1,0 +1,36 @@
+//! What may sit between a session's handler and its connection: the place for TLS and the PROXY protocol.
+//!
+//! A layer stands at the two choke points of `flow.rs`, where bytes come in from the driver and where they go out to
+//! it, and nowhere else. What is counted and limited are the handler's bytes; that a session is not idle is what the network
+//! moves.
+
+use proactor::{ConnectionKey, Lease, Payload};
+
+/// Changes the bytes of sessions on their way.
+pub(crate) trait Layer: 'static {
+    /// Whether what goes out is what was sent, byte for byte.
+    const TRANSPARENT: bool;
+
+    /// What the handler gets of what arrived. `None`: nothing yet.
+    fn incoming(&mut self, session: ConnectionKey, data: Lease) -> Option<Lease>;
+
+    /// What goes out in the place of what the handler sent.
+    fn outgoing(&mut self, session: ConnectionKey, payload: Payload) -> Payload;
+}
+
+/// No layer: bytes as they are.
+pub(crate) struct Plain;
+
+impl Layer for Plain {
+    const TRANSPARENT: bool = true;
+
+    #[inline(always)]
+    fn incoming(&mut self, _session: ConnectionKey, data: Lease) -> Option<Lease> {
+        Some(data)
+    }
+
+    #[inline(always)]
+    fn outgoing(&mut self, _session: ConnectionKey, payload: Payload) -> Payload {
+        payload
+    }
+}
