@@ -197,6 +197,19 @@ fn sessions_are_opened_outwards() {
     }
 }
 
+/// No stream leads to a broadcast address: `ip(7)`, `ENETUNREACH`. Unreachable is neither refused nor timed out.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connect_to_where_no_way_leads_says_so() {
+    for choice in backends() {
+        let fixture = start(choice, 1);
+        fixture.workers[0].post(Ask::Connect("255.255.255.255:9".parse().unwrap(), 3)).unwrap();
+        assert!(matches!(fixture.told(), Told::ConnectFailed(3, ErrorKind::NetworkUnreachable)));
+        fixture.server.drain(PATIENCE).unwrap();
+        assert_eq!(fixture.server.stats().in_flight, 0, "INV-2");
+    }
+}
+
 /// A full backlog answers nobody: refused is one thing, and timed out another.
 #[cfg(target_os = "linux")]
 #[test]
