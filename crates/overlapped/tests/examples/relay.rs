@@ -3,8 +3,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::thread;
+use std::time::Duration;
 
 use crate::Example;
 
@@ -153,7 +153,8 @@ fn resident(pid: u32) -> u64 {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_slow_reader_costs_no_more_memory_than_the_marks_allow() {
-    let most: usize = env::var("RELAY_MIB").map_or(48, |mib| mib.parse().expect("a number of MiB")) << 20;
+    let most: usize =
+        std::env::var("RELAY_MIB").map_or(48, |mib| mib.parse().expect("a number of MiB")) << 20;
     Relayed::each_way(|relay, mut first, mut second| {
         let before = resident(relay.pid());
         let writer = thread::spawn(move || {
@@ -167,7 +168,7 @@ fn a_slow_reader_costs_no_more_memory_than_the_marks_allow() {
         });
         let (mut got, mut highest) = (0, 0);
         let mut piece = vec![0; 64 << 10];
-        let mut paused_at = Instant::now();
+        let mut paused_at = std::time::Instant::now();
         let wanted = pattern(0, piece.len() + 251);
         loop {
             let count = second.read(&mut piece).expect("no reset");
@@ -180,7 +181,7 @@ fn a_slow_reader_costs_no_more_memory_than_the_marks_allow() {
             if paused_at.elapsed() > Duration::from_millis(5) {
                 highest = highest.max(resident(relay.pid()));
                 thread::sleep(Duration::from_millis(5));
-                paused_at = Instant::now();
+                paused_at = std::time::Instant::now();
             }
         }
         let (mut first, sent) = writer.join().unwrap();
