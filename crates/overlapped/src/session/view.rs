@@ -183,7 +183,15 @@ impl<'a> Session<'a> {
         let id = self.id();
         let (mailbox, limit) = (Arc::clone(&self.core.mailbox), self.core.config.hard_limit);
         let state = match self.core.sessions.get_mut(self.key) {
-            Some(state) => Arc::clone(state.handle.get_or_insert_default()),
+            // The first handle may come late: what was told to nobody yet, it has to know.
+            Some(state) => Arc::clone(state.handle.get_or_insert_with(|| {
+                let (queued, closed) = (state.queue.charge(), state.phase != Phase::Open);
+                Arc::new(HandleState {
+                    queued: queued.into(),
+                    closed: closed.into(),
+                    ..HandleState::default()
+                })
+            })),
             None => Arc::new(HandleState { closed: true.into(), ..HandleState::default() }),
         };
         SessionHandle { id, state, mailbox, limit }

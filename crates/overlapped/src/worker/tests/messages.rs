@@ -89,6 +89,53 @@ fn a_handle_meets_the_hard_limit_before_it_fills_the_mailbox() {
 }
 
 #[test]
+fn a_handle_made_late_knows_what_is_queued() {
+    for behaviour in behaviours().filter(|behaviour| !behaviour.inline && behaviour.capacity < 8_000) {
+        let (handles, first) = (Handles::default(), Rc::new(RefCell::new(None)));
+        let (kept, opened) = (Rc::clone(&handles), Rc::clone(&first));
+        let probe = Probe::new(move |session, what| {
+            if let What::Open = what {
+                *opened.borrow_mut() = Some(session.id());
+            }
+        });
+        let probe = probe.on_worker(move |worker, seen| {
+            let mut session = worker.session(first.borrow().unwrap()).unwrap();
+            match seen {
+                Seen::Message(1) => assert_eq!(session.send(vec![1; 8_000]), Sent::Ok),
+                _ => kept.borrow_mut().push(session.handle()),
+            }
+        });
+        let config = Config { high_water: 5_000, low_water: 1_000, hard_limit: 10_000, ..Config::default() };
+        let mut world = World::new(behaviour, 1, config, probe);
+        world.connect();
+        for message in [1, 2] {
+            world.handles[0].post(message).unwrap();
+        }
+        world.workers[0].turn(false).unwrap();
+        assert_eq!(handles.borrow()[0].send(vec![1; 5_000]), Sent::Full, "INV-6: {behaviour:?}");
+    }
+}
+
+#[test]
+fn a_handle_made_of_a_closing_session_is_closed() {
+    for behaviour in behaviours() {
+        let handles = Handles::default();
+        let kept = Rc::clone(&handles);
+        let probe = Probe::new(move |session, what| {
+            if let What::Open = what {
+                session.close();
+                kept.borrow_mut().push(session.handle());
+            }
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        world.connect();
+        let handle = handles.borrow()[0].clone();
+        assert!(handle.is_closed());
+        assert_eq!(handle.send("late"), Sent::Closed, "{behaviour:?}");
+    }
+}
+
+#[test]
 fn a_full_mailbox_refuses_and_counts() {
     let config = Config { mailbox: 3, ..Config::default() };
     let mut world = World::new(behaviours().next().unwrap(), 1, config, Probe::echo());
