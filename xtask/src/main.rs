@@ -2,12 +2,16 @@
 #![forbid(unsafe_code)]
 
 mod bounded;
+mod loom;
+mod place;
 mod windows;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask windows [--install]
+const USAGE: &str = "usage: cargo xtask loom
+       cargo xtask windows [--install]
 
+  loom       runs the models of what crosses threads, in every order of their steps
   windows    builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, and a
              Windows server against Linux clients
   --install  installs the Debian packages that this needs, if they are missing (as root)";
@@ -16,6 +20,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args[..] {
+        ["loom"] => loom::run(),
         ["windows"] => windows::run(false),
         ["windows", "--install"] => windows::run(true),
         ["--help" | "-h" | "help"] => {

@@ -1,9 +1,9 @@
 //! Where an accepted connection goes: to the worker with the fewest sessions, if the server has room at all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::mailbox::{Bell, Queue, WorkerFace};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Where one worker takes the connections that others accepted for it.
 pub(crate) struct Arrivals<S> {

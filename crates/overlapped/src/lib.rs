@@ -44,10 +44,13 @@ mod events;
 mod framed;
 mod handler;
 mod limits;
+#[cfg(all(loom, test))]
+mod loom_models;
 mod mailbox;
 mod server;
 mod session;
 mod stats;
+mod sync;
 mod timers;
 mod worker;
 

@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use proactor::{ConnectionKey, Waker};
 
 use crate::stats::{Published, Stats};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, OnceLock};
 
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,17 +52,15 @@ impl Bell {
     /// Connects the bell to a worker that has just been made. What was posted before is found by its first look.
     pub(crate) fn install(&self, waker: Waker) {
         assert!(self.waker.set(waker).is_ok(), "a worker is started once");
-        self.ring_again();
+        // Who rang before this woke nobody, and nothing makes that look see it: so there is something to see. A swap,
+        // for who rings from here on either finds it, or finds the waker.
+        self.rung.swap(true, Ordering::AcqRel);
     }
 
     pub(crate) fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            self.ring_again();
-        }
-    }
-
-    fn ring_again(&self) {
-        if let Some(waker) = self.waker.get() {
+        if !self.rung.swap(true, Ordering::AcqRel)
+            && let Some(waker) = self.waker.get()
+        {
             waker.wake();
         }
     }

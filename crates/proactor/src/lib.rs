@@ -18,6 +18,7 @@ pub mod buffer;
 mod driver;
 mod prefetch;
 mod socket;
+mod sync;
 pub mod system;
 mod time;
 mod waker;

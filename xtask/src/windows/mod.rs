@@ -8,10 +8,11 @@ mod smoke;
 mod toolchain;
 mod wine;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::bounded::Failure;
+use crate::place;
 use toolchain::Toolchain;
 use wine::Wine;
 
@@ -21,9 +22,8 @@ const TESTS: Duration = Duration::from_secs(300);
 pub(crate) fn run(install: bool) -> Result<(), Failure> {
     let start = Instant::now();
     let step = |what: &str| println!("== {what} ({} s)", start.elapsed().as_secs());
-    let root = workspace();
-    let place = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    let place = root.join(place).join("windows");
+    let root = place::workspace();
+    let place = place::target("windows");
     std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
 
     step("packages");
@@ -54,9 +54,4 @@ fn is_test(program: &Path) -> bool {
 /// That binary also has the simulated kernel, which is the same on every system.
 fn is_conformance(test: &Path) -> bool {
     test.file_name().is_some_and(|name| name.to_string_lossy().starts_with("conformance-"))
-}
-
-fn workspace() -> PathBuf {
-    let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    package.parent().expect("the workspace holds this package").to_owned()
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::bounded::{self, Failure};
+use crate::place;
 
 const TARGET: &str = "x86_64-pc-windows-gnu";
 const CARGO: &str = "/usr/bin/cargo";
@@ -97,12 +98,6 @@ impl<'a> Toolchain<'a> {
         if let Some(warning) = warnings.first() {
             return Err(format!("a build for Windows has no warnings, but {warning}"));
         }
-        Ok(lines.iter().filter_map(|line| executable(line)).collect())
+        Ok(lines.iter().filter_map(|line| place::program_in(line)).collect())
     }
-}
-
-/// The program that a line of cargo's report names.
-fn executable(line: &str) -> Option<PathBuf> {
-    let (_, rest) = line.split_once(r#""executable":""#)?;
-    Some(PathBuf::from(rest.split_once('"')?.0))
 }

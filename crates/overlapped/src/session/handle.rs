@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
 use super::{Sent, SessionId};
 use crate::mailbox::{PostError, PostToSession, SessionCommand};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What a session and its handles share.
 #[derive(Debug, Default)]

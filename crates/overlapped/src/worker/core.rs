@@ -4,7 +4,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use proactor::backend::Backend;
@@ -14,6 +13,7 @@ use crate::config::{Config, Overflow};
 use crate::events::Report;
 use crate::mailbox::PostToSession;
 use crate::session::{CloseReason, Phase, Sent, Session, SessionId, Table};
+use crate::sync::atomic::Ordering;
 use crate::timers::{Due, Wheel};
 
 pub(crate) struct Core {

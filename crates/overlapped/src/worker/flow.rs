@@ -1,7 +1,6 @@
 //! Bytes through a session: the two choke points where they come in and go out, and the water marks between.
 
 use std::io;
-use std::sync::atomic::Ordering;
 
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, Lease, Sending};
@@ -11,6 +10,7 @@ use super::{Layer, Worker};
 use crate::events::Event;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, SessionId};
+use crate::sync::atomic::Ordering;
 use crate::timers::Due;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {

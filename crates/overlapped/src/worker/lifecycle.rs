@@ -89,6 +89,17 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
+    /// Connections placed on this worker are closed unserved, and counted out: others may have room for more.
+    pub(super) fn turn_arrivals_away(&mut self) {
+        let mut arrivals = std::mem::take(&mut self.arrived);
+        arrivals.extend(self.arrivals.queue.close());
+        for arrival in arrivals {
+            self.acceptor.release(self.core.worker as usize);
+            self.leave_address(arrival.peer);
+            self.driver.refuse(arrival.socket);
+        }
+    }
+
     fn begin(&mut self, key: ConnectionKey, token: Option<u64>, peer: Option<SocketAddr>) {
         let mut state = SessionState::new(key, token, self.core.now);
         state.peer = peer.map(Box::new);

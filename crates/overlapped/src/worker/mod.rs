@@ -18,7 +18,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proactor::backend::{Backend, Wait};
@@ -32,6 +31,7 @@ use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox, PostToSession, SessionCommand, WorkerFace};
 use crate::session::{CloseReason, Session, SessionId, Table};
 use crate::stats::Stats;
+use crate::sync::atomic::Ordering;
 use crate::timers::{Due, Wheel};
 
 pub use self::core::WorkerContext;
@@ -199,6 +199,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.guarded(Self::fire_timers);
         self.guarded(Self::look_at_deadlines);
         self.step_drain();
+        if self.ended {
+            self.close_mailbox();
+        }
         self.guarded(Self::flush);
         Ok(())
     }
@@ -285,6 +288,17 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             }
             self.flush();
         }
+    }
+
+    /// Everything has ended: nothing more is taken. What was posted before is heard, for its poster was told that it
+    /// was taken.
+    #[cold]
+    fn close_mailbox(&mut self) {
+        self.turn_arrivals_away();
+        self.mail.extend(self.mailbox.mail.close());
+        self.guarded(Self::take_mail);
+        // A connect asked for by the last message is carried out first.
+        self.step_drain();
     }
 
     fn obey(&mut self, key: ConnectionKey, command: SessionCommand) {
@@ -390,11 +404,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 }
 
 impl<B: Backend, H: Handler, L: Layer> Drop for Worker<B, H, L> {
-    /// Nothing is taken any more: posts are answered with "stopped", connections on their way are closed.
+    /// Nothing is taken any more, also where the worker broke: posts are answered with "stopped", connections on
+    /// their way are closed.
     fn drop(&mut self) {
         drop(self.mailbox.mail.close());
-        for arrival in self.arrivals.queue.close() {
-            self.driver.refuse(arrival.socket);
-        }
+        self.turn_arrivals_away();
     }
 }

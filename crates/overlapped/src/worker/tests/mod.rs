@@ -4,6 +4,8 @@ mod closing;
 mod draining;
 mod layers;
 mod limits;
+#[cfg(loom)]
+mod loom_models;
 mod messages;
 mod pressure;
 mod random;

@@ -204,6 +204,7 @@ impl<L: Layer> World<L> {
         let acceptor = Arc::new(Acceptor::new(&faces, config.max_sessions));
         let mailbox = |(index, face)| Arc::new(Mailbox::new(index, Arc::clone(face), config.mailbox));
         let mailboxes: Arc<[_]> = faces.iter().enumerate().map(mailbox).collect();
+        let addresses = config.max_per_address.map(|most| Arc::new(Addresses::new(most)));
         let make = |index| {
             let pool = Pool::new(config.pool);
             Worker::new(Parts {
@@ -214,7 +215,7 @@ impl<L: Layer> World<L> {
                 config: Arc::clone(&config),
                 mailbox: Arc::clone(&mailboxes[index]),
                 acceptor: Arc::clone(&acceptor),
-                addresses: config.max_per_address.map(|most| Arc::new(Addresses::new(most))),
+                addresses: addresses.clone(),
                 observer: None,
             })
         };

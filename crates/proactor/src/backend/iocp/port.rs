@@ -3,7 +3,6 @@
 use std::io;
 use std::os::windows::io::{AsRawHandle, AsRawSocket, FromRawHandle, OwnedHandle};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::Socket;
 use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT};
@@ -12,7 +11,7 @@ use windows_sys::Win32::System::IO::{
     PostQueuedCompletionStatus,
 };
 
-use crate::waker::Wake;
+use crate::waker::{OneWake, Wake};
 
 /// Packets taken with one call.
 const BATCH: usize = 128;
@@ -21,8 +20,8 @@ const BATCH: usize = 128;
 /// lets go, so a late wake meets a port that nobody reads, never a stranger's handle (INV-3).
 pub(super) struct Port {
     handle: OwnedHandle,
-    /// True exactly when a wake-up packet is in the port: several wakes become one.
-    posted: AtomicBool,
+    /// Under way exactly when a wake-up packet is in the port.
+    wake: OneWake,
 }
 
 impl Port {
@@ -35,7 +34,7 @@ impl Port {
         }
         // SAFETY: the call above made this handle for us alone.
         let handle = unsafe { OwnedHandle::from_raw_handle(handle) };
-        Ok(Port { handle, posted: AtomicBool::new(false) })
+        Ok(Port { handle, wake: OneWake::default() })
     }
 
     /// Ties a socket to this port for the rest of its life.
@@ -48,20 +47,20 @@ impl Port {
 
     /// Says that the wake-up packet was taken: the next wake posts another.
     pub(super) fn woken(&self) {
-        self.posted.store(false, Ordering::SeqCst);
+        self.wake.over();
     }
 }
 
 impl Wake for Port {
     fn wake(&self) {
-        if self.posted.swap(true, Ordering::SeqCst) {
+        if !self.wake.begin() {
             return;
         }
         // SAFETY: the port is open for as long as `self` lives; no memory is passed.
         let done = unsafe { PostQueuedCompletionStatus(self.handle.as_raw_handle(), 0, 0, ptr::null()) };
         if done == 0 {
             // The kernel is out of memory for a packet: the next wake tries again.
-            self.posted.store(false, Ordering::SeqCst);
+            self.wake.over();
         }
     }
 }

@@ -13,11 +13,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Abilities, About, Backend, Close, Completion, Name, Operation, Outcome, Submitted, Wait};
 use crate::buffer::Pool;
 use crate::driver::{InFlight, OpKey};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Time;
 use crate::waker::{Wake, Waker};
 
@@ -114,11 +114,18 @@ struct Woken(AtomicBool);
 
 impl Wake for Woken {
     fn wake(&self) {
-        self.0.store(true, Ordering::Release);
+        // Not a store: `loom` takes one for unordered with the swap that takes wakes.
+        self.0.swap(true, Ordering::AcqRel);
     }
 }
 
 impl Simulated {
+    /// Whether a wake waits to be told: a real kernel's harvest would return for it at once.
+    #[must_use]
+    pub fn is_woken(&self) -> bool {
+        self.woken.0.load(Ordering::Acquire)
+    }
+
     /// Tries one pending operation. `None`: it has to wait.
     fn attempt(&mut self, operation: &mut Operation<u32>) -> Option<Outcome<SimSocket>> {
         let mut net = self.net.borrow_mut();
@@ -253,7 +260,7 @@ impl Backend for Simulated {
         if let Some(completion) = self.immediate.pop_front() {
             return Some(completion);
         }
-        if self.woken.0.swap(false, Ordering::Acquire) {
+        if self.woken.0.swap(false, Ordering::AcqRel) {
             return Some(Completion { about: About::Wake, outcome: Outcome::Cancelled, more: false });
         }
         if self.budget == 0 || self.pending.is_empty() {

@@ -1,0 +1,164 @@
+//! Models of what crosses threads (INV-5): the mailbox and its bell, and the counters of the acceptor. Whole
+//! workers are modelled in `worker/tests/loom_models.rs`.
+//!
+//! Each runs the real code through every order of its steps, so each is two or three threads with a step or two.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use loom::sync::{Condvar, Mutex};
+use loom::thread;
+use proactor::{Wake, Waker};
+
+use crate::acceptor::Acceptor;
+use crate::addresses::Addresses;
+use crate::mailbox::{Mail, Mailbox, PostError, Queue, WorkerFace};
+
+/// A worker's sleep, as a kernel gives it: a wake ends the present wait or the next one. A lost one is a deadlock,
+/// which fails the model.
+#[derive(Default)]
+struct Sleep {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Sleep {
+    fn wake(&self) {
+        *self.woken.lock().unwrap() = true;
+        self.changed.notify_one();
+    }
+}
+
+impl Sleep {
+    fn wait(&self) {
+        let mut woken = self.woken.lock().unwrap();
+        while !*woken {
+            woken = self.changed.wait(woken).unwrap();
+        }
+        *woken = false;
+    }
+}
+
+/// For models of three threads: most faults need one or two preemptions, and every order takes minutes.
+fn model_of_three(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(4);
+    builder.check(model);
+}
+
+fn mailbox() -> Arc<Mailbox<u32>> {
+    Arc::new(Mailbox::new(0, Arc::default(), 8))
+}
+
+fn poster(mailbox: &Arc<Mailbox<u32>>, message: u32) -> thread::JoinHandle<()> {
+    let mailbox = Arc::clone(mailbox);
+    thread::spawn(move || mailbox.post(Mail::Message(message), true).unwrap())
+}
+
+/// Looks and sleeps like a worker, until `count` messages came.
+fn take(mailbox: &Mailbox<u32>, sleep: &Sleep, count: usize) {
+    let (mut mail, mut taken) = (VecDeque::new(), 0);
+    loop {
+        if mailbox.face.bell.take() {
+            mailbox.mail.take_all(&mut mail);
+            taken += mail.drain(..).count();
+        }
+        if taken == count {
+            return;
+        }
+        sleep.wait();
+    }
+}
+
+#[test]
+fn no_wake_up_is_lost() {
+    model_of_three(|| {
+        let (mailbox, sleep) = (mailbox(), Arc::new(Sleep::default()));
+        mailbox.face.bell.install(Waker::new(Arc::clone(&sleep) as _));
+        let posters = [1, 2].map(|message| poster(&mailbox, message));
+        take(&mailbox, &sleep, 2);
+        posters.into_iter().for_each(|poster| poster.join().unwrap());
+    });
+}
+
+#[test]
+fn what_is_posted_while_the_worker_is_made_is_found() {
+    loom::model(|| {
+        let (mailbox, sleep) = (mailbox(), Arc::new(Sleep::default()));
+        let poster = poster(&mailbox, 1);
+        mailbox.face.bell.install(Waker::new(Arc::clone(&sleep) as _));
+        take(&mailbox, &sleep, 1);
+        poster.join().unwrap();
+    });
+}
+
+#[test]
+fn a_queue_takes_no_more_than_its_limit_and_nothing_once_closed() {
+    loom::model(|| {
+        let queue = Arc::new(Queue::new(1));
+        let pushers = [1, 2].map(|item| {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || queue.push(item, true).map_err(|(_, why)| why))
+        });
+        let mut taken = VecDeque::new();
+        queue.take_all(&mut taken);
+        let left = queue.close();
+        assert!(taken.len() <= 1 && left.len() <= 1, "INV-6");
+        assert_eq!(queue.push(3, false), Err((3, PostError::Stopped)));
+        let answers = pushers.map(|pusher| pusher.join().unwrap());
+        let pushed = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert_eq!(pushed, taken.len() + left.len(), "what was taken in came out");
+    });
+}
+
+#[test]
+fn the_session_limit_holds_and_every_reservation_comes_back() {
+    loom::model(|| {
+        let faces: Vec<Arc<WorkerFace>> = vec![Arc::default(), Arc::default()];
+        let acceptor: Arc<Acceptor<()>> = Arc::new(Acceptor::new(&faces, 1));
+        let inside = Arc::new(AtomicUsize::new(0));
+        let session = |acceptor: &Acceptor<()>, inside: &AtomicUsize| {
+            if acceptor.reserve() {
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "one is the most");
+                let worker = acceptor.place(0);
+                inside.fetch_sub(1, Ordering::SeqCst);
+                acceptor.release(worker);
+            }
+        };
+        let other = {
+            let (acceptor, inside) = (Arc::clone(&acceptor), Arc::clone(&inside));
+            thread::spawn(move || session(&acceptor, &inside))
+        };
+        session(&acceptor, &inside);
+        other.join().unwrap();
+        assert!(acceptor.reserve() && !acceptor.reserve(), "it is empty again");
+        let placed = faces.iter().map(|face| face.placed.load(Ordering::Relaxed));
+        assert_eq!(placed.sum::<usize>(), 0);
+    });
+}
+
+#[test]
+fn the_limit_per_address_holds_and_every_place_comes_back() {
+    loom::model(|| {
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let addresses = Arc::new(Addresses::new(1));
+        let inside = Arc::new(AtomicUsize::new(0));
+        let session = move |addresses: &Addresses, inside: &AtomicUsize| {
+            if addresses.admit(address) {
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "one is the most");
+                thread::yield_now();
+                inside.fetch_sub(1, Ordering::SeqCst);
+                addresses.leave(address);
+            }
+        };
+        let other = {
+            let (addresses, inside) = (Arc::clone(&addresses), Arc::clone(&inside));
+            thread::spawn(move || session(&addresses, &inside))
+        };
+        session(&addresses, &inside);
+        other.join().unwrap();
+        assert!(addresses.admit(address) && !addresses.admit(address), "it is empty again");
+    });
+}

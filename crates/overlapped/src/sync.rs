@@ -1,0 +1,43 @@
+//! What threads share things through: the standard library's, and in the models `loom`'s, which runs our own code
+//! through every order of its steps and every value that a load may find (`cargo xtask loom`).
+//!
+//! `Arc` stays the standard library's: nothing here turns on when a count falls. So do the counters in `stats`:
+//! nobody decides by them.
+
+#[cfg(all(loom, test))]
+pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
+#[cfg(not(all(loom, test)))]
+pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock, atomic};
+
+#[cfg(all(loom, test))]
+pub(crate) use once::OnceLock;
+
+#[cfg(all(loom, test))]
+mod once {
+    use super::atomic::{AtomicBool, Ordering};
+
+    /// `loom` has none. This one promises as little as the standard library's does: who finds a value sees what
+    /// came before it was set, who finds none learns nothing.
+    pub(crate) struct OnceLock<T> {
+        set: AtomicBool,
+        value: std::sync::OnceLock<T>,
+    }
+
+    impl<T> Default for OnceLock<T> {
+        fn default() -> Self {
+            OnceLock { set: AtomicBool::new(false), value: std::sync::OnceLock::new() }
+        }
+    }
+
+    impl<T> OnceLock<T> {
+        pub(crate) fn get(&self) -> Option<&T> {
+            self.set.load(Ordering::Acquire).then(|| self.value.get()).flatten()
+        }
+
+        pub(crate) fn set(&self, value: T) -> Result<(), T> {
+            self.value.set(value)?;
+            self.set.store(true, Ordering::Release);
+            Ok(())
+        }
+    }
+}

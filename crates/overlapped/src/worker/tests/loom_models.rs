@@ -1,0 +1,236 @@
+//! Models of whole workers and what reaches them from other threads (INV-5): real workers over the simulated kernel,
+//! in every order of their steps. `crate::loom_models` has those of the parts.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use loom::thread;
+use proactor::backend::Wait;
+use proactor::backend::simulated::{Behaviour, Simulated};
+use proactor::{PoolConfig, Time};
+
+use super::world::{Probe, Seen, What, World};
+use crate::config::Config;
+use crate::mailbox::{Mail, PostError};
+use crate::session::{Sent, SessionHandle};
+use crate::sync::atomic::Ordering;
+use crate::worker::Worker;
+
+/// A kernel without surprises: what varies here is the order of threads.
+const CALM: Behaviour =
+    Behaviour { seed: 1, capacity: 64 * 1024, cuts: false, multishot: true, inline: false };
+
+fn model(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    // A turn has many steps that concern nobody else; most faults need one or two preemptions.
+    builder.preemption_bound = Some(3);
+    builder.max_branches = 20_000;
+    builder.check(model);
+}
+
+fn config() -> Config {
+    let pool = PoolConfig { blocks: 4, block_len: 64 };
+    Config { pool, high_water: 8, low_water: 4, hard_limit: 10, ..Config::default() }
+}
+
+fn world(behaviour: Behaviour, workers: usize, config: Config, probe: Probe) -> World {
+    let world = World::new(behaviour, workers, config, probe);
+    // Away from zero, which tells turns without an event.
+    world.simulation.advance(Duration::from_millis(1));
+    world
+}
+
+/// One round. Returns whether something ended its wait: if not, a real kernel would still have it sleep.
+fn turn(worker: &mut Worker<Simulated, Probe>) -> bool {
+    worker.busy_at = Time::ZERO;
+    worker.turn(true).expect("the simulated kernel does not break");
+    worker.busy_at != Time::ZERO
+}
+
+/// Up to two rounds while others do what they do: what the first misses, the second must not.
+fn two_turns(worker: &mut Worker<Simulated, Probe>) -> bool {
+    turn(worker) && turn(worker)
+}
+
+/// Goes on, others being through, until the worker sleeps and nothing would end it.
+fn settle(worker: &mut Worker<Simulated, Probe>, mut awake: bool) {
+    loop {
+        if !awake {
+            if !worker.driver.backend_mut().is_woken() {
+                return;
+            }
+            // Its wait ends: the rest of the round.
+            worker.driver.turn(Wait::Poll).expect("the simulated kernel does not break");
+            worker.take_events();
+        }
+        awake = turn(worker);
+    }
+}
+
+/// A world with one session, and a handle of it.
+fn with_session(behaviour: Behaviour) -> (World, SessionHandle) {
+    let handles = Rc::new(RefCell::new(Vec::new()));
+    let kept = Rc::clone(&handles);
+    let probe = Probe::new(move |session, what| {
+        if let What::Open = what {
+            kept.borrow_mut().push(session.handle());
+        }
+    });
+    let mut world = world(behaviour, 1, config(), probe);
+    world.connect();
+    let handle = handles.borrow()[0].clone();
+    (world, handle)
+}
+
+fn send_elsewhere(handle: &SessionHandle) -> thread::JoinHandle<Sent> {
+    let handle = handle.clone();
+    thread::spawn(move || handle.send(vec![1; 10]))
+}
+
+#[test]
+fn a_worker_does_not_sleep_over_a_message() {
+    model(|| {
+        let mut world = world(CALM, 1, config(), Probe::echo());
+        world.settle();
+        let posters = [1, 2].map(|message| {
+            let handle = world.handles[0].clone();
+            thread::spawn(move || handle.post(message).unwrap())
+        });
+        let awake = two_turns(&mut world.workers[0]);
+        posters.into_iter().for_each(|poster| poster.join().unwrap());
+        settle(&mut world.workers[0], awake);
+        assert_eq!(world.log().len(), 2, "both are heard");
+    });
+}
+
+#[test]
+fn handles_never_queue_more_than_the_hard_limit() {
+    model(|| {
+        // A peer that takes a byte and no more: what is queued stays.
+        let (mut world, handle) = with_session(Behaviour { capacity: 1, ..CALM });
+        let senders = [(); 2].map(|()| send_elsewhere(&handle));
+        let awake = turn(&mut world.workers[0]);
+        let answers = senders.map(|sender| sender.join().unwrap());
+        settle(&mut world.workers[0], awake);
+        assert!(matches!(answers, [Sent::Ok, Sent::Full] | [Sent::Full, Sent::Ok]), "INV-6: {answers:?}");
+        world.workers[0].publish();
+        let stats = world.all_stats();
+        assert_eq!((stats.sessions, stats.sessions_overflowed, stats.posts_refused), (1, 0, 0), "INV-6");
+        let counted = |count: &crate::sync::atomic::AtomicUsize| count.load(Ordering::Relaxed);
+        assert_eq!((counted(&handle.state.posted), counted(&handle.state.queued)), (0, 10));
+    });
+}
+
+#[test]
+fn what_handles_queued_is_counted_out_when_it_is_sent() {
+    model(|| {
+        let (mut world, handle) = with_session(CALM);
+        let sender = send_elsewhere(&handle);
+        turn(&mut world.workers[0]);
+        assert_eq!(sender.join().unwrap(), Sent::Ok);
+        for _ in 0..3 {
+            turn(&mut world.workers[0]);
+        }
+        assert_eq!(handle.send(vec![1; 10]), Sent::Ok, "there is room again for all of the limit");
+    });
+}
+
+#[test]
+fn a_send_to_a_session_that_closes_is_answered_or_counted() {
+    model(|| {
+        let (mut world, handle) = with_session(CALM);
+        handle.abort().unwrap();
+        let sender = {
+            let handle = handle.clone();
+            thread::spawn(move || {
+                let closed = handle.is_closed();
+                let sent = handle.send(vec![1; 10]);
+                assert!(!closed || sent == Sent::Closed);
+                sent
+            })
+        };
+        let awake = turn(&mut world.workers[0]);
+        let sent = sender.join().unwrap();
+        settle(&mut world.workers[0], awake);
+        world.workers[0].publish();
+        assert_eq!(world.all_stats().posts_refused, u64::from(sent == Sent::Ok));
+        assert_eq!(handle.send("late"), Sent::Closed);
+    });
+}
+
+#[test]
+fn a_message_is_heard_or_answered_with_stopped() {
+    model(|| {
+        let mut world = world(CALM, 1, config(), Probe::echo());
+        world.post(0, Mail::Drain(Duration::ZERO));
+        let handle = world.handles[0].clone();
+        let poster = thread::spawn(move || handle.post(1));
+        let drainer = {
+            let mailbox = Arc::clone(&world.mailboxes[0]);
+            thread::spawn(move || mailbox.post(Mail::Drain(Duration::from_secs(1)), false))
+        };
+        let mut worker = world.workers.remove(0);
+        worker.run().expect("the simulated kernel does not break");
+        drop(worker);
+        let answer = poster.join().unwrap();
+        let heard = world.log().contains(&Seen::Message(1));
+        assert_eq!(answer, if heard { Ok(()) } else { Err(PostError::Stopped) });
+        assert_ne!(drainer.join().unwrap(), Err(PostError::Full));
+        assert_eq!(world.handles[0].post(2), Err(PostError::Stopped));
+    });
+}
+
+/// A world of two workers: the first has a session, so that the next connection, which waits, is the second's.
+fn with_connection_for_the_second() -> World {
+    let config = Config { max_sessions: 3, max_per_address: Some(3), ..config() };
+    let mut world = world(CALM, 2, config, Probe::echo());
+    world.connect();
+    world.client.connect(world.address).expect("the simulated network has room");
+    world.client.turn(Wait::Poll).expect("the simulated kernel does not break");
+    while world.client.next_event().is_some() {}
+    world
+}
+
+#[test]
+fn a_worker_does_not_sleep_over_a_connection() {
+    model(|| {
+        let mut world = with_connection_for_the_second();
+        let mut second = world.workers.remove(1);
+        let handle = world.handles[1].clone();
+        // Somebody else's ring must not hide the arrival's.
+        let poster = thread::spawn(move || handle.post(1).unwrap());
+        let other = thread::spawn(move || {
+            let awake = two_turns(&mut second);
+            (second, awake)
+        });
+        turn(&mut world.workers[0]);
+        poster.join().unwrap();
+        let (mut second, awake) = other.join().unwrap();
+        settle(&mut second, awake);
+        assert_eq!(world.workers[0].core.sessions.len(), 1);
+        assert_eq!(second.core.sessions.len(), 1, "it was opened");
+        assert!(world.log().contains(&Seen::Message(1)), "and the message heard");
+    });
+}
+
+#[test]
+fn a_connection_for_a_worker_that_ends_is_counted_out() {
+    model(|| {
+        let mut world = with_connection_for_the_second();
+        let second = world.workers.remove(1);
+        let other = thread::spawn(move || drop(second));
+        turn(&mut world.workers[0]);
+        other.join().unwrap();
+        let Worker { core, acceptor, addresses, .. } = &world.workers[0];
+        let sessions = core.sessions.len();
+        assert!(sessions == 1 || sessions == 2, "the first keeps it, or the second refused it");
+        let room = (0..3).take_while(|_| acceptor.reserve()).count();
+        assert_eq!(room, 3 - sessions, "what is not a session is counted out");
+        let address = world.address.ip();
+        let addresses = addresses.as_ref().expect("they are counted");
+        let room = (0..3).take_while(|_| addresses.admit(address)).count();
+        assert_eq!(room, 3 - sessions, "what is not a session is counted out");
+    });
+}
