@@ -69,9 +69,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         0 => String::new(),
         count => format!(" (and rejected {count})"),
     };
+    let too_late = match stats.bytes_discarded {
+        0 => String::new(),
+        count => format!(" (and discarded {count} that came too late)"),
+    };
     if !args.quiet {
         say(format_args!(
-            "served {} sessions{rejected}, echoed {} ({} bytes); drained {}, cut {}, lost {} bytes",
+            "served {} sessions{rejected}, echoed {} ({} bytes); drained {}, cut {}, lost {} bytes{too_late}",
             stats.sessions_opened,
             bytes(stats.bytes_sent),
             stats.bytes_sent,

@@ -2,7 +2,8 @@
 //!
 //! A session is done when everything it received is answered and nothing more has arrived. To see that, its
 //! receive is paused: what was on its way in is delivered first, then the kernel says how much is left unread.
-//! Nothing left: FIN. Something left: it is received and answered, and the question is asked again.
+//! Nothing left: FIN. Something left: it is received and answered, and the question is asked again. Some peers have
+//! always said the next thing by then: after half of the time, FIN follows an answer whatever is left.
 
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const QUIET_ROUNDS: u32 = 2;
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
 pub(super) struct Drain {
+    /// From when on nothing more is received of a session once it has come to rest.
+    last_call: Time,
     deadline: Time,
     quiet_rounds: u32,
     listening: bool,
@@ -38,13 +41,14 @@ impl Drain {
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn begin_drain(&mut self, limit: Duration) {
-        let deadline = self.core.now + limit;
+        let (last_call, deadline) = (self.core.now + limit / 2, self.core.now + limit);
         if let Some(drain) = &mut self.drain {
+            drain.last_call = drain.last_call.min(last_call);
             drain.deadline = drain.deadline.min(deadline);
             return;
         }
         self.core.draining = true;
-        self.drain = Some(Drain { deadline, quiet_rounds: 0, listening: true, cut: false });
+        self.drain = Some(Drain { last_call, deadline, quiet_rounds: 0, listening: true, cut: false });
         let sessions = self.core.sessions.len();
         self.core.report.emit(&Event::Draining { sessions });
         for key in self.core.sessions.keys() {
@@ -68,7 +72,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.core.close(key, CloseReason::Drained);
         } else if self.driver.is_receiving(key) {
             self.driver.pause_receive(key);
-        } else if self.driver.unread(key) > 0 {
+        } else if self.drain.as_ref().is_some_and(|drain| self.core.now < drain.last_call)
+            && self.driver.unread(key) > 0
+        {
             self.driver.receive(key);
         } else {
             self.core.close(key, CloseReason::Drained);
