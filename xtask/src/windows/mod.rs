@@ -4,14 +4,14 @@
 //! cannot show: speed, and what only the real kernel does. Each program has its time; one that hangs is ended and
 //! named. Everything is made in `target/windows`, the Wine prefix too.
 
-mod smoke;
 mod toolchain;
 mod wine;
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::bounded::Failure;
+use crate::bounded::{self, Failure};
 use crate::place;
 use toolchain::Toolchain;
 use wine::Wine;
@@ -32,7 +32,7 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     step("build for Windows");
     let packages = ["--package", "proactor", "--package", "overlapped", "--package", "overlapped-cli"];
     let tests = toolchain.tests(&packages)?;
-    let server = toolchain.program("overlapped-cli", "overlapped")?;
+    let program = toolchain.program("overlapped-cli", "overlapped")?;
     step("Wine prefix");
     let wine = Wine::new(&place)?;
     step("tests on Windows");
@@ -40,10 +40,21 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
         let filters: &[&str] = if is_conformance(test) { &["iocp::"] } else { &[] };
         wine.run(test, filters, TESTS)?;
     }
-    step("a Windows server and Linux clients");
-    smoke::run(&wine, &server)?;
+    step("Windows and Linux with each other");
+    between_systems(&wine, &program)?;
     step("all held");
     Ok(())
+}
+
+/// The end-to-end cases of this system, with the program for Windows at one end: its server and clients of ours, its
+/// client and a server of ours.
+fn between_systems(wine: &Wine, program: &Path) -> Result<(), Failure> {
+    let mut cases = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cases.current_dir(place::workspace());
+    cases.args(["test", "--locked", "--package", "overlapped-cli", "--test", "e2e", "--"]);
+    cases.args(["wine::", "--ignored", "--test-threads", "2"]);
+    wine.surround(&mut cases).env("OVERLAPPED_TEST_WINDOWS_PROGRAM", program);
+    bounded::run(&mut cases, TESTS)
 }
 
 /// Examples, and the program itself, are built along with the tests that start them.

@@ -50,10 +50,15 @@ impl Wine {
 
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(name);
+        self.surround(&mut command);
+        command
+    }
+
+    /// The environment in which a program, or what it starts, finds this Wine.
+    pub(super) fn surround<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.env("WINEPREFIX", &self.prefix).env("WINEDEBUG", "-all");
         // Neither its browser nor its .NET is wanted, and nobody is there to answer its questions about them.
-        command.env("WINEDLLOVERRIDES", "mscoree,mshtml=").env_remove("DISPLAY");
-        command
+        command.env("WINEDLLOVERRIDES", "mscoree,mshtml=").env_remove("DISPLAY")
     }
 }
 

@@ -125,3 +125,24 @@ fn stdout_without_reader() {
     let ended = process.wait();
     assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
 }
+
+/// The client for Windows, under Wine, with a server on Linux.
+#[cfg(target_os = "linux")]
+mod wine {
+    use super::*;
+    use crate::server::windows_binary;
+
+    #[test]
+    #[ignore = "run by `cargo xtask windows`"]
+    fn a_windows_client_and_a_linux_server() {
+        let server = Server::start("auto", &[]);
+        let lines: String = (0..500).map(|number| format!("line {number}\n")).collect();
+        for input in [lines.as_bytes(), b"a last line\nwithout its end", noise(3, 300_000)] {
+            let mut client = windows_binary();
+            client.args(["client", &server.address().to_string()]);
+            let ended = run(client, input);
+            assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+            assert_same(&ended.stdout, input);
+        }
+    }
+}

@@ -33,9 +33,13 @@ mod terminal;
 mod timeouts;
 mod usage;
 
-/// Each case once per backend, by the name `backend::case`.
+/// Each case once per backend, by the name `backend::case`. Those of `here` need what only this system has: limits of
+/// a shell, other signals.
 macro_rules! cases {
-    ($($(#[$on:meta])* $module:ident::$case:ident,)*) => {
+    (
+        everywhere { $($(#[$on:meta])* $module:ident::$case:ident,)* }
+        here { $($(#[$on_here:meta])* $module_here:ident::$case_here:ident,)* }
+    ) => {
         #[cfg(target_os = "linux")]
         mod io_uring {
             $($(#[$on])* #[test] fn $case() {
@@ -43,12 +47,28 @@ macro_rules! cases {
                     crate::$module::$case("io_uring");
                 }
             })*
+            $($(#[$on_here])* #[test] fn $case_here() {
+                if crate::rings_can_be_made() {
+                    crate::$module_here::$case_here("io_uring");
+                }
+            })*
+        }
+
+        /// The program for Windows, under Wine, with clients on Linux.
+        #[cfg(target_os = "linux")]
+        mod wine {
+            $($(#[$on])* #[test] #[ignore = "run by `cargo xtask windows`"] fn $case() {
+                crate::$module::$case("iocp");
+            })*
         }
 
         #[cfg(unix)]
         mod readiness {
             $($(#[$on])* #[test] fn $case() {
                 crate::$module::$case("readiness");
+            })*
+            $($(#[$on_here])* #[test] fn $case_here() {
+                crate::$module_here::$case_here("readiness");
             })*
         }
 
@@ -62,33 +82,37 @@ macro_rules! cases {
 }
 
 cases! {
-    sessions::a_thousand_sessions,
-    sessions::half_close_tail,
-    sessions::several_addresses,
-    sessions::ipv6,
-    #[cfg(target_os = "linux")] load::slow_readers,
-    #[cfg(target_os = "linux")] load::resets,
-    #[cfg(target_os = "linux")] load::idle_sessions_wake_nobody,
-    #[cfg(target_os = "linux")] chaos::chaos_leaves_nothing_behind,
-    #[cfg(target_os = "linux")] drain::sigterm_loses_nothing,
-    #[cfg(unix)] drain::sigterm_while_clients_write,
-    #[cfg(unix)] drain::sigterm_between_messages,
-    #[cfg(unix)] drain::deadline_cuts,
-    #[cfg(unix)] drain::second_signal_ends_at_once,
-    #[cfg(unix)] drain::interrupt_drains,
-    #[cfg(unix)] accepting::session_limit,
-    #[cfg(target_os = "linux")] accepting::sixteen_descriptors,
-    #[cfg(target_os = "linux")] accepting::thirty_two_descriptors,
-    #[cfg(unix)] accepting::stdout_without_reader,
-    #[cfg(target_os = "linux")] accepting::stdout_closed,
-    #[cfg(unix)] operations::log_ops,
-    #[cfg(unix)] operations::trace_file,
-    #[cfg(target_os = "linux")] operations::trace_without_room,
-    #[cfg(target_os = "linux")] operations::busy_poll,
-    #[cfg(unix)] counters::asked_by_signal,
-    timeouts::idle,
-    timeouts::first_byte,
-    timeouts::write,
+    everywhere {
+        sessions::a_thousand_sessions,
+        sessions::half_close_tail,
+        sessions::several_addresses,
+        sessions::ipv6,
+        #[cfg(target_os = "linux")] load::slow_readers,
+        #[cfg(target_os = "linux")] load::resets,
+        #[cfg(target_os = "linux")] load::idle_sessions_wake_nobody,
+        #[cfg(target_os = "linux")] drain::sigterm_loses_nothing,
+        #[cfg(unix)] drain::sigterm_while_clients_write,
+        #[cfg(unix)] drain::sigterm_between_messages,
+        #[cfg(unix)] drain::deadline_cuts,
+        #[cfg(unix)] drain::second_signal_ends_at_once,
+        #[cfg(unix)] drain::interrupt_drains,
+        #[cfg(unix)] accepting::session_limit,
+        #[cfg(unix)] accepting::stdout_without_reader,
+        #[cfg(unix)] operations::log_ops,
+        #[cfg(unix)] operations::trace_file,
+        #[cfg(target_os = "linux")] operations::busy_poll,
+        timeouts::idle,
+        timeouts::first_byte,
+        timeouts::write,
+    }
+    here {
+        #[cfg(target_os = "linux")] chaos::chaos_leaves_nothing_behind,
+        #[cfg(target_os = "linux")] accepting::sixteen_descriptors,
+        #[cfg(target_os = "linux")] accepting::thirty_two_descriptors,
+        #[cfg(target_os = "linux")] accepting::stdout_closed,
+        #[cfg(target_os = "linux")] operations::trace_without_room,
+        #[cfg(unix)] counters::asked_by_signal,
+    }
 }
 
 /// Whether the cases of io_uring can run. If not, fails, unless told to leave them out.

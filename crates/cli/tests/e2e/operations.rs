@@ -27,6 +27,18 @@ pub(crate) fn log_ops(backend: &str) {
             "ASYNC_CANCEL sqe: asked to end",
             "ACCEPT cqe: cancelled",
         ],
+        "iocp" => &[
+            "AcceptEx: submitted",
+            "AcceptEx: done",
+            "WSARecv: ",
+            "WSARecv: 5 bytes",
+            "WSASend: ",
+            "WSASend: 5 bytes",
+            "WSARecv: end of stream",
+            "closesocket: done",
+            "CancelIoEx: asked to end",
+            "AcceptEx: cancelled",
+        ],
         _ => &[
             "accept: submitted",
             "recv: submitted",

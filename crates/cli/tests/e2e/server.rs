@@ -21,11 +21,34 @@ pub(crate) fn binary<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Comm
     command
 }
 
-/// `overlapped serve` on a free port of IPv4 loopback, with these arguments besides.
-pub(crate) fn serve(backend: &str, args: &[&str]) -> Command {
-    let mut command = binary(["serve", "--bind", "127.0.0.1:0", "--backend", backend]);
-    command.args(args);
+/// The program for Windows, run by Wine.
+#[cfg(target_os = "linux")]
+pub(crate) fn windows_binary() -> Command {
+    const PROGRAM: &str = "OVERLAPPED_TEST_WINDOWS_PROGRAM";
+    let program =
+        std::env::var_os(PROGRAM).unwrap_or_else(|| panic!("{PROGRAM} names no program for Windows"));
+    let mut command = Command::new(WINE);
+    command.arg(program);
     command
+}
+
+#[cfg(unix)]
+const WINE: &str = "wine";
+
+/// `overlapped serve` through `backend`.
+pub(crate) fn serve_on(backend: &str, args: &[&str]) -> Command {
+    let mut command = match backend {
+        #[cfg(target_os = "linux")]
+        "iocp" => windows_binary(),
+        _ => Command::new(BINARY),
+    };
+    command.args(["serve", "--backend", backend]).args(args);
+    command
+}
+
+/// The same on a free port of IPv4 loopback.
+pub(crate) fn serve(backend: &str, args: &[&str]) -> Command {
+    serve_on(backend, &[&["--bind", "127.0.0.1:0"], args].concat())
 }
 
 /// The same command, run by a shell after `script`: `ulimit -n 16`, say.
@@ -270,6 +293,9 @@ pub(crate) enum Keep {
 /// A child process. Killed when dropped.
 pub(crate) struct Process {
     child: Child,
+    /// Whether it is a program for Windows: there, a request to end is Ctrl-C, which Wine makes of SIGINT.
+    #[cfg(unix)]
+    wine: bool,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
 }
@@ -280,7 +306,13 @@ impl Process {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = Output::read(child.stdout.take().expect("piped"), keep);
         let stderr = Output::read(child.stderr.take().expect("piped"), Keep::All);
-        Process { child, stdout, stderr }
+        Process {
+            child,
+            #[cfg(unix)]
+            wine: command.get_program() == WINE,
+            stdout,
+            stderr,
+        }
     }
 
     /// Writes to its stdin and closes it. From a thread: it may answer before it has read everything.
@@ -301,10 +333,11 @@ impl Process {
         self.child.id()
     }
 
-    /// SIGTERM.
+    /// SIGTERM, or Ctrl-C on Windows.
     #[cfg(unix)]
     pub(crate) fn terminate(&self) {
-        self.signal(rustix::process::Signal::TERM);
+        use rustix::process::Signal;
+        self.signal(if self.wine { Signal::INT } else { Signal::TERM });
     }
 
     #[cfg(unix)]
@@ -328,8 +361,16 @@ impl Process {
             thread::sleep(Duration::from_millis(5));
         };
         let stderr = lossy(&self.stderr.rest());
+        #[cfg(unix)]
+        let stderr = if self.wine { without_wines_own(&stderr) } else { stderr };
         Ended { status: status.code(), stdout: self.stdout.rest(), stderr }
     }
+}
+
+/// Wine's server may end with the last program, and says then what that one left to it.
+#[cfg(unix)]
+fn without_wines_own(stderr: &str) -> String {
+    stderr.split_inclusive('\n').filter(|line| !line.starts_with("0x")).collect()
 }
 
 impl Drop for Process {

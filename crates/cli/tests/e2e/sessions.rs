@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::peer::{PATIENCE, Random, assert_same, dial, exchange, noise, read_to_end};
-use crate::server::{Server, binary};
+use crate::server::{Server, serve_on};
 
 const SESSIONS: usize = 1000;
 const THREADS: usize = 4;
@@ -116,10 +116,13 @@ pub(crate) fn a_thousand_sessions(backend: &str) {
     // All stand before the first says anything, so all are open at once.
     let mut talks: Vec<Talk> =
         (0..SESSIONS).map(|number| Talk::begin(number, address, &mut random)).collect();
+    // Under Wine the sockets are another process's too.
     #[cfg(target_os = "linux")]
-    crate::peer::eventually("the server holds them all", || {
-        crate::system::descriptors(server.pid()) >= SESSIONS
-    });
+    if backend != "iocp" {
+        crate::peer::eventually("the server holds them all", || {
+            crate::system::descriptors(server.pid()) >= SESSIONS
+        });
+    }
     let total: usize = talks.iter().map(|talk| talk.bytes.len()).sum();
     thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -166,7 +169,7 @@ pub(crate) fn half_close_tail(backend: &str) {
 /// Several `--bind`, each with its line, on two workers: each address echoes.
 pub(crate) fn several_addresses(backend: &str) {
     let binds = ["--bind", "127.0.0.1:0", "--bind", "localhost:0", "--bind", "127.0.0.1:0"];
-    let command = binary(["serve", "--workers", "2", "--backend", backend].iter().chain(&binds));
+    let command = serve_on(backend, &[&["--workers", "2"][..], &binds].concat());
     // `localhost` may be one address or two.
     let named = std::net::ToSocketAddrs::to_socket_addrs("localhost:0").expect("localhost has an address");
     let server = Server::launch_on(command, 2 + named.count()).unwrap_or_else(|ended| panic!("{ended:?}"));
@@ -188,7 +191,7 @@ pub(crate) fn ipv6(backend: &str) {
         eprintln!("left out: this machine has no IPv6");
         return;
     }
-    let command = binary(["serve", "--bind", "[::1]:0", "--workers", "2", "--backend", backend]);
+    let command = serve_on(backend, &["--bind", "[::1]:0", "--workers", "2"]);
     let server = Server::launch(command).unwrap_or_else(|ended| panic!("{ended:?}"));
     assert!(server.address().is_ipv6());
     for number in 0..4 {
