@@ -5,7 +5,10 @@
 //! out without being told to would prove less than it seems to. `OVERLAPPED_TEST_WITHOUT_IO_URING=1` tells it to;
 //! then each prints that it was left out.
 #![forbid(unsafe_code)]
-#![cfg_attr(windows, allow(dead_code, reason = "what only the cases with signals and `/proc` use"))]
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "what only the cases with signals and `/proc` use")
+)]
 
 #[cfg(unix)]
 mod accepting;
