@@ -120,7 +120,8 @@ impl<'a> Session<'a> {
 
     /// Says that what this session receives is sent on `to`, another session of this worker, as a relay does:
     /// from now on receiving here pauses while more than the high-water mark is unsent *there*. Without this, a
-    /// session's receive pauses while too much is unsent in itself. False if either is gone.
+    /// session's receive pauses while too much is unsent in itself. A session may feed several, and is fed by one: by
+    /// the last that said so. False if either is gone.
     pub fn feed(&mut self, to: SessionId) -> bool {
         to.worker == self.core.worker && self.core.feed(self.key, to.key)
     }

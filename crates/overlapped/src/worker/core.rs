@@ -1,6 +1,7 @@
 //! What handlers may touch of a worker: its sessions, timers and counters, but neither the driver nor another
 //! handler. What a callback asks for is noted here and carried out when it has returned.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub(crate) struct Core {
     /// Sessions with something to submit or to close, since the last flush.
     pub(crate) touched: Vec<ConnectionKey>,
     /// Outbound connections asked for, since the last flush.
-    pub(crate) connects: Vec<(SocketAddr, u64)>,
+    pub(crate) connects: VecDeque<(SocketAddr, u64)>,
     pub(crate) timers: Wheel<Due>,
     /// The time, as of this turn.
     pub(crate) now: Time,
@@ -221,7 +222,7 @@ impl WorkerContext<'_> {
     /// [`on_open`](crate::Handler::on_open), where [`Session::token`] is `token`, or ends with
     /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets it too.
     pub fn connect(&mut self, address: SocketAddr, token: u64) {
-        self.core.connects.push((address, token));
+        self.core.connects.push_back((address, token));
     }
 
     /// Whether the server is draining: sessions end as they fall silent.

@@ -5,6 +5,7 @@
 //! Nothing left: FIN. Something left: it is received and answered, and the question is asked again. Some peers have
 //! always said the next thing by then: after half of the time, FIN follows an answer whatever is left.
 
+use std::io;
 use std::time::Duration;
 
 use proactor::backend::Backend;
@@ -129,9 +130,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Phase::Closing | Phase::Aborting => {}
             }
         }
-        for (key, _) in std::mem::take(&mut self.connecting) {
-            self.acceptor.release(self.core.worker as usize);
-            self.driver.abort(key);
+        self.guarded(Self::cut_connects);
+    }
+
+    fn cut_connects(&mut self) {
+        while let Some(key) = self.connecting.keys().next().copied() {
+            self.connect_failed(key, &io::ErrorKind::ConnectionAborted.into());
         }
     }
 }

@@ -42,7 +42,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
         state.peer_finished = true;
         match state.phase {
-            Phase::Open => self.callback(key, H::on_half_close),
+            Phase::Open => {
+                self.callback(key, H::on_half_close);
+                if self.core.draining {
+                    // Its handler may go on; the drain does not wait for it.
+                    self.core.touch(key);
+                }
+            }
             Phase::Ending => {
                 self.callback(key, H::on_half_close);
                 // Nothing can be said in it any more: once what is queued is out, both streams are over.
@@ -72,11 +78,17 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// Submits and closes what callbacks asked for.
     #[inline]
     pub(super) fn flush(&mut self) {
-        while let Some(key) = self.core.touched.pop() {
-            self.flush_session(key);
-        }
+        self.flush_touched();
         if !self.core.connects.is_empty() {
             self.start_connects();
+            self.flush_touched();
+        }
+    }
+
+    #[inline]
+    fn flush_touched(&mut self) {
+        while let Some(key) = self.core.touched.pop() {
+            self.flush_session(key);
         }
     }
 

@@ -157,7 +157,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     pub(super) fn start_connects(&mut self) {
-        for (address, token) in std::mem::take(&mut self.core.connects) {
+        // Those asked for meanwhile have to wait for the next turn, and others their turn with it.
+        for _ in 0..self.core.connects.len() {
+            let Some((address, token)) = self.core.connects.pop_front() else { return };
             if !self.acceptor.reserve() {
                 let error = io::Error::other("the session limit is reached");
                 self.tell_connect_failed(token, &error);

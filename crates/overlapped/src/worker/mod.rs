@@ -108,7 +108,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             config,
             sessions: Table::default(),
             touched: Vec::new(),
-            connects: Vec::new(),
+            connects: VecDeque::new(),
             timers: Wheel::default(),
             now: driver.now(),
             report: Report { stats: Stats::default(), observer },
@@ -219,7 +219,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         ];
         let spin = self.core.config.busy_poll;
         match deadlines.into_iter().flatten().min() {
-            _ if self.ended || spin.is_some_and(|spin| self.core.now.since(self.busy_at) < spin) => {
+            // What a failed connect asked for again is not put off until something else happens.
+            _ if self.ended
+                || !self.core.connects.is_empty()
+                || spin.is_some_and(|spin| self.core.now.since(self.busy_at) < spin) =>
+            {
                 Wait::Poll
             }
             Some(at) => Wait::Until(at),
@@ -263,12 +267,16 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     fn take_mail(&mut self) {
+        // What a panic left in hand goes first: the bell rings once for what is taken after it.
+        self.serve_mail();
         if self.face.bell.take() {
             self.arrivals.queue.take_all(&mut self.arrived);
-            if self.mail.is_empty() {
-                self.mailbox.mail.take_all(&mut self.mail);
-            }
+            self.mailbox.mail.take_all(&mut self.mail);
+            self.serve_mail();
         }
+    }
+
+    fn serve_mail(&mut self) {
         while let Some(arrival) = self.arrived.pop_front() {
             self.open(arrival);
         }

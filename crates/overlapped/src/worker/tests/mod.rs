@@ -7,6 +7,7 @@ mod limits;
 #[cfg(loom)]
 mod loom_models;
 mod messages;
+mod moments;
 mod pressure;
 mod random;
 mod world;

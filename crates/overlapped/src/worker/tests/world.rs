@@ -240,11 +240,22 @@ impl<L: Layer> World<L> {
 
     /// A client's connection. It receives from the start.
     pub(super) fn connect(&mut self) -> ConnectionKey {
+        let key = self.begin_connect();
+        self.settle();
+        key
+    }
+
+    /// The same, before anybody has noticed.
+    pub(super) fn begin_connect(&mut self) -> ConnectionKey {
         let key = self.client.connect(self.address).expect("the simulated network has room");
         let peer = Peer { got: Vec::new(), end: End::Open, outbox: Vec::new(), finish: false };
         self.peers.insert(key, peer);
-        self.settle();
         key
+    }
+
+    /// The client alone: what it does is in the kernel, and no worker has seen it.
+    pub(super) fn round_of_client(&mut self) {
+        self.turn_client();
     }
 
     pub(super) fn send(&mut self, key: ConnectionKey, bytes: &[u8]) {
