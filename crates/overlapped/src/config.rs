@@ -66,7 +66,7 @@ impl Default for Config {
             max_per_address: None,
             high_water,
             low_water: high_water / 2,
-            hard_limit: hard_limit_for(high_water),
+            hard_limit: hard_limit_for(high_water, PoolConfig::default().block_len),
             overflow: Overflow::Close,
             pool: PoolConfig::default(),
             mailbox: 16 * 1024,
@@ -85,8 +85,9 @@ impl Default for Config {
 
 /// Pausing a receive is asynchronous, and a ring may bring in up to 32 blocks of one session at a time before
 /// the pause is seen; a handler that answers byte for byte must find room for that much above high water.
-pub(crate) const fn hard_limit_for(high_water: usize) -> usize {
-    high_water.saturating_add(2 * 1024 * 1024)
+pub(crate) fn hard_limit_for(high_water: usize, block_len: u32) -> usize {
+    let on_its_way = (64 * block_len as usize).max(2 * 1024 * 1024);
+    high_water.saturating_add(on_its_way)
 }
 
 impl Config {

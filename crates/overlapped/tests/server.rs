@@ -367,3 +367,91 @@ fn a_half_closed_peer_gets_its_tail() {
         fixture.server.drain(PATIENCE).unwrap();
     }
 }
+
+/// Sends once, when it is opened, and closes when it hears that there is room.
+struct Sends {
+    bytes: usize,
+    close_when_writable: bool,
+}
+
+impl Handler for Sends {
+    type State = ();
+    type Message = ();
+
+    fn on_open(&mut self, session: &mut Session<'_>) {
+        session.send(vec![7; self.bytes]);
+    }
+
+    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+        session.send(data);
+    }
+
+    fn on_writable(&mut self, session: &mut Session<'_>, _state: &mut ()) {
+        if self.close_when_writable {
+            session.close();
+        }
+    }
+}
+
+/// However much of it the kernel takes at once: the handler saw that it was above the mark.
+#[test]
+fn who_was_above_the_high_water_mark_is_told_of_room() {
+    for choice in backends() {
+        let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
+        let server = server.start(|_worker| Sends { bytes: 1 << 20, close_when_writable: true }).unwrap();
+        let mut got = Vec::new();
+        dial(server.local_addr()).read_to_end(&mut got).expect("told, it closes");
+        assert_eq!(got.len(), 1 << 20, "{choice:?}");
+        server.drain(PATIENCE).unwrap();
+    }
+}
+
+/// The write deadline is for peers that do not read. One that reads a large payload slowly does.
+#[test]
+fn a_slow_reader_of_a_large_payload_is_not_taken_for_one_that_does_not_read() {
+    const BYTES: usize = 16 << 20;
+    for choice in backends() {
+        let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1).hard_limit(2 * BYTES);
+        let server = server.write_timeout(Some(Duration::from_millis(250)));
+        let server = server.start(|_worker| Sends { bytes: BYTES, close_when_writable: false }).unwrap();
+        let mut client = dial(server.local_addr());
+        let (mut got, mut piece) = (0, vec![0; 64 << 10]);
+        while got < BYTES {
+            got += client.read(&mut piece).expect("it is not cut");
+            // Slow, and never silent: several times the deadline in all.
+            std::thread::sleep(Duration::from_millis(4));
+        }
+        drop(client);
+        server.drain(PATIENCE).unwrap();
+        assert_eq!(server.stats().sessions_timed_out, 0, "{choice:?}");
+    }
+}
+
+/// What a ring may bring in of one session at a time grows with the blocks; the default limit does too.
+#[test]
+fn large_blocks_do_not_overflow_the_default_limit() {
+    for choice in backends() {
+        let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1).pool(64, 256 << 10);
+        let server = server.start(|_worker| Sends { bytes: 0, close_when_writable: false }).unwrap();
+        let mut client = dial(server.local_addr());
+        let mut writing = client.try_clone().unwrap();
+        let writer = std::thread::spawn(move || {
+            writing.write_all(&vec![3; 16 << 20]).expect("it is not cut");
+            writing.shutdown(Shutdown::Write).unwrap();
+        });
+        // All that the kernels and the server take is in before the first byte is read back.
+        let (mut taken, mut since) = (0, Instant::now());
+        eventually("it takes no more", || {
+            let now = server.stats().bytes_received;
+            if now != taken {
+                (taken, since) = (now, Instant::now());
+            }
+            taken > 0 && since.elapsed() > Duration::from_millis(100)
+        });
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).expect("an end of stream");
+        writer.join().unwrap();
+        assert_eq!(got.len(), 16 << 20, "{choice:?}");
+        server.drain(PATIENCE).unwrap();
+    }
+}

@@ -135,7 +135,8 @@ impl Server {
     }
 
     /// Bytes that may be queued for a session, blocks charged in full; at most 1 GiB. Default: 2 MiB over the
-    /// high-water mark, room for what one turn may still bring in after that mark.
+    /// high-water mark, or 64 blocks if they are larger than usual: room for what one turn may still bring in after
+    /// that mark.
     #[must_use]
     pub fn hard_limit(mut self, bytes: usize) -> Server {
         self.hard_limit = Some(bytes);
@@ -284,7 +285,8 @@ impl Server {
             return Err(Error::Config { setting: "the number of workers", problem });
         }
         self.config.low_water = self.low_water.unwrap_or(self.config.high_water / 2);
-        self.config.hard_limit = self.hard_limit.unwrap_or(hard_limit_for(self.config.high_water));
+        self.config.hard_limit =
+            self.hard_limit.unwrap_or(hard_limit_for(self.config.high_water, self.config.pool.block_len));
         if self.config.max_sessions == usize::MAX {
             self.config.max_sessions = limits::default_max_sessions(workers)?;
         }

@@ -60,6 +60,10 @@ pub(crate) struct SessionState {
     pub(crate) wants_pause: bool,
     /// True exactly when the peer has sent FIN.
     pub(crate) peer_finished: bool,
+    /// Bytes of the payload in flight that were out when the write deadline last looked.
+    pub(crate) send_progress: usize,
+    /// In a drain: everything that had arrived was taken in; what comes after that comes too late.
+    pub(crate) taken_in: bool,
     /// True exactly when our FIN is out.
     pub(crate) finished: bool,
     /// What it was opened with, if with `connect`.
@@ -78,6 +82,8 @@ impl SessionState {
             touched: false,
             full: false,
             peer_finished: false,
+            send_progress: 0,
+            taken_in: false,
             finished: false,
             wants_writable: false,
             watched: false,

@@ -85,6 +85,8 @@ impl<'a> Session<'a> {
             return core.overflow(self.key);
         }
         add(&mut state.queue);
+        // Owed from here on: the kernel may take all of it at once, and the handler has seen how much it was.
+        state.wants_writable |= state.queue.bytes() > core.config.high_water;
         if !state.touched {
             state.touched = true;
             core.touched.push(self.key);

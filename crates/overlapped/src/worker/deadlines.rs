@@ -129,7 +129,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
         let (since, limit) = deadline.since(state).zip(deadline.limit(config))?;
         if self.core.now.since(since) >= limit {
-            return Some(state.key);
+            // A large payload may take longer than that. What counts is whether any of it went out since the last look.
+            let progress = self.driver.send_progress(state.key);
+            if deadline != Deadline::Write || progress == state.send_progress {
+                return Some(state.key);
+            }
+            state.send_progress = progress;
+            state.send_since = self.core.now;
         }
         self.deadlines.watch(deadline, state, config);
         None

@@ -2,8 +2,8 @@
 //!
 //! A session is done when everything it received is answered and nothing more has arrived. To see that, its
 //! receive is paused: what was on its way in is delivered first, then the kernel says how much is left unread.
-//! Nothing left: FIN. Something left: it is received and answered, and the question is asked again. Some peers have
-//! always said the next thing by then: after half of the time, FIN follows an answer whatever is left.
+//! Nothing left: FIN. Something left: it is received and answered, and the question is asked again. It is asked before
+//! the answer goes out, where it can be: a quick peer has said the next thing by the time the answer is out.
 
 use std::io;
 use std::time::Duration;
@@ -22,8 +22,6 @@ const QUIET_ROUNDS: u32 = 2;
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
 pub(super) struct Drain {
-    /// From when on nothing more is received of a session once it has come to rest.
-    last_call: Time,
     deadline: Time,
     quiet_rounds: u32,
     listening: bool,
@@ -42,14 +40,13 @@ impl Drain {
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn begin_drain(&mut self, limit: Duration) {
-        let (last_call, deadline) = (self.core.now + limit / 2, self.core.now + limit);
+        let deadline = self.core.now + limit;
         if let Some(drain) = &mut self.drain {
-            drain.last_call = drain.last_call.min(last_call);
             drain.deadline = drain.deadline.min(deadline);
             return;
         }
         self.core.draining = true;
-        self.drain = Some(Drain { last_call, deadline, quiet_rounds: 0, listening: true, cut: false });
+        self.drain = Some(Drain { deadline, quiet_rounds: 0, listening: true, cut: false });
         let sessions = self.core.sessions.len();
         self.core.report.emit(&Event::Draining { sessions });
         for key in self.core.sessions.keys() {
@@ -73,12 +70,22 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.core.close(key, CloseReason::Drained);
         } else if self.driver.is_receiving(key) {
             self.driver.pause_receive(key);
-        } else if self.drain.as_ref().is_some_and(|drain| self.core.now < drain.last_call)
-            && self.driver.unread(key) > 0
-        {
+        } else if !state.taken_in && self.driver.unread(key) > 0 {
             self.driver.receive(key);
         } else {
             self.core.close(key, CloseReason::Drained);
+        }
+    }
+
+    /// Bytes of a session are about to be answered: if nothing else had arrived until now, they are its last.
+    #[cold]
+    pub(super) fn note_taken_in(&mut self, key: ConnectionKey) {
+        self.driver.pause_receive(key);
+        if !self.driver.is_receiving(key)
+            && self.driver.unread(key) == 0
+            && let Some(state) = self.core.sessions.get_mut(key)
+        {
+            state.taken_in = true;
         }
     }
 

@@ -25,7 +25,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             core.report.emit(&Event::Discarded { session, bytes: data.len() });
             return;
         }
-        if let Some(data) = self.layer.incoming(key, data) {
+        if core.draining {
+            self.note_taken_in(key);
+        }
+        let core = &mut self.core;
+        if let Some(data) = self.layer.incoming(key, data)
+            && let Some(state) = core.sessions.get_mut(key)
+        {
             let bytes = data.len();
             state.received += bytes as u64;
             core.report.emit(&Event::Received { session, bytes });

@@ -172,6 +172,10 @@ pub trait Backend: Sized {
     fn local_addr(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;
 }
 
+/// Bytes of a send that a completion kernel is handed at once. It tells of them when all are out; a peer that reads
+/// slowly is told by this from one that does not.
+pub(crate) const MOST_AT_ONCE: usize = 256 * 1024;
+
 /// What a backend can do beyond the minimum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {

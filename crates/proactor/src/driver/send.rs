@@ -75,6 +75,16 @@ impl<B: Backend> Driver<B> {
         }
     }
 
+    /// Bytes of the payload in flight that are out already; 0 without one.
+    #[must_use]
+    pub fn send_progress(&mut self, connection: ConnectionKey) -> usize {
+        let op = self.connections.get(connection.0).and_then(|state| state.send);
+        match op.and_then(|op| self.ops.get_mut(op)).map(|entry| &entry.operation) {
+            Some(Operation::Send { sent, .. }) => *sent,
+            _ => 0,
+        }
+    }
+
     /// Whether a send is in flight.
     #[must_use]
     pub fn is_sending(&self, connection: ConnectionKey) -> bool {

@@ -131,35 +131,3 @@ fn a_second_drain_only_shortens() {
     assert!(world.workers[0].has_ended());
     assert_eq!(world.reasons(), [CloseReason::Cut]);
 }
-
-#[test]
-fn a_peer_that_always_has_one_more_thing_to_say_is_not_waited_for_to_the_end() {
-    let mut talkative = 0;
-    for behaviour in behaviours() {
-        let mut world = World::new(behaviour, 1, Config::default(), Probe::echo());
-        let key = world.connect();
-        // More than moves in so many rounds: its kernel always has something for ours.
-        world.send(key, &[7; 8 << 20]);
-        let talk = |world: &mut World| {
-            for _ in 0..100 {
-                world.round();
-            }
-        };
-        world.round();
-        world.post(0, Mail::Drain(Duration::from_secs(10)));
-        talk(&mut world);
-        if world.end(key) == End::Finished {
-            continue; // a kernel that is quick enough to find it silent
-        }
-        talkative += 1;
-        world.simulation.advance(Duration::from_secs(5));
-        talk(&mut world);
-        assert_eq!(world.end(key), End::Finished, "an end between two answers, no reset: {behaviour:?}");
-        world.finish(key);
-        world.settle();
-        let stats = world.all_stats();
-        assert_eq!((stats.drained, stats.cut, stats.bytes_lost), (1, 0, 0), "{behaviour:?}");
-        assert!(world.workers[0].has_ended());
-    }
-    assert!(talkative > 0, "it is answered for half of the time");
-}

@@ -23,7 +23,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::detect::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, Name, Operation, Outcome, Submitted, Wait,
+    Abilities, About, Backend, Close, Completion, Create, MOST_AT_ONCE, Name, Operation, Outcome, Submitted,
+    Wait,
 };
 use crate::buffer::Pool;
 use crate::driver::{InFlight, OpKey};
@@ -208,8 +209,8 @@ impl Backend for IoUring {
             Operation::Receive { socket, .. } => opcode::RecvMulti::new(Fd(*socket), buffers::GROUP).build(),
             Operation::Send { socket, payload, sent } => {
                 let rest = &payload.as_slice()[*sent..];
-                // One send carries at most 1 GiB; the driver continues it.
-                let len = rest.len().min(1 << 30) as u32;
+                // The driver continues it, and sees by that whether its peer reads.
+                let len = rest.len().min(MOST_AT_ONCE) as u32;
                 opcode::Send::new(Fd(*socket), rest.as_ptr(), len).flags(SEND_FLAGS).build()
             }
         };

@@ -22,7 +22,8 @@ use windows_sys::Win32::Networking::WinSock::SOCKET;
 
 use super::detect::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, Name, Operation, Outcome, Submitted, Wait,
+    Abilities, About, Backend, Close, Completion, Create, MOST_AT_ONCE, Name, Operation, Outcome, Submitted,
+    Wait,
 };
 use crate::buffer::Pool;
 use crate::driver::{InFlight, OpKey};
@@ -40,8 +41,6 @@ const ACCEPTS: u16 = 16;
 /// A receive takes a block along while at least one in so many blocks is available. The other half of the pool
 /// is for what arrives on connections that have none.
 const RESERVE: u32 = 2;
-/// One send carries at most 1 GiB; the driver continues it.
-const SEND_MOST: usize = 1 << 30;
 
 /// One worker's port.
 pub struct Iocp {
@@ -129,7 +128,7 @@ impl Iocp {
             }
             Operation::Send { socket, payload, sent } => {
                 let rest = &payload.as_slice()[*sent..];
-                let len = rest.len().min(SEND_MOST) as u32;
+                let len = rest.len().min(MOST_AT_ONCE) as u32;
                 // SAFETY: the operation owns the payload, and the caller keeps it (INV-1).
                 unsafe { self.calls.send(socket.0, rest.as_ptr(), len, header) }
             }
