@@ -4,7 +4,7 @@
 use std::io;
 
 /// Calls `first` at the first request to end. At the second it calls `second` and exits with status 1. Calls `now` at
-/// each request for the counters. One thread, asleep until a signal comes.
+/// each request for the counters. Both threads sleep until a signal comes.
 #[cfg(unix)]
 pub(crate) fn watch(
     first: impl FnOnce() + Send + 'static,
@@ -13,11 +13,13 @@ pub(crate) fn watch(
 ) -> io::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    let asked = answer_apart(now)?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let mut first = Some(first);
         for signal in signals.forever() {
             if signal == SIGUSR1 {
-                now();
+                // One that waits already will tell what is true by then.
+                let _ = asked.try_send(());
                 continue;
             }
             match first.take() {
@@ -30,6 +32,14 @@ pub(crate) fn watch(
         }
     })?;
     Ok(())
+}
+
+/// Answers on a thread of its own: whoever reads stderr may be slow, and a request to end must not wait for that.
+#[cfg(unix)]
+fn answer_apart(now: impl Fn() + Send + 'static) -> io::Result<std::sync::mpsc::SyncSender<()>> {
+    let (ask, asked) = std::sync::mpsc::sync_channel(1);
+    std::thread::Builder::new().name("counters".into()).spawn(move || asked.iter().for_each(|()| now()))?;
+    Ok(ask)
 }
 
 /// Calls `first` at the first Ctrl-C, Ctrl-Break, console close or shutdown. At the second it calls

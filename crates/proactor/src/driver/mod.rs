@@ -229,8 +229,18 @@ impl<B: Backend> Driver<B> {
         &self.pool
     }
 
+    /// The backend, to ask it what only it knows.
+    #[must_use]
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
     /// The backend, to arrange things in it that only it knows.
-    pub fn backend_mut(&mut self) -> &mut B {
+    ///
+    /// # Safety
+    /// It stays this driver's: it is neither replaced nor swapped with another. What the kernel has in hand belongs to
+    /// the backend *and* to this driver's in-flight table (INV-1).
+    pub unsafe fn backend_mut(&mut self) -> &mut B {
         &mut self.backend
     }
 

@@ -124,7 +124,7 @@ impl<'w, W: World> Bench<'w, W> {
         assert_eq!(self.world.open_sockets(), 0, "every socket was closed");
         for side in [&mut self.here, &mut self.there] {
             assert_eq!(side.driver.sends_in_flight(), 0);
-            assert_eq!(side.driver.backend_mut().faults_left(), 0, "every fault that was ordered was met");
+            assert_eq!(side.backend().faults_left(), 0, "every fault that was ordered was met");
         }
         drop(self);
         Finished(())

@@ -67,6 +67,12 @@ pub struct Side<W: World> {
 }
 
 impl<W: World> Side<W> {
+    /// The backend, to order faults of it.
+    pub fn backend(&mut self) -> &mut Watched<W::Backend> {
+        // SAFETY: the cases order faults, and replace nothing.
+        unsafe { self.driver.backend_mut() }
+    }
+
     pub fn new(world: &W, config: PoolConfig) -> Side<W> {
         let pool = Pool::new(config);
         let backend = Watched::new(world.backend(&pool));

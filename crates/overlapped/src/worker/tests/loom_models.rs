@@ -58,7 +58,7 @@ fn two_turns(worker: &mut Worker<Simulated, Probe>) -> bool {
 fn settle(worker: &mut Worker<Simulated, Probe>, mut awake: bool) {
     loop {
         if !awake {
-            if !worker.driver.backend_mut().is_woken() {
+            if !worker.driver.backend().is_woken() {
                 return;
             }
             // Its wait ends: the rest of the round.

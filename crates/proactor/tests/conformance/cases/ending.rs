@@ -95,7 +95,7 @@ pub fn dropped_with_completions_not_taken<W: World>(world: &W) -> Finished {
 pub fn what_cannot_be_reaped_is_leaked<W: World>(world: &W) -> Finished {
     let (mut bench, ends) = Bench::connected(world);
     let lease = lease_of(&mut bench, ends, b"sent");
-    bench.there.driver.backend_mut().fall_silent();
+    bench.there.backend().fall_silent();
     assert_eq!(bench.there.driver.send(ends.there, Payload::from(lease)), Sending::InFlight);
     let in_flight = bench.there.driver.snapshot().in_flight;
     assert!(in_flight >= 2, "a receive and a send");

@@ -12,7 +12,7 @@ use crate::world::{ANY_PORT, World};
 /// Out of something (INV-9): accepting pauses, says so once, and goes on when it is told to.
 pub fn a_failed_accept_pauses<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
-    bench.there.driver.backend_mut().fail(Call::Accept, ErrorKind::OutOfMemory);
+    bench.there.backend().fail(Call::Accept, ErrorKind::OutOfMemory);
     let (listener, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
     bench.until("the failure", |bench| !bench.there.accept_failures.is_empty());
     let here = bench.here.connect(address);
@@ -28,8 +28,8 @@ pub fn a_failed_accept_pauses<W: World>(world: &W) -> Finished {
 /// One connection in the backlog was gone: that is no failure of the listener.
 pub fn an_accept_whose_peer_is_gone_is_repeated<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
-    bench.there.driver.backend_mut().fail(Call::Accept, ErrorKind::ConnectionAborted);
-    bench.there.driver.backend_mut().fail(Call::Accept, ErrorKind::ConnectionReset);
+    bench.there.backend().fail(Call::Accept, ErrorKind::ConnectionAborted);
+    bench.there.backend().fail(Call::Accept, ErrorKind::ConnectionReset);
     let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
     let here = bench.here.connect(address);
     bench.until("the connection", |bench| bench.here.seen(here).connected && bench.there.accepted.len() == 1);
@@ -40,7 +40,7 @@ pub fn an_accept_whose_peer_is_gone_is_repeated<W: World>(world: &W) -> Finished
 pub fn a_failed_connect<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
     let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
-    bench.here.driver.backend_mut().fail(Call::Connect, ErrorKind::AddrNotAvailable);
+    bench.here.backend().fail(Call::Connect, ErrorKind::AddrNotAvailable);
     let here = bench.here.connect(address);
     bench.until("the failure", |bench| bench.here.seen(here).over());
     assert_eq!(bench.here.seen(here).failures, [(Verb::Connect, ErrorKind::AddrNotAvailable)]);
@@ -49,7 +49,7 @@ pub fn a_failed_connect<W: World>(world: &W) -> Finished {
     bench.until("the release", |bench| bench.here.seen(here).released);
 
     // Closed before its failure was handed out: then only the release is.
-    bench.here.driver.backend_mut().fail(Call::Connect, ErrorKind::AddrNotAvailable);
+    bench.here.backend().fail(Call::Connect, ErrorKind::AddrNotAvailable);
     let here = bench.here.connect(address);
     bench.here.abort(here);
     bench.until("the release", |bench| bench.here.seen(here).released);
@@ -58,7 +58,7 @@ pub fn a_failed_connect<W: World>(world: &W) -> Finished {
 
 pub fn a_failed_receive<W: World>(world: &W) -> Finished {
     let (mut bench, ends) = Bench::connected(world);
-    bench.here.driver.backend_mut().fail(Call::Receive, ErrorKind::OutOfMemory);
+    bench.here.backend().fail(Call::Receive, ErrorKind::OutOfMemory);
     bench.here.receive(ends.here);
     bench.until("the failure", |bench| bench.here.seen(ends.here).over());
     bench.here.receive(ends.here);
@@ -69,7 +69,7 @@ pub fn a_failed_receive<W: World>(world: &W) -> Finished {
 
     // Paused and closed before the failure was handed out.
     let ends = bench.pair();
-    bench.here.driver.backend_mut().fail(Call::Receive, ErrorKind::OutOfMemory);
+    bench.here.backend().fail(Call::Receive, ErrorKind::OutOfMemory);
     bench.here.receive(ends.here);
     bench.here.driver.pause_receive(ends.here);
     bench.here.close(ends.here);
@@ -80,7 +80,7 @@ pub fn a_failed_receive<W: World>(world: &W) -> Finished {
 pub fn a_failed_send<W: World>(world: &W) -> Finished {
     let (mut bench, ends) = Bench::connected(world);
     bench.there.receive(ends.there);
-    bench.here.driver.backend_mut().fail(Call::Send, ErrorKind::OutOfMemory);
+    bench.here.backend().fail(Call::Send, ErrorKind::OutOfMemory);
     bench.here.post(ends.here, "lost");
     assert_eq!(bench.here.driver.sends_in_flight(), 1, "it fails by an event, not inside the call");
     bench.until("the failure", |bench| bench.here.seen(ends.here).over());
@@ -94,7 +94,7 @@ pub fn a_failed_send<W: World>(world: &W) -> Finished {
 
     for graceful in [true, false] {
         let ends = bench.pair();
-        bench.here.driver.backend_mut().fail(Call::Send, ErrorKind::OutOfMemory);
+        bench.here.backend().fail(Call::Send, ErrorKind::OutOfMemory);
         bench.here.post(ends.here, "lost");
         if graceful {
             bench.here.close(ends.here);
@@ -112,7 +112,7 @@ pub fn a_continuation_that_fails<W: World>(world: &W) -> Finished {
     let bytes = pattern(world.large(), 8);
     bench.there.post(ends.there, bytes.clone());
     bench.settle();
-    bench.there.driver.backend_mut().fail(Call::Send, ErrorKind::OutOfMemory);
+    bench.there.backend().fail(Call::Send, ErrorKind::OutOfMemory);
     bench.here.receive(ends.here);
     bench.until("an end of it", |bench| {
         bench.there.seen(ends.there).over() || bench.there.is_flushed(ends.there)
@@ -125,7 +125,7 @@ pub fn a_continuation_that_fails<W: World>(world: &W) -> Finished {
         assert_same(got, &bytes[..got.len()], "what was out");
     } else {
         // This kernel continued it by itself: nothing was submitted again.
-        bench.there.driver.backend_mut().forget_faults();
+        bench.there.backend().forget_faults();
     }
     assert_eq!(bench.there.driver.sends_in_flight(), 0);
     bench.finish()
@@ -137,7 +137,7 @@ pub fn a_failed_adoption<W: World>(world: &W) -> Finished {
     let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
     let here = bench.here.connect(address);
     bench.until("a connection", |bench| bench.here.seen(here).connected && !bench.there.accepted.is_empty());
-    bench.there.driver.backend_mut().fail(Call::Adopt, ErrorKind::OutOfMemory);
+    bench.there.backend().fail(Call::Adopt, ErrorKind::OutOfMemory);
     let socket = bench.there.accepted.pop_front().unwrap();
     assert_eq!(bench.there.driver.adopt(socket).unwrap_err().kind(), ErrorKind::OutOfMemory);
     bench.here.receive(here);
@@ -146,12 +146,12 @@ pub fn a_failed_adoption<W: World>(world: &W) -> Finished {
 
     let before = bench.here.driver.snapshot();
     for call in [Call::Open, Call::Adopt] {
-        bench.here.driver.backend_mut().fail(call, ErrorKind::OutOfMemory);
+        bench.here.backend().fail(call, ErrorKind::OutOfMemory);
         assert_eq!(bench.here.driver.connect(address).unwrap_err().kind(), ErrorKind::OutOfMemory);
         assert_eq!(bench.here.driver.snapshot(), before);
     }
 
-    bench.here.driver.backend_mut().fail(Call::Adopt, ErrorKind::OutOfMemory);
+    bench.here.backend().fail(Call::Adopt, ErrorKind::OutOfMemory);
     let socket = world.listen_on(ANY_PORT).unwrap();
     bench.here.open.set(bench.here.open.get() + 1);
     assert_eq!(bench.here.driver.listen(socket).unwrap_err().kind(), ErrorKind::OutOfMemory);
