@@ -30,9 +30,9 @@ pub(crate) fn say(line: impl Display) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// A line on stderr.
+/// A line on stderr, in one piece: others may write to the same file.
 pub(crate) fn note(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
 pub(crate) fn fail(failure: &Failure) -> ExitCode {

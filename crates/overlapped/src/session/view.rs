@@ -61,8 +61,8 @@ impl<'a> Session<'a> {
         self.addresses.local(self.key)
     }
 
-    /// Queues bytes: a [`Lease`](crate::Lease) (the received block itself), [`Bytes`](crate::Bytes), a `Vec<u8>`
-    /// or a `&'static str`. They are submitted when the callback returns.
+    /// Queues bytes: a [`Lease`](crate::Lease) (the received block itself), [`Bytes`](crate::Bytes), a `Vec<u8>`,
+    /// a `String` or a `&'static str`. They are submitted when the callback returns.
     pub fn send(&mut self, bytes: impl Into<Payload>) -> Sent {
         let payload = bytes.into();
         let charge = payload.charge();

@@ -54,6 +54,10 @@ fn wait_for_reset(mut stream: TcpStream) {
     let mut scratch = vec![0; 1 << 16];
     loop {
         match stream.read(&mut scratch) {
+            // Under Wine, a reset that meets a socket with no receive under way reads as an end of stream.
+            Ok(0) if cfg!(windows) && std::env::var_os("WINEPREFIX").is_some() => {
+                return eprintln!("known limit of Wine: a reset was seen as an end of stream");
+            }
             Ok(0) => panic!("an end of stream where a reset was due"),
             Ok(_) => {}
             Err(error) => return assert_eq!(error.kind(), ErrorKind::ConnectionReset),

@@ -71,6 +71,12 @@ impl From<Bytes> for Payload {
     }
 }
 
+impl From<String> for Payload {
+    fn from(text: String) -> Payload {
+        Payload::Owned(text.into_bytes())
+    }
+}
+
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Payload {
         Payload::Owned(bytes)
