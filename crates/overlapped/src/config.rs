@@ -86,8 +86,8 @@ impl Default for Config {
 /// Pausing a receive is asynchronous, and a ring may bring in up to 32 blocks of one session at a time before
 /// the pause is seen; a handler that answers byte for byte must find room for that much above high water.
 pub(crate) fn hard_limit_for(high_water: usize, block_len: u32) -> usize {
-    let on_its_way = (64 * block_len as usize).max(2 * 1024 * 1024);
-    high_water.saturating_add(on_its_way)
+    let on_its_way = (block_len as usize).saturating_mul(64).max(2 * 1024 * 1024);
+    high_water.saturating_add(on_its_way).min(MOST.max(high_water))
 }
 
 impl Config {

@@ -60,8 +60,10 @@ pub(crate) struct SessionState {
     pub(crate) wants_pause: bool,
     /// True exactly when the peer has sent FIN.
     pub(crate) peer_finished: bool,
-    /// Bytes of the payload in flight that were out when the write deadline last looked.
+    /// Bytes of the payload in flight that were out when the write deadline last looked and saw progress.
     pub(crate) send_progress: usize,
+    /// When that was.
+    pub(crate) progress_at: Time,
     /// In a drain: everything that had arrived was taken in; what comes after that comes too late.
     pub(crate) taken_in: bool,
     /// True exactly when our FIN is out.
@@ -83,6 +85,7 @@ impl SessionState {
             full: false,
             peer_finished: false,
             send_progress: 0,
+            progress_at: Time::ZERO,
             taken_in: false,
             finished: false,
             wants_writable: false,

@@ -131,10 +131,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if self.core.now.since(since) >= limit {
             // A large payload may take longer than that. What counts is whether any of it went out since the last look.
             let progress = self.driver.send_progress(state.key);
-            if deadline != Deadline::Write || progress == state.send_progress {
+            // What was noted of an earlier payload says nothing of this one.
+            let before = if state.send_since == state.progress_at { state.send_progress } else { 0 };
+            if deadline != Deadline::Write || progress == before {
                 return Some(state.key);
             }
-            state.send_progress = progress;
+            (state.send_progress, state.progress_at) = (progress, self.core.now);
             state.send_since = self.core.now;
         }
         self.deadlines.watch(deadline, state, config);

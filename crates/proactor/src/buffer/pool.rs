@@ -59,7 +59,8 @@ impl Pool {
         assert!(config.block_len > 0, "a block needs at least one byte");
         assert!((1..=32_768).contains(&config.blocks), "a pool has 1 to 32,768 blocks");
         let blocks = config.blocks.next_power_of_two();
-        let bytes = usize::from(blocks) * config.block_len as usize;
+        let bytes =
+            usize::from(blocks).checked_mul(config.block_len as usize).expect("a pool fits into memory");
         // Zeroed by the allocator, which for a piece of this size means fresh pages: untouched blocks cost
         // address space only.
         let memory: Box<[u8]> = vec![0; bytes].into_boxed_slice();
