@@ -19,8 +19,7 @@ const MODELS_TAKE: Duration = Duration::from_secs(60);
 pub(crate) fn run() -> Result<(), Failure> {
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     for package in PACKAGES {
-        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-        build.current_dir(place::workspace());
+        let mut build = place::cargo();
         build.args(["test", "--package", package, "--lib", "--release", "--locked", "--no-run"]);
         build.arg("--message-format=json-render-diagnostics");
         build.env("RUSTFLAGS", format!("{flags} --cfg loom")).env_remove("CARGO_ENCODED_RUSTFLAGS");

@@ -1,6 +1,7 @@
 //! Where things are.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 pub(crate) fn workspace() -> PathBuf {
     let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -18,4 +19,11 @@ pub(crate) fn target(chore: &str) -> PathBuf {
 pub(crate) fn program_in(line: &str) -> Option<PathBuf> {
     let (_, rest) = line.split_once(r#""executable":""#)?;
     Some(PathBuf::from(rest.split_once('"')?.0))
+}
+
+/// The cargo that runs this program, at the workspace's root.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.current_dir(workspace());
+    cargo
 }

@@ -113,6 +113,7 @@ fn build(args: &ServeArgs) -> overlapped::Result<Server> {
         .idle_timeout(args.idle_timeout.0)
         .first_byte_timeout(args.first_byte_timeout.0)
         .write_timeout(args.write_timeout.0)
+        .max_per_address(args.max_per_address.map(|sessions| sessions as usize))
         .busy_poll(args.busy_poll.0)
         .trace_operations(args.log_ops || args.trace.is_some());
     if let Some(workers) = args.workers {
@@ -120,9 +121,6 @@ fn build(args: &ServeArgs) -> overlapped::Result<Server> {
     }
     if let Some(sessions) = args.max_sessions {
         server = server.max_sessions(sessions as usize);
-    }
-    if let Some(sessions) = args.max_per_address {
-        server = server.max_per_address(Some(sessions as usize));
     }
     if let Some(low) = args.low_water {
         server = server.low_water(low);

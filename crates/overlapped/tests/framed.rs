@@ -1,28 +1,20 @@
 //! Frames on the real backends: however a stream is cut, the same frames; and a limit that holds.
 
+mod common;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Duration;
 
 use overlapped::{
-    Backend, Choice, CloseReason, Delimiter, FrameError, FrameHandler, Framed, Framing, LengthPrefixed,
-    Lines, Payload, Server, ServerHandle, Session, SessionId, WorkerContext,
+    Choice, CloseReason, Delimiter, FrameError, FrameHandler, Framed, Framing, LengthPrefixed, Lines,
+    Payload, Server, ServerHandle, Session, SessionId, WorkerContext,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
-const MOST: usize = 40_000;
+use common::{PATIENCE, backends, dial};
 
-fn backends() -> Vec<Choice> {
-    #[cfg(target_os = "linux")]
-    let all = vec![Choice::Auto, Choice::Only(Backend::Readiness)];
-    #[cfg(all(unix, not(target_os = "linux")))]
-    let all = vec![Choice::Only(Backend::Readiness)];
-    #[cfg(windows)]
-    let all = vec![Choice::Only(Backend::Iocp)];
-    all
-}
+const MOST: usize = 40_000;
 
 enum Told {
     Frame(Vec<u8>),
@@ -88,8 +80,7 @@ fn same_frames(framing: &(impl Framing + Clone + Send + Sync), encode: impl Fn(&
         let (server, told) = start(choice, framing.clone());
         let wanted = [contents(), contents()].concat();
         let stream: Vec<u8> = wanted.iter().flat_map(|content| encode(content)).collect();
-        let mut client = TcpStream::connect(server.local_addr()).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client = dial(server.local_addr());
         let writer = write_in_pieces(client.try_clone().unwrap(), stream);
         let mut echo = Vec::new();
         client.read_to_end(&mut echo).expect("an end of stream");
@@ -132,10 +123,8 @@ fn by_delimiter() {
 fn a_frame_that_is_too_long_ends_its_session_and_no_other() {
     for choice in backends() {
         let (server, told) = start(choice, Lines::up_to(MOST));
-        let mut other = TcpStream::connect(server.local_addr()).unwrap();
-        other.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut client = TcpStream::connect(server.local_addr()).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut other = dial(server.local_addr());
+        let mut client = dial(server.local_addr());
         client.write_all(b"good\n").unwrap();
         client.write_all(&[b'x'; MOST + 1]).unwrap();
         let mut got = [0; 7];

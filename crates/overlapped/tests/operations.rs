@@ -1,27 +1,17 @@
 //! What an observer is told of a worker's dealings with its system, on the real backends.
 
+mod common;
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use overlapped::{
-    Backend, Call, Choice, Event, Handler, Lease, Moment, OnPanic, OpKey, Server, Session, SessionId, Step,
-    Told,
+    Call, Choice, Event, Handler, Lease, Moment, OnPanic, OpKey, Server, Session, SessionId, Step, Told,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn backends() -> Vec<Choice> {
-    #[cfg(target_os = "linux")]
-    let all = vec![Choice::Auto, Choice::Only(Backend::Readiness)];
-    #[cfg(all(unix, not(target_os = "linux")))]
-    let all = vec![Choice::Only(Backend::Readiness)];
-    #[cfg(windows)]
-    let all = vec![Choice::Only(Backend::Iocp)];
-    all
-}
+use common::{PATIENCE, backends, dial};
 
 struct Echo;
 
@@ -50,9 +40,7 @@ fn watch(choice: Choice, visit: impl FnOnce(TcpStream)) -> Steps {
         }
     });
     let server = server.start(|_worker| Echo).unwrap();
-    let client = TcpStream::connect(server.local_addr()).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    visit(client);
+    visit(dial(server.local_addr()));
     server.drain(PATIENCE).unwrap();
     std::mem::take(&mut *seen.lock().unwrap())
 }
@@ -105,11 +93,7 @@ fn a_server_that_asked_to_stop_on_a_panic_does() {
     for choice in backends() {
         let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(2);
         let server = server.on_panic(OnPanic::StopServer).start(|_worker| Echo).unwrap();
-        let (mut bad, mut good) = (
-            TcpStream::connect(server.local_addr()).unwrap(),
-            TcpStream::connect(server.local_addr()).unwrap(),
-        );
-        good.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (mut bad, mut good) = (dial(server.local_addr()), dial(server.local_addr()));
         bad.write_all(b"!").unwrap();
         let error = server.wait().expect_err("the panic");
         assert!(error.to_string().contains("a mistake in a handler"), "{error}");

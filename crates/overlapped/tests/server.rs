@@ -1,5 +1,7 @@
 //! The public API on the real backends, from outside, with plain sockets at the other end.
 
+mod common;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,28 +9,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use overlapped::{
-    Backend, Bytes, Choice, CloseReason, Error, Handler, Lease, Sent, Server, ServerHandle, Session,
-    SessionHandle, SessionId, WorkerContext,
+    Bytes, Choice, CloseReason, Error, Handler, Lease, Sent, Server, ServerHandle, Session, SessionHandle,
+    SessionId, WorkerContext,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn backends() -> Vec<Choice> {
-    #[cfg(target_os = "linux")]
-    let all = vec![Choice::Auto, Choice::Only(Backend::Readiness)];
-    #[cfg(all(unix, not(target_os = "linux")))]
-    let all = vec![Choice::Only(Backend::Readiness)];
-    #[cfg(windows)]
-    let all = vec![Choice::Only(Backend::Iocp)];
-    all
-}
-
-fn dial(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the server listens");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
+use common::{PATIENCE, backends, dial};
 
 /// Waits for what another thread brings about.
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -8,7 +8,6 @@ mod toolchain;
 mod wine;
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::bounded::{self, Failure};
@@ -49,8 +48,7 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
 /// The end-to-end cases of this system, with the program for Windows at one end: its server and clients of ours, its
 /// client and a server of ours.
 fn between_systems(wine: &Wine, program: &Path) -> Result<(), Failure> {
-    let mut cases = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cases.current_dir(place::workspace());
+    let mut cases = place::cargo();
     cases.args(["test", "--locked", "--package", "overlapped-cli", "--test", "e2e", "--"]);
     cases.args(["wine::", "--ignored", "--test-threads", "2"]);
     wine.surround(&mut cases).env("OVERLAPPED_TEST_WINDOWS_PROGRAM", program);

@@ -139,7 +139,6 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let unsent = state.queue.bytes();
         match state.phase {
             Phase::Open if !state.full && unsent > core.config.high_water => {
-                state.wants_writable = true;
                 core.now_full(key);
             }
             Phase::Open if (state.full | state.wants_writable) && unsent <= core.config.low_water => {

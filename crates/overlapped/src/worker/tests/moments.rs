@@ -8,26 +8,31 @@ use std::time::Duration;
 
 use super::world::{Probe, Seen, What, World, behaviours};
 use crate::config::Config;
-use crate::mailbox::{Mail, Mailbox, WorkerHandle};
+use crate::mailbox::{Mail, Mailbox};
 use crate::session::{CloseReason, SessionId};
 
-/// Posted while another message's callback panics, with a third still in hand.
-#[test]
-fn a_message_posted_during_a_panic_is_heard() {
-    let handle: Rc<RefCell<Option<WorkerHandle<u32>>>> = Rc::default();
-    let kept = Rc::clone(&handle);
+/// A worker whose callback for message 1 posts something and panics, with message 2 in hand.
+fn posts_and_panics(post: impl Fn(&Mailbox<u32>) + 'static) -> World {
+    let mailbox: Rc<RefCell<Option<Arc<Mailbox<u32>>>>> = Rc::default();
+    let kept = Rc::clone(&mailbox);
     let probe = Probe::echo().on_worker(move |_, seen| {
         if seen == Seen::Message(1) {
-            kept.borrow().as_ref().unwrap().post(3).unwrap();
+            post(kept.borrow().as_ref().unwrap());
             panic!("on purpose");
         }
     });
     let behaviour = behaviours().next().unwrap();
     let mut world = World::new(behaviour, 1, Config::default(), probe);
-    *handle.borrow_mut() = Some(world.handles[0].clone());
+    *mailbox.borrow_mut() = Some(Arc::clone(&world.mailboxes[0]));
     world.handles[0].post(1).unwrap();
     world.handles[0].post(2).unwrap();
     world.settle();
+    world
+}
+
+#[test]
+fn a_message_posted_during_a_panic_is_heard() {
+    let mut world = posts_and_panics(|mailbox| mailbox.post(Mail::Message(3), true).unwrap());
     world.pass(Duration::from_secs(3600));
     let log = world.log();
     assert!(log.contains(&Seen::Message(2)));
@@ -36,20 +41,8 @@ fn a_message_posted_during_a_panic_is_heard() {
 
 #[test]
 fn a_drain_asked_for_during_a_panic_begins() {
-    let boxes: Rc<RefCell<Option<Arc<Mailbox<u32>>>>> = Rc::default();
-    let kept = Rc::clone(&boxes);
-    let probe = Probe::echo().on_worker(move |_, seen| {
-        if seen == Seen::Message(1) {
-            let _ = kept.borrow().as_ref().unwrap().post(Mail::Drain(Duration::from_secs(1)), false);
-            panic!("on purpose");
-        }
-    });
-    let behaviour = behaviours().next().unwrap();
-    let mut world = World::new(behaviour, 1, Config::default(), probe);
-    *boxes.borrow_mut() = Some(world.mailboxes[0].clone());
-    world.handles[0].post(1).unwrap();
-    world.handles[0].post(2).unwrap();
-    world.settle();
+    let drain = |mailbox: &Mailbox<u32>| mailbox.post(Mail::Drain(Duration::from_secs(1)), false).unwrap();
+    let mut world = posts_and_panics(drain);
     for _ in 0..100 {
         world.pass(Duration::from_secs(36));
     }
