@@ -10,8 +10,7 @@ use std::{io, thread};
 
 use proactor::backend::detect::Refusal;
 use proactor::backend::{Create, Wait};
-use proactor::{ConnectionKey, Driver, Event, Lease, Payload, Pool, PoolConfig, Sending, Waker};
-use socket2::Socket;
+use proactor::{ConnectionKey, Driver, Event, Lease, Payload, Pool, PoolConfig, Sending, Socket, Waker};
 
 /// What the lesson calls a session. Its socket, and the count of what is in flight for it, are the driver's: a session
 /// cannot be freed while the kernel holds something of it, whatever is forgotten here.

@@ -155,6 +155,11 @@ fn tell(event: &Event<'_>, verbose: bool) {
                 "warning: accepting pauses: {error}; raise the descriptor limit (`ulimit -n`), or set --max-sessions"
             ));
         }
+        Event::Delayed { error } => {
+            note(format_args!(
+                "warning: the system is short of memory: {error}; sessions wait until it has some; lower --max-sessions or --high-water"
+            ));
+        }
         Event::Opened { session, peer: Some(peer) } if verbose => {
             say(format_args!("{session} opened by {peer}"));
         }

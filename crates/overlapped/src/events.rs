@@ -88,6 +88,12 @@ pub enum Event<'a> {
         /// When it is tried again.
         retry_after: Duration,
     },
+    /// The system had no memory for a receive or a send; both are tried again by themselves. Told at most once per
+    /// interval, counted every time.
+    Delayed {
+        /// What the system said.
+        error: &'a io::Error,
+    },
     /// An outbound connection failed.
     ConnectFailed {
         /// Why.
@@ -172,6 +178,7 @@ impl Stats {
             Event::Lost { bytes, reason: CloseReason::Cut, .. } => self.bytes_lost += *bytes as u64,
             Event::Lost { bytes, .. } => self.bytes_dropped += *bytes as u64,
             Event::AcceptPaused { .. } => self.accept_pauses += 1,
+            Event::Delayed { .. } => self.delays += 1,
             Event::ConnectFailed { .. } => self.connects_failed += 1,
             Event::PostRefused => self.posts_refused += 1,
             Event::Panicked { .. } | Event::Draining { .. } | Event::Operation { .. } => {}

@@ -53,6 +53,8 @@ counters! {
     connects_failed,
     /// Times accepting paused because the system was short of something.
     accept_pauses,
+    /// Receives and sends put off because the system had no memory for them.
+    delays,
     /// Bytes received.
     bytes_received,
     /// Bytes sent: taken over by the kernel, in full payloads.

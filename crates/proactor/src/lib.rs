@@ -30,6 +30,6 @@ pub use driver::{
     Snapshot, Step, Table, Told, Tracer, Verb,
 };
 pub use prefetch::prefetch;
-pub use socket::{ListenOptions, listen};
+pub use socket::{ListenOptions, Socket, listen};
 pub use time::Time;
 pub use waker::{Wake, Waker};

@@ -1,10 +1,65 @@
-//! Listening sockets of the real kernels: made and bound before any worker runs, so that a bad address is
-//! told at once.
+//! Sockets of the real kernels: each is counted from the moment it is ours until it is closed. Listening ones are
+//! made and bound before any worker runs, so that a bad address is told at once.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Deref;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
+
+use crate::system::CountedSocket;
+
+/// An open TCP socket of a real kernel, whichever backend it is for. Closed when dropped, and
+/// [counted](crate::system::handles) until then.
+#[derive(Debug)]
+pub struct Socket {
+    inner: socket2::Socket,
+    counted: CountedSocket,
+}
+
+impl Socket {
+    /// A second handle to the same socket, counted for itself.
+    ///
+    /// # Errors
+    /// What the system says: out of descriptors.
+    pub fn try_clone(&self) -> io::Result<Socket> {
+        self.inner.try_clone().map(Socket::from)
+    }
+
+    /// The socket without its count: it is somebody else's from now on.
+    #[must_use]
+    pub fn into_inner(self) -> socket2::Socket {
+        let Socket { inner, counted } = self;
+        drop(counted);
+        inner
+    }
+}
+
+impl Deref for Socket {
+    type Target = socket2::Socket;
+
+    fn deref(&self) -> &socket2::Socket {
+        &self.inner
+    }
+}
+
+impl From<socket2::Socket> for Socket {
+    fn from(inner: socket2::Socket) -> Socket {
+        Socket { inner, counted: CountedSocket::new() }
+    }
+}
+
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Socket {
+        socket2::Socket::from(stream).into()
+    }
+}
+
+impl From<TcpListener> for Socket {
+    fn from(listener: TcpListener) -> Socket {
+        socket2::Socket::from(listener).into()
+    }
+}
 
 /// How a listening socket is made.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +80,8 @@ impl Default for ListenOptions {
 /// # Errors
 /// What the system says: address in use, not available here, permission denied …
 pub fn listen(address: SocketAddr, options: ListenOptions) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket =
+        Socket::from(socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?);
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

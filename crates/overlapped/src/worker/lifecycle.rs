@@ -18,26 +18,38 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a pause is told. Counted is every one.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
+/// Weather is told at most once per interval (INV-9).
 #[derive(Default)]
-pub(super) struct AcceptPause {
-    told_at: Option<Time>,
+pub(super) struct Told {
+    at: Option<Time>,
+}
+
+impl Told {
+    /// Whether it is to be told now; then it was.
+    fn is_due(&mut self, now: Time) -> bool {
+        let due = self.at.is_none_or(|at| now.since(at) >= TELL_EVERY);
+        if due {
+            self.at = Some(now);
+        }
+        due
+    }
 }
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// A connection arrived on one of this worker's listeners.
-    pub(super) fn accepted(&mut self, socket: B::Socket) {
+    pub(super) fn accepted(&mut self, socket: B::Socket, told: Option<Box<SocketAddr>>) {
         if let Some(drain) = &mut self.drain {
             drain.saw_arrival();
         }
-        let peer = self.peer_if_wanted(&socket);
-        let address = peer.filter(|_| self.addresses.is_some()).map(|peer| peer.ip());
+        let peer = self.peer_if_wanted(&socket, told);
+        let address = peer.as_ref().filter(|_| self.addresses.is_some()).map(|peer| peer.ip());
         if let (Some(addresses), Some(address)) = (&self.addresses, address)
             && !addresses.admit(address)
         {
             return self.reject(socket, Rejection::AddressLimit);
         }
         if !self.acceptor.reserve() {
-            self.leave_address(peer);
+            self.leave_address(peer.as_deref());
             return self.reject(socket, Rejection::SessionLimit);
         }
         let arrival = Arrival { socket, peer };
@@ -54,7 +66,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 self.acceptor.place_at(here);
                 self.open(arrival);
             } else {
-                self.leave_address(arrival.peer);
+                self.leave_address(arrival.peer.as_deref());
                 self.reject(arrival.socket, Rejection::SessionLimit);
             }
         }
@@ -66,12 +78,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     /// The address of a connection's peer, if somebody observes events or addresses are counted.
-    fn peer_if_wanted(&self, socket: &B::Socket) -> Option<SocketAddr> {
+    fn peer_if_wanted(&self, socket: &B::Socket, told: Option<Box<SocketAddr>>) -> Option<Box<SocketAddr>> {
         let wanted = self.core.report.observer.is_some() || self.addresses.is_some();
-        if wanted { self.driver.peer_of(socket).ok() } else { None }
+        if wanted { told.or_else(|| self.driver.peer_of(socket).ok().map(Box::new)) } else { None }
     }
 
-    fn leave_address(&self, peer: Option<SocketAddr>) {
+    fn leave_address(&self, peer: Option<&SocketAddr>) {
         if let (Some(addresses), Some(peer)) = (&self.addresses, peer) {
             addresses.leave(peer.ip());
         }
@@ -83,7 +95,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             Ok(key) => self.begin(key, None, arrival.peer),
             Err(_) => {
                 self.acceptor.release(self.core.worker as usize);
-                self.leave_address(arrival.peer);
+                self.leave_address(arrival.peer.as_deref());
                 self.core.report.emit(&Event::Rejected { reason: Rejection::System });
             }
         }
@@ -95,18 +107,19 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         arrivals.extend(self.arrivals.queue.close());
         for arrival in arrivals {
             self.acceptor.release(self.core.worker as usize);
-            self.leave_address(arrival.peer);
+            self.leave_address(arrival.peer.as_deref());
             self.driver.refuse(arrival.socket);
         }
     }
 
-    fn begin(&mut self, key: ConnectionKey, token: Option<u64>, peer: Option<SocketAddr>) {
+    fn begin(&mut self, key: ConnectionKey, token: Option<u64>, peer: Option<Box<SocketAddr>>) {
         let mut state = SessionState::new(key, token, self.core.now);
-        state.peer = peer.map(Box::new);
+        let address = peer.as_deref().copied();
+        state.peer = peer;
         self.deadlines.begin(&mut state, &self.core.config);
         self.core.sessions.insert(state);
         let session = self.core.id(key);
-        self.core.report.emit(&Event::Opened { session, peer });
+        self.core.report.emit(&Event::Opened { session, peer: address });
         if self.states.len() <= key.index() {
             self.states.resize_with(key.index() + 1, || None);
         }
@@ -131,7 +144,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let (received, sent) = (state.received, state.sent);
         let peer = state.peer.map(|peer| *peer);
         if state.token.is_none() {
-            self.leave_address(peer);
+            self.leave_address(peer.as_ref());
         }
         self.core.report.emit(&Event::Closed { session, peer, reason, received, sent });
         if let Some(state) = self.states[key.index()].take() {
@@ -143,12 +156,19 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn accept_failed(&mut self, listener: ListenerKey, error: &io::Error) {
         let now = self.core.now;
         self.core.timers.set(now + ACCEPT_PAUSE, Due::Accept(listener));
-        let due = self.accept_pause.told_at.is_none_or(|at| now.since(at) >= TELL_EVERY);
-        if due {
-            self.accept_pause.told_at = Some(now);
+        if self.told_pause.is_due(now) {
             self.core.report.emit(&Event::AcceptPaused { error, retry_after: ACCEPT_PAUSE });
         } else {
             self.core.report.stats.accept_pauses += 1;
+        }
+    }
+
+    /// The system had no memory for a receive or a send (INV-9).
+    pub(super) fn delayed(&mut self, error: &io::Error) {
+        if self.told_delay.is_due(self.core.now) {
+            self.core.report.emit(&Event::Delayed { error });
+        } else {
+            self.core.report.stats.delays += 1;
         }
     }
 
@@ -183,7 +203,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     pub(super) fn connected(&mut self, key: ConnectionKey) {
         let token = self.connecting.remove(&key);
-        let peer = self.core.report.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok());
+        let peer = self.core.report.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok().map(Box::new));
         self.begin(key, token, peer);
     }
 

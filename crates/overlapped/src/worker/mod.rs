@@ -64,7 +64,8 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     deadlines: Deadlines,
     /// When an event last came, to the turn.
     busy_at: Time,
-    accept_pause: lifecycle::AcceptPause,
+    told_pause: lifecycle::Told,
+    told_delay: lifecycle::Told,
     /// True once nothing is left to do.
     ended: bool,
 }
@@ -84,7 +85,7 @@ enum Running {
 pub(crate) struct Arrival<S> {
     socket: S,
     /// Asked for only where somebody wants to know.
-    peer: Option<SocketAddr>,
+    peer: Option<Box<SocketAddr>>,
 }
 
 /// What a worker is made from.
@@ -135,7 +136,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             drain: None,
             deadlines: Deadlines::default(),
             busy_at: Time::ZERO,
-            accept_pause: lifecycle::AcceptPause::default(),
+            told_pause: lifecycle::Told::default(),
+            told_delay: lifecycle::Told::default(),
             ended: false,
         };
         worker.trace_operations();
@@ -346,8 +348,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Io::Failed { connection, error, .. } => {
                     self.core.abort(connection, CloseReason::of(&error));
                 }
+                Io::Delayed { error, .. } => self.delayed(&error),
                 Io::Released { connection } => self.released(connection),
-                Io::Accepted { socket, .. } => self.accepted(socket),
+                Io::Accepted { socket, peer, .. } => self.accepted(socket, peer),
                 Io::AcceptFailed { listener, error } => self.accept_failed(listener, &error),
                 Io::Connected { connection } => self.connected(connection),
                 Io::Paused { connection } => self.drain_session(connection),

@@ -95,11 +95,13 @@ pub trait Backend: Sized {
     /// What the system says: out of descriptors, address family not supported …
     fn open(&mut self, address: SocketAddr) -> io::Result<Self::Socket>;
 
-    /// Makes a socket usable in operations of this backend: registers it with the poller or port.
+    /// Makes a socket usable in operations of this backend: registers it with the poller or port. `owner` is the
+    /// index of the connection or listener that it is for, as its operations' entries name it; a kernel that keeps a
+    /// word beside a socket is given that.
     ///
     /// # Errors
     /// What the system says. The socket is unchanged then.
-    fn adopt(&mut self, socket: &Self::Socket) -> io::Result<Self::Handle>;
+    fn adopt(&mut self, socket: &Self::Socket, owner: u32) -> io::Result<Self::Handle>;
 
     /// Starts an operation.
     ///
@@ -239,8 +241,9 @@ pub enum Submitted<S> {
 /// The result of an operation.
 #[derive(Debug)]
 pub enum Outcome<S> {
-    /// A connection.
-    Accepted(S),
+    /// A connection, and the address at its other end if the system told it along with it; boxed, because it is
+    /// large and rare.
+    Accepted(S, Option<Box<SocketAddr>>),
     /// The connection stands.
     Connected,
     /// Bytes, at least one, in the first part of a block.

@@ -31,7 +31,7 @@ impl<B: Backend> Driver<B> {
     /// # Errors
     /// If the backend cannot register it; the socket is closed then.
     pub fn listen(&mut self, socket: B::Socket) -> io::Result<ListenerKey> {
-        let handle = match self.backend.adopt(&socket) {
+        let handle = match self.backend.adopt(&socket, self.listeners.next_index()) {
             Ok(handle) => handle,
             Err(error) => {
                 self.backend.close(socket, None, Close::Listener);
@@ -135,7 +135,7 @@ impl<B: Backend> Driver<B> {
         }
         let listener = ListenerKey(key);
         let event = match outcome {
-            Outcome::Accepted(socket) => Some(Event::Accepted { listener, socket }),
+            Outcome::Accepted(socket, peer) => Some(Event::Accepted { listener, socket, peer }),
             // The connection was gone before it was taken: nothing to tell, the next one is as good.
             Outcome::Failed(error) if is_about_the_peer(&error) => None,
             Outcome::Failed(error) if state.life == ListenerLife::Accepting => {

@@ -51,7 +51,7 @@ impl<B: Backend> Driver<B> {
             Life::Closing(Close::Graceful) if how == Close::Graceful => return,
             _ => state.life = Life::Closing(how),
         }
-        let starved = state.receive == Receive::Starved;
+        let before_receive = state.receive;
         let mut cancel = [None, None, None];
         match state.receive {
             Receive::Armed(op) => {
@@ -59,7 +59,7 @@ impl<B: Backend> Driver<B> {
                 cancel[0] = Some(op);
             }
             Receive::Cancelling { op, .. } => state.receive = Receive::Cancelling { op, resume: false },
-            Receive::Idle | Receive::Wanted | Receive::Starved | Receive::Ended => {
+            Receive::Idle | Receive::Wanted | Receive::Starved | Receive::Delayed | Receive::Ended => {
                 state.receive = Receive::Ended;
             }
         }
@@ -69,9 +69,7 @@ impl<B: Backend> Driver<B> {
         if let Life::Connecting(op) = before {
             cancel[2] = Some(op);
         }
-        if starved {
-            self.leave_starved(key);
-        }
+        self.leave_queue(key, before_receive);
         for op in cancel.into_iter().flatten() {
             self.cancel(op);
         }

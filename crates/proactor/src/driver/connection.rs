@@ -42,6 +42,8 @@ pub(super) enum Receive {
     Cancelling { op: OpKey, resume: bool },
     /// Wanted; waits for a block to come back to the pool.
     Starved,
+    /// Wanted; waits for the system to have memory for it.
+    Delayed,
     /// The peer sends no more, or the connection broke.
     Ended,
 }

@@ -13,6 +13,7 @@ mod receive;
 mod send;
 mod slots;
 mod trace;
+mod weather;
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,6 +31,7 @@ pub use inflight::{Entry, InFlight, OpKey, Table};
 pub use send::Sending;
 use slots::{Key, Slots};
 pub use trace::{Call, Moment, Step, Told, Tracer};
+use weather::Weather;
 
 /// How many rounds of results that were there at once are handed out before the kernel is asked again. A
 /// connection has at most a receive and a send in a round, so this is its budget per turn.
@@ -81,6 +83,9 @@ pub enum Event<S> {
         listener: ListenerKey,
         /// The connection's socket.
         socket: S,
+        /// The address at its other end, if the system told it along with the connection; else ask
+        /// [`Driver::peer_of`].
+        peer: Option<Box<SocketAddr>>,
     },
     /// Accepting failed, and pauses until [`Driver::resume_accept`].
     AcceptFailed {
@@ -132,6 +137,16 @@ pub enum Event<S> {
         /// Why: `ConnectionReset` is a reset by the peer (INV-7).
         error: io::Error,
     },
+    /// The system had no memory for a receive or a send (INV-9). Nothing is lost, and nothing is to be done: it is
+    /// tried again by itself.
+    Delayed {
+        /// Where.
+        connection: ConnectionKey,
+        /// In what.
+        verb: Verb,
+        /// What the system said.
+        error: io::Error,
+    },
     /// A closed connection is gone: nothing is in flight for it, its socket is closed, its key names nothing.
     Released {
         /// Which.
@@ -152,6 +167,8 @@ pub struct Snapshot {
     pub blocks_in_use: usize,
     /// Connections whose receive waits for a block.
     pub starved: usize,
+    /// Receives and sends that wait for the system to have memory for them.
+    pub delayed: usize,
 }
 
 enum Ready<S> {
@@ -176,6 +193,7 @@ pub struct Driver<B: Backend> {
     rearm: Option<Key>,
     starved: VecDeque<Key>,
     sends: usize,
+    weather: Weather,
     tracer: Option<Tracer>,
 }
 
@@ -195,6 +213,7 @@ impl<B: Backend> Driver<B> {
             rearm: None,
             starved: VecDeque::new(),
             sends: 0,
+            weather: Weather::new(),
             tracer: None,
         }
     }
@@ -252,6 +271,7 @@ impl<B: Backend> Driver<B> {
             in_flight: self.ops.len(),
             blocks_in_use: self.pool.in_use() as usize,
             starved: self.starved.len(),
+            delayed: self.weather.len(),
         }
     }
 
@@ -266,7 +286,7 @@ impl<B: Backend> Driver<B> {
     /// # Errors
     /// If the backend cannot register it; the socket is closed then.
     pub fn adopt(&mut self, socket: B::Socket) -> io::Result<ConnectionKey> {
-        let handle = match self.backend.adopt(&socket) {
+        let handle = match self.backend.adopt(&socket, self.connections.next_index()) {
             Ok(handle) => handle,
             Err(error) => {
                 self.backend.close(socket, None, crate::backend::Close::Graceful);
@@ -328,6 +348,7 @@ impl<B: Backend> Driver<B> {
     pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
         self.arm_wanted();
         self.feed_starved();
+        let wait = if self.weather.is_empty() { wait } else { self.weather_the_turn(wait) };
         let wait = if self.ready.is_empty() { wait } else { Wait::Poll };
         if self.tracer.is_some() {
             self.trace_call(None, Call::Wait, Moment::Began);
@@ -431,11 +452,20 @@ impl<B: Backend> Driver<B> {
     /// so that it is handled like any other, in its turn.
     fn start(&mut self, owner: Key, operation: Operation<B::Handle>) -> OpKey {
         let op = self.ops.insert(owner.index(), operation);
-        if let Submitted::Done(outcome) = self.submit(op) {
-            let completion = Completion { about: About::Operation(op), outcome, more: false };
-            self.ready.push_back(Ready::Completion(completion));
-        }
+        self.restart(op);
         op
+    }
+
+    fn restart(&mut self, op: OpKey) {
+        if let Submitted::Done(outcome) = self.submit(op) {
+            self.end_later(op, outcome);
+        }
+    }
+
+    /// What became of an operation without a completion of its own is handled like one, in its turn.
+    fn end_later(&mut self, op: OpKey, outcome: Outcome<B::Socket>) {
+        let completion = Completion { about: About::Operation(op), outcome, more: false };
+        self.ready.push_back(Ready::Completion(completion));
     }
 
     fn submit(&mut self, op: OpKey) -> Submitted<B::Socket> {
@@ -466,6 +496,9 @@ impl<B: Backend> Drop for Driver<B> {
     fn drop(&mut self) {
         self.starved.clear();
         self.rearm = None;
+        for op in self.weather.take_sends() {
+            drop(self.ops.remove(op));
+        }
         for key in self.ops.keys().collect::<Vec<_>>() {
             self.backend.cancel(key, &mut self.ops);
         }
@@ -508,7 +541,7 @@ impl<B: Backend> Drop for Driver<B> {
 impl<B: Backend> Driver<B> {
     fn reap(&mut self, completion: Completion<B::Socket>) {
         let About::Operation(op) = completion.about else { return };
-        if let Outcome::Accepted(socket) = completion.outcome {
+        if let Outcome::Accepted(socket, _) = completion.outcome {
             self.backend.close(socket, None, crate::backend::Close::Reset);
         }
         if !completion.more && self.ops.get_mut(op).is_some() {

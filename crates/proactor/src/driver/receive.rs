@@ -6,6 +6,7 @@ use crate::backend::{Backend, Operation, Outcome};
 
 use super::connection::Receive;
 use super::slots::Key;
+use super::weather::is_shortage;
 use super::{ConnectionKey, Driver, Event, OpKey, Ready, Verb};
 
 impl<B: Backend> Driver<B> {
@@ -18,7 +19,11 @@ impl<B: Backend> Driver<B> {
         match state.receive {
             Receive::Idle => self.arm_receive(connection.0),
             Receive::Cancelling { op, .. } => state.receive = Receive::Cancelling { op, resume: true },
-            Receive::Wanted | Receive::Armed(_) | Receive::Starved | Receive::Ended => {}
+            Receive::Wanted
+            | Receive::Armed(_)
+            | Receive::Starved
+            | Receive::Delayed
+            | Receive::Ended => {}
         }
     }
 
@@ -32,9 +37,9 @@ impl<B: Backend> Driver<B> {
                 self.cancel(op);
             }
             Receive::Cancelling { op, .. } => state.receive = Receive::Cancelling { op, resume: false },
-            Receive::Wanted | Receive::Starved => {
+            waiting @ (Receive::Wanted | Receive::Starved | Receive::Delayed) => {
                 state.receive = Receive::Idle;
-                self.leave_starved(connection.0);
+                self.leave_queue(connection.0, waiting);
                 self.queue_paused(connection.0);
             }
             Receive::Idle | Receive::Ended => {}
@@ -71,7 +76,7 @@ impl<B: Backend> Driver<B> {
         paused.then_some(Event::Paused { connection: ConnectionKey(key) })
     }
 
-    fn arm_receive(&mut self, key: Key) {
+    pub(super) fn arm_receive(&mut self, key: Key) {
         let state = self.connection(key);
         debug_assert!(matches!(state.receive, Receive::Idle | Receive::Wanted | Receive::Starved));
         state.hold();
@@ -91,8 +96,12 @@ impl<B: Backend> Driver<B> {
     }
 
     /// A connection that wants nothing any more leaves the queue: it would take the turn of one that does.
-    pub(super) fn leave_starved(&mut self, key: Key) {
-        self.starved.retain(|starved| *starved != key);
+    pub(super) fn leave_queue(&mut self, key: Key, was: Receive) {
+        match was {
+            Receive::Starved => self.starved.retain(|starved| *starved != key),
+            Receive::Delayed => self.weather.forget_receive(key),
+            _ => {}
+        }
     }
 
     /// Arms those that found the pool empty, in the order in which they did, for as many blocks as came back.
@@ -151,6 +160,13 @@ impl<B: Backend> Driver<B> {
             Outcome::EndOfStream => {
                 self.end_receive(key, more);
                 return Some(Event::EndOfStream { connection });
+            }
+            Outcome::Failed(error) if is_shortage(&error) => {
+                if resume {
+                    self.delay_receive(key);
+                    return Some(Event::Delayed { connection, verb: Verb::Receive, error });
+                }
+                None
             }
             Outcome::Failed(error) => {
                 self.end_receive(key, more);

@@ -1,10 +1,12 @@
 //! The sending half: one payload at a time, continued until the whole of it is out (INV-4).
 
-use crate::backend::{About, Backend, Close, Completion, Operation, Outcome, Submitted};
+use crate::backend::{Backend, Close, Operation, Outcome, Submitted};
 use crate::buffer::Payload;
 
 use super::connection::Life;
-use super::{Call, ConnectionKey, Driver, Event, Moment, OpKey, Ready, Told, Verb};
+use super::slots::Key;
+use super::weather::is_shortage;
+use super::{Call, ConnectionKey, Driver, Event, Moment, OpKey, Told, Verb};
 
 /// What became of a payload handed to [`Driver::send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +47,7 @@ impl<B: Backend> Driver<B> {
             None => self.start_send(connection, payload, 0),
             Some(Err(error)) => {
                 let op = self.insert_send(connection, payload, 0);
-                let completion =
-                    Completion { about: About::Operation(op), outcome: Outcome::Failed(error), more: false };
-                self.ready.push_back(Ready::Completion(completion));
+                self.end_later(op, Outcome::Failed(error));
                 Sending::InFlight
             }
         }
@@ -100,8 +100,7 @@ impl<B: Backend> Driver<B> {
                 Submitted::Done(outcome) => outcome,
             };
             let Outcome::Sent(bytes) = outcome else {
-                let completion = Completion { about: About::Operation(op), outcome, more: false };
-                self.ready.push_back(Ready::Completion(completion));
+                self.end_later(op, outcome);
                 return None;
             };
             if self.tracer.is_some() {
@@ -137,6 +136,10 @@ impl<B: Backend> Driver<B> {
         state.let_go();
     }
 
+    fn is_aborting(&mut self, key: Key) -> bool {
+        self.connection(key).life == Life::Closing(Close::Reset)
+    }
+
     pub(super) fn complete_send(
         &mut self,
         op: OpKey,
@@ -148,10 +151,16 @@ impl<B: Backend> Driver<B> {
         let result = match outcome {
             Outcome::Sent(bytes) => match self.advance_send(op, bytes) {
                 Some(total) => Ok(total),
-                None if self.connection(key).life == Life::Closing(Close::Reset) => Err(None),
+                None if self.is_aborting(key) => Err(None),
                 // A graceful close waits for all that was handed over.
                 None => Ok(self.push_send(op)?),
             },
+            // What is left of it stays here, in the table; the connection is as good as before.
+            Outcome::Failed(error) if is_shortage(&error) && !self.is_aborting(key) => {
+                self.delay_send(op);
+                let event = Event::Delayed { connection, verb: Verb::Send, error };
+                return self.connection(key).is_open().then_some(event);
+            }
             Outcome::Failed(error) => Err(Some(error)),
             Outcome::Cancelled => Err(None),
             other => unreachable!("a send ended with {other:?}"),

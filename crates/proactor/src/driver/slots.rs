@@ -71,6 +71,11 @@ impl<T> Slots<T> {
         Key::new(index, slot.generation)
     }
 
+    /// The index that the next value will have.
+    pub(super) fn next_index(&self) -> u32 {
+        if self.free == NONE { self.slots.len() as u32 } else { self.free }
+    }
+
     #[inline]
     pub(super) fn prefetch(&self, index: u32) {
         crate::prefetch(&self.slots, index as usize);
@@ -153,8 +158,11 @@ mod tests {
     #[test]
     fn an_old_key_finds_nothing_in_a_reused_slot() {
         let mut slots = Slots::new();
+        assert_eq!(slots.next_index(), 0);
         let old = slots.insert("first");
+        assert_eq!(slots.next_index(), 1);
         assert_eq!(slots.remove(old), Some("first"));
+        assert_eq!(slots.next_index(), 0);
         let new = slots.insert("second");
         assert_eq!(old.index(), new.index());
         assert_eq!(slots.get(old), None);

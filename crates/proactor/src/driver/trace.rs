@@ -152,7 +152,7 @@ impl Call {
 impl Told {
     pub(super) fn of<S>(outcome: &Outcome<S>) -> Told {
         match outcome {
-            Outcome::Accepted(_) | Outcome::Connected => Told::Done,
+            Outcome::Accepted(..) | Outcome::Connected => Told::Done,
             Outcome::Received(_, bytes) | Outcome::Sent(bytes) => Told::Bytes(*bytes),
             Outcome::EndOfStream => Told::EndOfStream,
             Outcome::NoBlocks => Told::NoBlocks,
@@ -212,6 +212,9 @@ impl<B: Backend> Driver<B> {
     pub(super) fn cancel(&mut self, op: OpKey) {
         if self.tracer.is_some() {
             self.trace_operation(op, Moment::Cancelling);
+        }
+        if !self.weather.is_empty() && self.weather.take_send(op) {
+            return self.end_later(op, Outcome::Cancelled);
         }
         self.backend.cancel(op, &mut self.ops);
     }

@@ -94,6 +94,13 @@ macro_rules! all_cases {
                 a_failed_send
                 a_continuation_that_fails
                 a_failed_adoption;
+            weather:
+                a_receive_waits_and_loses_nothing
+                a_send_waits_and_keeps_its_place
+                the_rest_of_a_send_waits
+                closing_while_something_waits
+                pausing_while_a_receive_waits
+                dropped_while_something_waits;
         }
     };
 }

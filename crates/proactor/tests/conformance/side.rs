@@ -26,6 +26,8 @@ pub struct Seen {
     /// Payloads that an event, not `send` itself, reported as out.
     pub sent: usize,
     pub failures: Vec<(Verb, ErrorKind)>,
+    /// What was put off for want of memory.
+    pub delayed: Vec<(Verb, ErrorKind)>,
     pub released: bool,
     /// Bytes handed to the driver so far: the peer gets them all, or learns that it did not.
     pub handed: usize,
@@ -109,7 +111,7 @@ impl<W: World> Side<W> {
 
     pub fn note(&mut self, event: Event<Socket<W>>) {
         match event {
-            Event::Accepted { listener, socket } => {
+            Event::Accepted { listener, socket, .. } => {
                 assert!(self.listeners.contains(&listener), "accepted on a stranger's listener");
                 self.accepted.push_back(socket);
             }
@@ -140,6 +142,9 @@ impl<W: World> Side<W> {
             Event::Sent { connection, .. } => self.of(connection).sent += 1,
             Event::Failed { connection, verb, error } => {
                 self.of(connection).failures.push((verb, error.kind()));
+            }
+            Event::Delayed { connection, verb, error } => {
+                self.of(connection).delayed.push((verb, error.kind()));
             }
             Event::Released { connection } => {
                 let seen = self.seen.get_mut(&connection).expect("a released connection was known");

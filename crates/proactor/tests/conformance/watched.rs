@@ -116,7 +116,7 @@ fn check_outcome<H, S: std::fmt::Debug>(operation: &Operation<H>, outcome: &Outc
     let fits = match operation {
         Operation::Vacant => false,
         Operation::Accept { .. } => {
-            matches!(outcome, Outcome::Accepted(_) | Outcome::Cancelled | Outcome::Failed(_))
+            matches!(outcome, Outcome::Accepted(..) | Outcome::Cancelled | Outcome::Failed(_))
         }
         Operation::Connect { .. } => {
             matches!(outcome, Outcome::Connected | Outcome::Cancelled | Outcome::Failed(_))
@@ -133,7 +133,7 @@ fn check_outcome<H, S: std::fmt::Debug>(operation: &Operation<H>, outcome: &Outc
         },
     };
     assert!(fits, "an operation ended with {outcome:?}");
-    let stays = matches!(outcome, Outcome::Accepted(_) | Outcome::Received(..));
+    let stays = matches!(outcome, Outcome::Accepted(..) | Outcome::Received(..));
     assert!(stays || !more, "{outcome:?} is a last completion");
 }
 
@@ -174,8 +174,8 @@ impl<B: Backend> Backend for Watched<B> {
         Ok(socket)
     }
 
-    fn adopt(&mut self, socket: &B::Socket) -> io::Result<B::Handle> {
-        self.fault(Call::Adopt).map_or_else(|| self.inner.adopt(socket), Err)
+    fn adopt(&mut self, socket: &B::Socket, owner: u32) -> io::Result<B::Handle> {
+        self.fault(Call::Adopt).map_or_else(|| self.inner.adopt(socket, owner), Err)
     }
 
     unsafe fn submit(
@@ -198,7 +198,7 @@ impl<B: Backend> Backend for Watched<B> {
             Submitted::Pending => drop(self.pending.insert(key, pending)),
             Submitted::Done(outcome) => {
                 check_outcome(operation, outcome, false);
-                self.count(i64::from(matches!(outcome, Outcome::Accepted(_))));
+                self.count(i64::from(matches!(outcome, Outcome::Accepted(..))));
             }
         }
         submitted
@@ -243,7 +243,7 @@ impl<B: Backend> Backend for Watched<B> {
         }
         let completion = self.inner.next(ops)?;
         self.check(&completion, ops);
-        self.count(i64::from(matches!(completion.outcome, Outcome::Accepted(_))));
+        self.count(i64::from(matches!(completion.outcome, Outcome::Accepted(..))));
         Some(completion)
     }
 

@@ -42,7 +42,7 @@ pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::
 /// A kernel of this machine.
 pub struct Real<B>(std::marker::PhantomData<B>);
 
-impl<B: Create + Backend<Socket = socket2::Socket>> World for Real<B> {
+impl<B: Create + Backend<Socket = proactor::Socket>> World for Real<B> {
     type Backend = B;
 
     fn each(case: fn(&Self) -> Finished) {
@@ -58,7 +58,7 @@ impl<B: Create + Backend<Socket = socket2::Socket>> World for Real<B> {
         B::create(pool).unwrap_or_else(|refusal| panic!("{refusal}"))
     }
 
-    fn listen_on(&self, address: SocketAddr) -> io::Result<socket2::Socket> {
+    fn listen_on(&self, address: SocketAddr) -> io::Result<proactor::Socket> {
         let socket = proactor::listen(address, ListenOptions::default())?;
         socket.set_recv_buffer_size(64 * 1024)?;
         socket.set_send_buffer_size(64 * 1024)?;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use ::io_uring::types::{Fd, SubmitArgs, Timespec};
 use ::io_uring::{IoUring as Ring, cqueue, opcode, squeue};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 
 use super::detect::Refusal;
 use super::{
@@ -28,7 +28,8 @@ use super::{
 };
 use crate::buffer::Pool;
 use crate::driver::{InFlight, OpKey};
-use crate::socket;
+use crate::socket::{self, Socket};
+use crate::system::CountedPort;
 use crate::time::Time;
 use crate::waker::Waker;
 
@@ -59,6 +60,7 @@ pub struct IoUring {
     overflow: VecDeque<squeue::Entry>,
     /// Whether completions appear only inside `enter` (deferred task run).
     deferred: bool,
+    _counted: CountedPort,
 }
 
 impl Create for IoUring {
@@ -70,7 +72,9 @@ impl Create for IoUring {
         let wake = WakeEvent::new().map_err(|error| refusal::of("its wake-up event", &error))?;
         let wake = Arc::new(wake);
         let epoch = Instant::now();
-        let mut this = IoUring { ring, buffers, wake, epoch, overflow: VecDeque::new(), deferred };
+        let overflow = VecDeque::new();
+        let mut this =
+            IoUring { ring, buffers, wake, epoch, overflow, deferred, _counted: CountedPort::new() };
         this.arm_wake();
         Ok(this)
     }
@@ -147,7 +151,7 @@ impl IoUring {
         }
         let count = result as usize;
         match operation {
-            Operation::Accept { .. } => Outcome::Accepted(wake::socket_of(result)),
+            Operation::Accept { .. } => Outcome::Accepted(wake::socket_of(result), None),
             Operation::Connect { .. } => Outcome::Connected,
             Operation::Receive { .. } => match block {
                 Some(block) if count > 0 => Outcome::Received(block, count),
@@ -182,12 +186,12 @@ impl Backend for IoUring {
 
     fn open(&mut self, address: SocketAddr) -> io::Result<Socket> {
         // Blocking on purpose: for a non-blocking socket the ring gives up where it should wait.
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
-        Ok(socket)
+        Ok(socket.into())
     }
 
-    fn adopt(&mut self, socket: &Socket) -> io::Result<RawFd> {
+    fn adopt(&mut self, socket: &Socket, _owner: u32) -> io::Result<RawFd> {
         Ok(socket.as_raw_fd())
     }
 
@@ -293,7 +297,7 @@ impl Backend for IoUring {
             // Not through the ring: a queued close would hold the port until the next harvest.
             Close::Listener => return drop(socket),
         }
-        let close = opcode::Close::new(Fd(socket.into_raw_fd())).build();
+        let close = opcode::Close::new(Fd(socket.into_inner().into_raw_fd())).build();
         self.push(close.flags(squeue::Flags::SKIP_SUCCESS).user_data(IGNORED));
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use socket2::Socket;
+use crate::socket::Socket;
 
 use crate::waker::Wake;
 
@@ -44,5 +44,5 @@ impl Wake for WakeEvent {
 /// Takes ownership of the descriptor that an accept completed with.
 pub(super) fn socket_of(fd: RawFd) -> Socket {
     // SAFETY: the kernel made this descriptor for the completion that named it, and a completion is taken once.
-    unsafe { Socket::from_raw_fd(fd) }
+    unsafe { socket2::Socket::from_raw_fd(fd) }.into()
 }

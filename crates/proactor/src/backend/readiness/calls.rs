@@ -3,7 +3,9 @@
 use std::io;
 use std::os::fd::{FromRawFd, RawFd};
 
-use socket2::{SockAddr, SockRef, Socket};
+use socket2::{SockAddr, SockRef};
+
+use crate::socket::Socket;
 
 #[cfg(target_os = "linux")]
 const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
@@ -94,7 +96,7 @@ pub(super) fn accept(fd: RawFd) -> io::Result<Socket> {
     };
     let accepted = retried(accept)?;
     // SAFETY: the call made this descriptor for us alone.
-    let socket = unsafe { Socket::from_raw_fd(accepted as RawFd) };
+    let socket = Socket::from(unsafe { socket2::Socket::from_raw_fd(accepted as RawFd) });
     #[cfg(not(target_os = "linux"))]
     socket.set_cloexec(true)?;
     Ok(socket)

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 
 use super::detect::Refusal;
 use super::{
@@ -23,7 +23,8 @@ use super::{
 };
 use crate::buffer::Pool;
 use crate::driver::{InFlight, OpKey};
-use crate::socket;
+use crate::socket::{self, Socket};
+use crate::system::CountedPort;
 use crate::time::Time;
 use crate::waker::{Wake, Waker};
 
@@ -47,6 +48,7 @@ pub struct Readiness {
     wake: Arc<mio::Waker>,
     woken: bool,
     epoch: Instant,
+    _counted: CountedPort,
 }
 
 /// A registered socket, as operations name it.
@@ -94,6 +96,7 @@ impl Create for Readiness {
             wake: Arc::new(wake),
             woken: false,
             epoch: Instant::now(),
+            _counted: CountedPort::new(),
         })
     }
 }
@@ -141,7 +144,7 @@ impl Readiness {
             operation => self.attempt(operation),
         };
         let Attempt::Done(outcome) = attempt else { return None };
-        let more = matches!(outcome, Outcome::Received(..) | Outcome::Accepted(_));
+        let more = matches!(outcome, Outcome::Received(..) | Outcome::Accepted(..));
         if more {
             self.enqueue(at);
         } else {
@@ -167,7 +170,7 @@ impl Readiness {
             Operation::Vacant => Attempt::Done(Outcome::Cancelled),
             Operation::Accept { listener, .. } => {
                 let result = calls::accept(listener.fd);
-                self.noted(*listener, result, false, Outcome::Accepted)
+                self.noted(*listener, result, false, |socket| Outcome::Accepted(socket, None))
             }
             Operation::Connect { socket, .. } => {
                 let result = calls::connected(socket.fd);
@@ -281,12 +284,12 @@ impl Backend for Readiness {
     }
 
     fn open(&mut self, address: SocketAddr) -> io::Result<Socket> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
-        Ok(socket)
+        Ok(socket.into())
     }
 
-    fn adopt(&mut self, socket: &Socket) -> io::Result<Handle> {
+    fn adopt(&mut self, socket: &Socket, _owner: u32) -> io::Result<Handle> {
         calls::prepare(socket)?;
         let at = self.free.pop().unwrap_or_else(|| {
             self.sources.push(Source::default());

@@ -131,7 +131,7 @@ impl Simulated {
         let mut net = self.net.borrow_mut();
         match operation {
             Operation::Vacant => Some(Outcome::Cancelled),
-            Operation::Accept { listener, .. } => net.accept(*listener).map(Outcome::Accepted),
+            Operation::Accept { listener, .. } => net.accept(*listener).map(|socket| Outcome::Accepted(socket, None)),
             Operation::Connect { socket, address } => {
                 let address = address.as_socket().expect("the driver makes IP addresses");
                 Some(match net.connect(*socket, address) {
@@ -172,7 +172,7 @@ impl Simulated {
                 None => return None,
             }
         };
-        let stays = matches!(outcome, Outcome::Accepted(_) | Outcome::Received(..));
+        let stays = matches!(outcome, Outcome::Accepted(..) | Outcome::Received(..));
         let more = stays && self.behaviour.multishot;
         if !more {
             self.pending.swap_remove(at);
@@ -210,7 +210,7 @@ impl Backend for Simulated {
         Ok(self.net.borrow_mut().open())
     }
 
-    fn adopt(&mut self, socket: &SimSocket) -> io::Result<u32> {
+    fn adopt(&mut self, socket: &SimSocket, _owner: u32) -> io::Result<u32> {
         Ok(socket.id())
     }
 

@@ -58,18 +58,18 @@ pub fn a_failed_connect<W: World>(world: &W) -> Finished {
 
 pub fn a_failed_receive<W: World>(world: &W) -> Finished {
     let (mut bench, ends) = Bench::connected(world);
-    bench.here.backend().fail(Call::Receive, ErrorKind::OutOfMemory);
+    bench.here.backend().fail(Call::Receive, ErrorKind::HostUnreachable);
     bench.here.receive(ends.here);
     bench.until("the failure", |bench| bench.here.seen(ends.here).over());
     bench.here.receive(ends.here);
     bench.settle();
-    assert_eq!(bench.here.seen(ends.here).failures, [(Verb::Receive, ErrorKind::OutOfMemory)]);
+    assert_eq!(bench.here.seen(ends.here).failures, [(Verb::Receive, ErrorKind::HostUnreachable)]);
     assert!(bench.here.driver.receive_ended(ends.here) && !bench.here.seen(ends.here).ended);
     assert_eq!(bench.here.driver.snapshot(), Snapshot { connections: 1, ..Snapshot::default() });
 
     // Paused and closed before the failure was handed out.
     let ends = bench.pair();
-    bench.here.backend().fail(Call::Receive, ErrorKind::OutOfMemory);
+    bench.here.backend().fail(Call::Receive, ErrorKind::HostUnreachable);
     bench.here.receive(ends.here);
     bench.here.driver.pause_receive(ends.here);
     bench.here.close(ends.here);
@@ -80,11 +80,11 @@ pub fn a_failed_receive<W: World>(world: &W) -> Finished {
 pub fn a_failed_send<W: World>(world: &W) -> Finished {
     let (mut bench, ends) = Bench::connected(world);
     bench.there.receive(ends.there);
-    bench.here.backend().fail(Call::Send, ErrorKind::OutOfMemory);
+    bench.here.backend().fail(Call::Send, ErrorKind::HostUnreachable);
     bench.here.post(ends.here, "lost");
     assert_eq!(bench.here.driver.sends_in_flight(), 1, "it fails by an event, not inside the call");
     bench.until("the failure", |bench| bench.here.seen(ends.here).over());
-    assert_eq!(bench.here.seen(ends.here).failures, [(Verb::Send, ErrorKind::OutOfMemory)]);
+    assert_eq!(bench.here.seen(ends.here).failures, [(Verb::Send, ErrorKind::HostUnreachable)]);
     assert_eq!(bench.here.driver.sends_in_flight(), 0);
     // The peer ends its stream in order: that is still an end.
     bench.here.receive(ends.here);
@@ -94,7 +94,7 @@ pub fn a_failed_send<W: World>(world: &W) -> Finished {
 
     for graceful in [true, false] {
         let ends = bench.pair();
-        bench.here.backend().fail(Call::Send, ErrorKind::OutOfMemory);
+        bench.here.backend().fail(Call::Send, ErrorKind::HostUnreachable);
         bench.here.post(ends.here, "lost");
         if graceful {
             bench.here.close(ends.here);
@@ -112,13 +112,13 @@ pub fn a_continuation_that_fails<W: World>(world: &W) -> Finished {
     let bytes = pattern(world.large(), 8);
     bench.there.post(ends.there, bytes.clone());
     bench.settle();
-    bench.there.backend().fail(Call::Send, ErrorKind::OutOfMemory);
+    bench.there.backend().fail(Call::Send, ErrorKind::HostUnreachable);
     bench.here.receive(ends.here);
     bench.until("an end of it", |bench| {
         bench.there.seen(ends.there).over() || bench.there.is_flushed(ends.there)
     });
     if bench.there.seen(ends.there).over() {
-        assert_eq!(bench.there.seen(ends.there).failures, [(Verb::Send, ErrorKind::OutOfMemory)]);
+        assert_eq!(bench.there.seen(ends.there).failures, [(Verb::Send, ErrorKind::HostUnreachable)]);
         bench.settle();
         let got = &bench.here.seen(ends.here).bytes;
         assert!(!got.is_empty() && got.len() < bytes.len());

@@ -10,3 +10,4 @@ pub mod pool;
 pub mod receive;
 pub mod schedule;
 pub mod wake;
+pub mod weather;

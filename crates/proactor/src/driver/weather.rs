@@ -1,0 +1,112 @@
+//! What the system had no memory for is tried again a little later: weather, not death (INV-9). Nobody's connection
+//! breaks for it, and nobody spins: all that waits is tried together, after a pause that doubles while it lasts.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use crate::backend::{Backend, Wait};
+use crate::time::Time;
+
+use super::connection::Receive;
+use super::slots::Key;
+use super::{Driver, OpKey};
+
+/// The first pause. Long enough for other operations to complete and give memory back.
+const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What waits for the system to have memory again.
+pub(super) struct Weather {
+    /// Connections whose receive is [`Receive::Delayed`].
+    receives: VecDeque<Key>,
+    /// Sends that stay in the table, in nobody's hands but ours.
+    sends: VecDeque<OpKey>,
+    /// When they are tried again; meaningful while there are some.
+    due: Time,
+    pause: Duration,
+}
+
+impl Weather {
+    pub(super) const fn new() -> Weather {
+        Weather { receives: VecDeque::new(), sends: VecDeque::new(), due: Time::ZERO, pause: PAUSE }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.receives.is_empty() && self.sends.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.receives.len() + self.sends.len()
+    }
+
+    pub(super) fn forget_receive(&mut self, key: Key) {
+        self.receives.retain(|waiting| *waiting != key);
+    }
+
+    /// Takes out a send that waits here. True if it did: then the kernel knows nothing of it.
+    pub(super) fn take_send(&mut self, op: OpKey) -> bool {
+        let before = self.sends.len();
+        self.sends.retain(|waiting| *waiting != op);
+        self.sends.len() < before
+    }
+
+    /// Takes out every send.
+    pub(super) fn take_sends(&mut self) -> VecDeque<OpKey> {
+        std::mem::take(&mut self.sends)
+    }
+}
+
+/// Whether the system, not the connection, is the trouble.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    const NO_BUFFERS: i32 = libc::ENOBUFS;
+    #[cfg(windows)]
+    const NO_BUFFERS: i32 = windows_sys::Win32::Networking::WinSock::WSAENOBUFS;
+    error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error() == Some(NO_BUFFERS)
+}
+
+impl<B: Backend> Driver<B> {
+    pub(super) fn delay_receive(&mut self, key: Key) {
+        self.connection(key).receive = Receive::Delayed;
+        self.put_off();
+        self.weather.receives.push_back(key);
+    }
+
+    /// A send stays in the table, counted like any other (INV-2), and is submitted again later.
+    pub(super) fn delay_send(&mut self, op: OpKey) {
+        self.put_off();
+        self.weather.sends.push_back(op);
+    }
+
+    /// The first that waits says when all are tried. A shortage long after the last one begins with a short pause.
+    fn put_off(&mut self) {
+        if self.weather.is_empty() {
+            let now = self.backend.now();
+            if now > self.weather.due + self.weather.pause * 2 {
+                self.weather.pause = PAUSE;
+            }
+            self.weather.due = now + self.weather.pause;
+        }
+    }
+
+    /// Tries again what is due, and sees to it that the wait ends in time for the rest.
+    #[cold]
+    pub(super) fn weather_the_turn(&mut self, wait: Wait) -> Wait {
+        if self.backend.now() >= self.weather.due {
+            self.weather.pause = (self.weather.pause * 2).min(LONGEST_PAUSE);
+            for key in std::mem::take(&mut self.weather.receives) {
+                self.connection(key).receive = Receive::Wanted;
+                self.arm_receive(key);
+            }
+            for op in self.weather.take_sends() {
+                self.restart(op);
+            }
+        }
+        match wait {
+            Wait::Until(at) if !self.weather.is_empty() => Wait::Until(at.min(self.weather.due)),
+            Wait::Forever if !self.weather.is_empty() => Wait::Until(self.weather.due),
+            _ => wait,
+        }
+    }
+}
