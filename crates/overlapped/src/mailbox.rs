@@ -60,8 +60,10 @@ impl Bell {
     pub(crate) fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel)
             && let Some(waker) = self.waker.get()
+            && !waker.wake()
         {
-            waker.wake();
+            // Nobody was woken: the next post tries again.
+            self.rung.swap(false, Ordering::AcqRel);
         }
     }
 

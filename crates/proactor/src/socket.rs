@@ -126,17 +126,6 @@ pub(crate) fn unread(socket: &Socket) -> io::Result<usize> {
     if result == 0 { Ok(usize::try_from(count).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Bytes that arrived on `socket` and were not received yet: `FIONREAD`.
-#[cfg(windows)]
-pub(crate) fn unread(socket: &Socket) -> io::Result<usize> {
-    use std::os::windows::io::AsRawSocket;
-    use windows_sys::Win32::Networking::WinSock as ws;
-    let mut count: u32 = 0;
-    // SAFETY: a live socket, and an integer that the call writes.
-    let result = unsafe { ws::ioctlsocket(socket.as_raw_socket() as usize, ws::FIONREAD, &raw mut count) };
-    if result == 0 { Ok(count as usize) } else { Err(io::Error::last_os_error()) }
-}
-
 /// The IP address in a socket address.
 pub(crate) fn ip(address: &socket2::SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| io::ErrorKind::NotConnected.into())

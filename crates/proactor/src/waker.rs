@@ -8,8 +8,9 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// What a backend offers to be woken by. Called from any thread, also after the backend is gone.
 pub trait Wake: Send + Sync {
-    /// Makes the present or the next wait of the backend return. Never blocks.
-    fn wake(&self);
+    /// Makes the present or the next wait of the backend return. Waits for nobody. False: the system has no memory for
+    /// it, after some tries; who has to be heard wakes again later.
+    fn wake(&self) -> bool;
 }
 
 /// A handle that ends one driver's wait. Cheap to clone, usable from any thread; waking a driver that is gone
@@ -24,9 +25,10 @@ impl Waker {
     }
 
     /// Makes the driver's present or next [`turn`](crate::Driver::turn) return soon, with
-    /// [`Event::Woken`](crate::Event::Woken). Several wakes may become one.
-    pub fn wake(&self) {
-        self.0.wake();
+    /// [`Event::Woken`](crate::Event::Woken). Several wakes may become one. False, and nothing is woken, if the system
+    /// has no memory for it (INV-9), which only completion ports need; then wake again later.
+    pub fn wake(&self) -> bool {
+        self.0.wake()
     }
 }
 
@@ -75,11 +77,12 @@ mod loom_models {
     }
 
     impl Wake for Port {
-        fn wake(&self) {
+        fn wake(&self) -> bool {
             if self.wake.begin() {
                 *self.packets.lock().unwrap() += 1;
                 self.came.notify_one();
             }
+            true
         }
     }
 

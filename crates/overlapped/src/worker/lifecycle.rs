@@ -203,7 +203,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     pub(super) fn connected(&mut self, key: ConnectionKey) {
         let token = self.connecting.remove(&key);
-        let peer = self.core.report.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok().map(Box::new));
+        let peer =
+            self.core.report.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok().map(Box::new));
         self.begin(key, token, peer);
     }
 

@@ -18,6 +18,7 @@
 //! * `cancel` may lose the race; then the operation's own result comes instead.
 //! * Closing a socket cancels nothing: the driver closes one only when nothing is in flight for it (INV-2).
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
@@ -62,8 +63,8 @@ impl Name {
     }
 }
 
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
@@ -71,9 +72,9 @@ impl std::fmt::Display for Name {
 /// One worker's way into the kernel. Made and used on one thread.
 pub trait Backend: Sized {
     /// An open socket. It is closed through [`close`](Self::close); dropping one of a real kernel closes it too.
-    type Socket: Send + std::fmt::Debug + 'static;
+    type Socket: Send + fmt::Debug + 'static;
     /// What names an adopted socket in an operation. A plain value: the connection keeps the socket alive.
-    type Handle: Copy + std::fmt::Debug;
+    type Handle: Copy + fmt::Debug;
     /// What the kernel wants at a fixed address while an operation is in flight: an `OVERLAPPED`, or nothing.
     type Header: Default;
 
@@ -192,7 +193,6 @@ pub struct Abilities {
 }
 
 /// What the kernel is asked to do. The in-flight table owns it, and with it every byte the kernel may touch.
-#[derive(Debug)]
 pub enum Operation<H> {
     /// Nothing: a free entry of the table.
     Vacant,
@@ -226,6 +226,25 @@ pub enum Operation<H> {
         /// How many of them are out already.
         sent: usize,
     },
+}
+
+impl<H: fmt::Debug> fmt::Debug for Operation<H> {
+    /// What a report on something stuck needs: not the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Operation::Vacant => f.write_str("Vacant"),
+            Operation::Accept { listener, .. } => write!(f, "Accept on {listener:?}"),
+            Operation::Connect { socket, address } => match address.as_socket() {
+                Some(address) => write!(f, "Connect {socket:?} to {address}"),
+                None => write!(f, "Connect {socket:?}"),
+            },
+            Operation::Receive { socket, block: Some(_) } => write!(f, "Receive on {socket:?}, with a block"),
+            Operation::Receive { socket, block: None } => write!(f, "Receive on {socket:?}"),
+            Operation::Send { socket, payload, sent } => {
+                write!(f, "Send on {socket:?}, {sent} of {} bytes out", payload.len())
+            }
+        }
+    }
 }
 
 /// What became of a submission: the one decision of completion I/O, as a type.

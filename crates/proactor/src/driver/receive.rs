@@ -19,11 +19,7 @@ impl<B: Backend> Driver<B> {
         match state.receive {
             Receive::Idle => self.arm_receive(connection.0),
             Receive::Cancelling { op, .. } => state.receive = Receive::Cancelling { op, resume: true },
-            Receive::Wanted
-            | Receive::Armed(_)
-            | Receive::Starved
-            | Receive::Delayed
-            | Receive::Ended => {}
+            Receive::Wanted | Receive::Armed(_) | Receive::Starved | Receive::Delayed | Receive::Ended => {}
         }
     }
 

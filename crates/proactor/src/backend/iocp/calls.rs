@@ -2,14 +2,13 @@
 
 use std::ffi::c_void;
 use std::io;
-use std::os::windows::io::AsRawSocket;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::windows::io::{AsRawSocket, FromRawSocket};
 use std::ptr;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use windows_sys::Win32::Foundation::HANDLE;
+use socket2::{Domain, SockAddr};
+use windows_sys::Win32::Foundation::{ERROR_NOT_FOUND, HANDLE};
 use windows_sys::Win32::Networking::WinSock as ws;
-use windows_sys::Win32::Storage::FileSystem::SetFileCompletionNotificationModes;
-use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
 use windows_sys::Win32::System::WindowsProgramming::{
     FILE_SKIP_COMPLETION_PORT_ON_SUCCESS, FILE_SKIP_SET_EVENT_ON_HANDLE,
 };
@@ -17,55 +16,68 @@ use windows_sys::core::GUID;
 
 use super::errors::{Started, decide};
 use super::header::Header;
+use super::table::{AcceptEx, ConnectEx, GetAcceptExSockaddrs, Table};
+use crate::socket::{Socket, ip};
 
 /// What one of the two addresses takes that `AcceptEx` writes: the longest address, and 16 bytes more.
-const ADDRESS: usize = size_of::<ws::SOCKADDR_IN6>() + 16;
-/// What `AcceptEx` writes. Nobody reads it, but it insists.
-pub(super) const ADDRESSES: usize = 2 * ADDRESS;
+const ADDRESS: u32 = size_of::<ws::SOCKADDR_IN6>() as u32 + 16;
+/// What `AcceptEx` writes: our address, and the peer's.
+pub(super) const ADDRESSES: usize = 2 * ADDRESS as usize;
+/// Winsock 2.2.
+const VERSION: u16 = 0x0202;
 
-/// The calls that Winsock has only behind pointers, and what it promises of its sockets.
+/// The system's calls: the table, those that Winsock has only behind pointers, and what it promises of its sockets.
 #[derive(Clone, Copy)]
 pub(super) struct Calls {
-    accept_ex: unsafe extern "system" fn(
-        ws::SOCKET,
-        ws::SOCKET,
-        *mut c_void,
-        u32,
-        u32,
-        u32,
-        *mut u32,
-        *mut OVERLAPPED,
-    ) -> i32,
-    connect_ex: unsafe extern "system" fn(
-        ws::SOCKET,
-        *const ws::SOCKADDR,
-        i32,
-        *const c_void,
-        u32,
-        *mut u32,
-        *mut OVERLAPPED,
-    ) -> i32,
+    table: &'static Table,
+    pub(super) accept_ex: AcceptEx,
+    pub(super) connect_ex: ConnectEx,
+    addresses_of: GetAcceptExSockaddrs,
     /// Whether what succeeds at once posts no packet.
     pub(super) inline: bool,
 }
 
 impl Calls {
-    pub(super) fn load() -> io::Result<Calls> {
-        let socket = stream_socket(Domain::IPV4)?;
+    pub(super) fn load(table: &'static Table) -> io::Result<Calls> {
+        start_winsock(table)?;
+        let socket = stream_socket(table, Domain::IPV4)?;
         // SAFETY: each type belongs to its name.
-        let (accept_ex, connect_ex) = unsafe {
-            let accept_ex: ws::LPFN_ACCEPTEX = extension(&socket, &ws::WSAID_ACCEPTEX)?;
-            let connect_ex: ws::LPFN_CONNECTEX = extension(&socket, &ws::WSAID_CONNECTEX)?;
-            (accept_ex, connect_ex)
+        let (accept_ex, connect_ex, addresses_of) = unsafe {
+            let accept_ex: ws::LPFN_ACCEPTEX = extension(table, &socket, &ws::WSAID_ACCEPTEX)?;
+            let connect_ex: ws::LPFN_CONNECTEX = extension(table, &socket, &ws::WSAID_CONNECTEX)?;
+            let addresses_of: ws::LPFN_GETACCEPTEXSOCKADDRS =
+                extension(table, &socket, &ws::WSAID_GETACCEPTEXSOCKADDRS)?;
+            (accept_ex, connect_ex, addresses_of)
         };
         let absent = || io::Error::from(io::ErrorKind::Unsupported);
         Ok(Calls {
+            table,
             accept_ex: accept_ex.ok_or_else(absent)?,
             connect_ex: connect_ex.ok_or_else(absent)?,
+            addresses_of: addresses_of.ok_or_else(absent)?,
             // A machine without IPv6 has no say in what its sockets are.
-            inline: is_native(&socket)?
-                && stream_socket(Domain::IPV6).map_or(Ok(true), |v6| is_native(&v6))?,
+            inline: is_native(table, &socket)?
+                && stream_socket(table, Domain::IPV6).map_or(Ok(true), |v6| is_native(table, &v6))?,
         })
+    }
+
+    /// A socket to accept into, of the family that its listener has.
+    pub(super) fn socket_for(&self, listener: ws::SOCKET) -> io::Result<Socket> {
+        let family = self.address(self.table.local_address, listener)?.domain();
+        stream_socket(self.table, family)
+    }
+
+    /// A bound socket to connect with: `ConnectEx` wants it so.
+    pub(super) fn socket_towards(&self, address: SocketAddr) -> io::Result<Socket> {
+        let socket = stream_socket(self.table, Domain::for_address(address))?;
+        self.set_nodelay(&socket)?;
+        let any: SockAddr = match address {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into(),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into(),
+        };
+        // SAFETY: an open socket, and a readable address of the stated length.
+        let result = unsafe { (self.table.bind)(raw(&socket), any.as_ptr().cast(), any.len()) };
+        checked(result == 0).map(|()| socket)
     }
 
     /// Starts taking a connection from `listener`'s backlog into `into`. Associate `into` with a port only
@@ -80,13 +92,44 @@ impl Calls {
         scratch: *mut u8,
         header: &mut Header,
     ) -> Started {
-        let (into, address, mut bytes) = (into.as_raw_socket() as ws::SOCKET, ADDRESS as u32, 0);
+        let mut bytes = 0;
         // SAFETY: the caller keeps both sockets, the addresses and the header until the completion (INV-1).
         let done = unsafe {
             let (scratch, overlapped) = (scratch.cast(), header.overlapped());
-            (self.accept_ex)(listener, into, scratch, 0, address, address, &raw mut bytes, overlapped)
+            (self.accept_ex)(listener, raw(into), scratch, 0, ADDRESS, ADDRESS, &raw mut bytes, overlapped)
         };
         decide(code_unless(done != 0), bytes, self.inline)
+    }
+
+    /// The peer's address out of what an accept that is over wrote; `None` if that is no address.
+    pub(super) fn peer_in(&self, scratch: &[u8]) -> Option<SocketAddr> {
+        assert!(scratch.len() >= ADDRESSES, "INV-1: an accept keeps its addresses");
+        let (mut local, mut peer) = (ptr::null_mut(), ptr::null_mut());
+        let (mut local_len, mut len) = (0, 0);
+        // SAFETY: the bytes that an accept with these lengths wrote; four places for where in them the addresses are.
+        let address = unsafe {
+            let from = scratch.as_ptr().cast();
+            (self.addresses_of)(
+                from,
+                0,
+                ADDRESS,
+                ADDRESS,
+                &raw mut local,
+                &raw mut local_len,
+                &raw mut peer,
+                &raw mut len,
+            );
+            let room = size_of::<ws::SOCKADDR_STORAGE>();
+            let usable = !peer.is_null() && usize::try_from(len).is_ok_and(|len| len > 0 && len <= room);
+            usable.then(|| {
+                SockAddr::try_init(|into, into_len| {
+                    ptr::copy_nonoverlapping(peer.cast::<u8>(), into.cast(), len as usize);
+                    *into_len = len;
+                    Ok(())
+                })
+            })?
+        };
+        address.ok()?.1.as_socket()
     }
 
     /// Starts connecting a bound socket.
@@ -120,7 +163,7 @@ impl Calls {
         // of buffers is copied before the call returns.
         let result = unsafe {
             let (flags, overlapped) = (header.flags(), header.overlapped());
-            ws::WSARecv(socket, &raw const buffer, 1, &raw mut bytes, flags, overlapped, None)
+            (self.table.receive)(socket, &raw const buffer, 1, &raw mut bytes, flags, overlapped, None)
         };
         decide(code_unless(result == 0), bytes, self.inline)
     }
@@ -140,86 +183,137 @@ impl Calls {
         // SAFETY: the caller keeps the socket, the bytes and the header until the completion (INV-1). The kernel
         // only reads the bytes; the array of buffers is copied before the call returns.
         let result = unsafe {
-            ws::WSASend(socket, &raw const buffer, 1, &raw mut bytes, 0, header.overlapped(), None)
+            (self.table.send)(socket, &raw const buffer, 1, &raw mut bytes, 0, header.overlapped(), None)
         };
         decide(code_unless(result == 0), bytes, self.inline)
     }
-}
 
-/// An overlapped socket: socket2 makes no others.
-pub(super) fn stream_socket(domain: Domain) -> io::Result<Socket> {
-    Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
-}
+    /// Asks for the operation of `header` alone to end early. True: it will end, or is over already. False: the system
+    /// could not; ask again.
+    pub(super) fn cancel(&self, socket: ws::SOCKET, header: &mut Header) -> bool {
+        // SAFETY: the operation's connection keeps the socket open (INV-2). The address only names an operation.
+        let done = unsafe { (self.table.cancel)(socket as HANDLE, header.overlapped()) };
+        done != 0 || code_unless(false) == ERROR_NOT_FOUND as i32
+    }
 
-/// Asks for the operation of `header` alone to end early. It may be over already; then this does nothing.
-pub(super) fn cancel(socket: ws::SOCKET, header: &mut Header) {
-    // SAFETY: the operation's connection keeps the socket open (INV-2). The address only names an operation.
-    unsafe { CancelIoEx(socket as HANDLE, header.overlapped()) };
-}
+    /// The Winsock code of an operation whose packet said that it failed.
+    pub(super) fn failure(&self, socket: ws::SOCKET, header: &mut Header) -> i32 {
+        let (mut bytes, mut flags) = (0, 0);
+        // SAFETY: the packet was taken, so the header is ours again; two integers that the call writes.
+        let done =
+            unsafe { (self.table.result)(socket, header.overlapped(), &raw mut bytes, 0, &raw mut flags) };
+        match code_unless(done != 0) {
+            // It cannot succeed after all; if the status has no name in Winsock, the connection is broken anyhow.
+            0 => ws::WSAECONNABORTED,
+            code => code,
+        }
+    }
 
-/// The Winsock code of an operation whose packet said that it failed.
-pub(super) fn failure(socket: ws::SOCKET, header: &mut Header) -> i32 {
-    let (mut bytes, mut flags) = (0, 0);
-    // SAFETY: the packet was taken, so the header is ours again; two integers that the call writes.
-    let done =
-        unsafe { ws::WSAGetOverlappedResult(socket, header.overlapped(), &raw mut bytes, 0, &raw mut flags) };
-    match code_unless(done != 0) {
-        // It cannot succeed after all; if the status has no name in Winsock, the connection is broken anyhow.
-        0 => ws::WSAECONNABORTED,
-        code => code,
+    /// Turns off the packet for what succeeds at once, and the event that nobody waits for.
+    pub(super) fn skip_on_success(&self, socket: &Socket) -> io::Result<()> {
+        let modes = FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE;
+        // SAFETY: an open handle; no memory is passed.
+        checked(unsafe { (self.table.modes)(raw(socket) as HANDLE, modes as u8) } != 0)
+    }
+
+    /// Makes an accepted socket a full one: with addresses, half-close, and its listener's options.
+    pub(super) fn update_accepted(&self, socket: &Socket, listener: ws::SOCKET) -> io::Result<()> {
+        self.set_option(raw(socket), ws::SOL_SOCKET, ws::SO_UPDATE_ACCEPT_CONTEXT, &listener.to_ne_bytes())?;
+        self.set_nodelay(socket)
+    }
+
+    /// The same for a connected one.
+    pub(super) fn update_connected(&self, socket: ws::SOCKET) -> io::Result<()> {
+        self.set_option(socket, ws::SOL_SOCKET, ws::SO_UPDATE_CONNECT_CONTEXT, &[])
+    }
+
+    fn set_nodelay(&self, socket: &Socket) -> io::Result<()> {
+        self.set_option(raw(socket), ws::IPPROTO_TCP, ws::TCP_NODELAY, &1_i32.to_ne_bytes())
+    }
+
+    /// Has closing discard what was not sent, and tell the peer with a reset.
+    pub(super) fn linger_not(&self, socket: &Socket) -> io::Result<()> {
+        // A `LINGER`: on, for no time.
+        let value = [1_u16.to_ne_bytes(), 0_u16.to_ne_bytes()].concat();
+        self.set_option(raw(socket), ws::SOL_SOCKET, ws::SO_LINGER, &value)
+    }
+
+    fn set_option(&self, socket: ws::SOCKET, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
+        // SAFETY: an open socket, and readable bytes of the stated length.
+        let result =
+            unsafe { (self.table.set_option)(socket, level, option, value.as_ptr(), value.len() as i32) };
+        checked(result == 0)
+    }
+
+    pub(super) fn shutdown_write(&self, socket: &Socket) -> io::Result<()> {
+        // SAFETY: an open socket; no memory is passed.
+        checked(unsafe { (self.table.shutdown)(raw(socket), ws::SD_SEND) } == 0)
+    }
+
+    /// Bytes that arrived and were not received yet: `FIONREAD`.
+    pub(super) fn unread(&self, socket: &Socket) -> io::Result<usize> {
+        let mut count: u32 = 0;
+        // SAFETY: an open socket, and an integer that the call writes.
+        checked(unsafe { (self.table.unread)(raw(socket), ws::FIONREAD, &raw mut count) } == 0)?;
+        Ok(count as usize)
+    }
+
+    pub(super) fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        ip(&self.address(self.table.peer_address, raw(socket))?)
+    }
+
+    pub(super) fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        ip(&self.address(self.table.local_address, raw(socket))?)
+    }
+
+    /// One of a socket's addresses; `ask` is one of the table's two calls for that.
+    fn address(
+        &self,
+        ask: unsafe extern "system" fn(ws::SOCKET, *mut ws::SOCKADDR, *mut i32) -> i32,
+        socket: ws::SOCKET,
+    ) -> io::Result<SockAddr> {
+        // SAFETY: an open socket, writable room for any address, and its size.
+        let address = unsafe {
+            SockAddr::try_init(|address, len| checked(ask(socket, address.cast(), len.cast()) == 0))?
+        };
+        Ok(address.1)
     }
 }
 
-/// Turns off the packet for what succeeds at once, and the event that nobody waits for.
-pub(super) fn skip_on_success(socket: &Socket) -> io::Result<()> {
-    let modes = FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE;
-    // SAFETY: an open handle; no memory is passed.
-    let done = unsafe { SetFileCompletionNotificationModes(socket.as_raw_socket() as HANDLE, modes as u8) };
-    if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Makes an accepted socket a full one: with addresses, half-close, and its listener's options.
-pub(super) fn update_accepted(socket: &Socket, listener: ws::SOCKET) -> io::Result<()> {
-    let listener = listener.to_ne_bytes();
-    set_option(socket.as_raw_socket() as ws::SOCKET, ws::SO_UPDATE_ACCEPT_CONTEXT, &listener)
-}
-
-/// The same for a connected one.
-pub(super) fn update_connected(socket: ws::SOCKET) -> io::Result<()> {
-    set_option(socket, ws::SO_UPDATE_CONNECT_CONTEXT, &[])
-}
-
-fn set_option(socket: ws::SOCKET, option: i32, value: &[u8]) -> io::Result<()> {
-    // SAFETY: an open socket, and readable bytes of the stated length.
-    let result =
-        unsafe { ws::setsockopt(socket, ws::SOL_SOCKET, option, value.as_ptr(), value.len() as i32) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// The family of a bound socket.
-pub(super) fn domain(socket: ws::SOCKET) -> io::Result<Domain> {
-    let mut address = ws::SOCKADDR_STORAGE::default();
-    let mut len = size_of::<ws::SOCKADDR_STORAGE>() as i32;
-    // SAFETY: an open socket, writable room for any address, and its size.
-    let result = unsafe { ws::getsockname(socket, (&raw mut address).cast(), &raw mut len) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
+/// Says that this process uses Winsock. Never undone: its sockets may outlive every port.
+fn start_winsock(table: &Table) -> io::Result<()> {
+    let mut data = ws::WSADATA::default();
+    // SAFETY: writable room for what the call tells of the implementation.
+    match unsafe { (table.startup)(VERSION, &raw mut data) } {
+        0 => Ok(()),
+        // The one call that returns its error.
+        code => Err(io::Error::from_raw_os_error(code)),
     }
-    Ok(Domain::from(i32::from(address.ss_family)))
+}
+
+/// An overlapped socket that no child process inherits.
+fn stream_socket(table: &Table, domain: Domain) -> io::Result<Socket> {
+    let flags = ws::WSA_FLAG_OVERLAPPED | ws::WSA_FLAG_NO_HANDLE_INHERIT;
+    // SAFETY: no memory is passed.
+    let socket =
+        unsafe { (table.socket)(domain.into(), ws::SOCK_STREAM, ws::IPPROTO_TCP, ptr::null(), 0, flags) };
+    checked(socket != ws::INVALID_SOCKET)?;
+    // SAFETY: the call above made this socket for us alone.
+    Ok(unsafe { socket2::Socket::from_raw_socket(socket as _) }.into())
 }
 
 /// Fetches one of Winsock's function pointers.
 ///
 /// # Safety
 /// `T` is the nullable pointer type of the function that `id` names.
-unsafe fn extension<T: Default>(socket: &Socket, id: &GUID) -> io::Result<T> {
+unsafe fn extension<T: Default>(table: &Table, socket: &Socket, id: &GUID) -> io::Result<T> {
     let (mut function, mut bytes) = (T::default(), 0);
     // SAFETY: a GUID to read and room for the pointer that `id` names, for a call that is over when it returns.
     let result = unsafe {
-        ws::WSAIoctl(
-            socket.as_raw_socket() as ws::SOCKET,
+        (table.ioctl)(
+            raw(socket),
             ws::SIO_GET_EXTENSION_FUNCTION_POINTER,
-            ptr::from_ref(id).cast(),
+            ptr::from_ref(id).cast::<c_void>(),
             size_of::<GUID>() as u32,
             (&raw mut function).cast(),
             size_of::<T>() as u32,
@@ -228,22 +322,29 @@ unsafe fn extension<T: Default>(socket: &Socket, id: &GUID) -> io::Result<T> {
             None,
         )
     };
-    if result == 0 { Ok(function) } else { Err(io::Error::last_os_error()) }
+    checked(result == 0).map(|()| function)
 }
 
 /// Whether a socket is the kernel's own, not one that a layered provider made: only those may skip packets.
-fn is_native(socket: &Socket) -> io::Result<bool> {
+fn is_native(table: &Table, socket: &Socket) -> io::Result<bool> {
     let mut info = ws::WSAPROTOCOL_INFOW::default();
     let mut len = size_of::<ws::WSAPROTOCOL_INFOW>() as i32;
     // SAFETY: an open socket, and writable room of the stated size.
     let result = unsafe {
-        let (socket, room) = (socket.as_raw_socket() as ws::SOCKET, (&raw mut info).cast());
-        ws::getsockopt(socket, ws::SOL_SOCKET, ws::SO_PROTOCOL_INFOW, room, &raw mut len)
+        let room = (&raw mut info).cast();
+        (table.get_option)(raw(socket), ws::SOL_SOCKET, ws::SO_PROTOCOL_INFOW, room, &raw mut len)
     };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    checked(result == 0)?;
     Ok(info.dwServiceFlags1 & ws::XP1_IFS_HANDLES != 0)
+}
+
+/// A socket as Winsock names it.
+pub(super) fn raw(socket: &Socket) -> ws::SOCKET {
+    socket.as_raw_socket() as ws::SOCKET
+}
+
+fn checked(success: bool) -> io::Result<()> {
+    if success { Ok(()) } else { Err(super::errors::error(code_unless(false))) }
 }
 
 /// 0 for success, else the calling thread's last error.

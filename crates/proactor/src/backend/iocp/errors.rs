@@ -2,11 +2,11 @@
 
 use std::io;
 
-use socket2::Socket;
 use windows_sys::Win32::Foundation as win;
 use windows_sys::Win32::Networking::WinSock as ws;
 
 use crate::backend::Outcome;
+use crate::socket::Socket;
 
 /// What became of a call: the famous decision, made here and nowhere else.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::cell::UnsafeCell;
 
-use socket2::Socket;
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
 use crate::driver::OpKey;
+use crate::socket::Socket;
 
 /// The extended `OVERLAPPED`. It comes first in the entry of the in-flight table, so the address that a packet
 /// brings is the address of this.

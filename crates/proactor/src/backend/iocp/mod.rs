@@ -8,17 +8,18 @@
 
 mod calls;
 mod errors;
+#[cfg(test)]
+mod faults;
 mod header;
 mod port;
+mod table;
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::windows::io::AsRawSocket;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket};
-use windows_sys::Win32::Networking::WinSock::SOCKET;
+use windows_sys::Win32::Networking::WinSock::{SOCKET, WSAENOBUFS};
 
 use super::detect::Refusal;
 use super::{
@@ -27,26 +28,31 @@ use super::{
 };
 use crate::buffer::Pool;
 use crate::driver::{InFlight, OpKey};
-use crate::socket;
+use crate::socket::Socket;
 use crate::time::Time;
 use crate::waker::Waker;
 
 use calls::Calls;
 use errors::Started;
 pub use header::Header;
-use port::{Packets, Port};
+use port::{Packet, Packets, Port};
+use table::{SYSTEM, Table};
 
 /// Accepts in flight per listener: a burst of so many connections is taken without a system call between them.
 const ACCEPTS: u16 = 16;
 /// A receive takes a block along while at least one in so many blocks is available. The other half of the pool
 /// is for what arrives on connections that have none.
 const RESERVE: u32 = 2;
+/// How far apart the tries are of a cancel that the system refuses.
+const CANCEL_PAUSE_MS: u32 = 10;
 
 /// One worker's port.
 pub struct Iocp {
     port: Arc<Port>,
     packets: Packets,
     calls: Calls,
+    /// Operations whose cancelling the system refused. They may wait for ever: they are cancelled again.
+    uncancelled: Vec<OpKey>,
     pool: Pool,
     epoch: Instant,
 }
@@ -57,19 +63,36 @@ pub struct Handle(SOCKET);
 
 impl Create for Iocp {
     fn create(pool: &Pool) -> Result<Iocp, Refusal> {
+        Iocp::over(&SYSTEM, pool)
+    }
+}
+
+impl Iocp {
+    fn over(table: &'static Table, pool: &Pool) -> Result<Iocp, Refusal> {
         let refusal = |what: &str, error: &io::Error| Refusal {
             backend: Name::Iocp,
             reason: format!("{what}: {error}"),
             remedy: "repair Winsock (`netsh winsock reset`, then restart the machine)".into(),
         };
-        let calls = Calls::load().map_err(|error| refusal("Winsock lacks AcceptEx or ConnectEx", &error))?;
-        let port = Port::new().map_err(|error| refusal("a completion port could not be made", &error))?;
+        let calls = Calls::load(table).map_err(|error| {
+            refusal("Winsock does not offer what this needs, AcceptEx first of all", &error)
+        })?;
+        let port =
+            Port::new(table).map_err(|error| refusal("a completion port could not be made", &error))?;
         let (packets, epoch) = (Packets::new(), Instant::now());
-        Ok(Iocp { port: Arc::new(port), packets, calls, pool: pool.clone(), epoch })
+        let (port, uncancelled) = (Arc::new(port), Vec::new());
+        Ok(Iocp { port, packets, calls, uncancelled, pool: pool.clone(), epoch })
     }
-}
 
-impl Iocp {
+    /// Cancels again what could not be cancelled. Returns how long the wait may be with what is still left.
+    #[cold]
+    fn cancel_again(&mut self, millis: u32, ops: &mut InFlight<Iocp>) -> u32 {
+        for key in std::mem::take(&mut self.uncancelled) {
+            self.cancel(key, ops);
+        }
+        if self.uncancelled.is_empty() { millis } else { millis.min(CANCEL_PAUSE_MS) }
+    }
+
     /// Makes the calls of an operation until one of them waits, or the operation is over.
     ///
     /// # Safety
@@ -103,7 +126,7 @@ impl Iocp {
         Ok(match operation {
             Operation::Vacant => return Err(io::ErrorKind::InvalidInput.into()),
             Operation::Accept { listener, scratch } => {
-                let socket = calls::stream_socket(calls::domain(listener.0)?)?;
+                let socket = self.calls.socket_for(listener.0)?;
                 let scratch = scratch.get_or_insert_with(|| vec![0; calls::ADDRESSES].into());
                 // SAFETY: the operation owns the addresses, the header will own the socket, and the caller keeps
                 // both (INV-1).
@@ -116,9 +139,6 @@ impl Iocp {
                 self.calls.connect(socket.0, address, header)
             },
             Operation::Receive { socket, block } => {
-                if block.is_none() && self.pool.available() * RESERVE > self.pool.blocks() {
-                    *block = self.pool.take();
-                }
                 let (to, len) = match block {
                     Some(block) => (block.as_mut_ptr(), block.capacity()),
                     None => (std::ptr::null_mut(), 0),
@@ -149,16 +169,18 @@ impl Iocp {
         };
         Some(match operation {
             Operation::Vacant => Outcome::Cancelled,
-            Operation::Accept { listener, .. } => {
+            Operation::Accept { listener, scratch } => {
                 let socket = accepted.expect("INV-1: an accept keeps its socket");
-                match calls::update_accepted(&socket, listener.0).and_then(|()| socket.set_tcp_nodelay(true))
-                {
-                    Ok(()) => Outcome::Accepted(socket),
+                match self.calls.update_accepted(&socket, listener.0) {
+                    Ok(()) => {
+                        let peer = scratch.as_deref().and_then(|scratch| self.calls.peer_in(scratch));
+                        Outcome::Accepted(socket, peer.map(Box::new))
+                    }
                     // It concerns this connection alone, whatever it is called.
                     Err(_) => Outcome::Failed(io::ErrorKind::ConnectionAborted.into()),
                 }
             }
-            Operation::Connect { socket, .. } => match calls::update_connected(socket.0) {
+            Operation::Connect { socket, .. } => match self.calls.update_connected(socket.0) {
                 Ok(()) => Outcome::Connected,
                 Err(error) => Outcome::Failed(error),
             },
@@ -203,23 +225,15 @@ impl Backend for Iocp {
     }
 
     fn open(&mut self, address: SocketAddr) -> io::Result<Socket> {
-        let socket = calls::stream_socket(Domain::for_address(address))?;
-        socket.set_tcp_nodelay(true)?;
-        // `ConnectEx` wants a bound socket.
-        let any: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        socket.bind(&any.into())?;
-        Ok(socket)
+        self.calls.socket_towards(address)
     }
 
-    fn adopt(&mut self, socket: &Socket) -> io::Result<Handle> {
+    fn adopt(&mut self, socket: &Socket, owner: u32) -> io::Result<Handle> {
         if self.calls.inline {
-            calls::skip_on_success(socket)?;
+            self.calls.skip_on_success(socket)?;
         }
-        self.port.associate(socket)?;
-        Ok(Handle(socket.as_raw_socket() as SOCKET))
+        self.port.associate(socket, owner)?;
+        Ok(Handle(calls::raw(socket)))
     }
 
     unsafe fn submit(
@@ -229,17 +243,38 @@ impl Backend for Iocp {
         header: &mut Header,
     ) -> Submitted<Socket> {
         header.asked_to_end = false;
+        if let Operation::Receive { block, .. } = operation
+            && self.pool.available() * RESERVE > self.pool.blocks()
+        {
+            *block = self.pool.take();
+        }
         // SAFETY: what the caller promised.
-        unsafe { self.carry_on(key, operation, header) }
+        let submitted = unsafe { self.carry_on(key, operation, header) };
+        match (&submitted, operation) {
+            // No memory to lock for a block: without one it needs none (INV-9).
+            (
+                Submitted::Done(Outcome::Failed(error)),
+                operation @ Operation::Receive { block: Some(_), .. },
+            ) if error.raw_os_error() == Some(WSAENOBUFS) => {
+                if let Operation::Receive { block, .. } = operation {
+                    *block = None;
+                }
+                // SAFETY: what the caller promised.
+                unsafe { self.carry_on(key, operation, header) }
+            }
+            _ => submitted,
+        }
     }
 
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Iocp>) {
         let Some(entry) = ops.get_mut(key) else { return };
         entry.header.asked_to_end = true;
-        calls::cancel(socket_of(&entry.operation), &mut entry.header);
+        if !self.calls.cancel(socket_of(&entry.operation), &mut entry.header) {
+            self.uncancelled.push(key);
+        }
     }
 
-    fn harvest(&mut self, wait: Wait, _ops: &mut InFlight<Iocp>) -> io::Result<()> {
+    fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Iocp>) -> io::Result<()> {
         if !self.packets.is_empty() {
             return Ok(());
         }
@@ -248,25 +283,26 @@ impl Backend for Iocp {
             Wait::Until(at) => millis(at.since(self.now())),
             Wait::Forever => u32::MAX,
         };
+        let millis = if self.uncancelled.is_empty() { millis } else { self.cancel_again(millis, ops) };
         self.packets.take(&self.port, millis)
     }
 
     fn next(&mut self, ops: &mut InFlight<Iocp>) -> Option<Completion<Socket>> {
         loop {
-            let overlapped = self.packets.next()?;
-            if overlapped.is_null() {
+            let Packet::End { overlapped, owner } = self.packets.next()? else {
                 self.port.woken();
                 return Some(Completion { about: About::Wake, outcome: Outcome::Cancelled, more: false });
-            }
+            };
             // SAFETY: all packets but wake-ups are of operations that were submitted with a header; the table's
             // entries are not borrowed here.
             let key = unsafe { Header::key_of(overlapped) };
             let Some(entry) = ops.get_mut(key) else { continue };
+            assert_eq!(entry.owner, owner, "INV-3: a packet comes from the socket of its operation's owner");
             let (operation, header) = (&mut entry.operation, &mut entry.header);
             debug_assert_eq!(header.overlapped(), overlapped, "INV-1: entries do not move");
             let result = match header.moved() {
                 Some(bytes) => Ok(bytes),
-                None => Err(calls::failure(socket_of(operation), header)),
+                None => Err(self.calls.failure(socket_of(operation), header)),
             };
             let outcome = match self.conclude(operation, header, result) {
                 Some(outcome) => outcome,
@@ -281,28 +317,28 @@ impl Backend for Iocp {
     }
 
     fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
-        socket.shutdown(std::net::Shutdown::Write)
+        self.calls.shutdown_write(socket)
     }
 
     fn close(&mut self, socket: Socket, _handle: Option<Handle>, how: Close) {
         if how == Close::Reset {
             // Failing to set it leaves an orderly close.
-            let _ = socket.set_linger(Some(Duration::ZERO));
+            let _ = self.calls.linger_not(&socket);
         }
         // The port holds no reference of its own: an associated socket is closed like any other.
         drop(socket);
     }
 
     fn unread(&self, socket: &Socket) -> io::Result<usize> {
-        socket::unread(socket)
+        self.calls.unread(socket)
     }
 
     fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(&socket.peer_addr()?)
+        self.calls.peer_addr(socket)
     }
 
     fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(&socket.local_addr()?)
+        self.calls.local_addr(socket)
     }
 }
 

@@ -1,47 +1,56 @@
 //! The completion port: packets out of it, sockets tied to it, and the packet that wakes its worker.
 
 use std::io;
-use std::os::windows::io::{AsRawHandle, AsRawSocket, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
+use std::thread;
+use std::time::Duration;
 
-use socket2::Socket;
 use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT};
-use windows_sys::Win32::System::IO::{
-    CreateIoCompletionPort, GetQueuedCompletionStatusEx, OVERLAPPED, OVERLAPPED_ENTRY,
-    PostQueuedCompletionStatus,
-};
+use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_ENTRY};
 
+use super::calls::raw;
+use super::table::Table;
+use crate::socket::Socket;
+use crate::system::CountedPort;
 use crate::waker::{OneWake, Wake};
 
 /// Packets taken with one call.
 const BATCH: usize = 128;
+/// The completion key of the packet that wakes; a socket's is one more than its owner's index.
+const WAKE_KEY: usize = 0;
+/// How often, and how far apart, a wake is tried for which the system has no memory.
+const WAKE_TRIES: u32 = 20;
+const WAKE_PAUSE: Duration = Duration::from_millis(1);
 
 /// A completion port. Its worker and every waker hold it together: its handle is closed when the last of them
 /// lets go, so a late wake meets a port that nobody reads, never a stranger's handle (INV-3).
 pub(super) struct Port {
+    table: &'static Table,
     handle: OwnedHandle,
     /// Under way exactly when a wake-up packet is in the port.
     wake: OneWake,
+    _counted: CountedPort,
 }
 
 impl Port {
-    pub(super) fn new() -> io::Result<Port> {
+    pub(super) fn new(table: &'static Table) -> io::Result<Port> {
         // One thread: the port's worker (INV-5).
         // SAFETY: no memory is passed; an invalid file handle asks for a port without a file.
-        let handle = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, ptr::null_mut(), 0, 1) };
+        let handle = unsafe { (table.port)(INVALID_HANDLE_VALUE, ptr::null_mut(), 0, 1) };
         if handle.is_null() {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the call above made this handle for us alone.
         let handle = unsafe { OwnedHandle::from_raw_handle(handle) };
-        Ok(Port { handle, wake: OneWake::default() })
+        Ok(Port { table, handle, wake: OneWake::default(), _counted: CountedPort::new() })
     }
 
-    /// Ties a socket to this port for the rest of its life.
-    pub(super) fn associate(&self, socket: &Socket) -> io::Result<()> {
-        let file = socket.as_raw_socket() as HANDLE;
+    /// Ties a socket to this port for the rest of its life. Its packets bring its owner's name along.
+    pub(super) fn associate(&self, socket: &Socket, owner: u32) -> io::Result<()> {
+        let (file, key) = (raw(socket) as HANDLE, owner as usize + 1);
         // SAFETY: both handles are open; no memory is passed.
-        let port = unsafe { CreateIoCompletionPort(file, self.handle.as_raw_handle(), 0, 0) };
+        let port = unsafe { (self.table.port)(file, self.handle.as_raw_handle(), key, 0) };
         if port.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
@@ -52,17 +61,31 @@ impl Port {
 }
 
 impl Wake for Port {
-    fn wake(&self) {
+    fn wake(&self) -> bool {
         if !self.wake.begin() {
-            return;
+            return true;
         }
-        // SAFETY: the port is open for as long as `self` lives; no memory is passed.
-        let done = unsafe { PostQueuedCompletionStatus(self.handle.as_raw_handle(), 0, 0, ptr::null()) };
-        if done == 0 {
-            // The kernel is out of memory for a packet: the next wake tries again.
-            self.wake.over();
+        for _ in 0..WAKE_TRIES {
+            // SAFETY: the port is open for as long as `self` lives; no memory is passed.
+            let posted = unsafe { (self.table.post)(self.handle.as_raw_handle(), 0, WAKE_KEY, ptr::null()) };
+            if posted != 0 {
+                return true;
+            }
+            // The system has no memory for a packet (INV-9); a worker that sleeps on would be worse than a pause.
+            thread::sleep(WAKE_PAUSE);
         }
+        self.wake.over();
+        false
     }
+}
+
+/// What a packet is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packet {
+    /// Somebody used the waker.
+    Wake,
+    /// An operation of the owner with this index has ended.
+    End { overlapped: *mut OVERLAPPED, owner: u32 },
 }
 
 /// What was taken out of a port and not handed on yet.
@@ -88,7 +111,7 @@ impl Packets {
         let mut count = 0;
         // SAFETY: as many writable entries as are stated, and a counter. The port is open.
         let done = unsafe {
-            GetQueuedCompletionStatusEx(
+            (port.table.take)(
                 port.handle.as_raw_handle(),
                 self.entries.as_mut_ptr(),
                 BATCH as u32,
@@ -106,10 +129,19 @@ impl Packets {
         if error.raw_os_error() == Some(WAIT_TIMEOUT as i32) { Ok(()) } else { Err(error) }
     }
 
-    /// The `OVERLAPPED` of the next packet; null for a wake-up.
-    pub(super) fn next(&mut self) -> Option<*mut OVERLAPPED> {
-        let entry = self.entries[..self.count].get(self.next)?;
+    /// The next packet, if one is left.
+    pub(super) fn next(&mut self) -> Option<Packet> {
+        let packet = self.entries[..self.count].get(self.next)?.into();
         self.next += 1;
-        Some(entry.lpOverlapped)
+        Some(packet)
+    }
+}
+
+impl From<&OVERLAPPED_ENTRY> for Packet {
+    fn from(entry: &OVERLAPPED_ENTRY) -> Packet {
+        match entry.lpCompletionKey {
+            WAKE_KEY => Packet::Wake,
+            key => Packet::End { overlapped: entry.lpOverlapped, owner: (key - 1) as u32 },
+        }
     }
 }

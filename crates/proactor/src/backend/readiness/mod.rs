@@ -455,8 +455,9 @@ impl Backend for Readiness {
 struct PollWaker(Arc<mio::Waker>);
 
 impl Wake for PollWaker {
-    fn wake(&self) {
+    fn wake(&self) -> bool {
         // It fails only when a wake is pending already, or when the poller is gone.
         let _ = self.0.wake();
+        true
     }
 }

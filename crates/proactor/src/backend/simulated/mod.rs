@@ -113,9 +113,10 @@ pub struct Simulated {
 struct Woken(AtomicBool);
 
 impl Wake for Woken {
-    fn wake(&self) {
+    fn wake(&self) -> bool {
         // Not a store: `loom` takes one for unordered with the swap that takes wakes.
         self.0.swap(true, Ordering::AcqRel);
+        true
     }
 }
 
@@ -131,7 +132,9 @@ impl Simulated {
         let mut net = self.net.borrow_mut();
         match operation {
             Operation::Vacant => Some(Outcome::Cancelled),
-            Operation::Accept { listener, .. } => net.accept(*listener).map(|socket| Outcome::Accepted(socket, None)),
+            Operation::Accept { listener, .. } => {
+                net.accept(*listener).map(|socket| Outcome::Accepted(socket, None))
+            }
             Operation::Connect { socket, address } => {
                 let address = address.as_socket().expect("the driver makes IP addresses");
                 Some(match net.connect(*socket, address) {
