@@ -186,13 +186,14 @@ impl<B: Backend> Driver<B> {
 }
 
 /// Errors of `accept` that concern one connection in the backlog, not the listener: `accept(2)`, "Error
-/// handling".
+/// handling". Wine calls a connection that was reset before it was taken "not connected".
 fn is_about_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(
         error.kind(),
         Kind::ConnectionAborted
             | Kind::ConnectionReset
+            | Kind::NotConnected
             | Kind::Interrupted
             | Kind::HostUnreachable
             | Kind::NetworkUnreachable

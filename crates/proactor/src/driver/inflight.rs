@@ -8,7 +8,15 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use crate::backend::{Backend, Operation};
 
+#[cfg(not(feature = "guard-pages"))]
 const CHUNK: usize = 64;
+#[cfg(not(feature = "guard-pages"))]
+type Chunk<T> = Box<[T]>;
+#[cfg(feature = "guard-pages")]
+const CHUNK: usize = 1;
+#[cfg(feature = "guard-pages")]
+use super::guarded::Chunk;
+
 const NONE: u32 = u32::MAX;
 
 /// Names an operation in flight: its index in the table, and a generation that makes a late completion find
@@ -78,7 +86,7 @@ pub struct Entry<H, S> {
 
 /// All operations in flight of one driver; `H` is the backend's header, `S` its name for a socket.
 pub struct Table<H, S> {
-    chunks: Vec<Box<[Entry<H, S>]>>,
+    chunks: Vec<Chunk<Entry<H, S>>>,
     free: u32,
     live: u32,
 }
@@ -149,19 +157,25 @@ impl<H: Default, S> Table<H, S> {
         let free = self.free;
         let entry = self.get_mut(key).expect("INV-3: an operation ends once");
         let operation = std::mem::replace(&mut entry.operation, Operation::Vacant);
-        entry.generation = entry.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
-        entry.owner = free;
-        self.free = key.index() as u32;
+        if cfg!(not(feature = "guard-pages")) {
+            entry.generation = entry.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+            entry.owner = free;
+            self.free = key.index() as u32;
+        }
+        #[cfg(feature = "guard-pages")]
+        self.chunks[key.index()].retire();
         self.live -= 1;
         operation
     }
 
     /// Every operation in flight.
     pub fn keys(&self) -> impl Iterator<Item = OpKey> + '_ {
-        let entries = self.chunks.iter().flat_map(|chunk| chunk.iter()).enumerate();
-        entries
-            .filter(|(_, entry)| !matches!(entry.operation, Operation::Vacant))
-            .map(|(index, entry)| OpKey::new(index as u32, entry.generation))
+        let live = |entry: &&Entry<H, S>| !matches!(entry.operation, Operation::Vacant);
+        self.chunks.iter().enumerate().flat_map(move |(at, chunk)| {
+            let first = at * CHUNK;
+            let entries = (first..).zip(chunk.iter()).filter(move |(_, entry)| live(entry));
+            entries.map(|(index, entry)| OpKey::new(index as u32, entry.generation))
+        })
     }
 
     fn grow(&mut self) {

@@ -8,6 +8,9 @@
 mod accept;
 mod close;
 mod connection;
+#[cfg(feature = "guard-pages")]
+mod guarded;
+#[cfg_attr(feature = "guard-pages", expect(clippy::modulo_one, reason = "a chunk then holds one entry"))]
 mod inflight;
 mod receive;
 mod send;

@@ -82,12 +82,13 @@ cases! {
 
     /// What concerns one connection is that one's affair, at once or by its packet: the next is taken.
     fn an_accept_whose_connection_is_gone() {
-        for at_once in [true, false] {
+        let packets = [win::STATUS_CONNECTION_ABORTED, win::STATUS_CONNECTION_RESET, win::STATUS_INVALID_CONNECTION];
+        for packet in packets.map(Some).into_iter().chain([None]) {
             let mut scene = Scene::new();
-            if at_once {
+            if packet.is_none() {
                 fail("accept_ex", ws::WSAECONNRESET);
             } else {
-                orders(|orders| orders.packet = Some(win::STATUS_CONNECTION_ABORTED));
+                orders(|orders| orders.packet = packet);
             }
             let (_, address) = scene.listen();
             let clients = [dial(address), dial(address)];
