@@ -29,8 +29,8 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     toolchain::require(install)?;
     let toolchain = Toolchain::new(&root, place.join("build"));
     step("build for Windows");
-    let packages = ["--package", "proactor", "--package", "overlapped", "--package", "overlapped-cli"];
-    let tests = toolchain.tests(&packages)?;
+    let packages = ["proactor", "overlapped", "overlapped-cli", "overlapped-pitfalls"];
+    let tests = toolchain.tests(&packages.map(|package| ["--package", package]).concat())?;
     let program = toolchain.program("overlapped-cli", "overlapped")?;
     step("Wine prefix");
     let wine = Wine::new(&place)?;
