@@ -36,9 +36,9 @@ use slots::{Key, Slots};
 pub use trace::{Call, Moment, Step, Told, Tracer};
 use weather::Weather;
 
-/// How many rounds of results that were there at once are handed out before the kernel is asked again. A
-/// connection has at most a receive and a send in a round, so this is its budget per turn.
-const ROUNDS: u32 = 4;
+/// How many results that were there at once are handed out before the kernel is asked again, first come, first served:
+/// what a peer that always has more may take of a turn. Asking costs about as much as a message.
+const READY_BUDGET: usize = 64;
 /// Connections up to which tables do not have to move as they grow.
 pub const CONNECTIONS: usize = 16 * 1024;
 /// How long a driver that is dropped waits for what it cancelled (INV-10).
@@ -190,8 +190,7 @@ pub struct Driver<B: Backend> {
     pool: Pool,
     /// Results that were there at once, and endings that needed no completion.
     ready: VecDeque<Ready<B::Socket>>,
-    rounds_left: u32,
-    round_left: usize,
+    ready_left: usize,
     /// The connection whose one-shot receive is armed again once the event at hand was handled.
     rearm: Option<Key>,
     starved: VecDeque<Key>,
@@ -211,8 +210,7 @@ impl<B: Backend> Driver<B> {
             listeners: Slots::new(),
             pool,
             ready: VecDeque::new(),
-            rounds_left: 0,
-            round_left: 0,
+            ready_left: 0,
             rearm: None,
             starved: VecDeque::new(),
             sends: 0,
@@ -360,8 +358,8 @@ impl<B: Backend> Driver<B> {
         if self.tracer.is_some() {
             self.trace_call(None, Call::Wait, Moment::Ended);
         }
-        self.rounds_left = ROUNDS;
-        self.round_left = 0;
+        // As many at least as there are: each gets its turn in this one.
+        self.ready_left = self.ready.len().max(READY_BUDGET);
         Ok(())
     }
 
@@ -407,15 +405,12 @@ impl<B: Backend> Driver<B> {
     }
 
     fn next_ready(&mut self) -> Option<Ready<B::Socket>> {
-        if self.round_left == 0 {
-            if self.rounds_left == 0 || self.ready.is_empty() {
-                return None;
-            }
-            self.rounds_left -= 1;
-            self.round_left = self.ready.len();
+        if self.ready_left == 0 {
+            return None;
         }
-        self.round_left -= 1;
-        self.ready.pop_front()
+        let ready = self.ready.pop_front()?;
+        self.ready_left -= 1;
+        Some(ready)
     }
 
     /// The event that an ending without a completion means, if it means one.
