@@ -1,9 +1,12 @@
-//! Programs that are given so much time and no more: a hang ends with a report that names it.
+//! Programs that are given so much time and no more: a hang ends with a report of what is in flight.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::hang;
 
 /// Why a chore failed, for its reader.
 pub(crate) type Failure = String;
@@ -12,7 +15,7 @@ pub(crate) type Failure = String;
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<(), Failure> {
     let name = name_of(command);
     let mut child = command.spawn().map_err(|error| format!("`{name}` does not start: {error}"))?;
-    let status = wait(&mut child, limit).ok_or_else(|| hung(&name, limit))?;
+    let status = wait(&mut child, limit, prefix_of(command)).map_err(|report| hung(&name, limit, &report))?;
     if status.success() { Ok(()) } else { Err(format!("`{name}` failed: {status}")) }
 }
 
@@ -32,28 +35,34 @@ pub(crate) fn lines_of(
         let lines = BufReader::new(err).lines().map_while(Result::ok);
         lines.inspect(|line| eprintln!("{line}")).filter(|line| noted(line)).collect::<Vec<_>>()
     });
-    let status = wait(&mut child, limit).ok_or_else(|| hung(&name, limit))?;
+    let status = wait(&mut child, limit, prefix_of(command)).map_err(|report| hung(&name, limit, &report))?;
     let told = (out.join().expect("reading does not panic"), err.join().expect("reading does not panic"));
     if status.success() { Ok(told) } else { Err(format!("`{name}` failed: {status}")) }
 }
 
-/// Waits for the end of a program, and ends it when its time is over; `None` then.
-pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+/// Waits for the end of a program. When its time is over, ends it, with a report of what it was doing.
+fn wait(child: &mut Child, limit: Duration, prefix: Option<&OsStr>) -> Result<ExitStatus, String> {
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
         match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
+            Ok(Some(status)) => return Ok(status),
             Ok(None) => thread::sleep(Duration::from_millis(20)),
             Err(_) => break,
         }
     }
+    let report = hang::report(child.id(), prefix);
     let _ = child.kill();
     let _ = child.wait();
-    None
+    Err(report)
 }
 
-fn hung(name: &str, limit: Duration) -> Failure {
-    format!("`{name}` hung: it was not over after {} s and was ended", limit.as_secs())
+/// The Wine that a command runs in, if it does.
+fn prefix_of(command: &Command) -> Option<&OsStr> {
+    command.get_envs().find(|(name, _)| *name == "WINEPREFIX").and_then(|(_, prefix)| prefix)
+}
+
+fn hung(name: &str, limit: Duration, report: &str) -> Failure {
+    format!("`{name}` hung: it was not over after {limit:?} and was ended. In flight then:\n{report}")
 }
 
 /// The command as one would type it, without the directories of a program's own path.

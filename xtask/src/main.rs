@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bounded;
+mod hang;
 mod loom;
 mod place;
 mod windows;

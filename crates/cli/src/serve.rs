@@ -53,7 +53,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         }
     };
     let now = move || note(line_of(&asked.stats()));
-    signals::watch(move || draining.begin_drain(drain_timeout), at_once, now)
+    signals::watch(move |left| draining.begin_drain(drain_timeout.min(left)), at_once, now)
         .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
     let plural = if handle.workers() == 1 { "worker" } else { "workers" };
     for address in handle.local_addrs() {

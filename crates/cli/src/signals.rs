@@ -2,12 +2,13 @@
 //! things stand, as with `dd`.
 
 use std::io;
+use std::time::Duration;
 
-/// Calls `first` at the first request to end. At the second it calls `second` and exits with status 1. Calls `now` at
+/// Calls `first` at the first request to end, with the time that the system leaves for it. At the second it calls `second` and exits with status 1. Calls `now` at
 /// each request for the counters. Both threads sleep until a signal comes.
 #[cfg(unix)]
 pub(crate) fn watch(
-    first: impl FnOnce() + Send + 'static,
+    first: impl FnOnce(Duration) + Send + 'static,
     second: impl Fn() + Send + 'static,
     now: impl Fn() + Send + 'static,
 ) -> io::Result<()> {
@@ -23,7 +24,7 @@ pub(crate) fn watch(
                 continue;
             }
             match first.take() {
-                Some(first) => first(),
+                Some(first) => first(Duration::MAX),
                 None => {
                     second();
                     std::process::exit(1);
@@ -42,21 +43,23 @@ fn answer_apart(now: impl Fn() + Send + 'static) -> io::Result<std::sync::mpsc::
     Ok(ask)
 }
 
-/// Calls `first` at the first Ctrl-C, Ctrl-Break, console close or shutdown. At the second it calls
-/// `second` and exits with status 1. Windows has no request for the counters.
+/// Calls `first` at the first Ctrl-C, Ctrl-Break, console close or shutdown, with the time that the system leaves for
+/// it. At the second it calls `second` and exits with status 1. Windows has no request for the counters.
 #[cfg(windows)]
 pub(crate) fn watch(
-    first: impl FnOnce() + Send + 'static,
-    second: impl Fn() + Send + 'static,
+    first: impl FnOnce(Duration) + Send + 'static,
+    second: impl Fn() + Send + Sync + 'static,
     _now: impl Fn() + Send + 'static,
 ) -> io::Result<()> {
-    let mut first = Some(first);
-    let handler = move || match first.take() {
-        Some(first) => first(),
-        None => {
-            second();
-            std::process::exit(1);
+    let first = std::sync::Mutex::new(Some(first));
+    proactor::console::watch(move |event| {
+        let first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        match first {
+            Some(first) => first(event.time_left().unwrap_or(Duration::MAX)),
+            None => {
+                second();
+                std::process::exit(1);
+            }
         }
-    };
-    ctrlc::set_handler(handler).map_err(io::Error::other)
+    })
 }

@@ -15,6 +15,8 @@
 
 pub mod backend;
 pub mod buffer;
+#[cfg(windows)]
+pub mod console;
 mod driver;
 mod prefetch;
 mod socket;

@@ -76,7 +76,7 @@ fn exchange_all(address: SocketAddr, bytes: usize) {
 
 /// Hundreds break off with a reset, at all moments, while others go on. Nothing of them stays behind.
 pub(crate) fn resets(backend: &str) {
-    const RESETS: usize = 400;
+    const RESETS: usize = 2_000;
     let _ = overlapped::raise_descriptor_limit();
     let server = Server::start(backend, &["--workers", "2"]);
     let address = server.address();
@@ -86,7 +86,7 @@ pub(crate) fn resets(backend: &str) {
         // Whatever a server opens with its first session is open now.
         let mut fewest = usize::MAX;
         eventually("its descriptors are counted", || {
-            let now = system::descriptors(server.pid());
+            let now = descriptors_of(&server);
             let settled = now >= fewest;
             fewest = fewest.min(now);
             settled
@@ -116,9 +116,19 @@ pub(crate) fn resets(backend: &str) {
         over.store(true, Ordering::Relaxed);
     });
     exchange(&mut dial(address), noise(9, 1 << 20));
-    eventually("every descriptor is closed", || system::descriptors(server.pid()) <= before);
+    eventually("every descriptor is closed", || descriptors_of(&server) <= before);
+    let after = descriptors_of(&server);
     let summary = server.end_well();
-    assert!(summary.sessions >= 6, "{summary:?}");
+    eprintln!(
+        "{backend}: {RESETS} clients broke off, {before} descriptors before, {after} after; {summary:?}"
+    );
+    // Some are gone before they were accepted.
+    assert!(summary.sessions as usize >= RESETS / 4, "{summary:?}");
+}
+
+/// What the server has open; under Wine, what Wine's server has open for it too.
+fn descriptors_of(server: &Server) -> usize {
+    system::descriptors(server.pid()) + system::wine_server().map_or(0, system::descriptors)
 }
 
 fn break_off(address: SocketAddr, seed: u64, times: usize) {

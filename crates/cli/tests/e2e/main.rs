@@ -15,6 +15,8 @@ mod accepting;
 #[cfg(target_os = "linux")]
 mod chaos;
 mod client;
+#[cfg(windows)]
+mod console;
 #[cfg(unix)]
 mod counters;
 mod doctor;

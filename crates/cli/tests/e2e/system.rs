@@ -26,6 +26,19 @@ pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()
 }
 
+/// The server of the Wine that this test runs programs in, if it does.
+pub(crate) fn wine_server() -> Option<u32> {
+    let prefix = format!("WINEPREFIX={}", std::env::var("WINEPREFIX").ok()?).into_bytes();
+    let processes = fs::read_dir("/proc").expect("proc(5)").flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.into_iter().find(|pid: &u32| {
+        let is_server =
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("wineserver"));
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        is_server && environment.split(|byte| *byte == 0).any(|variable| variable == prefix)
+    })
+}
+
 /// How often its threads were switched away from, by themselves or not.
 pub(crate) fn switches(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
