@@ -8,7 +8,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use overlapped::{
-    Call, Choice, Event, Handler, Lease, Moment, OnPanic, OpKey, Server, Session, SessionId, Step, Told,
+    Bytes, Call, Choice, Event, Handler, Lease, Moment, OnPanic, OpKey, Server, Session, SessionId, Step,
+    Told,
 };
 
 use common::{PATIENCE, backends, dial};
@@ -23,9 +24,18 @@ impl Handler for Echo {
 
     fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
         assert_ne!(data[0], b'!', "a mistake in a handler");
-        session.send(data);
+        if data[0] == b'?' {
+            // An answer in pieces, each too large to be copied behind the one before.
+            for piece in ANSWER {
+                session.send(Bytes::from_static(piece));
+            }
+        } else {
+            session.send(data);
+        }
     }
 }
+
+const ANSWER: [&[u8]; 3] = [b"a short head, ", &[b'x'; 5_000], &[b'y'; 7_000]];
 
 type Steps = Vec<(Option<SessionId>, Step)>;
 
@@ -85,6 +95,27 @@ fn every_submission_completes_and_every_byte_is_told() {
         assert_eq!((received, sent), (BYTES, BYTES), "{choice:?}");
         let closed = steps.iter().filter(|(session, step)| session.is_some() && step.call == Call::Close);
         assert_eq!(closed.count(), 1, "INV-2");
+    }
+}
+
+/// What a callback sends piece by piece leaves with one call, not with one for each.
+#[test]
+fn pieces_of_an_answer_leave_together() {
+    for choice in backends() {
+        let whole = ANSWER.concat();
+        let steps = watch(choice, |mut client| {
+            for _ in 0..10 {
+                client.write_all(b"?").unwrap();
+                let mut answer = vec![0; whole.len()];
+                client.read_exact(&mut answer).unwrap();
+                assert!(answer == whole);
+            }
+        });
+        let sends = steps.iter().filter(|(_, step)| {
+            let begins = matches!(step.moment, Moment::Submitted { .. } | Moment::Returned(Told::Bytes(_)));
+            step.call == Call::Send && begins
+        });
+        assert_eq!(sends.count(), 10, "{choice:?}");
     }
 }
 

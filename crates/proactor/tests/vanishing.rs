@@ -151,7 +151,7 @@ impl<B: Create<Socket = Socket>> Server<B> {
         while !self.driver.is_sending(key) {
             match queue.pop_front() {
                 Some(data) => {
-                    if self.driver.send(key, data.into()) != Sending::Done {
+                    if self.driver.send(key, data) != Sending::Done {
                         self.waited += 1;
                         return;
                     }

@@ -1,13 +1,16 @@
 //! What a session has to send: in order, counted, and copied or forwarded as the pool can bear it (INV-4, INV-6).
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 
-use proactor::{Lease, Payload};
+use proactor::{Gather, Lease, Outgoing, Payload};
 
 /// Small sends gather in chunks of up to this size, each sent at once.
 const CHUNK: usize = 64 * 1024;
 /// A payload under this size is copied behind another rather than sent by itself.
 const SMALL: usize = 1024;
+/// Payloads that wait together leave together, up to so many bytes.
+const GATHER: usize = 256 * 1024;
 /// Blocks that a session may hold, in flight and queued. A slow reader must not drain the pool.
 const BLOCKS: u8 = 4;
 
@@ -36,9 +39,10 @@ pub(crate) struct SendQueue {
 }
 
 struct InFlight {
-    bytes: u32,
+    /// Not 0: then nothing is in flight, and no room is needed to say so.
+    bytes: NonZeroU32,
     charge: u32,
-    block: bool,
+    blocks: u8,
 }
 
 impl SendQueue {
@@ -98,27 +102,25 @@ impl SendQueue {
         }
     }
 
-    /// Takes out the first payload, to be sent.
+    /// Takes out the first payload, to be sent, and with it those behind it that one call takes along.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<Payload> {
+    pub(crate) fn next(&mut self) -> Option<Outgoing> {
         debug_assert!(self.in_flight.is_none(), "INV-4: one send at a time");
         let payload = self.first.take()?;
-        if self.rest.is_some() {
-            self.move_up();
-        }
-        let (bytes, charge) = (payload.len() as u32, payload.charge() as u32);
-        self.in_flight = Some(InFlight { bytes, charge, block: matches!(payload, Payload::Lease(_)) });
-        Some(payload)
+        let bytes = NonZeroU32::new(payload.len() as u32).expect("nothing is not queued");
+        let (charge, blocks) = (payload.charge() as u32, u8::from(matches!(payload, Payload::Lease(_))));
+        self.in_flight = Some(InFlight { bytes, charge, blocks });
+        Some(if self.rest.is_some() { self.gather(payload) } else { Outgoing::One(payload) })
     }
 
     /// The payload in flight is out. Returns its length.
     #[inline]
     pub(crate) fn sent(&mut self) -> usize {
         let done = self.in_flight.take().expect("INV-4: what is sent was in flight");
-        self.bytes -= done.bytes;
+        self.bytes -= done.bytes.get();
         self.charge -= done.charge;
-        self.blocks -= u8::from(done.block);
-        done.bytes as usize
+        self.blocks -= done.blocks;
+        done.bytes.get() as usize
     }
 
     /// Drops everything. Returns how many bytes were not sent.
@@ -126,11 +128,30 @@ impl SendQueue {
         std::mem::take(self).bytes as usize
     }
 
+    /// Adds what is behind the first payload, as far as one call takes it, and moves the rest up.
     #[cold]
-    fn move_up(&mut self) {
-        self.first = self.rest.as_mut().and_then(|rest| rest.pop_front());
+    fn gather(&mut self, first: Payload) -> Outgoing {
+        let rest = self.rest.as_mut().expect("looked at by the caller");
+        let in_flight = self.in_flight.as_mut().expect("set by the caller");
+        let mut parts = Vec::new();
+        while let Some(next) = rest.front()
+            && 1 + parts.len() < Gather::MOST
+            && in_flight.bytes.get() as usize + next.len() <= GATHER
+        {
+            let next = rest.pop_front().expect("just seen");
+            in_flight.bytes = in_flight.bytes.saturating_add(next.len() as u32);
+            in_flight.charge += next.charge() as u32;
+            in_flight.blocks += u8::from(matches!(next, Payload::Lease(_)));
+            parts.push(next);
+        }
+        self.first = rest.pop_front();
         // An idle session keeps no memory for a burst it once had.
         self.rest.take_if(|rest| rest.is_empty());
+        if parts.is_empty() {
+            return Outgoing::One(first);
+        }
+        parts.insert(0, first);
+        Outgoing::Many(Box::new(Gather::new(parts)))
     }
 
     #[inline]
@@ -173,6 +194,12 @@ mod tests {
         Some(block.into_lease(bytes.len()))
     }
 
+    fn bytes_of(outgoing: &Outgoing) -> Vec<u8> {
+        let mut pieces = [&[][..]; Gather::MOST];
+        let count = outgoing.pieces(0, usize::MAX, &mut pieces);
+        pieces[..count].concat()
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Lease(usize),
@@ -199,7 +226,7 @@ mod tests {
             let pool = Pool::new(PoolConfig { blocks: 16, block_len: 256 });
             let mut queue = SendQueue::default();
             let (mut wanted, mut got, mut serial) = (Vec::new(), Vec::new(), 0u32);
-            let mut flying: Option<Payload> = None;
+            let mut flying: Option<Outgoing> = None;
             let mut bytes = |len: usize| -> Vec<u8> {
                 (0..len).map(|_| { serial += 1; (serial % 251) as u8 }).collect()
             };
@@ -229,7 +256,7 @@ mod tests {
                     }
                     Step::Sent => {
                         if let Some(payload) = flying.take() {
-                            got.extend_from_slice(payload.as_slice());
+                            got.extend(bytes_of(&payload));
                             prop_assert_eq!(queue.sent(), payload.len());
                         }
                     }
@@ -240,11 +267,11 @@ mod tests {
                 prop_assert!(pool.in_use() <= u32::from(BLOCKS));
             }
             if let Some(payload) = flying.take() {
-                got.extend_from_slice(payload.as_slice());
+                got.extend(bytes_of(&payload));
                 queue.sent();
             }
             while let Some(payload) = queue.next() {
-                got.extend_from_slice(payload.as_slice());
+                got.extend(bytes_of(&payload));
                 queue.sent();
             }
             prop_assert_eq!(got, wanted);
@@ -259,7 +286,8 @@ mod tests {
         let data = lease(&pool, b"hello").unwrap();
         let address = data.as_ptr();
         queue.push(Payload::Lease(data));
-        assert_eq!(queue.next().unwrap().as_slice().as_ptr(), address);
+        let Some(Outgoing::One(payload)) = queue.next() else { panic!("one payload") };
+        assert_eq!(payload.as_slice().as_ptr(), address);
     }
 
     #[test]

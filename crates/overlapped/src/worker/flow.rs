@@ -6,6 +6,7 @@ use proactor::backend::Backend;
 use proactor::{ConnectionKey, Lease, Sending};
 
 use super::deadlines::Deadline;
+use super::layer::through;
 use super::{Layer, Worker};
 use crate::events::Event;
 use crate::handler::Handler;
@@ -119,7 +120,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         while state.queue.has_next() {
             let Some(payload) = state.queue.next() else { break };
             state.send_since = core.now;
-            match self.driver.send(key, self.layer.outgoing(key, payload)) {
+            match self.driver.send(key, through(&mut self.layer, key, payload)) {
                 Sending::InFlight => {
                     if !state.watched {
                         self.deadlines.watch(Deadline::Write, state, &core.config);

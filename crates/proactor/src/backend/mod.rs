@@ -22,7 +22,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::buffer::{Block, Payload, Pool};
+use crate::buffer::{Block, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
 use crate::time::Time;
 use crate::waker::Waker;
@@ -123,7 +123,7 @@ pub trait Backend: Sized {
     ///
     /// # Safety
     /// The socket that `socket` names is open.
-    unsafe fn send_now(&mut self, socket: Self::Handle, bytes: &[u8]) -> Option<io::Result<usize>> {
+    unsafe fn send_now(&mut self, socket: Self::Handle, bytes: &Outgoing) -> Option<io::Result<usize>> {
         let _ = (socket, bytes);
         None
     }
@@ -222,7 +222,7 @@ pub enum Operation<H> {
         /// The socket.
         socket: H,
         /// The bytes.
-        payload: Payload,
+        payload: Outgoing,
         /// How many of them are out already.
         sent: usize,
     },

@@ -5,9 +5,11 @@
 //! that, and the pool asserts it at every change of place.
 
 mod lease;
+mod outgoing;
 mod payload;
 mod pool;
 
 pub use lease::Lease;
+pub use outgoing::{Gather, Outgoing};
 pub use payload::Payload;
 pub use pool::{Block, BlockId, Pool, PoolConfig};

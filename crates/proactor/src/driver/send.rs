@@ -1,7 +1,7 @@
 //! The sending half: one payload at a time, continued until the whole of it is out (INV-4).
 
 use crate::backend::{Backend, Close, Operation, Outcome, Submitted};
-use crate::buffer::Payload;
+use crate::buffer::Outgoing;
 
 use super::connection::Life;
 use super::slots::Key;
@@ -21,11 +21,16 @@ pub enum Sending {
 }
 
 impl<B: Backend> Driver<B> {
-    /// Sends a payload. The driver keeps it until its last byte is with the kernel (INV-1).
+    /// Sends a payload, or several with one call. The driver keeps them until the last byte is with the kernel (INV-1).
     ///
     /// # Panics
     /// If a send is in flight for this connection (INV-4): its queue is the caller's to keep.
-    pub fn send(&mut self, connection: ConnectionKey, payload: Payload) -> Sending {
+    pub fn send(&mut self, connection: ConnectionKey, payload: impl Into<Outgoing>) -> Sending {
+        self.send_outgoing(connection, payload.into())
+    }
+
+    #[inline]
+    fn send_outgoing(&mut self, connection: ConnectionKey, payload: Outgoing) -> Sending {
         let Some(state) = self.connections.get_mut(connection.0) else { return Sending::Closed };
         if !state.is_open() {
             return Sending::Closed;
@@ -35,7 +40,7 @@ impl<B: Backend> Driver<B> {
             return Sending::Done;
         }
         // SAFETY: the connection is open, and with it its socket (INV-2).
-        let at_once = unsafe { self.backend.send_now(state.handle, payload.as_slice()) };
+        let at_once = unsafe { self.backend.send_now(state.handle, &payload) };
         if self.tracer.is_some()
             && let Some(Ok(sent)) = &at_once
         {
@@ -53,7 +58,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    fn insert_send(&mut self, connection: ConnectionKey, payload: Payload, sent: usize) -> OpKey {
+    fn insert_send(&mut self, connection: ConnectionKey, payload: Outgoing, sent: usize) -> OpKey {
         assert!(sent <= payload.len(), "INV-4: a send of {} bytes went to {sent}", payload.len());
         let state = self.connections.get_mut(connection.0).expect("looked up by the caller");
         state.hold();
@@ -64,7 +69,7 @@ impl<B: Backend> Driver<B> {
         op
     }
 
-    fn start_send(&mut self, connection: ConnectionKey, payload: Payload, sent: usize) -> Sending {
+    fn start_send(&mut self, connection: ConnectionKey, payload: Outgoing, sent: usize) -> Sending {
         let op = self.insert_send(connection, payload, sent);
         match self.push_send(op) {
             Some(_) => {

@@ -47,6 +47,8 @@ macro_rules! all_cases {
                 a_few_bytes_each_way
                 many_messages_in_order
                 large_transfer_to_a_slow_reader
+                a_gathered_send
+                a_gathered_send_that_is_aborted
                 a_burst_of_submissions;
             receive:
                 nothing_before_it_is_asked_for

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use proactor::backend::Wait;
-use proactor::{ConnectionKey, Driver, Event, Lease, ListenerKey, Payload, Pool, PoolConfig, Sending, Verb};
+use proactor::{ConnectionKey, Driver, Event, Lease, ListenerKey, Outgoing, Pool, PoolConfig, Sending, Verb};
 
 use crate::watched::Watched;
 use crate::world::{Socket, World};
@@ -64,7 +64,7 @@ pub struct Side<W: World> {
     pub open: Rc<Cell<i64>>,
     /// Connections on which FIN was sent.
     pub finished: BTreeSet<ConnectionKey>,
-    outbox: BTreeMap<ConnectionKey, VecDeque<Payload>>,
+    outbox: BTreeMap<ConnectionKey, VecDeque<Outgoing>>,
     listeners: Vec<ListenerKey>,
 }
 
@@ -196,7 +196,7 @@ impl<W: World> Side<W> {
     }
 
     /// Queues bytes behind those queued before.
-    pub fn post(&mut self, connection: ConnectionKey, payload: impl Into<Payload>) {
+    pub fn post(&mut self, connection: ConnectionKey, payload: impl Into<Outgoing>) {
         self.outbox.entry(connection).or_default().push_back(payload.into());
         self.flush();
     }

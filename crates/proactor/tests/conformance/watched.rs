@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proactor::backend::{Abilities, About, Backend, Name};
 use proactor::backend::{Close, Completion, Operation, Outcome, Submitted, Wait};
-use proactor::{InFlight, OpKey, Time, Waker};
+use proactor::{Gather, InFlight, OpKey, Outgoing, Time, Waker};
 
 /// What can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Watched<B: Backend> {
 struct Pending {
     /// Handles have no equality; their print does.
     socket: String,
-    /// Where the payload of a send lies, how much of it is asked for, and what it says.
+    /// Where the pieces of a send lie, how much of it is asked for, and what it says.
     payload: Option<(usize, usize, u64)>,
 }
 
@@ -90,9 +90,14 @@ impl<B: Backend> Watched<B> {
             Operation::Connect { socket, .. } => (Call::Connect, socket, None),
             Operation::Receive { socket, .. } => (Call::Receive, socket, None),
             Operation::Send { socket, payload, sent } => {
-                let rest = &payload.as_slice()[*sent..];
-                assert!(!rest.is_empty(), "INV-4: a send has something to send");
-                (Call::Send, socket, Some((rest.as_ptr() as usize, rest.len(), hash(rest))))
+                let mut pieces = [&[][..]; Gather::MOST];
+                let count = payload.pieces(*sent, usize::MAX, &mut pieces);
+                let rest = &pieces[..count];
+                assert!(!rest.is_empty() && !rest[0].is_empty(), "INV-4: a send has something to send");
+                let places =
+                    rest.iter().fold(0, |sum: usize, piece| sum.wrapping_mul(31) ^ piece.as_ptr() as usize);
+                let said = rest.iter().fold(0, |sum: u64, piece| sum.wrapping_mul(31) ^ hash(piece));
+                (Call::Send, socket, Some((places, payload.len() - sent, said)))
             }
         };
         (call, Pending { socket: format!("{socket:?}"), payload })
@@ -204,7 +209,7 @@ impl<B: Backend> Backend for Watched<B> {
         submitted
     }
 
-    unsafe fn send_now(&mut self, socket: B::Handle, bytes: &[u8]) -> Option<io::Result<usize>> {
+    unsafe fn send_now(&mut self, socket: B::Handle, bytes: &Outgoing) -> Option<io::Result<usize>> {
         if self.silent {
             return None;
         }

@@ -26,7 +26,7 @@ use super::{
     Abilities, About, Backend, Close, Completion, Create, MOST_AT_ONCE, Name, Operation, Outcome, Submitted,
     Wait,
 };
-use crate::buffer::Pool;
+use crate::buffer::{Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
 use crate::socket::{self, Socket};
 use crate::system::CountedPort;
@@ -211,7 +211,11 @@ impl Backend for IoUring {
                 opcode::Connect::new(Fd(*socket), address.as_ptr().cast(), address.len()).build()
             }
             Operation::Receive { socket, .. } => opcode::RecvMulti::new(Fd(*socket), buffers::GROUP).build(),
-            Operation::Send { socket, payload, sent } => {
+            Operation::Send { socket, payload: Outgoing::Many(gather), sent } => {
+                let message = gather.message(*sent, MOST_AT_ONCE);
+                opcode::SendMsg::new(Fd(*socket), message).flags(SEND_FLAGS as u32).build()
+            }
+            Operation::Send { socket, payload: Outgoing::One(payload), sent } => {
                 let rest = &payload.as_slice()[*sent..];
                 // The driver continues it, and sees by that whether its peer reads.
                 let len = rest.len().min(MOST_AT_ONCE) as u32;

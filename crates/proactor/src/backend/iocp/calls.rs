@@ -17,6 +17,7 @@ use windows_sys::core::GUID;
 use super::errors::{Started, decide};
 use super::header::Header;
 use super::table::{AcceptEx, ConnectEx, GetAcceptExSockaddrs, Table};
+use crate::buffer::Gather;
 use crate::socket::{Socket, ip};
 
 /// What one of the two addresses takes that `AcceptEx` writes: the longest address, and 16 bytes more.
@@ -168,22 +169,20 @@ impl Calls {
         decide(code_unless(result == 0), bytes, self.inline)
     }
 
-    /// Starts sending `len` bytes.
+    /// Starts sending the bytes of all pieces, in order. More pieces than `Gather` has parts are left out.
     ///
     /// # Safety
     /// As for [`receive`](Self::receive).
-    pub(super) unsafe fn send(
-        &self,
-        socket: ws::SOCKET,
-        from: *const u8,
-        len: u32,
-        header: &mut Header,
-    ) -> Started {
-        let (buffer, mut bytes) = (ws::WSABUF { len, buf: from.cast_mut() }, 0);
+    pub(super) unsafe fn send(&self, socket: ws::SOCKET, pieces: &[&[u8]], header: &mut Header) -> Started {
+        let mut buffers = [ws::WSABUF { len: 0, buf: ptr::null_mut() }; Gather::MOST];
+        for (buffer, piece) in buffers.iter_mut().zip(pieces) {
+            *buffer = ws::WSABUF { len: piece.len() as u32, buf: piece.as_ptr().cast_mut() };
+        }
+        let (buffers, count, mut bytes) = (&raw const buffers[0], pieces.len().min(Gather::MOST) as u32, 0);
         // SAFETY: the caller keeps the socket, the bytes and the header until the completion (INV-1). The kernel
         // only reads the bytes; the array of buffers is copied before the call returns.
         let result = unsafe {
-            (self.table.send)(socket, &raw const buffer, 1, &raw mut bytes, 0, header.overlapped(), None)
+            (self.table.send)(socket, buffers, count, &raw mut bytes, 0, header.overlapped(), None)
         };
         decide(code_unless(result == 0), bytes, self.inline)
     }

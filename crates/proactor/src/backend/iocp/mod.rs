@@ -26,7 +26,7 @@ use super::{
     Abilities, About, Backend, Close, Completion, Create, MOST_AT_ONCE, Name, Operation, Outcome, Submitted,
     Wait,
 };
-use crate::buffer::Pool;
+use crate::buffer::{Gather, Pool};
 use crate::driver::{InFlight, OpKey};
 use crate::socket::Socket;
 use crate::time::Time;
@@ -147,10 +147,10 @@ impl Iocp {
                 unsafe { self.calls.receive(socket.0, to, len, header) }
             }
             Operation::Send { socket, payload, sent } => {
-                let rest = &payload.as_slice()[*sent..];
-                let len = rest.len().min(MOST_AT_ONCE) as u32;
+                let mut pieces = [&[][..]; Gather::MOST];
+                let count = payload.pieces(*sent, MOST_AT_ONCE, &mut pieces);
                 // SAFETY: the operation owns the payload, and the caller keeps it (INV-1).
-                unsafe { self.calls.send(socket.0, rest.as_ptr(), len, header) }
+                unsafe { self.calls.send(socket.0, &pieces[..count], header) }
             }
         })
     }

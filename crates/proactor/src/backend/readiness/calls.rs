@@ -1,10 +1,12 @@
 //! The non-blocking calls, each repeated when a signal interrupts it.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, RawFd};
 
 use socket2::{SockAddr, SockRef};
 
+use crate::buffer::Gather;
 use crate::socket::Socket;
 
 #[cfg(target_os = "linux")]
@@ -45,6 +47,21 @@ pub(super) fn receive(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
 pub(super) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: the slice is readable for its length, and the call does not outlive it (INV-1).
     retried(|| unsafe { send_to(fd, bytes.as_ptr().cast(), bytes.len()) })
+}
+
+/// Several pieces with one call; not more than `Gather` has parts.
+#[cold]
+pub(super) fn send_pieces(fd: RawFd, pieces: &[&[u8]]) -> io::Result<usize> {
+    let mut list = [const { MaybeUninit::<libc::iovec>::uninit() }; Gather::MOST];
+    for (place, piece) in list.iter_mut().zip(pieces) {
+        place.write(libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() });
+    }
+    // SAFETY: a header of zeros is one without address, pieces and control data.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = list.as_mut_ptr().cast();
+    header.msg_iovlen = pieces.len().min(Gather::MOST) as _;
+    // SAFETY: so many entries of the list were written, each for bytes that the call, which does not outlive them, reads.
+    retried(|| unsafe { libc::sendmsg(fd, &raw const header, SEND_FLAGS) })
 }
 
 /// The bare system call. The C library's is a cancellation point: as soon as a process has two threads, that

@@ -21,7 +21,7 @@ use super::detect::Refusal;
 use super::{
     Abilities, About, Backend, Close, Completion, Create, Name, Operation, Outcome, Submitted, Wait,
 };
-use crate::buffer::Pool;
+use crate::buffer::{Gather, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
 use crate::socket::{self, Socket};
 use crate::system::CountedPort;
@@ -177,22 +177,27 @@ impl Readiness {
                 self.noted(*socket, result, true, |()| Outcome::Connected)
             }
             Operation::Receive { socket, .. } => self.receive(*socket),
-            Operation::Send { socket, payload, sent } => {
-                match self.try_send(*socket, &payload.as_slice()[*sent..]) {
-                    Some(Ok(sent)) => Attempt::Done(Outcome::Sent(sent)),
-                    Some(Err(error)) => Attempt::Done(Outcome::Failed(error)),
-                    None => Attempt::WouldBlock,
-                }
-            }
+            Operation::Send { socket, payload, sent } => match self.try_send(*socket, payload, *sent) {
+                Some(Ok(sent)) => Attempt::Done(Outcome::Sent(sent)),
+                Some(Err(error)) => Attempt::Done(Outcome::Failed(error)),
+                None => Attempt::WouldBlock,
+            },
         }
     }
 
     /// `None`: it would block. Taking less than all of it means that the next would, too.
     #[inline]
-    fn try_send(&mut self, handle: Handle, bytes: &[u8]) -> Option<io::Result<usize>> {
-        let result = calls::send(handle.fd, bytes);
+    fn try_send(&mut self, handle: Handle, payload: &Outgoing, sent: usize) -> Option<io::Result<usize>> {
+        let result = match payload {
+            Outgoing::One(payload) => calls::send(handle.fd, &payload.as_slice()[sent..]),
+            Outgoing::Many(_) => {
+                let mut pieces = [&[][..]; Gather::MOST];
+                let count = payload.pieces(sent, usize::MAX, &mut pieces);
+                calls::send_pieces(handle.fd, &pieces[..count])
+            }
+        };
         match &result {
-            Ok(sent) if *sent < bytes.len() => self.source(handle).writable = false,
+            Ok(taken) if sent + *taken < payload.len() => self.source(handle).writable = false,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.source(handle).writable = false;
                 return None;
@@ -347,8 +352,8 @@ impl Backend for Readiness {
     }
 
     #[inline]
-    unsafe fn send_now(&mut self, socket: Handle, bytes: &[u8]) -> Option<io::Result<usize>> {
-        if self.source(socket).writable { self.try_send(socket, bytes) } else { None }
+    unsafe fn send_now(&mut self, socket: Handle, bytes: &Outgoing) -> Option<io::Result<usize>> {
+        if self.source(socket).writable { self.try_send(socket, bytes, 0) } else { None }
     }
 
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Readiness>) {

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{Abilities, About, Backend, Close, Completion, Name, Operation, Outcome, Submitted, Wait};
-use crate::buffer::Pool;
+use crate::buffer::{Gather, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Time;
@@ -154,7 +154,7 @@ impl Simulated {
                 Some(Outcome::Received(block, len))
             }
             Operation::Send { socket, payload, sent } => {
-                match net.send(*socket, &payload.as_slice()[*sent..])? {
+                match net.send(*socket, &all_from(payload, *sent))? {
                     Ok(len) => Some(Outcome::Sent(len)),
                     Err(error) => Some(Outcome::Failed(error)),
                 }
@@ -182,6 +182,13 @@ impl Simulated {
         }
         Some(Completion { about: About::Operation(key), outcome, more })
     }
+}
+
+/// What is left of a send, from `sent` on.
+fn all_from(outgoing: &Outgoing, sent: usize) -> Vec<u8> {
+    let mut pieces = [&[][..]; Gather::MOST];
+    let count = outgoing.pieces(sent, usize::MAX, &mut pieces);
+    pieces[..count].concat()
 }
 
 impl Backend for Simulated {
@@ -236,9 +243,9 @@ impl Backend for Simulated {
         Submitted::Pending
     }
 
-    unsafe fn send_now(&mut self, socket: u32, bytes: &[u8]) -> Option<io::Result<usize>> {
+    unsafe fn send_now(&mut self, socket: u32, bytes: &Outgoing) -> Option<io::Result<usize>> {
         let mut net = self.net.borrow_mut();
-        if self.behaviour.inline && net.flip() { net.send(socket, bytes) } else { None }
+        if self.behaviour.inline && net.flip() { net.send(socket, &all_from(bytes, 0)) } else { None }
     }
 
     fn cancel(&mut self, key: OpKey, _ops: &mut InFlight<Simulated>) {

@@ -175,7 +175,7 @@ pub fn cancelling_a_connect<W: World>(world: &W) -> Finished {
     let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
     for round in 0..8 {
         let here = bench.here.connect(address);
-        assert_eq!(bench.here.driver.send(here, "too early".into()), Sending::Closed);
+        assert_eq!(bench.here.driver.send(here, "too early"), Sending::Closed);
         if round % 2 == 0 {
             bench.there.step(Wait::Poll);
         }

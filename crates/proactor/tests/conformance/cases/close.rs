@@ -114,7 +114,7 @@ pub fn a_local_close_is_only_a_release<W: World>(world: &W) -> Finished {
             bench.here.close(ends.here);
             bench.here.close(ends.here);
         }
-        assert_eq!(bench.here.driver.send(ends.here, "too late".into()), Sending::Closed);
+        assert_eq!(bench.here.driver.send(ends.here, "too late"), Sending::Closed);
         bench.here.driver.receive(ends.here);
         bench.until("the release", |bench| bench.here.seen(ends.here).released);
         bench.until("the peer's end", |bench| bench.there.seen(ends.there).over());
@@ -229,7 +229,7 @@ pub fn a_reused_slot_hears_no_strangers_bytes<W: World>(world: &W) -> Finished {
 fn no_one_answers<W: World>(bench: &mut Bench<'_, W>, gone: ConnectionKey) {
     let driver = &mut bench.here.driver;
     let before = driver.snapshot();
-    assert_eq!(driver.send(gone, "for nobody".into()), Sending::Closed);
+    assert_eq!(driver.send(gone, "for nobody"), Sending::Closed);
     driver.receive(gone);
     driver.pause_receive(gone);
     driver.close(gone);

@@ -1,5 +1,7 @@
 //! Bytes: what was sent arrives, all of it, once, in order (INV-4).
 
+use proactor::{Gather, Outgoing, Payload};
+
 use crate::bench::{Bench, assert_same, pattern};
 use crate::side::Finished;
 use crate::world::{ANY_PORT, World};
@@ -68,6 +70,57 @@ pub fn large_transfer_to_a_slow_reader<W: World>(world: &W) -> Finished {
     assert!((1..=2).contains(&events), "{events} events for two payloads, however often they were continued");
     assert_same(&bench.here.seen(ends.here).bytes, &bytes, "the transfer");
     bench.finish()
+}
+
+/// Several payloads with one send: all of it, in order, wherever it is cut.
+pub fn a_gathered_send<W: World>(world: &W) -> Finished {
+    let (mut bench, ends) = Bench::connected(world);
+    bench.here.receive(ends.here);
+    bench.there.post(ends.there, gathered(&[&b"one, "[..], b"", b"two, ", b"three"]));
+    bench.until("all bytes", |bench| bench.here.seen(ends.here).bytes == b"one, two, three");
+    bench.until("the send to be over", |bench| bench.there.is_flushed(ends.there));
+
+    // More than the kernel takes at once: it is continued in the middle of parts.
+    let ends = bench.pair();
+    let bytes = pattern(world.large(), 9);
+    let pieces: Vec<&[u8]> = bytes.chunks(bytes.len().div_ceil(Gather::MOST)).collect();
+    assert!(pieces.len() > Gather::MOST / 2);
+    bench.there.post(ends.there, gathered(&pieces));
+    bench.there.post(ends.there, gathered(&[&b"and "[..], b"more"]));
+    bench.settle();
+    assert!(!bench.there.is_flushed(ends.there), "nobody reads, so the send waits");
+    bench.here.receive(ends.here);
+    let all = [&bytes[..], b"and more"].concat();
+    bench.until("all bytes", |bench| bench.here.seen(ends.here).bytes.len() >= all.len());
+    assert_same(&bench.here.seen(ends.here).bytes, &all, "the transfer");
+    bench.until("the send to be over", |bench| bench.there.is_flushed(ends.there));
+    bench.finish()
+}
+
+/// Blocks that are in flight in a gathered send come back, however it ends (INV-1).
+pub fn a_gathered_send_that_is_aborted<W: World>(world: &W) -> Finished {
+    let (mut bench, ends) = Bench::connected(world);
+    bench.there.keeping = true;
+    bench.there.receive(ends.there);
+    bench.here.post(ends.here, "some bytes");
+    bench.until("some bytes", |bench| bench.there.seen(ends.there).bytes == b"some bytes");
+    let kept = std::mem::take(&mut bench.there.kept).into_iter().map(|(_, lease)| Payload::Lease(lease));
+    let fill = Payload::from(pattern(world.large(), 4));
+    let parts = [fill].into_iter().chain(kept.take(Gather::MOST - 1)).collect();
+    bench.there.keeping = false;
+    bench.there.post(ends.there, Outgoing::Many(Box::new(Gather::new(parts))));
+    bench.settle();
+    assert!(bench.there.driver.is_sending(ends.there), "nobody reads, so the send waits");
+    assert!(bench.there.pool.in_use() > 0);
+    bench.there.abort(ends.there);
+    bench.until("the release", |bench| bench.there.seen(ends.there).released);
+    assert_eq!(bench.there.pool.in_use(), 0);
+    bench.finish()
+}
+
+fn gathered(pieces: &[&[u8]]) -> Outgoing {
+    let parts = pieces.iter().map(|piece| Payload::Owned(piece.to_vec()));
+    Outgoing::Many(Box::new(Gather::new(parts.collect())))
 }
 
 /// Between two turns more is submitted than a ring takes, or than one harvest hands out: all of it happens, and

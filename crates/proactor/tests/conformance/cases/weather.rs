@@ -104,7 +104,7 @@ fn waiting_both_ways<W: World>(bench: &mut Bench<'_, W>) -> Ends {
         }
     }
     bench.here.receive(ends.here);
-    assert_ne!(bench.here.driver.send(ends.here, "never sent".into()), Sending::Closed);
+    assert_ne!(bench.here.driver.send(ends.here, "never sent"), Sending::Closed);
     bench.until("both to wait", |bench| bench.here.driver.snapshot().delayed == 2);
     ends
 }

@@ -259,7 +259,7 @@ cases! {
             let mut scene = Scene::new();
             let (key, _client) = scene.connection();
             fail("send", code);
-            assert_eq!(scene.driver.send(key, "lost".into()), Sending::InFlight);
+            assert_eq!(scene.driver.send(key, "lost"), Sending::InFlight);
             assert_eq!(scene.failure("the failure"), (Verb::Send, kind));
             scene.end();
         }
@@ -280,7 +280,7 @@ cases! {
         let (key, client) = scene.connection();
         fail("send", ws::WSAENOBUFS);
         fail("send", ws::WSAENOBUFS);
-        assert_eq!(scene.driver.send(key, "once".into()), Sending::InFlight);
+        assert_eq!(scene.driver.send(key, "once"), Sending::InFlight);
         let sent = |event: &Event<Socket>| matches!(event, Event::Sent { bytes: 4, .. });
         scene.until("the send", |event| sent(event).then_some(()));
         hear(&client, b"once");
@@ -415,7 +415,7 @@ cases! {
 /// Sends more than the kernel takes: a send is under way.
 fn pile_up(scene: &mut Scene, key: ConnectionKey) {
     for _ in 0..64 {
-        if scene.driver.send(key, vec![7; 8 << 20].into()) == Sending::InFlight {
+        if scene.driver.send(key, vec![7; 8 << 20]) == Sending::InFlight {
             return;
         }
     }
