@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use crate::args::ClientArgs;
 use crate::output::{Failure, fail, say};
 
+/// How long the server has to end its stream when we have ended ours.
+const GOODBYE: Duration = Duration::from_millis(200);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: &ClientArgs) -> Result<ExitCode, Failure> {
@@ -21,7 +23,7 @@ pub(crate) fn run(args: &ClientArgs) -> Result<ExitCode, Failure> {
     let echo = Arc::new(Echo::default());
     let receiving = stream.try_clone().map_err(Failure::failed)?;
     let (printed, address) = (Arc::clone(&echo), args.address.clone());
-    thread::spawn(move || {
+    let receiver = thread::spawn(move || {
         printed.receive(receiving);
         // A person at the prompt would otherwise learn it only with the next line.
         if interactive && !printed.lock().leaving {
@@ -33,6 +35,16 @@ pub(crate) fn run(args: &ClientArgs) -> Result<ExitCode, Failure> {
     let result = exchange(&stream, &echo, interactive, &args.address);
     echo.lock().leaving = true;
     let _ = stream.shutdown(Shutdown::Write);
+    // A server in order ends its stream in return. One that does not is not waited for.
+    let state = echo.lock();
+    let (ended, _) = echo
+        .changed
+        .wait_timeout_while(state, GOODBYE, |state| !state.ended)
+        .unwrap_or_else(PoisonError::into_inner);
+    if ended.ended {
+        drop(ended);
+        let _ = receiver.join();
+    }
     result.map(|()| ExitCode::SUCCESS)
 }
 

@@ -83,9 +83,12 @@ impl Server {
                 let body = move || run_worker(&plan, index, sockets, &running, &*control);
                 thread::Builder::new().name(format!("worker-{index}")).spawn(body).map_err(failed)
             });
-            if let Err(error) = spawned {
-                handle.running.give_up();
-                return Err(error);
+            match spawned {
+                Ok(thread) => handle.running.lock().threads.push(thread),
+                Err(error) => {
+                    handle.running.give_up();
+                    return Err(error);
+                }
             }
         }
         handle.running.wait_started()?;
@@ -200,12 +203,20 @@ struct RunState {
     refused: Option<StartError>,
     given_up: bool,
     broken: Option<Error>,
+    /// Joined by the first who waits for the end: then nothing of a server is left.
+    threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Running {
     fn new(workers: usize) -> Running {
-        let state =
-            RunState { starting: workers, running: workers, refused: None, given_up: false, broken: None };
+        let state = RunState {
+            starting: workers,
+            running: workers,
+            refused: None,
+            given_up: false,
+            broken: None,
+            threads: Vec::new(),
+        };
         Running { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -260,9 +271,15 @@ impl Running {
         }
     }
 
-    /// Waits until every worker has ended; says once what broke.
+    /// Waits until every worker has ended, and its thread with it; says once what broke.
     pub(super) fn wait_ended(&self) -> Result<()> {
         let mut state = self.wait_while(|state| state.running > 0);
-        state.broken.take().map_or(Ok(()), Err)
+        let (threads, broken) = (std::mem::take(&mut state.threads), state.broken.take());
+        drop(state);
+        for thread in threads {
+            // Its panics were caught; it has nothing more to say.
+            let _ = thread.join();
+        }
+        broken.map_or(Ok(()), Err)
     }
 }
