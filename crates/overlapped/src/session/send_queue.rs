@@ -9,8 +9,8 @@ use proactor::{Gather, Lease, Outgoing, Payload};
 const CHUNK: usize = 64 * 1024;
 /// A payload under this size is copied behind another rather than sent by itself.
 const SMALL: usize = 1024;
-/// Payloads that wait together leave together, up to so many bytes.
-const GATHER: usize = 256 * 1024;
+/// Payloads that wait together leave together, until they are so many bytes.
+const GATHER: usize = 64 * 1024;
 /// Blocks that a session may hold, in flight and queued. A slow reader must not drain the pool.
 const BLOCKS: u8 = 4;
 
@@ -134,11 +134,11 @@ impl SendQueue {
         let rest = self.rest.as_mut().expect("looked at by the caller");
         let in_flight = self.in_flight.as_mut().expect("set by the caller");
         let mut parts = Vec::new();
-        while let Some(next) = rest.front()
-            && 1 + parts.len() < Gather::MOST
-            && in_flight.bytes.get() as usize + next.len() <= GATHER
+        // The last one may be long: a short head goes along with whatever body it has.
+        while 1 + parts.len() < Gather::MOST
+            && (in_flight.bytes.get() as usize) < GATHER
+            && let Some(next) = rest.pop_front()
         {
-            let next = rest.pop_front().expect("just seen");
             in_flight.bytes = in_flight.bytes.saturating_add(next.len() as u32);
             in_flight.charge += next.charge() as u32;
             in_flight.blocks += u8::from(matches!(next, Payload::Lease(_)));
