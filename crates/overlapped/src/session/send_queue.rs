@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
-use proactor::{Gather, Lease, Outgoing, Payload};
+use proactor::{Gather, Lease, Payload};
 
 /// Small sends gather in chunks of up to this size, each sent at once.
 const CHUNK: usize = 64 * 1024;
@@ -102,15 +102,22 @@ impl SendQueue {
         }
     }
 
-    /// Takes out the first payload, to be sent, and with it those behind it that one call takes along.
+    /// Whether something is queued behind the first payload.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<Outgoing> {
+    pub(crate) fn has_more(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// Takes out the one payload that is queued, to be sent. Where there are more, [`gather`](Self::gather) them.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<Payload> {
+        debug_assert!(!self.has_more(), "INV-4: what is behind moves up");
         debug_assert!(self.in_flight.is_none(), "INV-4: one send at a time");
         let payload = self.first.take()?;
         let bytes = NonZeroU32::new(payload.len() as u32).expect("nothing is not queued");
         let (charge, blocks) = (payload.charge() as u32, u8::from(matches!(payload, Payload::Lease(_))));
         self.in_flight = Some(InFlight { bytes, charge, blocks });
-        Some(if self.rest.is_some() { self.gather(payload) } else { Outgoing::One(payload) })
+        Some(payload)
     }
 
     /// The payload in flight is out. Returns its length.
@@ -128,14 +135,14 @@ impl SendQueue {
         std::mem::take(self).bytes as usize
     }
 
-    /// Adds what is behind the first payload, as far as one call takes it, and moves the rest up.
+    /// Takes out the first payload, to be sent, with what is behind it as far as one call takes it along.
     #[cold]
-    fn gather(&mut self, first: Payload) -> Outgoing {
-        let rest = self.rest.as_mut().expect("looked at by the caller");
-        let in_flight = self.in_flight.as_mut().expect("set by the caller");
-        let mut parts = Vec::new();
+    pub(crate) fn gather(&mut self) -> Option<Gather> {
+        let mut rest = self.rest.take()?;
+        let mut parts = vec![self.next()?];
+        let in_flight = self.in_flight.as_mut()?;
         // The last one may be long: a short head goes along with whatever body it has.
-        while 1 + parts.len() < Gather::MOST
+        while parts.len() < Gather::MOST
             && (in_flight.bytes.get() as usize) < GATHER
             && let Some(next) = rest.pop_front()
         {
@@ -146,12 +153,8 @@ impl SendQueue {
         }
         self.first = rest.pop_front();
         // An idle session keeps no memory for a burst it once had.
-        self.rest.take_if(|rest| rest.is_empty());
-        if parts.is_empty() {
-            return Outgoing::One(first);
-        }
-        parts.insert(0, first);
-        Outgoing::Many(Box::new(Gather::new(parts)))
+        self.rest = Some(rest).filter(|rest| !rest.is_empty());
+        Some(Gather::new(parts))
     }
 
     #[inline]
@@ -194,10 +197,13 @@ mod tests {
         Some(block.into_lease(bytes.len()))
     }
 
-    fn bytes_of(outgoing: &Outgoing) -> Vec<u8> {
-        let mut pieces = [&[][..]; Gather::MOST];
-        let count = outgoing.pieces(0, usize::MAX, &mut pieces);
-        pieces[..count].concat()
+    /// What a worker hands on at a time.
+    fn take(queue: &mut SendQueue) -> Option<Gather> {
+        if queue.has_more() { queue.gather() } else { queue.next().map(|payload| Gather::new(vec![payload])) }
+    }
+
+    fn bytes_of(taken: &Gather) -> Vec<u8> {
+        taken.parts().iter().flat_map(|part| part.as_slice().to_vec()).collect()
     }
 
     #[derive(Clone, Debug)]
@@ -226,7 +232,7 @@ mod tests {
             let pool = Pool::new(PoolConfig { blocks: 16, block_len: 256 });
             let mut queue = SendQueue::default();
             let (mut wanted, mut got, mut serial) = (Vec::new(), Vec::new(), 0u32);
-            let mut flying: Option<Outgoing> = None;
+            let mut flying: Option<Gather> = None;
             let mut bytes = |len: usize| -> Vec<u8> {
                 (0..len).map(|_| { serial += 1; (serial % 251) as u8 }).collect()
             };
@@ -251,13 +257,13 @@ mod tests {
                     }
                     Step::Next => {
                         if queue.has_next() {
-                            flying = queue.next();
+                            flying = take(&mut queue);
                         }
                     }
                     Step::Sent => {
                         if let Some(payload) = flying.take() {
                             got.extend(bytes_of(&payload));
-                            prop_assert_eq!(queue.sent(), payload.len());
+                            prop_assert_eq!(queue.sent(), bytes_of(&payload).len());
                         }
                     }
                 }
@@ -270,7 +276,7 @@ mod tests {
                 got.extend(bytes_of(&payload));
                 queue.sent();
             }
-            while let Some(payload) = queue.next() {
+            while let Some(payload) = take(&mut queue) {
                 got.extend(bytes_of(&payload));
                 queue.sent();
             }
@@ -286,8 +292,7 @@ mod tests {
         let data = lease(&pool, b"hello").unwrap();
         let address = data.as_ptr();
         queue.push(Payload::Lease(data));
-        let Some(Outgoing::One(payload)) = queue.next() else { panic!("one payload") };
-        assert_eq!(payload.as_slice().as_ptr(), address);
+        assert_eq!(queue.next().unwrap().as_slice().as_ptr(), address);
     }
 
     #[test]

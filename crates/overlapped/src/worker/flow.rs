@@ -3,14 +3,13 @@
 use std::io;
 
 use proactor::backend::Backend;
-use proactor::{ConnectionKey, Lease, Sending};
+use proactor::{ConnectionKey, Driver, Lease, Sending};
 
 use super::deadlines::Deadline;
-use super::layer::through;
 use super::{Layer, Worker};
 use crate::events::Event;
 use crate::handler::Handler;
-use crate::session::{CloseReason, Phase, SessionId};
+use crate::session::{CloseReason, Phase, SendQueue, SessionId};
 use crate::sync::atomic::Ordering;
 use crate::timers::Due;
 
@@ -118,9 +117,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             return core.no_longer_full(key);
         }
         while state.queue.has_next() {
-            let Some(payload) = state.queue.next() else { break };
             state.send_since = core.now;
-            match self.driver.send(key, through(&mut self.layer, key, payload)) {
+            match send_next(&mut self.driver, &mut self.layer, key, &mut state.queue) {
                 Sending::InFlight => {
                     if !state.watched {
                         self.deadlines.watch(Deadline::Write, state, &core.config);
@@ -202,4 +200,21 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.begin_close(key);
         }
     }
+}
+
+/// Hands what is first in a queue to the driver, through the layer; with what waits behind it, if something does.
+#[inline(always)]
+fn send_next<B: Backend, L: Layer>(
+    driver: &mut Driver<B>,
+    layer: &mut L,
+    key: ConnectionKey,
+    queue: &mut SendQueue,
+) -> Sending {
+    if !queue.has_more() {
+        let Some(payload) = queue.next() else { return Sending::Closed };
+        return driver.send(key, layer.outgoing(key, payload));
+    }
+    let Some(parts) = queue.gather() else { return Sending::Closed };
+    let parts = if L::TRANSPARENT { parts } else { parts.map(|part| layer.outgoing(key, part)) };
+    driver.send_gathered(key, parts)
 }

@@ -4,7 +4,7 @@
 //! it, and nowhere else. What is counted and limited are the handler's bytes; that a session is not idle is what the network
 //! moves.
 
-use proactor::{ConnectionKey, Lease, Outgoing, Payload};
+use proactor::{ConnectionKey, Lease, Payload};
 
 /// Changes the bytes of sessions on their way.
 pub(crate) trait Layer: 'static {
@@ -16,16 +16,6 @@ pub(crate) trait Layer: 'static {
 
     /// What goes out in the place of what the handler sent.
     fn outgoing(&mut self, session: ConnectionKey, payload: Payload) -> Payload;
-}
-
-/// Sends what a queue gave through a layer.
-#[inline(always)]
-pub(super) fn through<L: Layer>(layer: &mut L, session: ConnectionKey, payload: Outgoing) -> Outgoing {
-    match payload {
-        Outgoing::One(payload) => Outgoing::One(layer.outgoing(session, payload)),
-        Outgoing::Many(parts) if L::TRANSPARENT => Outgoing::Many(parts),
-        Outgoing::Many(parts) => Outgoing::Many(Box::new(parts.map(|part| layer.outgoing(session, part)))),
-    }
 }
 
 /// No layer: bytes as they are.

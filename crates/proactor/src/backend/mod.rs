@@ -123,7 +123,7 @@ pub trait Backend: Sized {
     ///
     /// # Safety
     /// The socket that `socket` names is open.
-    unsafe fn send_now(&mut self, socket: Self::Handle, bytes: &Outgoing) -> Option<io::Result<usize>> {
+    unsafe fn send_now(&mut self, socket: Self::Handle, bytes: &[u8]) -> Option<io::Result<usize>> {
         let _ = (socket, bytes);
         None
     }

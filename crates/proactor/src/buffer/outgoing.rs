@@ -37,6 +37,12 @@ impl Gather {
         }
     }
 
+    /// The payloads.
+    #[must_use]
+    pub fn parts(&self) -> &[Payload] {
+        &self.parts
+    }
+
     /// The same parts, each changed.
     #[must_use]
     pub fn map(self, change: impl FnMut(Payload) -> Payload) -> Gather {
@@ -93,12 +99,6 @@ impl Outgoing {
     }
 }
 
-impl<P: Into<Payload>> From<P> for Outgoing {
-    fn from(payload: P) -> Outgoing {
-        Outgoing::One(payload.into())
-    }
-}
-
 #[cfg(target_os = "linux")]
 mod message {
     use std::fmt;
@@ -152,7 +152,7 @@ mod tests {
     fn pieces_begin_anywhere_and_end_where_they_should() {
         let parts = ["ab", "", "cde", "f"].map(Payload::from);
         let gathered = Outgoing::Many(Box::new(Gather::new(parts.into())));
-        let single = Outgoing::from("abcdef");
+        let single = Outgoing::One("abcdef".into());
         for outgoing in [gathered, single] {
             assert_eq!((outgoing.len(), outgoing.is_empty()), (6, false));
             for from in 0..6 {

@@ -1,7 +1,7 @@
 //! The sending half: one payload at a time, continued until the whole of it is out (INV-4).
 
 use crate::backend::{Backend, Close, Operation, Outcome, Submitted};
-use crate::buffer::Outgoing;
+use crate::buffer::{Gather, Outgoing, Payload};
 
 use super::connection::Life;
 use super::slots::Key;
@@ -21,16 +21,12 @@ pub enum Sending {
 }
 
 impl<B: Backend> Driver<B> {
-    /// Sends a payload, or several with one call. The driver keeps them until the last byte is with the kernel (INV-1).
+    /// Sends a payload. The driver keeps it until its last byte is with the kernel (INV-1).
     ///
     /// # Panics
     /// If a send is in flight for this connection (INV-4): its queue is the caller's to keep.
-    pub fn send(&mut self, connection: ConnectionKey, payload: impl Into<Outgoing>) -> Sending {
-        self.send_outgoing(connection, payload.into())
-    }
-
-    #[inline]
-    fn send_outgoing(&mut self, connection: ConnectionKey, payload: Outgoing) -> Sending {
+    pub fn send(&mut self, connection: ConnectionKey, payload: impl Into<Payload>) -> Sending {
+        let payload = payload.into();
         let Some(state) = self.connections.get_mut(connection.0) else { return Sending::Closed };
         if !state.is_open() {
             return Sending::Closed;
@@ -40,7 +36,7 @@ impl<B: Backend> Driver<B> {
             return Sending::Done;
         }
         // SAFETY: the connection is open, and with it its socket (INV-2).
-        let at_once = unsafe { self.backend.send_now(state.handle, &payload) };
+        let at_once = unsafe { self.backend.send_now(state.handle, payload.as_slice()) };
         if self.tracer.is_some()
             && let Some(Ok(sent)) = &at_once
         {
@@ -48,14 +44,32 @@ impl<B: Backend> Driver<B> {
         }
         match at_once {
             Some(Ok(sent)) if sent == payload.len() => Sending::Done,
-            Some(Ok(sent)) => self.start_send(connection, payload, sent),
-            None => self.start_send(connection, payload, 0),
+            Some(Ok(sent)) => self.start_send(connection, Outgoing::One(payload), sent),
+            None => self.start_send(connection, Outgoing::One(payload), 0),
             Some(Err(error)) => {
-                let op = self.insert_send(connection, payload, 0);
+                let op = self.insert_send(connection, Outgoing::One(payload), 0);
                 self.end_later(op, Outcome::Failed(error));
                 Sending::InFlight
             }
         }
+    }
+
+    /// Sends several payloads with one call, as far as the kernel takes them; what it does not is continued. One event
+    /// follows for all of them.
+    ///
+    /// # Panics
+    /// As [`send`](Self::send).
+    pub fn send_gathered(&mut self, connection: ConnectionKey, payloads: Gather) -> Sending {
+        let Some(state) = self.connections.get(connection.0) else { return Sending::Closed };
+        if !state.is_open() {
+            return Sending::Closed;
+        }
+        assert!(state.send.is_none(), "INV-4: one send at a time");
+        let payloads = Outgoing::Many(Box::new(payloads));
+        if payloads.is_empty() {
+            return Sending::Done;
+        }
+        self.start_send(connection, payloads, 0)
     }
 
     fn insert_send(&mut self, connection: ConnectionKey, payload: Outgoing, sent: usize) -> OpKey {

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use proactor::backend::Wait;
-use proactor::{ConnectionKey, Driver, Event, Lease, ListenerKey, Outgoing, Pool, PoolConfig, Sending, Verb};
+use proactor::{
+    ConnectionKey, Driver, Event, Gather, Lease, ListenerKey, Payload, Pool, PoolConfig, Sending, Verb,
+};
 
 use crate::watched::Watched;
 use crate::world::{Socket, World};
@@ -49,6 +51,25 @@ impl Seen {
     }
 }
 
+/// What is to be sent: a payload, or several at once, and their length.
+pub enum Post {
+    One(Payload),
+    Many(Box<Gather>, usize),
+}
+
+impl<P: Into<Payload>> From<P> for Post {
+    fn from(payload: P) -> Post {
+        Post::One(payload.into())
+    }
+}
+
+impl Post {
+    pub fn gathered(parts: Vec<Payload>) -> Post {
+        let len = parts.iter().map(Payload::len).sum();
+        Post::Many(Box::new(Gather::new(parts)), len)
+    }
+}
+
 /// One driver and what it reported.
 pub struct Side<W: World> {
     pub driver: Driver<Watched<W::Backend>>,
@@ -64,7 +85,7 @@ pub struct Side<W: World> {
     pub open: Rc<Cell<i64>>,
     /// Connections on which FIN was sent.
     pub finished: BTreeSet<ConnectionKey>,
-    outbox: BTreeMap<ConnectionKey, VecDeque<Outgoing>>,
+    outbox: BTreeMap<ConnectionKey, VecDeque<Post>>,
     listeners: Vec<ListenerKey>,
 }
 
@@ -196,7 +217,7 @@ impl<W: World> Side<W> {
     }
 
     /// Queues bytes behind those queued before.
-    pub fn post(&mut self, connection: ConnectionKey, payload: impl Into<Outgoing>) {
+    pub fn post(&mut self, connection: ConnectionKey, payload: impl Into<Post>) {
         self.outbox.entry(connection).or_default().push_back(payload.into());
         self.flush();
     }
@@ -211,8 +232,11 @@ impl<W: World> Side<W> {
             while !self.driver.is_sending(*connection)
                 && let Some(payload) = queue.pop_front()
             {
-                let len = payload.len();
-                if self.driver.send(*connection, payload) == Sending::Closed {
+                let (len, sending) = match payload {
+                    Post::One(payload) => (payload.len(), self.driver.send(*connection, payload)),
+                    Post::Many(parts, len) => (len, self.driver.send_gathered(*connection, *parts)),
+                };
+                if sending == Sending::Closed {
                     queue.clear();
                 } else {
                     self.seen.get_mut(connection).expect("known").handed += len;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proactor::backend::{Abilities, About, Backend, Name};
 use proactor::backend::{Close, Completion, Operation, Outcome, Submitted, Wait};
-use proactor::{Gather, InFlight, OpKey, Outgoing, Time, Waker};
+use proactor::{Gather, InFlight, OpKey, Time, Waker};
 
 /// What can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +209,7 @@ impl<B: Backend> Backend for Watched<B> {
         submitted
     }
 
-    unsafe fn send_now(&mut self, socket: B::Handle, bytes: &Outgoing) -> Option<io::Result<usize>> {
+    unsafe fn send_now(&mut self, socket: B::Handle, bytes: &[u8]) -> Option<io::Result<usize>> {
         if self.silent {
             return None;
         }

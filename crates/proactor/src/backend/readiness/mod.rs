@@ -177,27 +177,30 @@ impl Readiness {
                 self.noted(*socket, result, true, |()| Outcome::Connected)
             }
             Operation::Receive { socket, .. } => self.receive(*socket),
-            Operation::Send { socket, payload, sent } => match self.try_send(*socket, payload, *sent) {
-                Some(Ok(sent)) => Attempt::Done(Outcome::Sent(sent)),
-                Some(Err(error)) => Attempt::Done(Outcome::Failed(error)),
-                None => Attempt::WouldBlock,
-            },
+            Operation::Send { socket, payload, sent } => {
+                let (handle, len) = (*socket, payload.len() - *sent);
+                let result = match payload {
+                    Outgoing::One(payload) => calls::send(handle.fd, &payload.as_slice()[*sent..]),
+                    Outgoing::Many(_) => {
+                        let mut pieces = [&[][..]; Gather::MOST];
+                        let count = payload.pieces(*sent, usize::MAX, &mut pieces);
+                        calls::send_pieces(handle.fd, &pieces[..count])
+                    }
+                };
+                match self.sent(handle, result, len) {
+                    Some(Ok(sent)) => Attempt::Done(Outcome::Sent(sent)),
+                    Some(Err(error)) => Attempt::Done(Outcome::Failed(error)),
+                    None => Attempt::WouldBlock,
+                }
+            }
         }
     }
 
     /// `None`: it would block. Taking less than all of it means that the next would, too.
     #[inline]
-    fn try_send(&mut self, handle: Handle, payload: &Outgoing, sent: usize) -> Option<io::Result<usize>> {
-        let result = match payload {
-            Outgoing::One(payload) => calls::send(handle.fd, &payload.as_slice()[sent..]),
-            Outgoing::Many(_) => {
-                let mut pieces = [&[][..]; Gather::MOST];
-                let count = payload.pieces(sent, usize::MAX, &mut pieces);
-                calls::send_pieces(handle.fd, &pieces[..count])
-            }
-        };
+    fn sent(&mut self, handle: Handle, result: io::Result<usize>, len: usize) -> Option<io::Result<usize>> {
         match &result {
-            Ok(taken) if sent + *taken < payload.len() => self.source(handle).writable = false,
+            Ok(sent) if *sent < len => self.source(handle).writable = false,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.source(handle).writable = false;
                 return None;
@@ -352,8 +355,12 @@ impl Backend for Readiness {
     }
 
     #[inline]
-    unsafe fn send_now(&mut self, socket: Handle, bytes: &Outgoing) -> Option<io::Result<usize>> {
-        if self.source(socket).writable { self.try_send(socket, bytes, 0) } else { None }
+    unsafe fn send_now(&mut self, socket: Handle, bytes: &[u8]) -> Option<io::Result<usize>> {
+        if !self.source(socket).writable {
+            return None;
+        }
+        let result = calls::send(socket.fd, bytes);
+        self.sent(socket, result, bytes.len())
     }
 
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Readiness>) {

@@ -243,9 +243,9 @@ impl Backend for Simulated {
         Submitted::Pending
     }
 
-    unsafe fn send_now(&mut self, socket: u32, bytes: &Outgoing) -> Option<io::Result<usize>> {
+    unsafe fn send_now(&mut self, socket: u32, bytes: &[u8]) -> Option<io::Result<usize>> {
         let mut net = self.net.borrow_mut();
-        if self.behaviour.inline && net.flip() { net.send(socket, &all_from(bytes, 0)) } else { None }
+        if self.behaviour.inline && net.flip() { net.send(socket, bytes) } else { None }
     }
 
     fn cancel(&mut self, key: OpKey, _ops: &mut InFlight<Simulated>) {

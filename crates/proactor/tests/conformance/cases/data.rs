@@ -1,9 +1,9 @@
 //! Bytes: what was sent arrives, all of it, once, in order (INV-4).
 
-use proactor::{Gather, Outgoing, Payload};
+use proactor::{Gather, Payload};
 
 use crate::bench::{Bench, assert_same, pattern};
-use crate::side::Finished;
+use crate::side::{Finished, Post};
 use crate::world::{ANY_PORT, World};
 
 pub fn a_few_bytes_each_way<W: World>(world: &W) -> Finished {
@@ -108,7 +108,7 @@ pub fn a_gathered_send_that_is_aborted<W: World>(world: &W) -> Finished {
     let fill = Payload::from(pattern(world.large(), 4));
     let parts = [fill].into_iter().chain(kept.take(Gather::MOST - 1)).collect();
     bench.there.keeping = false;
-    bench.there.post(ends.there, Outgoing::Many(Box::new(Gather::new(parts))));
+    bench.there.post(ends.there, Post::gathered(parts));
     bench.settle();
     assert!(bench.there.driver.is_sending(ends.there), "nobody reads, so the send waits");
     assert!(bench.there.pool.in_use() > 0);
@@ -118,9 +118,9 @@ pub fn a_gathered_send_that_is_aborted<W: World>(world: &W) -> Finished {
     bench.finish()
 }
 
-fn gathered(pieces: &[&[u8]]) -> Outgoing {
+fn gathered(pieces: &[&[u8]]) -> Post {
     let parts = pieces.iter().map(|piece| Payload::Owned(piece.to_vec()));
-    Outgoing::Many(Box::new(Gather::new(parts.collect())))
+    Post::gathered(parts.collect())
 }
 
 /// Between two turns more is submitted than a ring takes, or than one harvest hands out: all of it happens, and
