@@ -25,9 +25,10 @@ struct Sleep {
 }
 
 impl Wake for Sleep {
-    fn wake(&self) {
+    fn wake(&self) -> bool {
         *self.woken.lock().unwrap() = true;
         self.changed.notify_one();
+        true
     }
 }
 
