@@ -13,10 +13,20 @@ pub(crate) type Failure = String;
 
 /// Runs a program to its end, and says so if that is not success.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<(), Failure> {
+    let status = status_of(command, limit)?;
+    judge(command, status)
+}
+
+/// Success, or what is to be said instead.
+pub(crate) fn judge(command: &Command, status: ExitStatus) -> Result<(), Failure> {
+    if status.success() { Ok(()) } else { Err(format!("`{}` failed: {status}", name_of(command))) }
+}
+
+/// Runs a program to its end, whatever that is.
+pub(crate) fn status_of(command: &mut Command, limit: Duration) -> Result<ExitStatus, Failure> {
     let name = name_of(command);
     let mut child = command.spawn().map_err(|error| format!("`{name}` does not start: {error}"))?;
-    let status = wait(&mut child, limit, prefix_of(command)).map_err(|report| hung(&name, limit, &report))?;
-    if status.success() { Ok(()) } else { Err(format!("`{name}` failed: {status}")) }
+    wait(&mut child, limit, prefix_of(command)).map_err(|report| hung(&name, limit, &report))
 }
 
 /// Runs a program to its end and returns the lines that it printed; those of its standard error that `noted`

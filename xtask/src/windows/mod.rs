@@ -38,7 +38,7 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     step("tests on Windows");
     for test in tests.iter().chain(&guarded).filter(|program| is_test(program)) {
         let filters: &[&str] = if is_conformance(test) { &["iocp::"] } else { &[] };
-        wine.run(test, filters, TESTS)?;
+        wine.test(test, filters, TESTS)?;
     }
     step("Windows and Linux with each other");
     between_systems(&wine, &program)?;
