@@ -177,6 +177,7 @@ pub trait Backend: Sized {
 
 /// Bytes of a send that a completion kernel is handed at once. It tells of them when all are out; a peer that reads
 /// slowly is told by this from one that does not.
+#[cfg(any(target_os = "linux", windows))]
 pub(crate) const MOST_AT_ONCE: usize = 256 * 1024;
 
 /// What a backend can do beyond the minimum.
