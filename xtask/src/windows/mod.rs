@@ -28,6 +28,9 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     step("packages");
     toolchain::require(install)?;
     let toolchain = Toolchain::new(&root, place.join("build"));
+    step("clippy for Windows");
+    toolchain.lint(&["--workspace"])?;
+    toolchain.lint(&["--package", "proactor", "--features", "guard-pages"])?;
     step("build for Windows");
     let packages = ["proactor", "overlapped", "overlapped-cli", "overlapped-pitfalls"];
     let tests = toolchain.tests(&packages.map(|package| ["--package", package]).concat())?;

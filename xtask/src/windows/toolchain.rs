@@ -11,12 +11,13 @@ use crate::place;
 const TARGET: &str = "x86_64-pc-windows-gnu";
 const CARGO: &str = "/usr/bin/cargo";
 const RUSTC: &str = "/usr/bin/rustc";
+const CLIPPY: &str = "/usr/bin/cargo-clippy";
 const LINKER: &str = "/usr/bin/x86_64-w64-mingw32-gcc";
 const WINE: &str = "/usr/bin/wine";
 /// The sources of the standard library, below the compiler's own directory.
 const SOURCES: &str = "lib/rustlib/src/rust/library/std/Cargo.toml";
 const PACKAGES: &[&str] =
-    &["wine", "wine64", "gcc-mingw-w64-x86-64", "rustc-web", "cargo-web", "rust-web-src"];
+    &["wine", "wine64", "gcc-mingw-w64-x86-64", "rustc-web", "cargo-web", "rust-web-clippy", "rust-web-src"];
 const INSTALL: Duration = Duration::from_secs(900);
 const BUILD: Duration = Duration::from_secs(1800);
 
@@ -47,7 +48,7 @@ pub(super) fn require(install: bool) -> Result<(), Failure> {
 }
 
 fn missing() -> Vec<String> {
-    let programs = [CARGO, RUSTC, LINKER, WINE];
+    let programs = [CARGO, RUSTC, CLIPPY, LINKER, WINE];
     let mut missing: Vec<String> =
         programs.into_iter().filter(|program| !Path::new(program).exists()).map(str::to_owned).collect();
     // The distribution's default compiler is at the same place and may be too old: it has no such sources.
@@ -70,28 +71,47 @@ impl<'a> Toolchain<'a> {
         Toolchain { root, into }
     }
 
+    /// Has the lints look at what is for Windows only; `which` chooses as in `cargo clippy`.
+    pub(super) fn lint(&self, which: &[&str]) -> Result<(), Failure> {
+        let mut command = self.command(CLIPPY, "clippy");
+        // Else it takes the first cargo of the path.
+        command.env("CARGO", CARGO).arg("--quiet").args(which).args([
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ]);
+        bounded::run(&mut command, BUILD)
+    }
+
     /// Builds tests; `which` chooses as in `cargo test`. Returns the programs.
     pub(super) fn tests(&self, which: &[&str]) -> Result<Vec<PathBuf>, Failure> {
-        self.cargo(&[&["test", "--no-run"], which].concat())
+        self.build("test", &[&["--no-run"], which].concat())
     }
 
     /// Builds a package and returns one of its programs.
     pub(super) fn program(&self, package: &str, name: &str) -> Result<PathBuf, Failure> {
-        let built = self.cargo(&["build", "--package", package, "--bin", name])?;
+        let built = self.build("build", &["--package", package, "--bin", name])?;
         built.into_iter().next().ok_or_else(|| format!("{package} built no program {name}"))
     }
 
-    fn cargo(&self, words: &[&str]) -> Result<Vec<PathBuf>, Failure> {
-        let mut command = Command::new(CARGO);
-        command.current_dir(self.root).args(words).args(["--locked", "--target", TARGET]);
+    /// Cargo, or a program that is used like it, to work for Windows.
+    fn command(&self, program: &str, what: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.root).args([what, "--locked", "--target", TARGET]);
         command.arg("-Zbuild-std=std,panic_unwind,test,proc_macro");
-        command.arg("--message-format=json-render-diagnostics");
         // A stable compiler builds its own library only when it is told that this is meant.
         command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", RUSTC).env("CARGO_TARGET_DIR", &self.into);
         // What the cargo that runs this program says of its own toolchain.
         for name in ["RUSTUP_TOOLCHAIN", "CARGO", "LD_LIBRARY_PATH", "RUSTFLAGS", "RUSTDOC"] {
             command.env_remove(name);
         }
+        command
+    }
+
+    fn build(&self, what: &str, words: &[&str]) -> Result<Vec<PathBuf>, Failure> {
+        let mut command = self.command(CARGO, what);
+        command.args(words).arg("--message-format=json-render-diagnostics");
         let (lines, warnings) = bounded::lines_of(&mut command, BUILD, |line| {
             line.starts_with("warning: `") && line.contains(" generated ")
         })?;
