@@ -8,6 +8,7 @@
 mod accept;
 mod close;
 mod connection;
+mod event;
 #[cfg(feature = "guard-pages")]
 mod guarded;
 #[cfg_attr(feature = "guard-pages", expect(clippy::modulo_one, reason = "a chunk then holds one entry"))]
@@ -24,12 +25,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::backend::{Abilities, About, Backend, Completion, Name, Operation, Outcome, Submitted, Wait};
-use crate::buffer::{Lease, Pool};
+use crate::buffer::Pool;
 use crate::time::Time;
 use crate::waker::Waker;
 
 use accept::Listener;
 use connection::{Connection, Life};
+pub use event::{Event, Verb};
 pub use inflight::{Entry, InFlight, OpKey, Table};
 pub use send::Sending;
 use slots::{Key, Slots};
@@ -65,99 +67,6 @@ impl ConnectionKey {
 /// Names a listener of one driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerKey(Key);
-
-/// What a failure happened in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// Connecting.
-    Connect,
-    /// Receiving.
-    Receive,
-    /// Sending.
-    Send,
-}
-
-/// What happened. A closing connection has no event but its last, [`Event::Released`].
-#[derive(Debug)]
-pub enum Event<S> {
-    /// A connection arrived. Give it to [`Driver::adopt`], here or on another worker, or drop it.
-    Accepted {
-        /// On which listener.
-        listener: ListenerKey,
-        /// The connection's socket.
-        socket: S,
-        /// The address at its other end, if the system told it along with the connection; else ask
-        /// [`Driver::peer_of`].
-        peer: Option<Box<SocketAddr>>,
-    },
-    /// Accepting failed, and pauses until [`Driver::resume_accept`].
-    AcceptFailed {
-        /// On which listener.
-        listener: ListenerKey,
-        /// Why.
-        error: io::Error,
-    },
-    /// A listener that was closed is gone; nothing is in flight for it.
-    ListenerReleased {
-        /// Which.
-        listener: ListenerKey,
-    },
-    /// An outbound connection stands.
-    Connected {
-        /// Which.
-        connection: ConnectionKey,
-    },
-    /// Bytes arrived.
-    Received {
-        /// Where.
-        connection: ConnectionKey,
-        /// The bytes, at least one.
-        data: Lease,
-    },
-    /// The peer sends no more (INV-7); it still receives.
-    EndOfStream {
-        /// Where.
-        connection: ConnectionKey,
-    },
-    /// A pause took effect: nothing more arrives until [`Driver::receive`].
-    Paused {
-        /// Where.
-        connection: ConnectionKey,
-    },
-    /// A payload is out, the whole of it.
-    Sent {
-        /// Where.
-        connection: ConnectionKey,
-        /// Its length.
-        bytes: usize,
-    },
-    /// The connection broke. It stays until it is closed or aborted.
-    Failed {
-        /// Which.
-        connection: ConnectionKey,
-        /// In what.
-        verb: Verb,
-        /// Why: `ConnectionReset` is a reset by the peer (INV-7).
-        error: io::Error,
-    },
-    /// The system had no memory for a receive or a send (INV-9). Nothing is lost, and nothing is to be done: it is
-    /// tried again by itself.
-    Delayed {
-        /// Where.
-        connection: ConnectionKey,
-        /// In what.
-        verb: Verb,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// A closed connection is gone: nothing is in flight for it, its socket is closed, its key names nothing.
-    Released {
-        /// Which.
-        connection: ConnectionKey,
-    },
-    /// The waker was used.
-    Woken,
-}
 
 /// What a driver has in hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
