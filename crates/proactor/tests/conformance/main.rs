@@ -60,6 +60,7 @@ macro_rules! all_cases {
                 a_cancel_that_meets_the_end;
             close:
                 half_close_both_ways
+                an_end_while_a_send_waits
                 an_end_is_not_a_failure
                 a_reset_is_not_an_end
                 a_reset_with_a_send_in_flight_is_not_an_end

@@ -108,6 +108,10 @@ impl Iocp {
             // SAFETY: what the caller promised.
             let result = match unsafe { self.call(operation, header) } {
                 Ok(Started::Pending) => return Submitted::Pending,
+                // Again would be for ever.
+                Ok(Started::Complete(0)) if matches!(operation, Operation::Send { .. }) => {
+                    return Submitted::Done(Outcome::Failed(io::ErrorKind::WriteZero.into()));
+                }
                 Ok(Started::Complete(bytes)) => Ok(bytes),
                 Ok(Started::Failed(code)) => Err(code),
                 Err(error) => return Submitted::Done(Outcome::Failed(error)),
@@ -194,8 +198,10 @@ impl Iocp {
                     return block.is_none().then_some(Outcome::NoBlocks);
                 }
             },
-            Operation::Send { .. } if bytes == 0 => Outcome::Failed(io::ErrorKind::WriteZero.into()),
-            Operation::Send { .. } => Outcome::Sent(bytes),
+            Operation::Send { .. } if bytes > 0 => Outcome::Sent(bytes),
+            Operation::Send { .. } if header.asked_to_end => Outcome::Cancelled,
+            // It waited, and neither failed nor sent anything. Wine ends a send so when the peer ends *its* stream.
+            Operation::Send { .. } => return None,
         })
     }
 }

@@ -40,6 +40,29 @@ pub fn half_close_both_ways<W: World>(world: &W) -> Finished {
     bench.finish()
 }
 
+/// The peer ends its stream while a send to it waits: that is no end of the send, and all of it arrives.
+pub fn an_end_while_a_send_waits<W: World>(world: &W) -> Finished {
+    let (mut bench, ends) = Bench::connected(world);
+    bench.there.receive(ends.there);
+    let bytes = pattern(world.large(), 3);
+    // Small ones: then the one that waits is one of which nothing is out yet.
+    bytes.chunks(4096).for_each(|chunk| bench.there.post(ends.there, chunk.to_vec()));
+    bench.settle();
+    assert!(bench.there.driver.is_sending(ends.there), "nobody reads, so the send waits");
+    bench.here.driver.finish(ends.here).unwrap();
+    bench.until("the end", |bench| bench.there.seen(ends.there).ended);
+    bench.settle();
+    assert_eq!(bench.there.seen(ends.there).failures, [], "the other half is as good as before");
+    assert!(bench.there.driver.is_sending(ends.there), "it waits on");
+    bench.here.receive(ends.here);
+    bench.until("all bytes", |bench| bench.here.seen(ends.here).bytes.len() >= bytes.len());
+    assert_same(&bench.here.seen(ends.here).bytes, &bytes, "the transfer");
+    bench.until("the send to be over", |bench| bench.there.is_flushed(ends.there));
+    bench.there.driver.finish(ends.there).unwrap();
+    bench.until("the other end", |bench| bench.here.seen(ends.here).ended);
+    bench.finish()
+}
+
 /// End of stream: an end, no failure.
 pub fn an_end_is_not_a_failure<W: World>(world: &W) -> Finished {
     let (mut bench, ends) = Bench::connected(world);

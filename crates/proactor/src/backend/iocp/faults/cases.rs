@@ -273,6 +273,23 @@ cases! {
         let _ = reader.join().unwrap();
     }
 
+    /// A send that waited and succeeded without sending anything (as Wine has it when the peer ends its stream) goes on.
+    fn a_send_that_sends_nothing() {
+        let mut scene = Scene::new();
+        let (key, client) = scene.connection();
+        orders(|orders| orders.idle_send = Some(key.index()));
+        assert_eq!(scene.driver.send(key, "once"), Sending::InFlight);
+        let sent = |event: &Event<Socket>| matches!(event, Event::Sent { bytes: 4, .. });
+        scene.until("the send", |event| sent(event).then_some(()));
+        hear(&client, b"once");
+        // Told to end meanwhile, it ends.
+        orders(|orders| orders.idle_send = Some(key.index()));
+        assert_eq!(scene.driver.send(key, "never"), Sending::InFlight);
+        scene.driver.abort(key);
+        scene.until("the release", |event| matches!(event, Event::Released { .. }).then_some(()));
+        scene.end();
+    }
+
     /// Nothing of it is lost or doubled.
     fn a_send_without_memory_is_put_off() {
         let mut scene = Scene::new();

@@ -34,6 +34,10 @@ struct Orders {
     calls: Vec<(&'static str, usize, i32)>,
     /// The next packet of an operation says that it failed with this status.
     packet: Option<i32>,
+    /// The next send of the connection with this index waits, and then succeeds without having sent anything.
+    idle_send: Option<usize>,
+    /// The packet of that: its key, and what it is about.
+    idle_packet: Option<(usize, *mut OVERLAPPED)>,
     /// Every call made so far.
     made: Vec<&'static str>,
 }
@@ -92,7 +96,7 @@ pub(super) fn code() -> i32 {
     unsafe { ws::WSAGetLastError() }
 }
 
-static FAULTY: Table = Table { take, ..twin::TABLE };
+static FAULTY: Table = Table { take, send, ..twin::TABLE };
 /// What Winsock gave for the two calls that are behind pointers.
 static POINTERS: OnceLock<(AcceptEx, ConnectEx)> = OnceLock::new();
 
@@ -138,6 +142,26 @@ unsafe extern "system" fn connect_ex(
     unsafe { real(socket, address, len, data, data_len, bytes, overlapped) }
 }
 
+/// Sends, or puts off what was ordered to succeed without sending.
+unsafe extern "system" fn send(
+    socket: ws::SOCKET,
+    buffers: *const ws::WSABUF,
+    count: u32,
+    bytes: *mut u32,
+    flags: u32,
+    overlapped: *mut OVERLAPPED,
+    routine: ws::LPWSAOVERLAPPED_COMPLETION_ROUTINE,
+) -> i32 {
+    if let Some(index) = orders(|orders| orders.idle_send.take()) {
+        orders(|orders| orders.idle_packet = Some((index + 1, overlapped)));
+        // SAFETY: no memory is passed.
+        unsafe { ws::WSASetLastError(ws::WSA_IO_PENDING) };
+        return ws::SOCKET_ERROR;
+    }
+    // SAFETY: what the caller promised.
+    unsafe { twin::send(socket, buffers, count, bytes, flags, overlapped, routine) }
+}
+
 /// Takes packets, and has one of them say that its operation failed if that was ordered.
 unsafe extern "system" fn take(
     port: HANDLE,
@@ -147,6 +171,14 @@ unsafe extern "system" fn take(
     millis: u32,
     alertable: i32,
 ) -> i32 {
+    if let Some((key, overlapped)) = orders(|orders| orders.idle_packet.take()) {
+        // Its header says no bytes and no failure: so it was made ready.
+        let packet =
+            OVERLAPPED_ENTRY { lpCompletionKey: key, lpOverlapped: overlapped, ..Default::default() };
+        // SAFETY: the caller has room for one packet at least.
+        unsafe { (*entries, *count) = (packet, 1) };
+        return 1;
+    }
     // SAFETY: what the caller promised.
     let done = unsafe { twin::take(port, entries, room, count, millis, alertable) };
     if done != 0 {
@@ -254,7 +286,7 @@ impl Scene {
         assert_eq!(handles(), before, "every handle is closed");
         orders(|orders| {
             assert!(orders.calls.is_empty(), "ordered and not met: {:?}", orders.calls);
-            assert_eq!(orders.packet, None, "ordered and not met");
+            assert_eq!((orders.packet, orders.idle_send), (None, None), "ordered and not met");
         });
     }
 }
