@@ -1,5 +1,6 @@
 //! Hundreds of clients of every temper at a time, new ones for those that are gone: every byte that is owed comes, and
-//! afterwards nothing is left in the server that was not there before.
+//! afterwards nothing is left in the server that was not there before. On Windows, that is what can be seen of it from
+//! outside: it has no signal that asks for its counters.
 //!
 //! `CHAOS_SECONDS=60 CHAOS_SESSIONS=2000 cargo test -p overlapped-cli --test e2e chaos -- --nocapture --test-threads 1`
 //! is the long form; `CHAOS_SEED` has other clients come.
@@ -28,8 +29,7 @@ pub(crate) fn chaos_leaves_nothing_behind(backend: &str) {
     let server = start(backend);
     exchange(&mut dial(server.address()), b"awake");
     eventually("the first is gone", || {
-        let now = server.now();
-        (now.opened, now.sessions) == (1, 0)
+        server.counters().is_none_or(|now| (now.opened, now.sessions) == (1, 0))
     });
     // Whatever a server opens with its first session is open now.
     let before = Rest::of(&server);
@@ -44,16 +44,28 @@ pub(crate) fn chaos_leaves_nothing_behind(backend: &str) {
         let rest = settle(&server, &before);
         resident.push(system::resident(server.pid()));
         println!("{backend}, round {}: at most {peak:?}; after: {rest:?}, resident {resident:?}", round + 1);
-        assert!(peak.sessions as usize >= chaos.sessions / 2, "so many were open at a time: {peak:?}");
+        let open = if server.counters().is_some() {
+            peak.sessions as usize
+        } else {
+            peak.descriptors - before.descriptors
+        };
+        assert!(open >= chaos.sessions / 2, "so many were open at a time: {peak:?}");
     }
     let grown = resident[1].saturating_sub(resident[0]);
     assert!(grown <= SLACK, "{grown} bytes more after the second round: {resident:?}");
-    let now = server.now();
+    let now = server.counters();
     let sessions = 1 + total.sessions();
-    assert_eq!((now.opened, now.closed, now.rejected), (sessions, sessions, 0));
     let summary = server.end_well();
     println!("{backend}, in all: {total}; {summary:?}");
-    assert_eq!((summary.sessions, summary.drained, summary.bytes), (sessions, 0, now.echoed));
+    assert_eq!(summary.drained, 0);
+    match now {
+        Some(now) => {
+            assert_eq!((now.opened, now.closed, now.rejected), (sessions, sessions, 0));
+            assert_eq!((summary.sessions, summary.bytes), (sessions, now.echoed));
+        }
+        // Who resets at once may be gone before it was accepted: there, such a one is no session.
+        None => assert!((1 + total.stayed()..=sessions).contains(&summary.sessions), "{summary:?} {total}"),
+    }
     // Of those that broke off, the server may have echoed more than was read, but not more than was written.
     let least = total.owed + b"awake".len() as u64;
     assert!((least..=least + total.broken).contains(&summary.bytes), "{summary:?} {total}");
@@ -203,6 +215,12 @@ impl Tally {
         self.ended.iter().sum::<u64>() + self.failures.len() as u64
     }
 
+    /// Of those, who stayed to the end.
+    fn stayed(&self) -> u64 {
+        let kinds = Kind::ALL.iter().zip(self.ended);
+        kinds.filter(|(kind, _)| kind.is_owed()).map(|(_, count)| count).sum()
+    }
+
     fn first_failures(&self) -> &[String] {
         &self.failures[..self.failures.len().min(5)]
     }
@@ -244,14 +262,10 @@ struct Rest {
 
 impl Rest {
     fn of(server: &Server) -> Rest {
-        let now = server.now();
-        let descriptors = system::descriptors(server.pid());
-        Rest {
-            sessions: now.sessions,
-            in_flight: now.in_flight,
-            blocks_in_use: now.blocks_in_use,
-            descriptors,
-        }
+        let descriptors = server.descriptors();
+        let Some(now) = server.counters() else { return Rest { descriptors, ..Rest::default() } };
+        let (sessions, in_flight, blocks_in_use) = (now.sessions, now.in_flight, now.blocks_in_use);
+        Rest { sessions, in_flight, blocks_in_use, descriptors }
     }
 
     fn or_more(self, other: Rest) -> Rest {
@@ -269,7 +283,7 @@ fn settle(server: &Server, before: &Rest) -> Rest {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let rest = Rest::of(server);
-        if rest == *before {
+        if rest.or_more(*before) == *before {
             return rest;
         }
         assert!(Instant::now() < deadline, "left behind: {rest:?}; before: {before:?}");

@@ -86,7 +86,7 @@ pub(crate) fn resets(backend: &str) {
         // Whatever a server opens with its first session is open now.
         let mut fewest = usize::MAX;
         eventually("its descriptors are counted", || {
-            let now = descriptors_of(&server);
+            let now = server.descriptors();
             let settled = now >= fewest;
             fewest = fewest.min(now);
             settled
@@ -116,19 +116,14 @@ pub(crate) fn resets(backend: &str) {
         over.store(true, Ordering::Relaxed);
     });
     exchange(&mut dial(address), noise(9, 1 << 20));
-    eventually("every descriptor is closed", || descriptors_of(&server) <= before);
-    let after = descriptors_of(&server);
+    eventually("every descriptor is closed", || server.descriptors() <= before);
+    let after = server.descriptors();
     let summary = server.end_well();
     eprintln!(
         "{backend}: {RESETS} clients broke off, {before} descriptors before, {after} after; {summary:?}"
     );
     // Some are gone before they were accepted.
     assert!(summary.sessions as usize >= RESETS / 4, "{summary:?}");
-}
-
-/// What the server has open; under Wine, what Wine's server has open for it too.
-fn descriptors_of(server: &Server) -> usize {
-    system::descriptors(server.pid()) + system::wine_server().map_or(0, system::descriptors)
 }
 
 fn break_off(address: SocketAddr, seed: u64, times: usize) {

@@ -109,9 +109,9 @@ cases! {
         timeouts::idle,
         timeouts::first_byte,
         timeouts::write,
+        #[cfg(target_os = "linux")] chaos::chaos_leaves_nothing_behind,
     }
     here {
-        #[cfg(target_os = "linux")] chaos::chaos_leaves_nothing_behind,
         #[cfg(target_os = "linux")] accepting::sixteen_descriptors,
         #[cfg(target_os = "linux")] accepting::thirty_two_descriptors,
         #[cfg(target_os = "linux")] accepting::stdout_closed,

@@ -11,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::peer::PATIENCE;
+#[cfg(target_os = "linux")]
+use crate::system;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_overlapped");
 
@@ -178,6 +180,19 @@ impl Server {
     pub(crate) fn now(&self) -> Now {
         self.process.signal(rustix::process::Signal::USR1);
         Now::of(&self.error_line().expect("an answer"))
+    }
+
+    /// The same, where there is such a signal: not for Windows.
+    #[cfg(unix)]
+    pub(crate) fn counters(&self) -> Option<Now> {
+        (!self.process.wine).then(|| self.now())
+    }
+
+    /// What it has open; under Wine, what Wine's server has open for it too.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn descriptors(&self) -> usize {
+        let of_wine = if self.process.wine { system::wine_server() } else { None };
+        system::descriptors(self.pid()) + of_wine.map_or(0, system::descriptors)
     }
 
     /// Waits until it has ended by itself.
