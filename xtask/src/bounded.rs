@@ -47,7 +47,7 @@ pub(crate) fn lines_of(
     });
     let status = wait(&mut child, limit, prefix_of(command)).map_err(|report| hung(&name, limit, &report))?;
     let told = (out.join().expect("reading does not panic"), err.join().expect("reading does not panic"));
-    if status.success() { Ok(told) } else { Err(format!("`{name}` failed: {status}")) }
+    judge(command, status).map(|()| told)
 }
 
 /// Waits for the end of a program. When its time is over, ends it, with a report of what it was doing.

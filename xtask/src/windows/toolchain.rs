@@ -75,12 +75,8 @@ impl<'a> Toolchain<'a> {
     pub(super) fn lint(&self, which: &[&str]) -> Result<(), Failure> {
         let mut command = self.command(CLIPPY, "clippy");
         // Else it takes the first cargo of the path.
-        command.env("CARGO", CARGO).arg("--quiet").args(which).args([
-            "--all-targets",
-            "--",
-            "--deny",
-            "warnings",
-        ]);
+        command.env("CARGO", CARGO).args(["--quiet", "--all-targets"]);
+        command.args(which).args(["--", "--deny", "warnings"]);
         bounded::run(&mut command, BUILD)
     }
 
