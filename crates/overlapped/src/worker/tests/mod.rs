@@ -2,6 +2,7 @@
 
 mod closing;
 mod draining;
+mod holding;
 mod layers;
 mod limits;
 #[cfg(loom)]
