@@ -9,6 +9,7 @@ mod buffers;
 pub(super) mod features;
 mod refusal;
 mod wake;
+mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,8 +24,8 @@ use socket2::{Domain, Protocol, Type};
 
 use super::detect::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, MOST_AT_ONCE, Name, Operation, Outcome, Submitted,
-    Wait,
+    Abilities, About, Backend, Close, Completion, Create, Delivery, MOST_AT_ONCE, Name, Operation, Outcome,
+    Submitted, Wait,
 };
 use crate::buffer::{Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
@@ -60,6 +61,8 @@ pub struct IoUring {
     overflow: VecDeque<squeue::Entry>,
     /// Whether completions appear only inside `enter` (deferred task run).
     deferred: bool,
+    /// True exactly when the last `enter` left nothing over, neither to submit nor to complete.
+    looked: bool,
     _counted: CountedPort,
 }
 
@@ -73,8 +76,8 @@ impl Create for IoUring {
         let wake = Arc::new(wake);
         let epoch = Instant::now();
         let overflow = VecDeque::new();
-        let mut this =
-            IoUring { ring, buffers, wake, epoch, overflow, deferred, _counted: CountedPort::new() };
+        let (looked, _counted) = (false, CountedPort::new());
+        let mut this = IoUring { ring, buffers, wake, epoch, overflow, deferred, looked, _counted };
         this.arm_wake();
         Ok(this)
     }
@@ -138,6 +141,20 @@ impl IoUring {
         }
     }
 
+    /// Whether an `enter` that waited as `wait` says left nothing over.
+    ///
+    /// With deferred task run the kernel completes what arrived inside `enter`, and not all of it: as many as are waited
+    /// for after it slept, else up to twice 20 (`__io_run_local_work`, `IO_LOCAL_TW_DEFAULT_MAX`), which need not be as
+    /// many completions. What is left over shows in the flag that the ring asks for, `IORING_SQ_TASKRUN`, and what found
+    /// the completion ring full in `IORING_SQ_CQ_OVERFLOW`. A wait that brought nothing was interrupted or ran out of
+    /// time, whatever it returned: the number of submissions hides the error.
+    fn left_nothing(&mut self, wait: Wait) -> bool {
+        let submissions = self.ring.submission();
+        let over = submissions.taskrun() || submissions.cq_overflow() || !submissions.is_empty();
+        drop(submissions);
+        !over && self.overflow.is_empty() && (wait == Wait::Poll || !self.ring.completion().is_empty())
+    }
+
     #[inline]
     fn outcome(&self, operation: &Operation<RawFd>, result: i32, flags: u32) -> Outcome<Socket> {
         // The block id means something only when the completion says that it carries one.
@@ -160,7 +177,7 @@ impl IoUring {
             // A stream socket never takes 0 of more than 0 bytes: io_uring would wait instead.
             Operation::Send { .. } if count == 0 => Outcome::Failed(io::ErrorKind::WriteZero.into()),
             Operation::Send { .. } => Outcome::Sent(count),
-            Operation::Vacant => Outcome::Cancelled,
+            Operation::Vacant | Operation::Watch { .. } => Outcome::Cancelled,
         }
     }
 }
@@ -211,6 +228,7 @@ impl Backend for IoUring {
                 opcode::Connect::new(Fd(*socket), address.as_ptr().cast(), address.len()).build()
             }
             Operation::Receive { socket, .. } => opcode::RecvMulti::new(Fd(*socket), buffers::GROUP).build(),
+            Operation::Watch { socket } => watch::entry(*socket),
             Operation::Send { socket, payload: Outgoing::Many(gather), sent } => {
                 let message = gather.message(*sent, MOST_AT_ONCE);
                 opcode::SendMsg::new(Fd(*socket), message).flags(SEND_FLAGS as u32).build()
@@ -232,6 +250,7 @@ impl Backend for IoUring {
     }
 
     fn harvest(&mut self, wait: Wait, _ops: &mut InFlight<IoUring>) -> io::Result<()> {
+        self.looked = false;
         self.buffers.provide();
         self.flush_overflow();
         let wait = if self.overflow.is_empty() { wait } else { Wait::Poll };
@@ -239,7 +258,10 @@ impl Backend for IoUring {
             return Ok(());
         }
         match self.enter(wait) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.looked = self.left_nothing(wait);
+                Ok(())
+            }
             Err(error) => match error.raw_os_error() {
                 // A signal, a deadline, or the kernel short of memory or waiting for completions to be taken:
                 // what was not submitted stays in the ring for the next harvest (INV-9).
@@ -281,11 +303,27 @@ impl Backend for IoUring {
                         drop(cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id)));
                         continue;
                     };
+                    if let Operation::Watch { socket } = entry.operation {
+                        // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
+                        match unsafe { watch::outcome(socket, result) } {
+                            Some(outcome) => {
+                                return Some(Completion { about: About::Operation(key), outcome, more });
+                            }
+                            None if more => {}
+                            // The kernel gives up a multishot poll when its completion ring is full.
+                            None => self.push(watch::entry(socket).user_data(data)),
+                        }
+                        continue;
+                    }
                     let outcome = self.outcome(&entry.operation, result, flags);
                     return Some(Completion { about: About::Operation(key), outcome, more });
                 }
             }
         }
+    }
+
+    fn looked(&self) -> bool {
+        self.looked
     }
 
     fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
@@ -307,6 +345,10 @@ impl Backend for IoUring {
 
     fn unread(&self, socket: &Socket) -> io::Result<usize> {
         socket::unread(socket)
+    }
+
+    fn delivery(&self, socket: &Socket) -> Option<Delivery> {
+        socket::delivery(socket)
     }
 
     fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
