@@ -64,10 +64,13 @@ pub(crate) struct SessionState {
     held: Option<Box<Held>>,
     /// True exactly when the peer has sent FIN.
     pub(crate) peer_finished: bool,
-    /// Bytes of the payload in flight that were out when the write deadline last looked and saw progress.
-    pub(crate) send_progress: usize,
-    /// When that was.
-    pub(crate) progress_at: Time,
+    /// How far the system was when a deadline last asked it: bytes out of the payload in flight, and bytes that the
+    /// peer's system has acknowledged, added up. Only whether it changes means something.
+    pub(crate) moved: u64,
+    /// When a deadline last asked and saw that change.
+    pub(crate) moved_at: Time,
+    /// True exactly when bytes of the peer were seen in the socket that were not received yet.
+    spoke_unheard: bool,
     /// In a drain: everything that had arrived was taken in; what comes after that comes too late.
     pub(crate) taken_in: bool,
     /// True exactly when our FIN is out.
@@ -88,8 +91,9 @@ impl SessionState {
             touched: false,
             full: false,
             peer_finished: false,
-            send_progress: 0,
-            progress_at: Time::ZERO,
+            moved: 0,
+            moved_at: Time::ZERO,
+            spoke_unheard: false,
             taken_in: false,
             finished: false,
             wants_writable: false,
@@ -121,6 +125,17 @@ impl SessionState {
     /// Whether the handler may be called with bytes: nobody holds the session, and its handler has not paused it.
     pub(crate) fn may_go_on(&self) -> bool {
         self.holds == 0 && !self.wants_pause
+    }
+
+    /// Whether the peer has sent anything, also if it was not received yet.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.received > 0 || self.spoke_unheard
+    }
+
+    /// Bytes of the peer wait in the socket; they count as arrived at `at`.
+    pub(crate) fn peer_has_spoken(&mut self, at: Time) {
+        self.spoke_unheard = true;
+        self.active_at = at;
     }
 
     /// Whether its handler has paused it.
@@ -163,10 +178,6 @@ impl SessionState {
         self.held.as_mut().map(|held| held.ended = true).is_some()
     }
 
-    /// Whether bytes wait until the session goes on.
-    pub(crate) fn has_kept(&self) -> bool {
-        self.held.is_some()
-    }
 
     /// Takes out the first piece of what waits, and whether the peer's end of stream came behind it.
     pub(crate) fn take_kept(&mut self) -> Option<(Lease, bool)> {

@@ -74,6 +74,7 @@ impl Core {
     fn hold(&mut self, source: ConnectionKey, by: i32) {
         if let Some(state) = self.sessions.get_mut(source) {
             state.hold(by);
+            state.active_at = state.active_at.max(self.now);
             self.look_at_receive(source);
         }
     }

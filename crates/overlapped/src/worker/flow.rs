@@ -121,7 +121,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             match send_next(&mut self.driver, &mut self.layer, key, &mut state.queue) {
                 Sending::InFlight => {
                     if !state.watched {
-                        self.deadlines.watch(Deadline::Write, state, &core.config);
+                        self.deadlines.watch(Deadline::Write, state, &core.config, core.now);
                     }
                     break;
                 }
@@ -182,8 +182,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         state.receive_changed = false;
         if state.held_back {
             self.driver.pause_receive(key);
+            self.driver.watch(key);
         } else {
             self.driver.receive(key);
+            // It may have been paused for longer than its slot was watched.
+            self.deadlines.watch(Deadline::Idle, state, &self.core.config, self.core.now);
         }
     }
 
@@ -206,6 +209,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
         let Some(state) = self.core.sessions.get_mut(key) else { return };
         state.advance(Phase::Lingering, CloseReason::Local);
+        state.send_since = self.core.now;
         self.core.timers.set(self.core.now + self.core.config.linger_timeout, Due::Linger(key));
         self.driver.receive(key);
     }

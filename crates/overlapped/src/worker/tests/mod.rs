@@ -1,6 +1,7 @@
 //! The engine over the simulated kernel: whole workers, turned by hand in one thread, under a virtual clock.
 
 mod closing;
+mod deadlines;
 mod draining;
 mod holding;
 mod layers;
