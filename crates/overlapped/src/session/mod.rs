@@ -6,6 +6,7 @@ mod id;
 mod send_queue;
 mod state;
 mod table;
+mod timers;
 mod view;
 
 pub use close_reason::CloseReason;
@@ -15,4 +16,5 @@ pub use id::SessionId;
 pub(crate) use send_queue::{MOST, SendQueue};
 pub(crate) use state::{Phase, SessionState};
 pub(crate) use table::Table;
+pub(crate) use timers::SessionTimers;
 pub use view::{Sent, Session};

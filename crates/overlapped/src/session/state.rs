@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proactor::{ConnectionKey, Time};
 
-use super::{CloseReason, HandleState, SendQueue};
+use super::{CloseReason, HandleState, SendQueue, SessionTimers};
 
 /// Where a session is in its life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +70,8 @@ pub(crate) struct SessionState {
     pub(crate) finished: bool,
     /// What it was opened with, if with `connect`.
     pub(crate) token: Option<u64>,
+    /// Made when the first timer is set.
+    pub(crate) timers: Option<Box<SessionTimers>>,
 }
 
 #[cfg(target_pointer_width = "64")]
@@ -104,6 +106,7 @@ impl SessionState {
             holds: 0,
             wants_pause: false,
             token,
+            timers: None,
         }
     }
 

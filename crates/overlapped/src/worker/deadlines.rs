@@ -92,7 +92,9 @@ impl Deadlines {
         let Some(at) = at.filter(|_| self.watched[slot] & deadline.bit() == 0) else { return };
         self.watched[slot] |= deadline.bit();
         match deadline {
-            Deadline::Idle | Deadline::FirstByte => self.silence.set(at, (slot, deadline)),
+            Deadline::Idle | Deadline::FirstByte => {
+                self.silence.set(at, (slot, deadline));
+            }
             Deadline::Write => {
                 state.watched = true;
                 self.writes.set(at, (slot, deadline));
