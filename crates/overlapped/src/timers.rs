@@ -408,7 +408,7 @@ mod tests {
     /// Passes over to `now`: what the wheel hands out is what the list has until then, in the order of its ticks.
     fn pass_to(wheel: &mut Wheel<usize>, list: &mut List, now: Time) -> usize {
         let until = now.as_nanos() / TICK_NS;
-        let mut wanted: Vec<_> = list.extract_if(.., |(tick, ..)| *tick <= until).collect();
+        let wanted: Vec<_> = list.extract_if(.., |(tick, ..)| *tick <= until).collect();
         let tick_of =
             |serial: &usize| wanted.iter().find(|(_, other, _)| other == serial).map(|found| found.0);
         let mut got = due_at(wheel, now);

@@ -13,9 +13,9 @@ use super::{Layer, Worker};
 use crate::handler::Handler;
 
 /// The shortest time from one call to the next. Ticks that are asked for more often are coalesced.
-const SHORTEST: Duration = Duration::from_millis(4);
+pub(super) const SHORTEST: Duration = Duration::from_millis(4);
 /// Overdue ticks that a worker that was held up makes up for. Those before them are skipped.
-const MOST_OVERDUE: u64 = 8;
+pub(super) const MOST_OVERDUE: u64 = 8;
 
 pub(super) struct Ticks {
     /// The period asked for, in nanoseconds.

@@ -10,4 +10,6 @@ mod messages;
 mod moments;
 mod pressure;
 mod random;
+mod ticks;
+mod timers;
 mod world;
