@@ -38,9 +38,13 @@ fn skipped(world: &World) -> u64 {
 /// Sleeps as the worker asks for, in a system whose waits end at multiples of `grain`, and turns.
 fn sleep_and_turn(world: &mut World, grain: Duration) {
     let worker = &mut world.workers[0];
-    if let Wait::Until(at) = worker.wait() {
-        let late = at.as_nanos().next_multiple_of(grain.as_nanos() as u64);
-        world.simulation.advance(Time::from_nanos(late) - worker.driver.now());
+    match worker.wait() {
+        Wait::Until(at) => {
+            let late = at.as_nanos().next_multiple_of(grain.as_nanos() as u64);
+            world.simulation.advance(Time::from_nanos(late) - worker.driver.now());
+        }
+        Wait::Poll => {}
+        Wait::Forever => panic!("it would sleep through its tick"),
     }
     worker.turn(false).unwrap();
 }

@@ -371,6 +371,37 @@ fn timers_of_sessions_that_are_gone_take_no_memory() {
 }
 
 #[test]
+fn a_session_that_is_closing_has_no_timers() {
+    for behaviour in behaviours() {
+        let probe = Probe::new(|session, what| match what {
+            What::Open => {
+                session.set_timer(ms(50), 1);
+                session.set_timer(HOUR, 2);
+            }
+            What::Data(_) => {
+                session.send(vec![0; 1_000_000]);
+                session.close();
+                session.set_timer(ms(50), 3);
+                assert!(!session.cancel_timer(1) && !session.cancel_timer(3));
+            }
+            _ => {}
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        let key = world.connect();
+        world.client.pause_receive(key);
+        world.send(key, b"x");
+        world.settle();
+        assert_eq!(
+            (world.all_stats().sessions, timers(&world)),
+            (1, 0),
+            "its peer does not read: {behaviour:?}"
+        );
+        world.pass(ms(500));
+        assert_eq!(fired(&world), []);
+    }
+}
+
+#[test]
 fn a_newcomer_in_the_slot_hears_no_timer_of_the_session_before() {
     for behaviour in behaviours() {
         let opened = Rc::new(Cell::new(0));
