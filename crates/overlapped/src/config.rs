@@ -109,6 +109,11 @@ impl Config {
         if self.mailbox == 0 {
             return wrong("the mailbox", "has room for 0 messages; give it at least 1".into());
         }
+        if self.tick == Some(Duration::ZERO) {
+            let problem =
+                "has a period of 0; give at least 4 ms (a shorter tick is called every 4 ms), or none";
+            return wrong("the tick", problem.into());
+        }
         if self.low_water >= self.high_water {
             let problem = format!(
                 "of {} bytes is not under the high-water mark of {}",

@@ -50,7 +50,7 @@ pub trait Handler: Sized + 'static {
         session.close();
     }
 
-    /// A timer set with [`Session::set_timer`] is due.
+    /// A timer set with [`Session::set_timer`] is due. It is no longer set, so it may be set again here.
     fn on_timer(&mut self, session: &mut Session<'_>, state: &mut Self::State, token: u64) {
         let _ = (session, state, token);
     }

@@ -55,6 +55,8 @@ counters! {
     accept_pauses,
     /// Receives and sends put off because the system had no memory for them.
     delays,
+    /// Ticks that were not called: a worker was held up for longer than it makes up for, or the period is below 4 ms.
+    ticks_skipped,
     /// Bytes received.
     bytes_received,
     /// Bytes sent: taken over by the kernel, in full payloads.

@@ -114,6 +114,7 @@ impl Core {
         state.advance(Phase::Finishing, reason);
         state.send_since = self.now;
         self.discard_kept(key);
+        self.cancel_timers(key);
         self.take_no_more(key);
     }
 
@@ -148,6 +149,7 @@ impl Core {
         }
         state.advance(Phase::Aborting, reason);
         self.discard_kept(key);
+        self.cancel_timers(key);
         self.take_no_more(key);
     }
 
@@ -157,6 +159,34 @@ impl Core {
         let bytes = self.sessions.get_mut(key).map_or(0, SessionState::drop_kept);
         if bytes > 0 {
             self.report.emit(&Event::Discarded { session, bytes });
+        }
+    }
+
+    /// Sets a session's timer for `token`, or moves it. Nothing is set in a session that is closing: its handler hears
+    /// no more of it.
+    pub(crate) fn set_timer(&mut self, key: ConnectionKey, at: Time, token: u64) {
+        if let Some(state) = self.sessions.get_mut(key).filter(|state| state.is_live()) {
+            state.timers.get_or_insert_default().set(&mut self.timers, key, token, at);
+        }
+    }
+
+    /// Cancels a session's timer for `token`. False if none is set.
+    pub(crate) fn cancel_timer(&mut self, key: ConnectionKey, token: u64) -> bool {
+        let timers = self.sessions.get_mut(key).and_then(|state| state.timers.as_mut());
+        timers.is_some_and(|timers| timers.cancel(&mut self.timers, token))
+    }
+
+    /// A session's timer for `token` fires: another one may be set for it.
+    pub(crate) fn timer_fired(&mut self, key: ConnectionKey, token: u64) {
+        if let Some(timers) = self.sessions.get_mut(key).and_then(|state| state.timers.as_mut()) {
+            timers.fired(token);
+        }
+    }
+
+    /// Cancels every timer of a session.
+    pub(crate) fn cancel_timers(&mut self, key: ConnectionKey) {
+        if let Some(timers) = self.sessions.get_mut(key).and_then(|state| state.timers.take()) {
+            timers.cancel_all(&mut self.timers);
         }
     }
 
@@ -175,10 +205,12 @@ impl Core {
     }
 }
 
-/// Asking a driver for addresses without knowing its backend. Off the hot path.
+/// What callbacks ask of a driver without knowing its backend: addresses, and its clock. Off the hot path.
 pub(crate) trait AddressesOf {
     fn peer(&self, key: ConnectionKey) -> io::Result<SocketAddr>;
     fn local(&self, key: ConnectionKey) -> io::Result<SocketAddr>;
+    /// The time now, however long the turn has been running.
+    fn now(&self) -> Time;
 }
 
 impl<B: Backend> AddressesOf for Driver<B> {
@@ -188,6 +220,10 @@ impl<B: Backend> AddressesOf for Driver<B> {
 
     fn local(&self, key: ConnectionKey) -> io::Result<SocketAddr> {
         self.local_addr(key)
+    }
+
+    fn now(&self) -> Time {
+        Driver::now(self)
     }
 }
 

@@ -21,7 +21,7 @@ use super::{Layer, Worker};
 use crate::config::Config;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, SessionState};
-use crate::timers::{Due, Wheel};
+use crate::timers::Wheel;
 
 /// A deadline is noticed at most this part of itself late, so that many sessions are looked at together.
 const PARTS: u32 = 32;
@@ -140,7 +140,9 @@ impl Deadlines {
         self.watched[slot] |= deadline.bit();
         let (at, overdue) = (deadline.look_at(now, since, limit), Overdue::Slot(slot, deadline));
         match deadline {
-            Deadline::Idle | Deadline::FirstByte => self.silence.set(at, overdue),
+            Deadline::Idle | Deadline::FirstByte => {
+                self.silence.set(at, overdue);
+            }
             Deadline::Write => {
                 state.watched = true;
                 self.writes.set(at, overdue);
@@ -261,15 +263,16 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// A lingering session has waited for its peer's FIN. Bytes that wait unread would turn the close into a reset
     /// (INV-8): they are taken in first, for at most as long again, because a peer that goes on sending has no end.
     fn linger_is_over(&mut self, key: ConnectionKey) {
-        let (now, limit) = (self.core.now, self.core.config.linger_timeout);
-        let Some(state) = self.core.sessions.get_mut(key) else { return };
+        let core = &mut self.core;
+        let (now, limit) = (core.now, core.config.linger_timeout);
+        let Some(state) = core.sessions.get_mut(key) else { return };
         if state.phase == Phase::Lingering && self.driver.unread(key) > 0 {
             if state.moved_at < state.send_since {
                 state.moved_at = now;
             }
             if now.since(state.moved_at) < limit {
-                self.core.timers.set(now + limit / PARTS, Due::Linger(key));
-                return;
+                let soon = now + limit / PARTS;
+                return state.timers.get_or_insert_default().set_linger(&mut core.timers, key, soon);
             }
         }
         self.end_linger(key);

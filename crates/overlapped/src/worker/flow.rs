@@ -11,7 +11,6 @@ use crate::events::Event;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, SendQueue, SessionId};
 use crate::sync::atomic::Ordering;
-use crate::timers::Due;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// Where received bytes come in.
@@ -210,7 +209,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
         state.advance(Phase::Lingering, CloseReason::Local);
         state.send_since = self.core.now;
-        self.core.timers.set(self.core.now + self.core.config.linger_timeout, Due::Linger(key));
+        let until = self.driver.now() + self.core.config.linger_timeout;
+        state.timers.get_or_insert_default().set_linger(&mut self.core.timers, key, until);
         self.driver.receive(key);
     }
 
@@ -223,6 +223,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     fn begin_close(&mut self, key: ConnectionKey) {
         if let Some(state) = self.core.sessions.get_mut(key) {
             state.advance(Phase::Closing, CloseReason::Local);
+            self.core.cancel_timers(key);
             self.driver.close(key);
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, ListenerKey, Time};
 
-use super::{Arrival, Layer, Running, Worker};
+use super::{Arrival, Connecting, Layer, Running, Worker};
 use crate::events::{Event, Rejection};
 use crate::handler::Handler;
 use crate::session::{CloseReason, Session, SessionState};
@@ -134,6 +134,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// A connection is gone: its session ends, exactly once (INV-2).
     pub(super) fn released(&mut self, key: ConnectionKey) {
         let Some(mut state) = self.core.sessions.remove(key) else { return };
+        debug_assert!(state.timers.is_none(), "what closes or aborts a session cancels its timers");
         self.acceptor.release(self.core.worker as usize);
         let session = self.core.id(key);
         let reason = state.reason.unwrap_or(CloseReason::Local);
@@ -155,7 +156,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// The system is short of something: stop accepting for a moment, say so once per interval (INV-9).
     pub(super) fn accept_failed(&mut self, listener: ListenerKey, error: &io::Error) {
         let now = self.core.now;
-        self.core.timers.set(now + ACCEPT_PAUSE, Due::Accept(listener));
+        self.core.timers.set(self.driver.now() + ACCEPT_PAUSE, Due::Accept(listener));
         if self.told_pause.is_due(now) {
             self.core.report.emit(&Event::AcceptPaused { error, retry_after: ACCEPT_PAUSE });
         } else {
@@ -188,10 +189,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.acceptor.place_at(self.core.worker as usize);
             match self.driver.connect(address) {
                 Ok(key) => {
-                    self.connecting.insert(key, token);
-                    if let Some(after) = self.core.config.connect_timeout {
-                        self.core.timers.set(self.core.now + after, Due::Connect(key));
-                    }
+                    let limit = self.core.config.connect_timeout;
+                    let deadline =
+                        limit.map(|after| self.core.timers.set(self.driver.now() + after, Due::Connect(key)));
+                    self.connecting.insert(key, Connecting { token, deadline });
                 }
                 Err(error) => {
                     self.acceptor.release(self.core.worker as usize);
@@ -202,7 +203,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     pub(super) fn connected(&mut self, key: ConnectionKey) {
-        let token = self.connecting.remove(&key);
+        let token = self.decided(key);
         let peer =
             self.core.report.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok().map(Box::new));
         self.begin(key, token, peer);
@@ -210,11 +211,20 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     /// The system, or our deadline, says so; whichever comes second finds nothing.
     pub(super) fn connect_failed(&mut self, key: ConnectionKey, error: &io::Error) {
-        if let Some(token) = self.connecting.remove(&key) {
+        if let Some(token) = self.decided(key) {
             self.driver.abort(key);
             self.acceptor.release(self.core.worker as usize);
             self.tell_connect_failed(token, error);
         }
+    }
+
+    /// A connect is over, either way: its deadline is cancelled. Returns its token, the first time.
+    fn decided(&mut self, key: ConnectionKey) -> Option<u64> {
+        let Connecting { token, deadline } = self.connecting.remove(&key)?;
+        if let Some(id) = deadline {
+            self.core.timers.cancel(id);
+        }
+        Some(token)
     }
 
     fn tell_connect_failed(&mut self, token: u64, error: &io::Error) {

@@ -12,6 +12,7 @@ mod layer;
 mod lifecycle;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -32,13 +33,14 @@ use crate::mailbox::{Mail, Mailbox, PostToSession, SessionCommand, WorkerFace};
 use crate::session::{CloseReason, Session, SessionId, Table};
 use crate::stats::Stats;
 use crate::sync::atomic::Ordering;
-use crate::timers::{Due, Wheel};
+use crate::timers::{Due, TimerId, Wheel};
 
 pub use self::core::WorkerContext;
 pub(crate) use self::core::{AddressesOf, Core};
 use deadlines::{Deadlines, Overdue};
 use drain::Drain;
 pub(crate) use layer::{Layer, Plain};
+use ticks::Ticks;
 
 pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     driver: Driver<B>,
@@ -48,8 +50,8 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     /// The handler's state of each session, by slot, beside the engine's in `core`.
     states: Vec<Option<H::State>>,
     listeners: Vec<ListenerKey>,
-    /// Tokens of outbound connections that do not stand yet.
-    connecting: HashMap<ConnectionKey, u64>,
+    /// Outbound connections that do not stand yet.
+    connecting: HashMap<ConnectionKey, Connecting>,
     mailbox: Arc<Mailbox<H::Message>>,
     face: Arc<WorkerFace>,
     mail: VecDeque<Mail<H::Message>>,
@@ -57,11 +59,11 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     addresses: Option<Arc<Addresses>>,
     arrivals: Arc<Arrivals<Arrival<B::Socket>>>,
     arrived: VecDeque<Arrival<B::Socket>>,
-    /// Timers taken and not served yet.
-    due: VecDeque<Due>,
     running: Running,
     drain: Option<Drain>,
     deadlines: Deadlines,
+    /// If the handler wants ticks.
+    ticks: Option<Ticks>,
     /// When an event last came, to the turn.
     busy_at: Time,
     told_pause: lifecycle::Told,
@@ -79,6 +81,13 @@ enum Running {
     Handler,
     /// The handler's, for this session.
     Session(ConnectionKey),
+}
+
+/// An outbound connection that does not stand yet.
+struct Connecting {
+    token: u64,
+    /// Its timer, if it has a deadline. Cancelled as soon as the connect is decided.
+    deadline: Option<TimerId>,
 }
 
 /// A connection on its way from the worker that accepted it to the worker it was placed on.
@@ -131,10 +140,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             acceptor,
             addresses,
             arrived: VecDeque::new(),
-            due: VecDeque::new(),
             running: Running::Engine,
             drain: None,
             deadlines: Deadlines::default(),
+            ticks: None,
             busy_at: Time::ZERO,
             told_pause: lifecycle::Told::default(),
             told_delay: lifecycle::Told::default(),
@@ -142,7 +151,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         };
         worker.trace_operations();
         worker.face.bell.install(worker.driver.waker());
-        worker.set_tick();
+        worker.start_ticks();
         worker
     }
 
@@ -174,6 +183,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// # Errors
     /// If the backend itself broke.
     pub(crate) fn run(&mut self) -> io::Result<()> {
+        // Waiting for the other workers to be made took time that no tick is owed for.
+        self.start_ticks();
         while !self.has_ended() {
             self.turn(true)?;
         }
@@ -199,6 +210,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.core.report.stats.turns += 1;
         self.guarded(Self::take_events);
         self.guarded(Self::fire_timers);
+        self.guarded(Self::fire_tick);
         self.guarded(Self::look_at_deadlines);
         self.step_drain();
         if self.ended {
@@ -218,6 +230,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.core.timers.next(),
             self.deadlines.next(self.driver.sends_in_flight() > 0),
             self.drain.as_ref().map(Drain::wake_at),
+            self.ticks.as_ref().map(Ticks::due),
         ];
         let spin = self.core.config.busy_poll;
         match deadlines.into_iter().flatten().min() {
@@ -363,27 +376,18 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     fn fire_timers(&mut self) {
-        self.core.timers.take_due(self.core.now, &mut self.due);
-        while let Some(due) = self.due.pop_front() {
+        self.core.timers.expire(self.core.now);
+        while let Some(due) = self.core.timers.pop_expired() {
             match due {
                 Due::Handler { session, token } => {
+                    self.core.timer_fired(session, token);
                     self.callback(session, |handler, session, state| handler.on_timer(session, state, token));
                 }
                 Due::Linger(key) => self.deadlines.has_passed(Overdue::Linger(key)),
                 Due::Connect(key) => self.deadlines.has_passed(Overdue::Connect(key)),
                 Due::Accept(listener) => self.accept_again(listener),
-                Due::Tick => {
-                    self.set_tick();
-                    self.worker_callback(H::on_tick);
-                }
             }
             self.flush();
-        }
-    }
-
-    fn set_tick(&mut self) {
-        if let Some(every) = self.core.config.tick {
-            self.core.timers.set(self.core.now + every, Due::Tick);
         }
     }
 

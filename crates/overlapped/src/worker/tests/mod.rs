@@ -12,4 +12,6 @@ mod messages;
 mod moments;
 mod pressure;
 mod random;
+mod ticks;
+mod timers;
 mod world;

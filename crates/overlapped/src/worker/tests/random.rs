@@ -56,11 +56,17 @@ fn kernel() -> impl Strategy<Value = Behaviour> {
 /// Echoes, and obeys an order in the first byte of a piece.
 fn obedient() -> Probe {
     Probe::new(|session, what| match what {
+        What::Open => session.set_timer(Duration::from_secs(3600), 1),
+        What::Timer(2) => session.set_timer(Duration::from_millis(700), 3),
         What::Data(data) => match data[0] {
             b'C' => session.close(),
             b'A' => session.abort(),
             b'P' => panic!("as ordered"),
             _ => {
+                session.set_timer(Duration::from_millis(u64::from(data[0]) * 9), 2);
+                if data[0] == b'e' {
+                    session.cancel_timer(3);
+                }
                 let _ = session.send(data);
             }
         },
