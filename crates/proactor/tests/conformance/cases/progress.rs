@@ -164,7 +164,7 @@ pub fn what_the_peer_takes<W: World>(world: &W) -> Finished {
         return bench.finish();
     };
     assert_eq!(fresh.unacknowledged, 0);
-    let bytes = pattern(world.large(), 3);
+    let bytes = pattern(world.large() / 3, 3);
     bench.there.post(ends.there, bytes.clone());
     // Its system takes some, and at last no more.
     let mut stuck = fresh;
