@@ -98,12 +98,12 @@ impl<B: Backend> Driver<B> {
             return None;
         }
         let error = match outcome {
-            Outcome::Failed(error) if is_shortage(&error) => {
-                if before == Watch::Armed && !more {
-                    self.delay_watch(key);
-                }
-                None
+            Outcome::Failed(error) if is_shortage(&error) && before == Watch::Armed && !more => {
+                self.delay_watch(key);
+                return Some(Event::Delayed { connection: ConnectionKey(key), verb: Verb::Receive, error });
             }
+            // It is not wanted any more.
+            Outcome::Failed(error) if is_shortage(&error) => None,
             Outcome::Failed(error) => Some(error),
             Outcome::EndOfStream => self.broke(key).then(|| io::ErrorKind::ConnectionReset.into()),
             Outcome::Cancelled => None,

@@ -5,6 +5,7 @@
 //! so one block, still in the cache, serves one connection after the other.
 
 mod calls;
+mod wake;
 mod watch;
 
 use std::collections::VecDeque;
@@ -27,7 +28,10 @@ use crate::driver::{InFlight, OpKey};
 use crate::socket::{self, Socket};
 use crate::system::CountedPort;
 use crate::time::Time;
-use crate::waker::{Wake, Waker};
+use crate::waker::Waker;
+
+use wake::PollWaker;
+use watch::Watches;
 
 const EVENTS: usize = 1024;
 /// Completions per harvest beyond one for each event: what a peer that always has more may take of a turn.
@@ -39,10 +43,7 @@ pub struct Readiness {
     poll: Poll,
     events: Events,
     sources: Vec<Source>,
-    /// Parallel to the sources, as far as it is needed.
-    watched: Vec<watch::Watched>,
-    /// Sources that broke, by the events at hand.
-    broken: Vec<u32>,
+    watches: Watches,
     free: Vec<u32>,
     /// Sources that may have something to do, in the order in which they are served.
     ready: VecDeque<u32>,
@@ -95,8 +96,7 @@ impl Create for Readiness {
             poll,
             events: Events::with_capacity(EVENTS),
             sources: Vec::new(),
-            watched: Vec::new(),
-            broken: Vec::new(),
+            watches: Watches::default(),
             free: Vec::new(),
             ready: VecDeque::new(),
             budget: 0,
@@ -276,7 +276,7 @@ impl Readiness {
             source.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
             source.ended |= event.is_read_closed() || event.is_error();
             if event.is_error() || event.is_read_closed() && event.is_write_closed() {
-                self.broken.push(at);
+                self.watches.broke(at);
             }
             let reads = source.readable && source.reading.is_some();
             let writes = source.writable && source.writing.is_some();
@@ -285,9 +285,7 @@ impl Readiness {
                 self.ready.push_back(at);
             }
         }
-        while let Some(at) = self.broken.pop() {
-            self.end_watch(at);
-        }
+        self.end_watches();
         count
     }
 }
@@ -472,7 +470,7 @@ impl Backend for Readiness {
             let queued = source.queued;
             *source = Source { generation, queued, ..Source::default() };
             self.free.push(handle.source);
-            self.forget_watch(handle.source);
+            self.watches.forget(handle.source);
         }
         if how == Close::Reset {
             // Failing to set it leaves an orderly close.
@@ -496,15 +494,5 @@ impl Backend for Readiness {
 
     fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
         socket::ip(&socket.local_addr()?)
-    }
-}
-
-struct PollWaker(Arc<mio::Waker>);
-
-impl Wake for PollWaker {
-    fn wake(&self) -> bool {
-        // It fails only when a wake is pending already, or when the poller is gone.
-        let _ = self.0.wake();
-        true
     }
 }
