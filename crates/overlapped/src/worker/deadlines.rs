@@ -15,7 +15,7 @@ use std::io;
 use std::time::Duration;
 
 use proactor::backend::Backend;
-use proactor::{ConnectionKey, Time};
+use proactor::{ConnectionKey, Delivery, Time};
 
 use super::{Layer, Worker};
 use crate::config::Config;
@@ -60,8 +60,9 @@ impl Deadline {
             Deadline::Idle => (state.is_live() && !state.is_paused() && !state.is_held_by_another())
                 .then_some(state.active_at.max(state.moved_at)),
             // An outbound session's peer may wait to be spoken to.
-            Deadline::FirstByte => (state.is_live() && !state.has_spoken() && state.token.is_none())
-                .then_some(state.opened_at),
+            Deadline::FirstByte => {
+                (state.is_live() && !state.has_spoken() && state.token.is_none()).then_some(state.opened_at)
+            }
             // In these phases, bytes wait for a peer that does not read them.
             Deadline::Write => (state.phase <= Phase::Finishing && state.queue.is_in_flight())
                 .then_some(state.send_since.max(state.moved_at)),
@@ -227,14 +228,16 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             }
             return;
         }
-        let delivery = self.driver.delivery(key);
-        let unacknowledged = delivery.map_or(0, |delivery| delivery.unacknowledged);
-        let acknowledged = delivery.map_or(0, |delivery| delivery.acknowledged);
+        let Delivery { unacknowledged, acknowledged, last } =
+            self.driver.delivery(key).unwrap_or(Delivery { unacknowledged: 0, acknowledged: 0, last: None });
         let moved = self.driver.send_progress(key) as u64 + acknowledged;
-        // Without bytes under way, and without an earlier look at these, what has moved has moved before.
-        let is_news = state.queue.is_in_flight() || unacknowledged > 0 || state.moved_at > state.active_at;
-        if std::mem::replace(&mut state.moved, moved) != moved && is_news {
-            state.moved_at = self.core.now;
+        let has_moved = std::mem::replace(&mut state.moved, moved) != moved;
+        if state.queue.is_in_flight() || unacknowledged > 0 {
+            // When it moved, nobody knows: at the latest now.
+            state.moved_at = if has_moved { self.core.now } else { state.moved_at };
+        } else if let Some(last) = last {
+            // All of it is there since the last acknowledgement.
+            state.moved_at = state.moved_at.max(self.core.now.before(last));
         }
     }
 

@@ -24,6 +24,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::buffer::{Block, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
@@ -211,6 +212,9 @@ pub struct Delivery {
     pub unacknowledged: usize,
     /// Grows whenever the peer's system acknowledges bytes. Compare two readings; the value itself means nothing.
     pub acknowledged: u64,
+    /// How long ago the peer's system acknowledged anything; also an acknowledgement that says nothing new, as the answer
+    /// to a probe does. `None` where the system does not tell.
+    pub last: Option<Duration>,
 }
 
 /// What the kernel is asked to do. The in-flight table owns it, and with it every byte the kernel may touch.
@@ -247,9 +251,9 @@ pub enum Operation<H> {
         /// How many of them are out already.
         sent: usize,
     },
-    /// Hear of a reset while nothing is received. Ends with [`Outcome::Failed`] for a reset; with
-    /// [`Outcome::EndOfStream`] if there is nothing more to hear that is not for a receive to find, or if the error was
-    /// told to another operation. With either it may stay in flight (`more`).
+    /// Hear of the end while nothing is received. [`Outcome::Failed`] tells of a reset; [`Outcome::EndOfStream`] of the
+    /// peer's end of stream, perhaps with bytes before it that were not received, or of an error that was told to
+    /// another operation. With either it may stay in flight (`more`).
     Watch {
         /// The socket.
         socket: H,

@@ -62,6 +62,7 @@ macro_rules! all_cases {
                 a_reset_is_heard_at_once
                 a_reset_before_the_watch_is_heard
                 a_reset_after_the_end_is_heard
+                an_end_with_nothing_before_it_is_heard
                 an_end_waits_behind_its_bytes
                 an_end_of_both_directions_is_no_reset
                 a_reset_that_meets_the_receive_too

@@ -277,6 +277,8 @@ impl Readiness {
             source.ended |= event.is_read_closed() || event.is_error();
             if event.is_error() || event.is_read_closed() && event.is_write_closed() {
                 self.watches.broke(at);
+            } else if event.is_read_closed() {
+                self.watches.ended(at);
             }
             let reads = source.readable && source.reading.is_some();
             let writes = source.writable && source.writing.is_some();

@@ -1,5 +1,5 @@
-//! Watching sockets for a reset: the poller tells of errors whether somebody asked or not, so a watch is a note beside
-//! the source, and costs no system call before there is an error.
+//! Watching sockets for their end: the poller tells of errors and of FIN whether somebody asked or not, so a watch is a
+//! note beside the source, and costs no system call before there is one.
 
 use super::{About, Completion, Handle, OpKey, Outcome, Readiness, Submitted};
 use crate::socket::{self, Socket};
@@ -11,6 +11,8 @@ pub(super) struct Watches {
     notes: Vec<Note>,
     /// Sources of which the events at hand say that they broke.
     broken: Vec<u32>,
+    /// Watched sources of which the events at hand say that the peer has sent FIN.
+    ended: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -35,6 +37,14 @@ impl Watches {
         self.broken.push(source);
     }
 
+    /// An event says that the peer has sent FIN.
+    #[cold]
+    pub(super) fn ended(&mut self, source: u32) {
+        if self.notes.get(source as usize).is_some_and(|note| note.watch.is_some()) {
+            self.ended.push(source);
+        }
+    }
+
     /// The next socket in this place begins anew.
     pub(super) fn forget(&mut self, source: u32) {
         if let Some(note) = self.notes.get_mut(source as usize) {
@@ -53,11 +63,19 @@ impl Readiness {
             return Submitted::Done(outcome);
         }
         note.watch = Some((key, socket));
+        if self.source(socket).ended {
+            self.tell_end(key);
+        }
         Submitted::Pending
     }
 
     /// Ends the watches of the sources that broke.
     pub(super) fn end_watches(&mut self) {
+        while let Some(source) = self.watches.ended.pop() {
+            if let Some((key, _)) = self.watches.note(source).watch {
+                self.tell_end(key);
+            }
+        }
         while let Some(source) = self.watches.broken.pop() {
             let note = self.watches.note(source);
             note.broken = true;
@@ -69,6 +87,12 @@ impl Readiness {
                 self.immediate.push_back(Completion { about, outcome, more: false });
             }
         }
+    }
+
+    /// The peer has sent FIN. A reset may follow, so the watch stays.
+    fn tell_end(&mut self, key: OpKey) {
+        let about = About::Operation(key);
+        self.immediate.push_back(Completion { about, outcome: Outcome::EndOfStream, more: true });
     }
 
     pub(super) fn cancel_watch(&mut self, key: OpKey, socket: Handle) {

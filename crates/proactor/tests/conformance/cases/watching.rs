@@ -1,4 +1,4 @@
-//! Hearing of a reset while nothing is received: at once, once, and without touching what waits to be received.
+//! Hearing of the end while nothing is received: at once, once, and without touching what waits to be received.
 
 use std::io::ErrorKind;
 
@@ -122,11 +122,47 @@ pub fn a_reset_after_the_end_is_heard<W: World>(world: &W) -> Finished {
     bench.finish()
 }
 
-/// Bytes and the end of the stream are not told, do not end the watch, and are there afterwards, in order.
+/// With nothing before it, an end of stream is told at once, also one that came before the watch.
+pub fn an_end_with_nothing_before_it_is_heard<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    for before in [Before::Nothing, Before::Paused, Before::Pausing] {
+        for early in [false, true] {
+            let ends = if early {
+                let ends = bench.pair();
+                bench.there.driver.finish(ends.there).unwrap();
+                bench.settle();
+                assert!(!bench.here.seen(ends.here).over(), "nobody listens");
+                bench.here.watch(ends.here);
+                ends
+            } else {
+                let ends = watched(&mut bench, before);
+                bench.until("the pause", |bench| !bench.here.driver.is_receiving(ends.here));
+                bench.there.driver.finish(ends.there).unwrap();
+                ends
+            };
+            bench.until("the end", |bench| bench.here.seen(ends.here).over());
+            // What is asked of it now changes nothing, and the other direction goes on.
+            bench.here.receive(ends.here);
+            bench.here.watch(ends.here);
+            bench.there.receive(ends.there);
+            bench.here.post(ends.here, "still here");
+            bench.until("bytes", |bench| bench.there.seen(ends.there).bytes == b"still here");
+            bench.settle();
+            let seen = bench.here.seen(ends.here);
+            assert!(seen.ended && seen.failures.is_empty(), "{before:?}: an end is an end, told once");
+            assert!(bench.here.driver.receive_ended(ends.here));
+            assert_eq!(bench.here.driver.snapshot().in_flight, 0, "nothing is left in flight");
+            bench.here.close(ends.here);
+        }
+    }
+    bench.finish()
+}
+
+/// Bytes are not told, do not end the watch, and are there afterwards, the end of the stream behind them.
 pub fn an_end_waits_behind_its_bytes<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
     for before in [Before::Nothing, Before::Paused, Before::Pausing] {
-        for len in [0, world.large() / 40] {
+        for len in [1, world.large() / 40] {
             let ends = watched(&mut bench, before);
             bench.until("the pause", |bench| !bench.here.driver.is_receiving(ends.here));
             let had = bench.here.seen(ends.here).bytes.len();
@@ -136,7 +172,7 @@ pub fn an_end_waits_behind_its_bytes<W: World>(world: &W) -> Finished {
             bench.there.driver.finish(ends.there).unwrap();
             bench.settle();
             let seen = bench.here.seen(ends.here);
-            assert!(!seen.over() && seen.bytes.len() == had, "a watch tells of resets alone");
+            assert!(!seen.over() && seen.bytes.len() == had, "the end comes behind its bytes");
             bench.here.receive(ends.here);
             bench.until("the end", |bench| bench.here.seen(ends.here).over());
             assert_same(&bench.here.seen(ends.here).bytes[had..], &bytes, "what waited");
@@ -152,7 +188,7 @@ pub fn an_end_waits_behind_its_bytes<W: World>(world: &W) -> Finished {
     bench.finish()
 }
 
-/// Both directions end in order while one side watches: it hears nothing, and does not spin.
+/// Both directions end in order while one side watches: it hears of an end.
 pub fn an_end_of_both_directions_is_no_reset<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
     for here_first in [true, false] {
@@ -168,9 +204,6 @@ pub fn an_end_of_both_directions_is_no_reset<W: World>(world: &W) -> Finished {
         if !here_first {
             bench.here.driver.finish(ends.here).unwrap();
         }
-        bench.settle();
-        assert!(!bench.here.seen(ends.here).over());
-        bench.here.receive(ends.here);
         bench.until("the end", |bench| bench.here.seen(ends.here).over());
         bench.settle();
         let seen = bench.here.seen(ends.here);
