@@ -203,7 +203,8 @@ impl Server {
     /// Calls [`Handler::on_tick`] on every worker this often, at most 250 times a second. Default: off.
     ///
     /// A tick is due one period after the one before was due, so a late call delays no later one: the average rate is
-    /// the rate asked for. A worker that was held up, by a long callback or a stopped process, calls up to 8 overdue
+    /// the rate asked for. A single call is as late as the system's waits are coarse: 1 ms on readiness, 16 ms on
+    /// Windows. A worker that was held up, by a long callback or a stopped process, calls up to 8 overdue
     /// ticks, one in a turn so that other work comes in between; the ticks before them are skipped. With a period below
     /// 4 ms the call comes every 4 ms, for all ticks due by then: all but one of them are skipped.
     /// [`Stats::ticks_skipped`](crate::Stats::ticks_skipped) counts what is skipped. A period of zero is an error at
