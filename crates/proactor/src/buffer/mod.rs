@@ -4,12 +4,14 @@
 //! by an operation ([`Block`]), or held by whoever was handed what arrived in it ([`Lease`]). INV-1 rests on
 //! that, and the pool asserts it at every change of place.
 
+mod aligned;
 mod lease;
 mod outgoing;
 mod pages;
 mod payload;
 mod pool;
 
+pub use aligned::AlignedBuf;
 pub use lease::Lease;
 pub use outgoing::{Gather, Outgoing};
 pub use payload::Payload;
