@@ -8,6 +8,7 @@
 mod buffers;
 pub(super) mod features;
 mod refusal;
+mod urgent;
 mod wake;
 
 use std::collections::VecDeque;
@@ -34,6 +35,7 @@ use crate::time::Time;
 use crate::waker::Waker;
 
 use buffers::Buffers;
+use urgent::Urgent;
 use wake::WakeEvent;
 
 pub(super) const SQ_ENTRIES: u32 = 1024;
@@ -60,6 +62,8 @@ pub struct IoUring {
     overflow: VecDeque<squeue::Entry>,
     /// Whether completions appear only inside `enter` (deferred task run).
     deferred: bool,
+    urgent: Urgent,
+    block_len: u32,
     _counted: CountedPort,
 }
 
@@ -73,8 +77,9 @@ impl Create for IoUring {
         let wake = Arc::new(wake);
         let epoch = Instant::now();
         let overflow = VecDeque::new();
+        let (urgent, block_len, _counted) = (Urgent::default(), pool.block_len(), CountedPort::new());
         let mut this =
-            IoUring { ring, buffers, wake, epoch, overflow, deferred, _counted: CountedPort::new() };
+            IoUring { ring, buffers, wake, epoch, overflow, deferred, urgent, block_len, _counted };
         this.arm_wake();
         Ok(this)
     }
@@ -111,6 +116,11 @@ impl IoUring {
             }
             self.overflow.pop_front();
         }
+    }
+
+    fn cancel_operation(&mut self, key: OpKey) {
+        let cancel = opcode::AsyncCancel::new(key.to_u64()).build();
+        self.push(cancel.flags(squeue::Flags::SKIP_SUCCESS).user_data(key.to_u64() | CANCEL));
     }
 
     fn arm_wake(&mut self) {
@@ -177,7 +187,9 @@ impl Backend for IoUring {
     }
 
     fn now(&self) -> Time {
-        Time::ZERO + self.epoch.elapsed()
+        let now = Time::ZERO + self.epoch.elapsed();
+        self.urgent.clocked(now);
+        now
     }
 
     fn waker(&self) -> Waker {
@@ -188,11 +200,16 @@ impl Backend for IoUring {
         // Blocking on purpose: for a non-blocking socket the ring gives up where it should wait.
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
+        socket::inline_urgent(&socket)?;
         Ok(socket.into())
     }
 
     fn adopt(&mut self, socket: &Socket, _owner: u32) -> io::Result<RawFd> {
         Ok(socket.as_raw_fd())
+    }
+
+    fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {
+        socket::inline_urgent(socket)
     }
 
     #[inline]
@@ -227,18 +244,27 @@ impl Backend for IoUring {
     }
 
     fn cancel(&mut self, key: OpKey, _ops: &mut InFlight<IoUring>) {
-        let cancel = opcode::AsyncCancel::new(key.to_u64()).build();
-        self.push(cancel.flags(squeue::Flags::SKIP_SUCCESS).user_data(key.to_u64() | CANCEL));
+        self.cancel_operation(key);
     }
 
-    fn harvest(&mut self, wait: Wait, _ops: &mut InFlight<IoUring>) -> io::Result<()> {
+    fn harvest(&mut self, wait: Wait, ops: &mut InFlight<IoUring>) -> io::Result<()> {
+        let wait = if self.urgent.is_quiet() { wait } else { self.rouse_receives(wait, ops) };
         self.buffers.provide();
         self.flush_overflow();
         let wait = if self.overflow.is_empty() { wait } else { Wait::Poll };
         if !self.deferred && !self.ring.completion().is_empty() && self.ring.submission().is_empty() {
             return Ok(());
         }
-        match self.enter(wait) {
+        let entered = self.enter(wait);
+        // A wait that was interrupted says so only if it submitted nothing.
+        let interrupted = match &entered {
+            Ok(_) => wait != Wait::Poll && self.ring.completion().is_empty(),
+            Err(error) => error.raw_os_error() == Some(libc::EINTR),
+        };
+        if interrupted {
+            self.urgent.interrupted(self.now());
+        }
+        match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
                 // A signal, a deadline, or the kernel short of memory or waiting for completions to be taken:
@@ -281,6 +307,14 @@ impl Backend for IoUring {
                         drop(cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id)));
                         continue;
                     };
+                    let receives = matches!(entry.operation, Operation::Receive { .. });
+                    let behind = receives
+                        && cqueue::sock_nonempty(flags)
+                        && result > 0
+                        && (result as u32) < self.block_len;
+                    if self.urgent.concerns(behind) {
+                        self.urgent.note(key, behind);
+                    }
                     let outcome = self.outcome(&entry.operation, result, flags);
                     return Some(Completion { about: About::Operation(key), outcome, more });
                 }

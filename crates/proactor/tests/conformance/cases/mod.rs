@@ -9,5 +9,6 @@ pub mod outside;
 pub mod pool;
 pub mod receive;
 pub mod schedule;
+pub mod urgent;
 pub mod wake;
 pub mod weather;
