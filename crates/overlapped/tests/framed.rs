@@ -4,11 +4,14 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use overlapped::{
-    Choice, CloseReason, Delimiter, FrameError, FrameHandler, Framed, Framing, LengthPrefixed, Lines,
+    Choice, CloseReason, Delimiter, Found, FrameError, FrameHandler, Framed, Framing, LengthPrefixed, Lines,
     Payload, Server, ServerHandle, Session, SessionId, WorkerContext,
 };
 
@@ -46,7 +49,7 @@ impl FrameHandler for Teller {
     }
 }
 
-fn start(choice: Choice, framing: impl Framing + Clone + Send + Sync) -> (ServerHandle, Receiver<Told>) {
+fn start_with(choice: Choice, framing: impl Framing + Clone + Send + Sync) -> (ServerHandle, Receiver<Told>) {
     let (tell, told) = channel();
     let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
     let server = server.start(move |_worker| Framed::new(framing.clone(), Teller(tell.clone())));
@@ -77,7 +80,7 @@ fn contents() -> Vec<Vec<u8>> {
 
 fn same_frames(framing: &(impl Framing + Clone + Send + Sync), encode: impl Fn(&[u8]) -> Vec<u8>) {
     for choice in backends() {
-        let (server, told) = start(choice, framing.clone());
+        let (server, told) = start_with(choice, framing.clone());
         let wanted = [contents(), contents()].concat();
         let stream: Vec<u8> = wanted.iter().flat_map(|content| encode(content)).collect();
         let mut client = dial(server.local_addr());
@@ -122,7 +125,7 @@ fn by_delimiter() {
 #[test]
 fn a_frame_that_is_too_long_ends_its_session_and_no_other() {
     for choice in backends() {
-        let (server, told) = start(choice, Lines::up_to(MOST));
+        let (server, told) = start_with(choice, Lines::up_to(MOST));
         let mut other = dial(server.local_addr());
         let mut client = dial(server.local_addr());
         client.write_all(b"good\n").unwrap();
@@ -141,5 +144,215 @@ fn a_frame_that_is_too_long_ends_its_session_and_no_other() {
         drop(other);
         server.drain(PATIENCE).unwrap();
         assert_eq!(server.stats().sessions_misframed, 1);
+    }
+}
+
+/// Answers each frame with so many bytes.
+#[derive(Clone)]
+struct Answers {
+    len: usize,
+    most_unsent: Arc<AtomicUsize>,
+    tell: Sender<Told>,
+}
+
+impl FrameHandler for Answers {
+    type State = ();
+    type Message = ();
+
+    fn on_open(&mut self, _session: &mut Session<'_>) {}
+
+    fn on_frame(&mut self, session: &mut Session<'_>, _state: &mut (), _frame: Payload) {
+        session.send(vec![b'v'; self.len]);
+        self.most_unsent.fetch_max(session.unsent(), Relaxed);
+    }
+
+    fn on_close(&mut self, _: &mut WorkerContext<'_>, _: SessionId, _state: (), reason: CloseReason) {
+        let _ = self.tell.send(Told::Closed(reason));
+    }
+}
+
+/// A client that pipelines requests and reads all the time, or reads late, gets every answer, however much larger
+/// than the requests the answers are.
+#[test]
+fn a_client_that_pipelines_gets_every_answer() {
+    for choice in backends() {
+        for (len, requests, reads_late) in [
+            (800, 4_000, false),
+            (1_000, 20_000, false),
+            (800, 20_000, true),
+            (1, 200_000, false),
+            (90_000, 300, true),
+        ] {
+            let (tell, told) = channel();
+            let most_unsent = Arc::new(AtomicUsize::new(0));
+            let handler = Answers { len, most_unsent: Arc::clone(&most_unsent), tell };
+            let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
+            let server = server.start(move |_| Framed::new(Lines::up_to(100), handler.clone())).unwrap();
+            let client = dial(server.local_addr());
+            let mut writing = client.try_clone().unwrap();
+            let (written, all_written) = channel();
+            let writer = thread::spawn(move || {
+                let result = writing.write_all(&b"GET k\n".repeat(requests));
+                writing.shutdown(Shutdown::Write).unwrap();
+                written.send(()).unwrap();
+                result
+            });
+            if reads_late {
+                // All requests may be with the kernels before the first answer is read; if they are more than that,
+                // the writer waits for us.
+                let _ = all_written.recv_timeout(Duration::from_millis(200));
+            }
+            let (mut got, mut buffer) = (0, vec![0; 1 << 20]);
+            loop {
+                match (&client).read(&mut buffer).expect("an end of stream, not a reset") {
+                    0 => break,
+                    read => got += read,
+                }
+            }
+            writer.join().unwrap().expect("all requests were taken");
+            assert_eq!(got, len * requests, "{choice:?}");
+            assert!(matches!(told.recv_timeout(PATIENCE), Ok(Told::Closed(CloseReason::EndOfStream))));
+            assert!(
+                most_unsent.load(Relaxed) < 64 * 1024 + len,
+                "one answer above the high-water mark at most"
+            );
+            server.drain(PATIENCE).unwrap();
+            assert_eq!(server.stats().blocks_in_use, 0, "INV-1");
+        }
+    }
+}
+
+/// Takes one frame at a time: pauses, and is resumed by a handle's message.
+struct OneAtATime(Sender<Told>, bool);
+
+impl FrameHandler for OneAtATime {
+    type State = ();
+    type Message = SessionId;
+
+    fn on_open(&mut self, _session: &mut Session<'_>) {}
+
+    fn on_frame(&mut self, session: &mut Session<'_>, _state: &mut (), frame: Payload) {
+        assert!(!std::mem::replace(&mut self.1, true), "no frame after pause()");
+        session.pause();
+        let _ = self.0.send(Told::Frame(frame.as_slice().to_vec()));
+        session.set_timer(Duration::ZERO, 0);
+    }
+
+    fn on_timer(&mut self, session: &mut Session<'_>, _state: &mut (), _token: u64) {
+        self.1 = false;
+        session.resume();
+    }
+
+    fn on_close(&mut self, _: &mut WorkerContext<'_>, _: SessionId, _state: (), reason: CloseReason) {
+        let _ = self.0.send(Told::Closed(reason));
+    }
+}
+
+#[test]
+fn no_frame_follows_a_pause() {
+    for choice in backends() {
+        let (tell, told) = channel();
+        let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
+        let server =
+            server.start(move |_| Framed::new(Lines::up_to(100), OneAtATime(tell.clone(), false))).unwrap();
+        let mut client = dial(server.local_addr());
+        let lines: Vec<Vec<u8>> = (0..200).map(|number| format!("line {number}").into_bytes()).collect();
+        for line in &lines {
+            client.write_all(&[&line[..], b"\n"].concat()).unwrap();
+        }
+        client.shutdown(Shutdown::Write).unwrap();
+        for line in &lines {
+            match told.recv_timeout(PATIENCE) {
+                Ok(Told::Frame(frame)) => assert_eq!(frame, *line, "{choice:?}"),
+                _ => panic!("{choice:?}: a frame was expected"),
+            }
+        }
+        assert_eq!(client.read(&mut [0]).expect("an end of stream"), 0);
+        assert!(
+            matches!(told.recv_timeout(PATIENCE), Ok(Told::Closed(CloseReason::EndOfStream))),
+            "{choice:?}"
+        );
+        server.drain(PATIENCE).unwrap();
+        assert_eq!(server.stats().sessions_panicked, 0);
+    }
+}
+
+/// A framing that is wrong about the first byte `0`, and right about all others.
+#[derive(Clone)]
+struct Wrong(Found);
+
+impl Framing for Wrong {
+    fn find(&self, bytes: &[u8], _searched: usize) -> Result<Option<Found>, FrameError> {
+        Ok(Some(if bytes[0] == b'0' { self.0 } else { Found { start: 0, len: 1, end: 1 } }))
+    }
+}
+
+#[test]
+fn an_impossible_frame_ends_its_session_and_no_other() {
+    let impossible =
+        [(0, 0, 0), (0, 5, 5), (2, 1, 2), (usize::MAX, 1, 1), (0, usize::MAX, 1), (1, 0, usize::MAX)];
+    for choice in backends() {
+        for (start, len, end) in impossible {
+            let (server, told) = start_with(choice, Wrong(Found { start, len, end }));
+            let (mut other, mut client) = (dial(server.local_addr()), dial(server.local_addr()));
+            client.write_all(b"0").unwrap();
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).expect("an end of stream, not a reset");
+            assert_eq!(got, b"bad", "{choice:?}");
+            drop(client);
+            match told.recv_timeout(PATIENCE) {
+                Ok(Told::Bad(error)) => {
+                    assert_eq!(error, FrameError::Impossible { start, len, end, bytes: 1 })
+                }
+                _ => panic!("{choice:?}: a bad frame was expected"),
+            }
+            other.write_all(b"x").unwrap();
+            other.read_exact(&mut [0]).unwrap();
+            drop(other);
+            server.drain(PATIENCE).unwrap();
+            assert_eq!(server.stats().sessions_misframed, 1);
+        }
+    }
+}
+
+/// Counts frames by whether they were copied.
+struct Counts(Arc<[AtomicUsize; 2]>, Sender<Told>);
+
+impl FrameHandler for Counts {
+    type State = ();
+    type Message = ();
+
+    fn on_open(&mut self, _session: &mut Session<'_>) {}
+
+    fn on_frame(&mut self, _session: &mut Session<'_>, _state: &mut (), frame: Payload) {
+        assert!(frame.as_slice().iter().all(|byte| *byte == 7) && frame.len() == 93);
+        self.0[usize::from(!matches!(frame, Payload::Lease(_)))].fetch_add(1, Relaxed);
+    }
+
+    fn on_close(&mut self, _: &mut WorkerContext<'_>, _: SessionId, _state: (), reason: CloseReason) {
+        let _ = self.1.send(Told::Closed(reason));
+    }
+}
+
+/// Only a frame that spans two blocks is copied, wherever blocks end.
+#[test]
+fn frames_within_a_block_are_not_copied() {
+    const FRAMES: usize = 50_000;
+    for choice in backends() {
+        let counts: Arc<[AtomicUsize; 2]> = Arc::default();
+        let (ours, (tell, told)) = (Arc::clone(&counts), channel());
+        let framing = LengthPrefixed::of_width(4, 1_000);
+        let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
+        let server =
+            server.start(move |_| Framed::new(framing, Counts(Arc::clone(&ours), tell.clone()))).unwrap();
+        let mut client = dial(server.local_addr());
+        client.write_all(&framing.encode(&[7; 93]).unwrap().repeat(FRAMES)).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(matches!(told.recv_timeout(PATIENCE), Ok(Told::Closed(CloseReason::EndOfStream))));
+        let [whole, copied] = [0, 1].map(|kind| counts[kind].load(Relaxed));
+        assert_eq!(whole + copied, FRAMES, "{choice:?}");
+        // How a stream is cut is the system's affair: a cut ends at most one frame in its middle.
+        assert!(copied < FRAMES / 10, "{choice:?}: {copied} copied, {whole} not");
+        server.drain(PATIENCE).unwrap();
     }
 }

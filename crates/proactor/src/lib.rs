@@ -25,7 +25,7 @@ pub mod system;
 mod time;
 mod waker;
 
-pub use backend::{Abilities, Backend, Name};
+pub use backend::{Abilities, Backend, Delivery, Name};
 pub use buffer::{AlignedBuf, Gather, Lease, Outgoing, Payload, Pool, PoolConfig};
 pub use driver::{
     CONNECTIONS, Call, ConnectionKey, Driver, Entry, Event, InFlight, ListenerKey, Moment, OpKey, Sending,

@@ -1,6 +1,9 @@
 //! Sockets of the real kernels: each is counted from the moment it is ours until it is closed. Listening ones are
 //! made and bound before any worker runs, so that a bad address is told at once.
 
+#[cfg(target_os = "linux")]
+mod delivery;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Deref;
@@ -8,6 +11,9 @@ use std::ops::Deref;
 use socket2::{Domain, Protocol, Type};
 
 use crate::system::CountedSocket;
+
+#[cfg(target_os = "linux")]
+pub(crate) use delivery::delivery;
 
 /// An open TCP socket of a real kernel, whichever backend it is for. Closed when dropped, and
 /// [counted](crate::system::handles) until then.
@@ -139,6 +145,34 @@ pub(crate) fn unread(socket: &Socket) -> io::Result<usize> {
     // SAFETY: a live socket, and an integer that the call writes.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
     if result == 0 { Ok(usize::try_from(count).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
+}
+
+/// No other Unix tells how many bytes were acknowledged.
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) fn delivery(_socket: &Socket) -> Option<crate::backend::Delivery> {
+    None
+}
+
+/// What became of a socket that says "error" or "hung up", for a watch. `None`: it is still connected. The error is taken
+/// (`SO_ERROR`): no other call on this socket finds it afterwards. One that was taken before leaves an end.
+///
+/// # Safety
+/// The descriptor is open.
+#[cfg(unix)]
+pub(crate) unsafe fn broken(fd: std::os::fd::RawFd) -> Option<crate::backend::Outcome<Socket>> {
+    use crate::backend::Outcome;
+    // SAFETY: what the caller promised.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    let socket = socket2::SockRef::from(&fd);
+    Some(match socket.take_error() {
+        // So Linux calls a reset that comes after the peer's FIN; nothing was sent into a closed pipe here.
+        Ok(Some(error)) if error.raw_os_error() == Some(libc::EPIPE) => {
+            Outcome::Failed(io::Error::from_raw_os_error(libc::ECONNRESET))
+        }
+        Ok(Some(error)) | Err(error) => Outcome::Failed(error),
+        Ok(None) if socket.peer_addr().is_ok() => return None,
+        Ok(None) => Outcome::EndOfStream,
+    })
 }
 
 /// The IP address in a socket address.

@@ -32,6 +32,8 @@ mod peer;
 mod server;
 mod sessions;
 #[cfg(target_os = "linux")]
+mod stopping;
+#[cfg(target_os = "linux")]
 mod system;
 #[cfg(unix)]
 mod terminal;
@@ -117,6 +119,9 @@ cases! {
         #[cfg(target_os = "linux")] accepting::stdout_closed,
         #[cfg(target_os = "linux")] operations::trace_without_room,
         #[cfg(unix)] counters::asked_by_signal,
+        #[cfg(target_os = "linux")] stopping::speakers_are_not_idle,
+        #[cfg(target_os = "linux")] stopping::first_bytes_are_in_time,
+        #[cfg(target_os = "linux")] stopping::readers_are_not_stalled,
     }
 }
 

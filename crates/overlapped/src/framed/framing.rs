@@ -14,6 +14,19 @@ pub enum FrameError {
         /// The limit.
         most: usize,
     },
+    /// The framing answered with a frame that cannot be: of no bytes at all, beyond what there is, or within what it
+    /// had called incomplete. A mistake in its [`find`](Framing::find), not the peer's.
+    #[error("the framing named an impossible frame: content {start}..{}, next frame at {end}, in {bytes} bytes", start + len)]
+    Impossible {
+        /// Where it said that the content begins.
+        start: usize,
+        /// Bytes of content that it said there are.
+        len: usize,
+        /// Where it said that the next frame begins.
+        end: usize,
+        /// How many bytes it was shown.
+        bytes: usize,
+    },
 }
 
 /// A frame, by its place in the bytes that were searched.
@@ -27,10 +40,23 @@ pub struct Found {
     pub end: usize,
 }
 
+impl Found {
+    /// The frame, if it can be: of `bytes` bytes, of which the first `searched` held none.
+    pub(super) fn checked(self, bytes: usize, searched: usize) -> Result<Found, FrameError> {
+        let Found { start, len, end } = self;
+        let possible = start.checked_add(len).is_some_and(|behind| behind <= end) && end <= bytes;
+        if possible && end > searched {
+            return Ok(self);
+        }
+        Err(FrameError::Impossible { start, len, end, bytes })
+    }
+}
+
 /// Tells where the first frame in a piece of a stream ends.
 pub trait Framing: 'static {
     /// Looks for the first frame of `bytes`, which begin with one; none was complete in their first `searched`
-    /// bytes. `None` if it is not complete.
+    /// bytes. `None` if it is not complete. A frame takes at least one byte of the stream ([`Found::end`] is not 0), and
+    /// lies within `bytes`; another answer ends the session with [`FrameError::Impossible`].
     ///
     /// # Errors
     /// [`FrameError`] as soon as it is clear that it will be none: what is kept of an unfinished frame is bounded by

@@ -1,19 +1,23 @@
 //! Frames out of a stream: a handler adapter over the engine, which itself knows only bytes.
 //!
 //! A frame that lies in one received block is handed on as it is, without a copy; one that spans several is put
-//! together. What is kept of an unfinished frame is bounded by the framing's longest frame.
+//! together. What is kept of an unfinished frame is bounded by the framing's longest frame. Frames wait, in their block,
+//! while their session is paused or too much is unsent in it.
 
 mod framing;
 
 use std::io;
 
-use proactor::{Lease, Payload};
+use proactor::{AlignedBuf, Lease, Payload};
 
 pub use framing::{Delimiter, Found, FrameError, Framing, LengthPrefixed, Lines};
 
 use crate::handler::Handler;
 use crate::session::{CloseReason, Session, SessionId};
 use crate::worker::WorkerContext;
+
+/// How much of a block is copied at first to complete an unfinished frame; then twice as much, and so on.
+const FIRST_STEP: usize = 256;
 
 /// What happens in sessions whose bytes come in frames. Like [`Handler`], with [`on_frame`](Self::on_frame) in
 /// the place of `on_data`; the other callbacks are the same.
@@ -27,7 +31,8 @@ pub trait FrameHandler: Sized + 'static {
     fn on_open(&mut self, session: &mut Session<'_>) -> Self::State;
 
     /// A frame arrived, without its prefix or delimiter. It may be [sent](Session::send) as it is; a framed answer is
-    /// made with the framing's `encode`.
+    /// made with the framing's `encode`. No frame follows while the session is [paused](Session::pause), or while as
+    /// much as the high-water mark is unsent: frames that have arrived wait.
     fn on_frame(&mut self, session: &mut Session<'_>, state: &mut Self::State, frame: Payload);
 
     /// What arrived is no frame, or too long a one. The session is closed when this returns; what is sent here still
@@ -126,51 +131,54 @@ impl<F: Framing, H: FrameHandler> Framed<F, H> {
 #[derive(Debug)]
 pub struct FramedState<S> {
     state: S,
-    pending: Vec<u8>,
+    pending: AlignedBuf,
     /// How much of `pending` was searched already: a long line is not searched from its beginning each time.
     searched: usize,
 }
 
 impl<F: Framing, H: FrameHandler> Framed<F, H> {
-    /// Hands on the frames of what is pending. True if the session goes on.
-    fn drain_pending(&mut self, session: &mut Session<'_>, kept: &mut FramedState<H::State>) -> bool {
-        let mut start = 0;
-        let goes_on = loop {
-            let bytes = &kept.pending[start..];
-            match self.framing.find(bytes, kept.searched) {
-                Ok(Some(found)) => {
-                    let frame = bytes[found.start..found.start + found.len].to_vec();
-                    start += found.end;
-                    kept.searched = 0;
-                    self.handler.on_frame(session, &mut kept.state, Payload::Owned(frame));
-                    if session.is_closing() {
-                        break false;
-                    }
-                }
-                Ok(None) => {
-                    kept.searched = bytes.len();
-                    break true;
-                }
-                Err(error) => break self.refuse(session, kept, &error),
-            }
-        };
-        kept.pending.drain(..start);
-        if kept.pending.is_empty() {
-            kept.pending = Vec::new(); // an idle session keeps no memory for a frame it once had
-        }
-        goes_on
-    }
-
-    #[cold]
-    fn refuse(
+    /// Adds as much of `data` to the unfinished frame as completes it, and hands it on. Returns how many bytes that
+    /// took: all of them if it is still unfinished, or was none.
+    fn complete(
         &mut self,
         session: &mut Session<'_>,
         kept: &mut FramedState<H::State>,
-        error: &FrameError,
-    ) -> bool {
+        data: &[u8],
+    ) -> usize {
+        let before = kept.pending.len();
+        let (mut taken, mut step) = (0, FIRST_STEP);
+        while taken < data.len() {
+            let more = &data[taken..data.len().min(taken + step)];
+            kept.pending.extend_from_slice(more);
+            taken += more.len();
+            step *= 2;
+            let bytes = kept.pending.len();
+            let found = self.framing.find(&kept.pending, kept.searched);
+            match found.and_then(|found| found.map(|found| found.checked(bytes, before)).transpose()) {
+                Ok(None) => kept.searched = bytes,
+                Ok(Some(found)) => {
+                    // Taken out of the state: an idle session keeps no memory for a frame it once had.
+                    let mut frame = std::mem::take(&mut kept.pending);
+                    kept.searched = 0;
+                    frame.truncate(found.start + found.len);
+                    frame.remove_front(found.start);
+                    self.handler.on_frame(session, &mut kept.state, Payload::Aligned(frame));
+                    return found.end - before;
+                }
+                Err(error) => {
+                    self.refuse(session, kept, &error);
+                    return data.len();
+                }
+            }
+        }
+        taken
+    }
+
+    #[cold]
+    fn refuse(&mut self, session: &mut Session<'_>, kept: &mut FramedState<H::State>, error: &FrameError) {
+        kept.pending = AlignedBuf::default();
         self.handler.on_bad_frame(session, &mut kept.state, error);
         session.close_for(CloseReason::BadFrame);
-        false
     }
 }
 
@@ -179,36 +187,32 @@ impl<F: Framing, H: FrameHandler> Handler for Framed<F, H> {
     type Message = H::Message;
 
     fn on_open(&mut self, session: &mut Session<'_>) -> Self::State {
-        FramedState { state: self.handler.on_open(session), pending: Vec::new(), searched: 0 }
+        FramedState { state: self.handler.on_open(session), pending: AlignedBuf::default(), searched: 0 }
     }
 
     fn on_data(&mut self, session: &mut Session<'_>, kept: &mut Self::State, mut data: Lease) {
         if !kept.pending.is_empty() {
-            kept.pending.extend_from_slice(&data);
-            self.drain_pending(session, kept);
-            return;
+            data.advance(self.complete(session, kept, &data));
         }
-        while !data.is_empty() {
-            match self.framing.find(&data, 0) {
+        while !data.is_empty() && !session.is_closing() {
+            if !session.may_go_on() {
+                return session.put_back(data);
+            }
+            let found = self.framing.find(&data, 0);
+            match found.and_then(|found| found.map(|found| found.checked(data.len(), 0)).transpose()) {
                 Ok(Some(found)) => {
                     let rest = data.split_off(found.end);
                     data.truncate(found.start + found.len);
                     data.advance(found.start);
                     self.handler.on_frame(session, &mut kept.state, Payload::Lease(data));
-                    if session.is_closing() {
-                        return;
-                    }
                     data = rest;
                 }
                 Ok(None) => {
                     kept.searched = data.len();
-                    kept.pending = data.to_vec();
+                    kept.pending = AlignedBuf::from(&*data);
                     return;
                 }
-                Err(error) => {
-                    self.refuse(session, kept, &error);
-                    return;
-                }
+                Err(error) => return self.refuse(session, kept, &error),
             }
         }
     }

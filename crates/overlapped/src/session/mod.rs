@@ -2,6 +2,7 @@
 
 mod close_reason;
 mod handle;
+mod held;
 mod id;
 mod send_queue;
 mod state;
@@ -11,8 +12,9 @@ mod view;
 pub use close_reason::CloseReason;
 pub(crate) use handle::HandleState;
 pub use handle::SessionHandle;
+pub(crate) use held::Held;
 pub use id::SessionId;
-pub(crate) use send_queue::{MOST, SendQueue};
+pub(crate) use send_queue::{BLOCKS, MOST, SendQueue};
 pub(crate) use state::{Phase, SessionState};
 pub(crate) use table::Table;
 pub use view::{Sent, Session};

@@ -12,7 +12,7 @@ const SMALL: usize = 1024;
 /// Payloads that wait together leave together, until they are so many bytes.
 const GATHER: usize = 64 * 1024;
 /// Blocks that a session may hold, in flight and queued. A slow reader must not drain the pool.
-const BLOCKS: u8 = 4;
+pub(crate) const BLOCKS: u8 = 4;
 
 /// What a queue may hold, as memory charged; callers see to it.
 pub(crate) const MOST: usize = 1 << 30;

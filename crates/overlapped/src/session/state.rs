@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use proactor::{ConnectionKey, Time};
+use proactor::{ConnectionKey, Lease, Time};
 
-use super::{CloseReason, HandleState, SendQueue};
+use super::{CloseReason, HandleState, Held, SendQueue};
 
 /// Where a session is in its life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +39,8 @@ pub(crate) struct SessionState {
     pub(crate) watched: bool,
     /// True exactly when the next flush has to look whether its receive should be paused.
     pub(crate) receive_changed: bool,
+    /// True exactly when what arrives has to wait: the receive is paused or held, or earlier bytes wait.
+    pub(crate) held_back: bool,
     pub(crate) reason: Option<CloseReason>,
     /// When bytes last moved, to the turn.
     pub(crate) active_at: Time,
@@ -55,15 +57,20 @@ pub(crate) struct SessionState {
     /// Whose receive is held while too much is unsent here: its own, or that of the session that feeds it.
     pub(crate) source: ConnectionKey,
     /// How many sessions hold its receive because they are full: those that it feeds, or itself.
-    pub(crate) holds: u32,
+    holds: u32,
     /// Whether its handler wants its receive paused.
-    pub(crate) wants_pause: bool,
+    wants_pause: bool,
+    /// What arrived and waits until the session goes on; allocated when there is some.
+    held: Option<Box<Held>>,
     /// True exactly when the peer has sent FIN.
     pub(crate) peer_finished: bool,
-    /// Bytes of the payload in flight that were out when the write deadline last looked and saw progress.
-    pub(crate) send_progress: usize,
-    /// When that was.
-    pub(crate) progress_at: Time,
+    /// How far the system was when a deadline last asked it: bytes out of the payload in flight, and bytes that the
+    /// peer's system has acknowledged, added up. Only whether it changes means something.
+    pub(crate) moved: u64,
+    /// When a deadline last asked and saw that change.
+    pub(crate) moved_at: Time,
+    /// True exactly when bytes of the peer were seen in the socket that were not received yet.
+    spoke_unheard: bool,
     /// In a drain: everything that had arrived was taken in; what comes after that comes too late.
     pub(crate) taken_in: bool,
     /// True exactly when our FIN is out.
@@ -84,13 +91,15 @@ impl SessionState {
             touched: false,
             full: false,
             peer_finished: false,
-            send_progress: 0,
-            progress_at: Time::ZERO,
+            moved: 0,
+            moved_at: Time::ZERO,
+            spoke_unheard: false,
             taken_in: false,
             finished: false,
             wants_writable: false,
             watched: false,
             receive_changed: false,
+            held_back: false,
             reason: None,
             queue: SendQueue::default(),
             opened_at: now,
@@ -103,6 +112,7 @@ impl SessionState {
             source: key,
             holds: 0,
             wants_pause: false,
+            held: None,
             token,
         }
     }
@@ -112,9 +122,83 @@ impl SessionState {
         self.phase <= Phase::Ending
     }
 
-    /// Whether nothing speaks against receiving.
-    pub(crate) fn may_receive(&self) -> bool {
+    /// Whether the handler may be called with bytes: nobody holds the session, and its handler has not paused it.
+    pub(crate) fn may_go_on(&self) -> bool {
         self.holds == 0 && !self.wants_pause
+    }
+
+    /// Whether the peer has sent anything, also if it was not received yet.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.received > 0 || self.spoke_unheard
+    }
+
+    /// Bytes of the peer wait in the socket; they count as arrived at `at`.
+    pub(crate) fn peer_has_spoken(&mut self, at: Time) {
+        self.spoke_unheard = true;
+        self.active_at = at;
+    }
+
+    /// Whether its handler has paused it.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.wants_pause
+    }
+
+    /// Changes whether its handler wants it paused. True if that is a change.
+    pub(crate) fn set_paused(&mut self, paused: bool) -> bool {
+        let before = std::mem::replace(&mut self.wants_pause, paused);
+        self.update_held_back();
+        before != paused
+    }
+
+    /// Counts a full session that holds this one in, or one out.
+    pub(crate) fn hold(&mut self, by: i32) {
+        self.holds = self.holds.checked_add_signed(by).expect("a session is released by those who held it");
+        self.update_held_back();
+    }
+
+    /// Whether another session than itself holds its receive.
+    pub(crate) fn is_held_by_another(&self) -> bool {
+        self.holds > u32::from(self.full && self.source == self.key)
+    }
+
+    /// Keeps what arrived until the session goes on: behind what waits already, or before it if the handler was called
+    /// with it and could not take it.
+    pub(crate) fn keep(&mut self, data: Lease, handler_had_it: bool) {
+        let held = self.held.get_or_insert_default();
+        if handler_had_it {
+            held.push_front(data)
+        } else {
+            held.push_back(data)
+        }
+        self.update_held_back();
+    }
+
+    /// The peer's end of stream waits behind what waits. False if nothing does.
+    pub(crate) fn keep_end(&mut self) -> bool {
+        self.held.as_mut().map(|held| held.ended = true).is_some()
+    }
+
+    /// Takes out the first piece of what waits, and whether the peer's end of stream came behind it.
+    pub(crate) fn take_kept(&mut self) -> Option<(Lease, bool)> {
+        let held = self.held.as_mut()?;
+        let data = held.pop()?;
+        let ended = held.ended && held.is_empty();
+        if held.is_empty() {
+            self.held = None;
+        }
+        self.update_held_back();
+        Some((data, ended))
+    }
+
+    /// Drops what waits. Returns how many bytes that were.
+    pub(crate) fn drop_kept(&mut self) -> usize {
+        let held = self.held.take();
+        self.update_held_back();
+        held.map_or(0, |held| held.bytes())
+    }
+
+    fn update_held_back(&mut self) {
+        self.held_back = !self.may_go_on() || self.held.is_some();
     }
 
     /// Moves to a later phase. The first reason given stays.

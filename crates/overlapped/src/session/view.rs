@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proactor::{ConnectionKey, Payload};
+use proactor::{ConnectionKey, Lease, Payload};
 
 use super::{CloseReason, HandleState, Phase, SendQueue, SessionHandle, SessionId, SessionState};
 use crate::timers::Due;
@@ -86,11 +86,15 @@ impl<'a> Session<'a> {
             return core.overflow(self.key);
         }
         add(&mut state.queue);
-        // Owed from here on: the kernel may take all of it at once, and the handler has seen how much it was.
-        state.wants_writable |= state.queue.bytes() > core.config.high_water;
         if !state.touched {
             state.touched = true;
             core.touched.push(self.key);
+        }
+        if state.queue.bytes() >= core.config.high_water {
+            // `on_writable` is owed from here on: the kernel may take all of it at once, and the handler has seen how
+            // much it was.
+            state.wants_writable = true;
+            core.now_full(self.key);
         }
         Sent::Ok
     }
@@ -101,8 +105,10 @@ impl<'a> Session<'a> {
         self.state().map_or(0, |state| state.queue.bytes())
     }
 
-    /// Stops receiving until [`resume`](Self::resume). What is already on its way may still arrive; in a session
-    /// paused by `on_open`, nothing does. A drain waits for a paused session until its deadline.
+    /// Stops receiving until [`resume`](Self::resume): no `on_data` follows, also for what has arrived already. A reset
+    /// by the peer still ends the session at once (on Windows only while nothing has arrived unread); the peer's end of
+    /// stream is told when everything before it was taken. A paused session is not idle: its idle timeout begins anew
+    /// with `resume`. A drain waits for a paused session until its deadline.
     pub fn pause(&mut self) {
         self.set_paused(true);
     }
@@ -114,10 +120,27 @@ impl<'a> Session<'a> {
 
     fn set_paused(&mut self, paused: bool) {
         if let Some(state) = self.core.sessions.get_mut(self.key)
-            && state.wants_pause != paused
+            && state.set_paused(paused)
         {
-            state.wants_pause = paused;
+            state.active_at = self.core.now;
             self.core.look_at_receive(self.key);
+        }
+    }
+
+    /// Whether `on_data` may be called again: the session is open, nobody holds it, and its handler has not paused it.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.state().is_some_and(|state| state.is_live() && state.may_go_on())
+    }
+
+    /// Gives back bytes that `on_data` could not take because the session [may not go on](Self::may_go_on). It is
+    /// called with them again, before whatever has arrived since.
+    pub(crate) fn put_back(&mut self, data: Lease) {
+        debug_assert!(!self.may_go_on(), "on_data would be called with the same bytes for ever");
+        if let Some(state) = self.core.sessions.get_mut(self.key)
+            && state.is_live()
+            && !data.is_empty()
+        {
+            state.keep(data, true);
         }
     }
 

@@ -11,9 +11,9 @@ use proactor::backend::Backend;
 use proactor::{ConnectionKey, Driver, Payload, Time};
 
 use crate::config::{Config, Overflow};
-use crate::events::Report;
+use crate::events::{Event, Report};
 use crate::mailbox::PostToSession;
-use crate::session::{CloseReason, Phase, Sent, Session, SessionId, Table};
+use crate::session::{CloseReason, Phase, Sent, Session, SessionId, SessionState, Table};
 use crate::sync::atomic::Ordering;
 use crate::timers::{Due, Wheel};
 
@@ -73,8 +73,8 @@ impl Core {
 
     fn hold(&mut self, source: ConnectionKey, by: i32) {
         if let Some(state) = self.sessions.get_mut(source) {
-            state.holds =
-                state.holds.checked_add_signed(by).expect("a session is let go by those who held it");
+            state.hold(by);
+            state.active_at = state.active_at.max(self.now);
             self.look_at_receive(source);
         }
     }
@@ -113,6 +113,7 @@ impl Core {
             if peer_first && reason == CloseReason::Local { CloseReason::EndOfStream } else { reason };
         state.advance(Phase::Finishing, reason);
         state.send_since = self.now;
+        self.discard_kept(key);
         self.take_no_more(key);
     }
 
@@ -146,7 +147,17 @@ impl Core {
             return;
         }
         state.advance(Phase::Aborting, reason);
+        self.discard_kept(key);
         self.take_no_more(key);
+    }
+
+    /// What waited for a session that closes reaches its handler no more.
+    fn discard_kept(&mut self, key: ConnectionKey) {
+        let session = self.id(key);
+        let bytes = self.sessions.get_mut(key).map_or(0, SessionState::drop_kept);
+        if bytes > 0 {
+            self.report.emit(&Event::Discarded { session, bytes });
+        }
     }
 
     /// The hard limit of a session is reached (INV-6).

@@ -1,11 +1,17 @@
-//! Idle, first-byte and write deadlines. Per message they cost a store and a look at a flag: what a deadline counts
-//! from is noted in the session, and looked at when it would have been over, had nothing happened since.
+//! Deadlines of sessions: idle, first byte, write, linger and connect. Per message they cost a store and a look at a
+//! flag: what a deadline counts from is noted in the session, and looked at when it would have passed, had nothing
+//! happened since.
 //!
-//! A worker is woken for a deadline only where one can be over: with no send in flight nobody wakes for the write
-//! deadline. And what is kept is bounded by the sessions there were at a time, however many come and go: a timer
-//! belongs to a slot, and looks at whoever lives there by then.
+//! A deadline is judged only after everything that had arrived was taken in, and what the system knows was asked: a
+//! process that was stopped, or a callback that blocked, must not close the sessions whose bytes wait in a socket, in a
+//! completion queue, or for a free block.
+//!
+//! A worker is woken for a deadline only where one can have passed: with no send in flight nothing wakes for the write
+//! deadline. Memory is bounded by the sessions that were open at one time, however many come and go: a timer belongs to
+//! a slot, and looks at the session that lives there when it fires.
 
 use std::collections::VecDeque;
+use std::io;
 use std::time::Duration;
 
 use proactor::backend::Backend;
@@ -15,11 +21,17 @@ use super::{Layer, Worker};
 use crate::config::Config;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, SessionState};
-use crate::timers::Wheel;
+use crate::timers::{Due, Wheel};
 
 /// A deadline is noticed at most this part of itself late, so that many sessions are looked at together.
 const PARTS: u32 = 32;
 const LATEST: Duration = Duration::from_secs(1);
+/// Looks at a send in flight per write timeout: the system tells how far it is only when it is asked, so a stalled peer
+/// is noticed up to one such part late.
+const WRITE_LOOKS: u32 = 4;
+/// Turns that a judgement is put off, per session, until everything that had arrived was taken in; a kernel that has
+/// always more has handed out what is older by then.
+const SESSIONS_PER_TURN: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deadline {
@@ -44,27 +56,50 @@ impl Deadline {
     /// What it counts from in a session; `None` if it does not apply, and will not before something else happens.
     fn since(self, state: &SessionState) -> Option<Time> {
         match self {
-            Deadline::Idle => state.is_live().then_some(state.active_at),
-            Deadline::FirstByte => (state.is_live() && state.received == 0).then_some(state.opened_at),
-            // In these phases, bytes wait for a peer that does not read them.
-            Deadline::Write => {
-                (state.phase <= Phase::Finishing && state.queue.is_in_flight()).then_some(state.send_since)
+            // A session that is kept from receiving cannot help its silence.
+            Deadline::Idle => (state.is_live() && !state.is_paused() && !state.is_held_by_another())
+                .then_some(state.active_at.max(state.moved_at)),
+            // An outbound session's peer may wait to be spoken to.
+            Deadline::FirstByte => {
+                (state.is_live() && !state.has_spoken() && state.token.is_none()).then_some(state.opened_at)
             }
+            // In these phases, bytes wait for a peer that does not read them.
+            Deadline::Write => (state.phase <= Phase::Finishing && state.queue.is_in_flight())
+                .then_some(state.send_since.max(state.moved_at)),
         }
     }
+
+    /// When it is looked at next, if it counts from `since`.
+    fn look_at(self, now: Time, since: Time, limit: Duration) -> Time {
+        let over = coarse(since, limit);
+        if self == Deadline::Write { over.min(coarse(now, limit / WRITE_LOOKS)) } else { over }
+    }
+}
+
+/// A deadline that may have passed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Overdue {
+    /// One of the session that lives in a slot.
+    Slot(usize, Deadline),
+    /// A lingering session has waited for its peer's FIN.
+    Linger(ConnectionKey),
+    /// An outbound connection has taken its time.
+    Connect(ConnectionKey),
 }
 
 /// When which slot is to be looked at.
 #[derive(Default)]
 pub(super) struct Deadlines {
-    silence: Wheel<(usize, Deadline)>,
+    silence: Wheel<Overdue>,
     /// Apart, because it wakes nobody while no send is in flight.
-    writes: Wheel<(usize, Deadline)>,
+    writes: Wheel<Overdue>,
     /// For each slot the deadlines that have a timer for it. With one limit for all, a timer that was set for an
     /// earlier session of the slot is never too late for a later one.
     watched: Vec<u8>,
-    /// Taken and not looked at yet.
-    due: VecDeque<(usize, Deadline)>,
+    /// Passed and not judged yet.
+    overdue: VecDeque<Overdue>,
+    /// How often judging was put off.
+    put_off: usize,
 }
 
 impl Deadlines {
@@ -74,6 +109,16 @@ impl Deadlines {
         self.silence.next().into_iter().chain(writes).min()
     }
 
+    /// Whether a deadline has passed and was not judged yet: the worker must not sleep.
+    pub(super) fn has_overdue(&self) -> bool {
+        !self.overdue.is_empty()
+    }
+
+    /// A deadline with a timer of its own has passed: it is judged with the others.
+    pub(super) fn has_passed(&mut self, overdue: Overdue) {
+        self.overdue.push_back(overdue);
+    }
+
     /// A session begins.
     pub(super) fn begin(&mut self, state: &mut SessionState, config: &Config) {
         let slot = state.key.index();
@@ -81,21 +126,25 @@ impl Deadlines {
             self.watched.resize(slot + 1, 0);
         }
         state.watched = config.write_timeout.is_none() || self.watched[slot] & Deadline::Write.bit() != 0;
-        self.watch(Deadline::Idle, state, config);
-        self.watch(Deadline::FirstByte, state, config);
+        let now = state.opened_at;
+        self.watch(Deadline::Idle, state, config, now);
+        self.watch(Deadline::FirstByte, state, config, now);
     }
 
-    /// Sees to it that a slot is looked at when the deadline of its session may be over.
-    pub(super) fn watch(&mut self, deadline: Deadline, state: &mut SessionState, config: &Config) {
+    /// Sees to it that a slot is looked at when the deadline of its session may have passed.
+    pub(super) fn watch(&mut self, deadline: Deadline, state: &mut SessionState, config: &Config, now: Time) {
         let slot = state.key.index();
-        let at = deadline.since(state).zip(deadline.limit(config)).map(|(since, limit)| coarse(since, limit));
-        let Some(at) = at.filter(|_| self.watched[slot] & deadline.bit() == 0) else { return };
+        if self.watched[slot] & deadline.bit() != 0 {
+            return;
+        }
+        let Some((since, limit)) = deadline.since(state).zip(deadline.limit(config)) else { return };
         self.watched[slot] |= deadline.bit();
+        let (at, overdue) = (deadline.look_at(now, since, limit), Overdue::Slot(slot, deadline));
         match deadline {
-            Deadline::Idle | Deadline::FirstByte => self.silence.set(at, (slot, deadline)),
+            Deadline::Idle | Deadline::FirstByte => self.silence.set(at, overdue),
             Deadline::Write => {
                 state.watched = true;
-                self.writes.set(at, (slot, deadline));
+                self.writes.set(at, overdue);
             }
         }
     }
@@ -109,38 +158,83 @@ fn coarse(since: Time, limit: Duration) -> Time {
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn look_at_deadlines(&mut self) {
-        let Deadlines { silence, writes, due, .. } = &mut self.deadlines;
-        silence.take_due(self.core.now, due);
-        writes.take_due(self.core.now, due);
-        while let Some((slot, deadline)) = self.deadlines.due.pop_front() {
-            self.deadlines.watched[slot] &= !deadline.bit();
-            if let Some(key) = self.look_at(slot, deadline) {
-                self.over(key, deadline);
+        let Deadlines { silence, writes, overdue, .. } = &mut self.deadlines;
+        silence.take_due(self.core.now, overdue);
+        writes.take_due(self.core.now, overdue);
+        if overdue.is_empty() || !self.may_judge() {
+            return;
+        }
+        while let Some(overdue) = self.deadlines.overdue.pop_front() {
+            match overdue {
+                Overdue::Slot(slot, deadline) => {
+                    self.deadlines.watched[slot] &= !deadline.bit();
+                    if let Some(key) = self.judge(slot, deadline) {
+                        self.over(key, deadline);
+                    }
+                }
+                Overdue::Linger(key) => self.linger_is_over(key),
+                Overdue::Connect(key) => self.connect_failed(key, &io::ErrorKind::TimedOut.into()),
             }
+            self.flush();
         }
     }
 
-    /// The session of a slot, if its deadline is over. If it is not, the slot is looked at again.
-    fn look_at(&mut self, slot: usize, deadline: Deadline) -> Option<ConnectionKey> {
-        let config = &self.core.config;
+    /// Whether everything that had arrived was taken in. If not, another turn takes more, without sleeping.
+    fn may_judge(&mut self) -> bool {
+        let enough = 2 + self.core.sessions.len() / SESSIONS_PER_TURN;
+        let may = self.driver.caught_up() || self.deadlines.put_off >= enough;
+        self.deadlines.put_off = if may { 0 } else { self.deadlines.put_off + 1 };
+        may
+    }
+
+    /// The session of a slot, if its deadline has passed. If it has not, the slot is looked at again.
+    fn judge(&mut self, slot: usize, deadline: Deadline) -> Option<ConnectionKey> {
+        let now = self.core.now;
         let state = self.core.sessions.at(slot)?;
         if deadline == Deadline::Write {
             state.watched = false;
         }
-        let (since, limit) = deadline.since(state).zip(deadline.limit(config))?;
-        if self.core.now.since(since) >= limit {
-            // A large payload may take longer than that. What counts is whether any of it went out since the last look.
-            let progress = self.driver.send_progress(state.key);
-            // What was noted of an earlier payload says nothing of this one.
-            let before = if state.send_since == state.progress_at { state.send_progress } else { 0 };
-            if deadline != Deadline::Write || progress == before {
-                return Some(state.key);
-            }
-            (state.send_progress, state.progress_at) = (progress, self.core.now);
-            state.send_since = self.core.now;
+        let key = state.key;
+        let limit = deadline.limit(&self.core.config)?;
+        let since = deadline.since(state)?;
+        let asks_early = deadline == Deadline::Write && now.since(since) >= limit / (2 * WRITE_LOOKS);
+        if now.since(since) >= limit || asks_early {
+            self.ask_the_system(key, deadline);
         }
-        self.deadlines.watch(deadline, state, config);
+        let state = self.core.sessions.get_mut(key)?;
+        let since = deadline.since(state)?;
+        if now.since(since) >= limit {
+            return Some(key);
+        }
+        self.deadlines.watch(deadline, state, &self.core.config, now);
         None
+    }
+
+    /// Notes what the system knows of a session and has not told: bytes that wait to be received, and bytes that its
+    /// peer's system has taken.
+    fn ask_the_system(&mut self, key: ConnectionKey, deadline: Deadline) {
+        let Some(state) = self.core.sessions.get_mut(key) else { return };
+        if deadline != Deadline::Write && !state.held_back && self.driver.unread(key) > 0 {
+            // They wait for a block, or for their turn.
+            state.peer_has_spoken(self.core.now);
+            return;
+        }
+        if deadline == Deadline::FirstByte {
+            if self.driver.unread(key) > 0 {
+                // The session is paused, so that nobody has heard it.
+                state.peer_has_spoken(state.active_at);
+            }
+            return;
+        }
+        let delivery = self.driver.delivery(key);
+        let unacknowledged = delivery.map_or(0, |delivery| delivery.unacknowledged);
+        let acknowledged = delivery.map_or(0, |delivery| delivery.acknowledged);
+        let moved = self.driver.send_progress(key) as u64 + acknowledged;
+        // Without bytes under way, and without an earlier look at these, what has moved has moved before.
+        let is_news = state.queue.is_in_flight() || unacknowledged > 0 || state.moved_at > state.active_at;
+        if std::mem::replace(&mut state.moved, moved) != moved && is_news {
+            state.moved_at = self.core.now;
+        }
     }
 
     fn over(&mut self, key: ConnectionKey, deadline: Deadline) {
@@ -148,10 +242,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             Deadline::FirstByte => self.core.close(key, CloseReason::FirstByteTimeout),
             Deadline::Write => self.core.abort(key, CloseReason::WriteTimeout),
             Deadline::Idle => {
+                let now = self.core.now;
                 if let Some(state) = self.core.sessions.get_mut(key) {
-                    // Who is kept, and stays silent, is asked again after another such time.
-                    state.active_at = self.core.now;
-                    self.deadlines.watch(deadline, state, &self.core.config);
+                    // A session that is kept, and stays silent, is asked again after another such time.
+                    state.active_at = now;
+                    self.deadlines.watch(deadline, state, &self.core.config, now);
                 }
                 self.callback(key, H::on_idle);
                 // It was open until now, so its handler closed it just there: for being silent.
@@ -162,5 +257,22 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 }
             }
         }
+    }
+
+    /// A lingering session has waited for its peer's FIN. Bytes that wait unread would turn the close into a reset
+    /// (INV-8): they are taken in first, for at most as long again, because a peer that goes on sending has no end.
+    fn linger_is_over(&mut self, key: ConnectionKey) {
+        let (now, limit) = (self.core.now, self.core.config.linger_timeout);
+        let Some(state) = self.core.sessions.get_mut(key) else { return };
+        if state.phase == Phase::Lingering && self.driver.unread(key) > 0 {
+            if state.moved_at < state.send_since {
+                state.moved_at = now;
+            }
+            if now.since(state.moved_at) < limit {
+                self.core.timers.set(now + limit / PARTS, Due::Linger(key));
+                return;
+            }
+        }
+        self.end_linger(key);
     }
 }

@@ -62,7 +62,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
         let Some(state) = self.core.sessions.get(key) else { return };
         // A session that is held has more to receive, and is asked again when it is let go.
-        if !state.queue.is_empty() || !state.may_receive() {
+        if !state.queue.is_empty() || state.held_back {
             return;
         }
         if self.driver.receive_ended(key) {
@@ -128,8 +128,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Phase::Open | Phase::Ending | Phase::Finishing => {
                     // Whatever began its close, the deadline ended it.
                     state.reason = Some(CloseReason::Cut);
+                    let kept = state.drop_kept();
                     self.core.abort(key, CloseReason::Cut);
-                    let (session, bytes) = (self.core.id(key), self.driver.unread(key));
+                    let (session, bytes) = (self.core.id(key), kept + self.driver.unread(key));
                     self.core.report.emit(&Event::Lost { session, bytes, reason: CloseReason::Cut });
                 }
                 // Everything it was owed is out; only the peer's FIN is missing.

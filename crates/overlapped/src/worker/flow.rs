@@ -35,7 +35,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             let bytes = data.len();
             state.received += bytes as u64;
             core.report.emit(&Event::Received { session, bytes });
-            self.call(key, |handler, session, state| handler.on_data(session, state, data));
+            if state.held_back {
+                state.keep(data, false);
+            } else {
+                self.call(key, |handler, session, state| handler.on_data(session, state, data));
+            }
         }
         if self.core.draining {
             // With nothing to answer, nothing else would ask again whether the session is done.
@@ -46,6 +50,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// The peer sends no more.
     pub(super) fn half_closed(&mut self, key: ConnectionKey) {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
+        if state.keep_end() {
+            return;
+        }
         state.peer_finished = true;
         match state.phase {
             Phase::Open => {
@@ -105,13 +112,6 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let session = SessionId { worker: core.worker, key };
         let Some(state) = core.sessions.get_mut(key) else { return };
         state.touched = false;
-        if std::mem::take(&mut state.receive_changed) && state.is_live() {
-            if state.may_receive() {
-                self.driver.receive(key);
-            } else {
-                self.driver.pause_receive(key);
-            }
-        }
         if state.phase == Phase::Aborting {
             self.driver.abort(key);
             return core.no_longer_full(key);
@@ -121,7 +121,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             match send_next(&mut self.driver, &mut self.layer, key, &mut state.queue) {
                 Sending::InFlight => {
                     if !state.watched {
-                        self.deadlines.watch(Deadline::Write, state, &core.config);
+                        self.deadlines.watch(Deadline::Write, state, &core.config, core.now);
                     }
                     break;
                 }
@@ -137,9 +137,6 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
         let unsent = state.queue.bytes();
         match state.phase {
-            Phase::Open if !state.full && unsent > core.config.high_water => {
-                core.now_full(key);
-            }
             Phase::Open if (state.full | state.wants_writable) && unsent <= core.config.low_water => {
                 let writable = std::mem::take(&mut state.wants_writable);
                 core.no_longer_full(key);
@@ -163,8 +160,43 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             }
             _ => core.no_longer_full(key),
         }
+        self.settle_receive(key);
         if self.core.draining {
             self.drain_session(key);
+        }
+    }
+
+    /// What follows from whether a session may go on: bytes that waited reach its handler, and its receive is armed
+    /// or paused.
+    #[inline]
+    fn settle_receive(&mut self, key: ConnectionKey) {
+        let Some(state) = self.core.sessions.get_mut(key) else { return };
+        if !state.receive_changed || !state.is_live() {
+            return;
+        }
+        if state.may_go_on()
+            && let Some((data, ended)) = state.take_kept()
+        {
+            return self.go_on(key, data, ended);
+        }
+        state.receive_changed = false;
+        if state.held_back {
+            self.driver.pause_receive(key);
+            self.driver.watch(key);
+        } else {
+            self.driver.receive(key);
+            // It may have been paused for longer than its slot was watched.
+            self.deadlines.watch(Deadline::Idle, state, &self.core.config, self.core.now);
+        }
+    }
+
+    /// Calls the handler with bytes that waited. The next flush goes on from there, after what this call sent.
+    #[cold]
+    fn go_on(&mut self, key: ConnectionKey, data: Lease, ended: bool) {
+        self.core.touch(key);
+        self.call(key, |handler, session, state| handler.on_data(session, state, data));
+        if ended {
+            self.half_closed(key);
         }
     }
 
@@ -172,11 +204,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     fn finish(&mut self, key: ConnectionKey) {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
         // Closing sends the FIN. With the peer's already here, nothing can be unread.
-        if state.peer_finished || self.send_fin(key).is_err() {
+        if state.peer_finished || self.driver.receive_ended(key) || self.send_fin(key).is_err() {
             return self.begin_close(key);
         }
         let Some(state) = self.core.sessions.get_mut(key) else { return };
         state.advance(Phase::Lingering, CloseReason::Local);
+        state.send_since = self.core.now;
         self.core.timers.set(self.core.now + self.core.config.linger_timeout, Due::Linger(key));
         self.driver.receive(key);
     }

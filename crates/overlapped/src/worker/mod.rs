@@ -36,7 +36,7 @@ use crate::timers::{Due, Wheel};
 
 pub use self::core::WorkerContext;
 pub(crate) use self::core::{AddressesOf, Core};
-use deadlines::Deadlines;
+use deadlines::{Deadlines, Overdue};
 use drain::Drain;
 pub(crate) use layer::{Layer, Plain};
 
@@ -224,6 +224,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             // What a failed connect asked for again is not put off until something else happens.
             _ if self.ended
                 || !self.core.connects.is_empty()
+                || self.deadlines.has_overdue()
                 || spin.is_some_and(|spin| self.core.now.since(self.busy_at) < spin) =>
             {
                 Wait::Poll
@@ -368,11 +369,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Due::Handler { session, token } => {
                     self.callback(session, |handler, session, state| handler.on_timer(session, state, token));
                 }
-                Due::Linger(key) => {
-                    // The peer had its time: what it still sends is its own affair.
-                    self.end_linger(key);
-                }
-                Due::Connect(key) => self.connect_failed(key, &io::ErrorKind::TimedOut.into()),
+                Due::Linger(key) => self.deadlines.has_passed(Overdue::Linger(key)),
+                Due::Connect(key) => self.deadlines.has_passed(Overdue::Connect(key)),
                 Due::Accept(listener) => self.accept_again(listener),
                 Due::Tick => {
                     self.set_tick();

@@ -4,9 +4,12 @@
 //! | --- | --- | --- | --- | --- |
 //! | `submit` | an SQE, batched | the call itself: done, pending or failed | the non-blocking call, else it waits for an edge | a pending operation |
 //! | `send_now` | no | no | the non-blocking call | if it may be done at once |
+//! | a watch | a multishot poll | a `WSARecv` of no bytes | an event that says error | a look at the stream |
 //! | `cancel` | `ASYNC_CANCEL` | `CancelIoEx` of that one | forgets it | forgets it |
 //! | `harvest` | one `enter`: submits and waits | `GetQueuedCompletionStatusEx` | `epoll_wait`, `kevent` | advances the virtual clock |
 //! | `next` | a CQE | a packet | performs what became possible | a seeded choice |
+//! | `looked` | nothing left over by `enter` | fewer packets than it takes | fewer events than it takes, all served | nothing left |
+//! | `delivery` | `SIOCOUTQ`, `TCP_INFO` | `SIO_TCP_INFO` | as io_uring on Linux; elsewhere it is not known | the stream's counts |
 //! | `now` | monotonic clock | monotonic clock | monotonic clock | virtual clock |
 //! | `waker` | an eventfd | a posted packet | the poller's own | a flag |
 //!
@@ -150,6 +153,11 @@ pub trait Backend: Sized {
     /// The next completion of this harvest, or `None` when it is time for the next one.
     fn next(&mut self, ops: &mut InFlight<Self>) -> Option<Completion<Self::Socket>>;
 
+    /// Whether the last harvest looked at all there was, and all of that was handed out. Called after [`next`](Self::next)
+    /// returned `None`. False whenever that is not certain: after a harvest that was interrupted or whose time ran out,
+    /// or that found more than it takes at once.
+    fn looked(&self) -> bool;
+
     /// The operation that is likely to complete next, if that is known: a hint, so that memory can be
     /// [prefetched](crate::prefetch).
     fn upcoming(&self) -> Option<OpKey> {
@@ -171,6 +179,9 @@ pub trait Backend: Sized {
     /// # Errors
     /// What the system says.
     fn unread(&self, socket: &Self::Socket) -> io::Result<usize>;
+
+    /// How far the peer's system has taken what was sent; `None` where the system does not tell.
+    fn delivery(&self, socket: &Self::Socket) -> Option<Delivery>;
 
     /// The address at the other end.
     ///
@@ -201,6 +212,15 @@ pub struct Abilities {
     pub accepts: u16,
     /// A send may complete inside `submit`.
     pub inline_completion: bool,
+}
+
+/// How far the peer's system has taken what was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Bytes the system holds that the peer's system has not acknowledged.
+    pub unacknowledged: usize,
+    /// Grows whenever the peer's system acknowledges bytes. Compare two readings; the value itself means nothing.
+    pub acknowledged: u64,
 }
 
 /// What the kernel is asked to do. The in-flight table owns it, and with it every byte the kernel may touch.
@@ -237,6 +257,13 @@ pub enum Operation<H> {
         /// How many of them are out already.
         sent: usize,
     },
+    /// Hear of a reset while nothing is received. Ends with [`Outcome::Failed`] for a reset; with
+    /// [`Outcome::EndOfStream`] if there is nothing more to hear that is not for a receive to find, or if the error was
+    /// told to another operation. With either it may stay in flight (`more`).
+    Watch {
+        /// The socket.
+        socket: H,
+    },
 }
 
 impl<H: fmt::Debug> fmt::Debug for Operation<H> {
@@ -251,6 +278,7 @@ impl<H: fmt::Debug> fmt::Debug for Operation<H> {
             },
             Operation::Receive { socket, block: Some(_) } => write!(f, "Receive on {socket:?}, with a block"),
             Operation::Receive { socket, block: None } => write!(f, "Receive on {socket:?}"),
+            Operation::Watch { socket } => write!(f, "Watch on {socket:?}"),
             Operation::Send { socket, payload, sent } => {
                 write!(f, "Send on {socket:?}, {sent} of {} bytes out", payload.len())
             }

@@ -45,6 +45,20 @@ impl AlignedBuf {
         self.bytes.extend_from_slice(more);
     }
 
+    /// Keeps the first `len` bytes; more than there are changes nothing.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(usize::from(self.start).saturating_add(len));
+    }
+
+    /// Removes the first `count` bytes. The others move to the front, so that they start on a cache line too.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn remove_front(&mut self, count: usize) {
+        let start = usize::from(self.start);
+        self.bytes.drain(start..start + count);
+    }
+
     /// Moves the contents to an allocation with room for `more` bytes, at least twice as large.
     #[cold]
     fn grow(&mut self, more: usize) {
@@ -156,6 +170,19 @@ mod tests {
         let start = buffer.as_ptr();
         (0..10).for_each(|_| buffer.extend_from_slice(&[7; 100]));
         assert_eq!((buffer.as_ptr(), buffer.len()), (start, 1000));
+    }
+
+    #[test]
+    fn it_loses_what_is_removed() {
+        let mut buffer = AlignedBuf::from(&b"0123456789"[..]);
+        buffer.truncate(20);
+        buffer.truncate(7);
+        buffer.remove_front(0);
+        buffer.remove_front(3);
+        assert_eq!(&buffer[..], b"3456");
+        assert!(is_aligned(&buffer));
+        buffer.remove_front(4);
+        assert!(buffer.is_empty());
     }
 
     proptest! {

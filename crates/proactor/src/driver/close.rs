@@ -70,6 +70,7 @@ impl<B: Backend> Driver<B> {
             cancel[2] = Some(op);
         }
         self.leave_queue(key, before_receive);
+        self.end_watch(key);
         for op in cancel.into_iter().flatten() {
             self.cancel(op);
         }

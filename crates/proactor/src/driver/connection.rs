@@ -11,8 +11,9 @@ pub(super) struct Connection<B: Backend> {
     pub(super) life: Life,
     pub(super) receive: Receive,
     pub(super) send: Option<OpKey>,
-    /// True exactly when a send has failed: it may have met an error that the receiving half then lacks.
-    pub(super) send_failed: bool,
+    pub(super) watch: Watch,
+    /// True exactly when a send or a watch has failed: it may have met an error that the receiving half then lacks.
+    pub(super) error_met: bool,
     /// True exactly when a report of a pause is in the ready list.
     pub(super) pause_queued: bool,
     /// Counted references: one for each operation in flight. At zero, and only then, a closing connection is
@@ -48,6 +49,24 @@ pub(super) enum Receive {
     Ended,
 }
 
+/// The watch for a reset while nothing is received. One byte, because a connection fills its cache line: the key of the
+/// operation is in [`Driver::watches`](super::Driver::watches).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    /// Not wanted.
+    Off,
+    /// Wanted as soon as the receive is idle.
+    Wanted,
+    /// In flight; the receive is idle.
+    Armed,
+    /// Asked to end, not ended yet. `again`: wanted again meanwhile.
+    Cancelling { again: bool },
+    /// Wanted; waits for the system to have memory for it.
+    Delayed,
+    /// Wanted, and over without a reset. It is not armed again before the next receive.
+    Over,
+}
+
 impl<B: Backend> Connection<B> {
     pub(super) fn new(socket: B::Socket, handle: B::Handle, life: Life) -> Connection<B> {
         Connection {
@@ -56,7 +75,8 @@ impl<B: Backend> Connection<B> {
             life,
             receive: Receive::Idle,
             send: None,
-            send_failed: false,
+            watch: Watch::Off,
+            error_met: false,
             pause_queued: false,
             in_flight: 0,
         }
@@ -68,8 +88,9 @@ impl<B: Backend> Connection<B> {
 
     pub(super) fn hold(&mut self) {
         self.in_flight += 1;
-        // Connect excludes the others, so two is the most: one receive and one send (INV-4).
-        assert!(self.in_flight <= 2, "INV-4: at most one receive and one send are in flight");
+        // Connect excludes the others, so three is the most: one receive, one send (INV-4), and a watch that is about to
+        // end.
+        assert!(self.in_flight <= 3, "INV-4: at most one receive, one send and one watch are in flight");
     }
 
     pub(super) fn let_go(&mut self) {

@@ -13,10 +13,12 @@ mod event;
 mod guarded;
 #[cfg_attr(feature = "guard-pages", expect(clippy::modulo_one, reason = "a chunk then holds one entry"))]
 mod inflight;
+mod progress;
 mod receive;
 mod send;
 mod slots;
 mod trace;
+mod watch;
 mod weather;
 
 use std::collections::VecDeque;
@@ -102,6 +104,10 @@ pub struct Driver<B: Backend> {
     ready_left: usize,
     /// The connection whose one-shot receive is armed again once the event at hand was handled.
     rearm: Option<Key>,
+    /// True exactly when a one-shot receive was armed since the last harvest, and nobody looked yet what there is for it.
+    rearmed: bool,
+    /// Watches in flight, by the index of their connections.
+    watches: Vec<Option<OpKey>>,
     starved: VecDeque<Key>,
     sends: usize,
     weather: Weather,
@@ -121,6 +127,8 @@ impl<B: Backend> Driver<B> {
             ready: VecDeque::new(),
             ready_left: 0,
             rearm: None,
+            rearmed: false,
+            watches: Vec::new(),
             starved: VecDeque::new(),
             sends: 0,
             weather: Weather::new(),
@@ -264,6 +272,7 @@ impl<B: Backend> Driver<B> {
             self.trace_call(None, Call::Wait, Moment::Began);
         }
         self.backend.harvest(wait, &mut self.ops)?;
+        self.rearmed = false;
         if self.tracer.is_some() {
             self.trace_call(None, Call::Wait, Moment::Ended);
         }
@@ -352,6 +361,7 @@ impl<B: Backend> Driver<B> {
             Operation::Connect { .. } => self.complete_connect(op, owner, outcome),
             Operation::Receive { .. } => self.complete_receive(op, owner, outcome, more),
             Operation::Send { .. } => self.complete_send(op, owner, outcome),
+            Operation::Watch { .. } => self.complete_watch(op, owner, outcome, more),
         }
     }
 

@@ -4,21 +4,27 @@ use std::io;
 
 use crate::backend::{Backend, Operation, Outcome};
 
-use super::connection::Receive;
+use super::connection::{Receive, Watch};
 use super::slots::Key;
 use super::weather::is_shortage;
 use super::{ConnectionKey, Driver, Event, OpKey, Ready, Verb};
 
 impl<B: Backend> Driver<B> {
-    /// Receives from now on, until it is paused or the stream ends. Idempotent.
+    /// Receives from now on, until it is paused or the stream ends. Ends a [`watch`](Self::watch). Idempotent.
     pub fn receive(&mut self, connection: ConnectionKey) {
         let Some(state) = self.connections.get_mut(connection.0) else { return };
         if !state.is_open() {
             return;
         }
-        match state.receive {
+        let receive = state.receive;
+        if state.watch != Watch::Off {
+            self.end_watch(connection.0);
+        }
+        match receive {
             Receive::Idle => self.arm_receive(connection.0),
-            Receive::Cancelling { op, .. } => state.receive = Receive::Cancelling { op, resume: true },
+            Receive::Cancelling { op, .. } => {
+                self.connection(connection.0).receive = Receive::Cancelling { op, resume: true };
+            }
             Receive::Wanted | Receive::Armed(_) | Receive::Starved | Receive::Delayed | Receive::Ended => {}
         }
     }
@@ -36,7 +42,7 @@ impl<B: Backend> Driver<B> {
             waiting @ (Receive::Wanted | Receive::Starved | Receive::Delayed) => {
                 state.receive = Receive::Idle;
                 self.leave_queue(connection.0, waiting);
-                self.queue_paused(connection.0);
+                self.pause_took_effect(connection.0);
             }
             Receive::Idle | Receive::Ended => {}
         }
@@ -55,7 +61,8 @@ impl<B: Backend> Driver<B> {
         self.connections.get(connection.0).is_none_or(|state| state.receive == Receive::Ended)
     }
 
-    fn queue_paused(&mut self, key: Key) {
+    fn pause_took_effect(&mut self, key: Key) {
+        self.arm_watch(key);
         let state = self.connection(key);
         if !state.pause_queued {
             state.pause_queued = true;
@@ -88,6 +95,7 @@ impl<B: Backend> Driver<B> {
         let wanted = |receive| receive == Receive::Wanted;
         if self.connections.get(key).is_some_and(|state| state.is_open() && wanted(state.receive)) {
             self.arm_receive(key);
+            self.rearmed = !self.backend.abilities().inline_completion;
         }
     }
 
@@ -180,7 +188,7 @@ impl<B: Backend> Driver<B> {
             self.want_receive(key);
         } else if !more {
             // A pause that was asked for took effect, perhaps with a last piece of data before it.
-            self.queue_paused(key);
+            self.pause_took_effect(key);
         }
         event
     }
@@ -192,11 +200,11 @@ impl<B: Backend> Driver<B> {
     }
 
     /// Whether what looks like the end of a stream is a reset (INV-7). A kernel tells an error once: a send that
-    /// meets it first, even one that then reports bytes it took before, leaves the receive an end. A stream that
-    /// ended still knows its peer; one that broke does not.
-    fn broke(&mut self, key: Key) -> bool {
+    /// meets it first, even one that then reports bytes it took before, leaves the receive an end, and so does a watch. A
+    /// stream that ended still knows its peer; one that broke does not.
+    pub(super) fn broke(&mut self, key: Key) -> bool {
         let state = self.connection(key);
-        (state.send.is_some() || state.send_failed)
+        (state.send.is_some() || state.error_met)
             && self.connections.get(key).is_some_and(|state| self.backend.peer_addr(&state.socket).is_err())
     }
 

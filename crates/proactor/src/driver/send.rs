@@ -194,7 +194,7 @@ impl<B: Backend> Driver<B> {
         match result {
             Ok(bytes) => Some(Event::Sent { connection, bytes }),
             Err(Some(error)) => {
-                self.connection(key).send_failed = true;
+                self.connection(key).error_met = true;
                 Some(Event::Failed { connection, verb: Verb::Send, error })
             }
             Err(None) => None,

@@ -35,6 +35,8 @@ pub enum Call {
     Receive,
     /// Send.
     Send,
+    /// Hear of a reset while nothing is received.
+    Watch,
     /// Send FIN.
     Finish,
     /// Close a socket.
@@ -96,11 +98,12 @@ impl Call {
             (Name::IoUring, Call::Connect) => "CONNECT sqe",
             (Name::IoUring, Call::Receive) => "RECV sqe",
             (Name::IoUring, Call::Send) => "SEND sqe",
+            (Name::IoUring, Call::Watch) => "POLL_ADD sqe",
             (Name::IoUring, Call::Close) => "CLOSE sqe",
             (Name::IoUring, Call::Wait) => "io_uring_enter",
             (Name::Iocp, Call::Accept) => "AcceptEx",
             (Name::Iocp, Call::Connect) => "ConnectEx",
-            (Name::Iocp, Call::Receive) => "WSARecv",
+            (Name::Iocp, Call::Receive | Call::Watch) => "WSARecv",
             (Name::Iocp, Call::Send) => "WSASend",
             (Name::Iocp, Call::Close) => "closesocket",
             (Name::Iocp, Call::Wait) => "GetQueuedCompletionStatusEx",
@@ -110,6 +113,7 @@ impl Call {
             (_, Call::Connect) => "connect",
             (_, Call::Receive) => "recv",
             (_, Call::Send) => "send",
+            (_, Call::Watch) => "watch",
             (_, Call::Finish) => "shutdown",
             (_, Call::Close) => "close",
             (_, Call::Wait) => "wait",
@@ -124,6 +128,7 @@ impl Call {
             (Name::IoUring, Call::Connect) => "CONNECT cqe",
             (Name::IoUring, Call::Receive) => "RECV cqe",
             (Name::IoUring, Call::Send) => "SEND cqe",
+            (Name::IoUring, Call::Watch) => "POLL_ADD cqe",
             _ => self.word(backend),
         }
     }
@@ -145,6 +150,7 @@ impl Call {
             Operation::Connect { .. } => Some(Call::Connect),
             Operation::Receive { .. } => Some(Call::Receive),
             Operation::Send { .. } => Some(Call::Send),
+            Operation::Watch { .. } => Some(Call::Watch),
         }
     }
 }

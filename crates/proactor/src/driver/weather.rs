@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::backend::{Backend, Wait};
 use crate::time::Time;
 
-use super::connection::Receive;
+use super::connection::{Receive, Watch};
 use super::slots::Key;
 use super::{Driver, OpKey};
 
@@ -22,6 +22,8 @@ pub(super) struct Weather {
     receives: VecDeque<Key>,
     /// Sends that stay in the table, in nobody's hands but ours.
     sends: VecDeque<OpKey>,
+    /// Connections whose watch is [`Watch::Delayed`].
+    watches: Vec<Key>,
     /// When they are tried again; meaningful while there are some.
     due: Time,
     pause: Duration,
@@ -29,19 +31,29 @@ pub(super) struct Weather {
 
 impl Weather {
     pub(super) const fn new() -> Weather {
-        Weather { receives: VecDeque::new(), sends: VecDeque::new(), due: Time::ZERO, pause: PAUSE }
+        Weather {
+            receives: VecDeque::new(),
+            sends: VecDeque::new(),
+            watches: Vec::new(),
+            due: Time::ZERO,
+            pause: PAUSE,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.receives.is_empty() && self.sends.is_empty()
+        self.receives.is_empty() && self.sends.is_empty() && self.watches.is_empty()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.receives.len() + self.sends.len()
+        self.receives.len() + self.sends.len() + self.watches.len()
     }
 
     pub(super) fn forget_receive(&mut self, key: Key) {
         self.receives.retain(|waiting| *waiting != key);
+    }
+
+    pub(super) fn forget_watch(&mut self, key: Key) {
+        self.watches.retain(|waiting| *waiting != key);
     }
 
     /// Takes out a send that waits here. True if it did: then the kernel knows nothing of it.
@@ -73,6 +85,12 @@ impl<B: Backend> Driver<B> {
         self.weather.receives.push_back(key);
     }
 
+    pub(super) fn delay_watch(&mut self, key: Key) {
+        self.connection(key).watch = Watch::Delayed;
+        self.put_off();
+        self.weather.watches.push(key);
+    }
+
     /// A send stays in the table, counted like any other (INV-2), and is submitted again later.
     pub(super) fn delay_send(&mut self, op: OpKey) {
         self.put_off();
@@ -101,6 +119,10 @@ impl<B: Backend> Driver<B> {
             }
             for op in self.weather.take_sends() {
                 self.restart(op);
+            }
+            for key in std::mem::take(&mut self.weather.watches) {
+                self.connection(key).watch = Watch::Wanted;
+                self.arm_watch(key);
             }
         }
         match wait {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proactor::backend::{Abilities, About, Backend, Name};
 use proactor::backend::{Close, Completion, Operation, Outcome, Submitted, Wait};
-use proactor::{Gather, InFlight, OpKey, Time, Waker};
+use proactor::{Delivery, Gather, InFlight, OpKey, Time, Waker};
 
 /// What can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub enum Call {
     Connect,
     Receive,
     Send,
+    Watch,
 }
 
 /// A backend under observation.
@@ -89,6 +90,7 @@ impl<B: Backend> Watched<B> {
             Operation::Accept { listener, .. } => (Call::Accept, listener, None),
             Operation::Connect { socket, .. } => (Call::Connect, socket, None),
             Operation::Receive { socket, .. } => (Call::Receive, socket, None),
+            Operation::Watch { socket } => (Call::Watch, socket, None),
             Operation::Send { socket, payload, sent } => {
                 let mut pieces = [&[][..]; Gather::MOST];
                 let count = payload.pieces(*sent, usize::MAX, &mut pieces);
@@ -131,6 +133,9 @@ fn check_outcome<H, S: std::fmt::Debug>(operation: &Operation<H>, outcome: &Outc
             Outcome::EndOfStream | Outcome::NoBlocks | Outcome::Cancelled | Outcome::Failed(_) => true,
             _ => false,
         },
+        Operation::Watch { .. } => {
+            matches!(outcome, Outcome::EndOfStream | Outcome::Cancelled | Outcome::Failed(_))
+        }
         Operation::Send { payload, sent, .. } => match outcome {
             Outcome::Sent(bytes) => *bytes > 0 && sent + bytes <= payload.len(),
             Outcome::Cancelled | Outcome::Failed(_) => true,
@@ -138,7 +143,10 @@ fn check_outcome<H, S: std::fmt::Debug>(operation: &Operation<H>, outcome: &Outc
         },
     };
     assert!(fits, "an operation ended with {outcome:?}");
-    let stays = matches!(outcome, Outcome::Accepted(..) | Outcome::Received(..));
+    let stays = match operation {
+        Operation::Watch { .. } => !matches!(outcome, Outcome::Cancelled),
+        _ => matches!(outcome, Outcome::Accepted(..) | Outcome::Received(..)),
+    };
     assert!(stays || !more, "{outcome:?} is a last completion");
 }
 
@@ -256,6 +264,10 @@ impl<B: Backend> Backend for Watched<B> {
         Some(completion)
     }
 
+    fn looked(&self) -> bool {
+        !self.silent && self.inner.looked()
+    }
+
     fn shutdown_write(&mut self, socket: &B::Socket) -> io::Result<()> {
         self.inner.shutdown_write(socket)
     }
@@ -270,6 +282,10 @@ impl<B: Backend> Backend for Watched<B> {
 
     fn unread(&self, socket: &B::Socket) -> io::Result<usize> {
         self.inner.unread(socket)
+    }
+
+    fn delivery(&self, socket: &B::Socket) -> Option<Delivery> {
+        self.inner.delivery(socket)
     }
 
     fn peer_addr(&self, socket: &B::Socket) -> io::Result<SocketAddr> {

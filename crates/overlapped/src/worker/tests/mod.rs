@@ -1,7 +1,9 @@
 //! The engine over the simulated kernel: whole workers, turned by hand in one thread, under a virtual clock.
 
 mod closing;
+mod deadlines;
 mod draining;
+mod holding;
 mod layers;
 mod limits;
 #[cfg(loom)]

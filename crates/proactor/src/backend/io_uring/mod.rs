@@ -10,6 +10,7 @@ pub(super) mod features;
 mod refusal;
 mod urgent;
 mod wake;
+mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,8 +25,8 @@ use socket2::{Domain, Protocol, Type};
 
 use super::detect::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, MOST_AT_ONCE, Name, Operation, Outcome, Submitted,
-    Wait,
+    Abilities, About, Backend, Close, Completion, Create, Delivery, MOST_AT_ONCE, Name, Operation, Outcome,
+    Submitted, Wait,
 };
 use crate::buffer::{Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
@@ -64,6 +65,8 @@ pub struct IoUring {
     deferred: bool,
     urgent: Urgent,
     block_len: u32,
+    /// True exactly when the last `enter` left nothing over, neither to submit nor to complete.
+    looked: bool,
     _counted: CountedPort,
 }
 
@@ -77,9 +80,10 @@ impl Create for IoUring {
         let wake = Arc::new(wake);
         let epoch = Instant::now();
         let overflow = VecDeque::new();
-        let (urgent, block_len, _counted) = (Urgent::default(), pool.block_len(), CountedPort::new());
+        let (urgent, block_len) = (Urgent::default(), pool.block_len());
+        let (looked, _counted) = (false, CountedPort::new());
         let mut this =
-            IoUring { ring, buffers, wake, epoch, overflow, deferred, urgent, block_len, _counted };
+            IoUring { ring, buffers, wake, epoch, overflow, deferred, urgent, block_len, looked, _counted };
         this.arm_wake();
         Ok(this)
     }
@@ -148,6 +152,20 @@ impl IoUring {
         }
     }
 
+    /// Whether an `enter` that waited as `wait` says left nothing over.
+    ///
+    /// With deferred task run the kernel completes what arrived inside `enter`, and not all of it: as many as are waited
+    /// for after it slept, else up to twice 20 (`__io_run_local_work`, `IO_LOCAL_TW_DEFAULT_MAX`), which need not be as
+    /// many completions. What is left over shows in the flag that the ring asks for, `IORING_SQ_TASKRUN`, and what found
+    /// the completion ring full in `IORING_SQ_CQ_OVERFLOW`. A wait that brought nothing was interrupted or ran out of
+    /// time, whatever it returned: the number of submissions hides the error.
+    fn left_nothing(&mut self, wait: Wait) -> bool {
+        let submissions = self.ring.submission();
+        let over = submissions.taskrun() || submissions.cq_overflow() || !submissions.is_empty();
+        drop(submissions);
+        !over && self.overflow.is_empty() && (wait == Wait::Poll || !self.ring.completion().is_empty())
+    }
+
     #[inline]
     fn outcome(&self, operation: &Operation<RawFd>, result: i32, flags: u32) -> Outcome<Socket> {
         // The block id means something only when the completion says that it carries one.
@@ -170,7 +188,7 @@ impl IoUring {
             // A stream socket never takes 0 of more than 0 bytes: io_uring would wait instead.
             Operation::Send { .. } if count == 0 => Outcome::Failed(io::ErrorKind::WriteZero.into()),
             Operation::Send { .. } => Outcome::Sent(count),
-            Operation::Vacant => Outcome::Cancelled,
+            Operation::Vacant | Operation::Watch { .. } => Outcome::Cancelled,
         }
     }
 }
@@ -228,6 +246,7 @@ impl Backend for IoUring {
                 opcode::Connect::new(Fd(*socket), address.as_ptr().cast(), address.len()).build()
             }
             Operation::Receive { socket, .. } => opcode::RecvMulti::new(Fd(*socket), buffers::GROUP).build(),
+            Operation::Watch { socket } => watch::entry(*socket),
             Operation::Send { socket, payload: Outgoing::Many(gather), sent } => {
                 let message = gather.message(*sent, MOST_AT_ONCE);
                 opcode::SendMsg::new(Fd(*socket), message).flags(SEND_FLAGS as u32).build()
@@ -248,6 +267,7 @@ impl Backend for IoUring {
     }
 
     fn harvest(&mut self, wait: Wait, ops: &mut InFlight<IoUring>) -> io::Result<()> {
+        self.looked = false;
         let wait = if self.urgent.is_quiet() { wait } else { self.rouse_receives(wait, ops) };
         self.buffers.provide();
         self.flush_overflow();
@@ -265,7 +285,10 @@ impl Backend for IoUring {
             self.urgent.interrupted(self.now());
         }
         match entered {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.looked = self.left_nothing(wait);
+                Ok(())
+            }
             Err(error) => match error.raw_os_error() {
                 // A signal, a deadline, or the kernel short of memory or waiting for completions to be taken:
                 // what was not submitted stays in the ring for the next harvest (INV-9).
@@ -307,9 +330,20 @@ impl Backend for IoUring {
                         drop(cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id)));
                         continue;
                     };
-                    let receives = matches!(entry.operation, Operation::Receive { .. });
-                    let behind = receives
-                        && cqueue::sock_nonempty(flags)
+                    if let Operation::Watch { socket } = entry.operation {
+                        // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
+                        match unsafe { watch::outcome(socket, result) } {
+                            Some(outcome) => {
+                                return Some(Completion { about: About::Operation(key), outcome, more });
+                            }
+                            None if more => {}
+                            // The kernel gives up a multishot poll when its completion ring is full.
+                            None => self.push(watch::entry(socket).user_data(data)),
+                        }
+                        continue;
+                    }
+                    let behind = cqueue::sock_nonempty(flags)
+                        && matches!(entry.operation, Operation::Receive { .. })
                         && result > 0
                         && (result as u32) < self.block_len;
                     if self.urgent.concerns(behind) {
@@ -320,6 +354,10 @@ impl Backend for IoUring {
                 }
             }
         }
+    }
+
+    fn looked(&self) -> bool {
+        self.looked
     }
 
     fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
@@ -341,6 +379,10 @@ impl Backend for IoUring {
 
     fn unread(&self, socket: &Socket) -> io::Result<usize> {
         socket::unread(socket)
+    }
+
+    fn delivery(&self, socket: &Socket) -> Option<Delivery> {
+        socket::delivery(socket)
     }
 
     fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {

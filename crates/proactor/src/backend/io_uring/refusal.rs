@@ -27,13 +27,15 @@ fn build(entries: u32, completions: u32) -> io::Result<(Ring, bool)> {
     builder.setup_cqsize(completions).setup_clamp().setup_submit_all();
     let refused = |error: &io::Error| error.raw_os_error() == Some(libc::EINVAL);
     let mut newest = builder.clone();
-    newest.setup_single_issuer().setup_defer_taskrun().setup_no_sqarray();
+    newest.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_no_sqarray();
     match newest.build(entries) {
         Err(error) if refused(&error) => {}
         made => return made.map(|ring| (ring, true)),
     }
     // Before 6.6: no NO_SQARRAY.
-    match builder.clone().setup_single_issuer().setup_defer_taskrun().build(entries) {
+    let mut newer = builder.clone();
+    newer.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+    match newer.build(entries) {
         Err(error) if refused(&error) => {}
         made => return made.map(|ring| (ring, true)),
     }

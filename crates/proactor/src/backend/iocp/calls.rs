@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::windows::io::{AsRawSocket, FromRawSocket};
 use std::ptr;
@@ -17,6 +18,7 @@ use windows_sys::core::GUID;
 use super::errors::{Started, decide};
 use super::header::Header;
 use super::table::{AcceptEx, ConnectEx, GetAcceptExSockaddrs, Table};
+use crate::backend::Delivery;
 use crate::buffer::Gather;
 use crate::socket::{Socket, ip};
 
@@ -263,6 +265,43 @@ impl Calls {
         // SAFETY: an open socket, and an integer that the call writes.
         checked(unsafe { (self.table.unread)(raw(socket), ws::FIONREAD, &raw mut count) } == 0)?;
         Ok(count as usize)
+    }
+
+    /// `SIO_TCP_INFO`, version 0: Windows 10 1703 and newer. Bytes that the system holds and has not put on their way are
+    /// not told.
+    pub(super) fn delivery(&self, socket: &Socket) -> Option<Delivery> {
+        let version = 0_u32;
+        // Not a value: its boolean is whatever the system writes.
+        let mut info = MaybeUninit::<ws::TCP_INFO_v0>::zeroed();
+        let mut written = 0;
+        // SAFETY: a version to read and room for the answer to it, for a call that is over when it returns.
+        let result = unsafe {
+            (self.table.ioctl)(
+                raw(socket),
+                ws::SIO_TCP_INFO,
+                (&raw const version).cast(),
+                size_of_val(&version) as u32,
+                info.as_mut_ptr().cast(),
+                size_of_val(&info) as u32,
+                &raw mut written,
+                ptr::null_mut(),
+                None,
+            )
+        };
+        if result != 0 || (written as usize) < size_of_val(&info) {
+            return None;
+        }
+        let info = info.as_ptr();
+        // SAFETY: integers within the answer, which was zeroed and then written.
+        let (out, again, in_flight) = unsafe {
+            (
+                (&raw const (*info).BytesOut).read(),
+                (&raw const (*info).BytesRetrans).read(),
+                (&raw const (*info).BytesInFlight).read(),
+            )
+        };
+        let acknowledged = out.saturating_sub(u64::from(again)).saturating_sub(u64::from(in_flight));
+        Some(Delivery { unacknowledged: in_flight as usize, acknowledged })
     }
 
     pub(super) fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {

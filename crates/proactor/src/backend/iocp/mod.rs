@@ -23,8 +23,8 @@ use windows_sys::Win32::Networking::WinSock::{SOCKET, WSAENOBUFS};
 
 use super::detect::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, MOST_AT_ONCE, Name, Operation, Outcome, Submitted,
-    Wait,
+    Abilities, About, Backend, Close, Completion, Create, Delivery, MOST_AT_ONCE, Name, Operation, Outcome,
+    Submitted, Wait,
 };
 use crate::buffer::{Gather, Pool};
 use crate::driver::{InFlight, OpKey};
@@ -53,6 +53,8 @@ pub struct Iocp {
     calls: Calls,
     /// Operations whose cancelling the system refused. They may wait for ever: they are cancelled again.
     uncancelled: Vec<OpKey>,
+    /// True exactly when the last harvest took everything there was.
+    looked: bool,
     pool: Pool,
     epoch: Instant,
 }
@@ -81,7 +83,7 @@ impl Iocp {
             Port::new(table).map_err(|error| refusal("a completion port could not be made", &error))?;
         let (packets, epoch) = (Packets::new(), Instant::now());
         let (port, uncancelled) = (Arc::new(port), Vec::new());
-        Ok(Iocp { port, packets, calls, uncancelled, pool: pool.clone(), epoch })
+        Ok(Iocp { port, packets, calls, uncancelled, looked: false, pool: pool.clone(), epoch })
     }
 
     /// Cancels again what could not be cancelled. Returns how long the wait may be with what is still left.
@@ -150,6 +152,11 @@ impl Iocp {
                 // SAFETY: the operation owns the block, and the caller keeps it (INV-1).
                 unsafe { self.calls.receive(socket.0, to, len, header) }
             }
+            // Of no bytes: it completes when there is something to receive, or fails when there never will be.
+            // SAFETY: the caller keeps the header (INV-1).
+            Operation::Watch { socket } => unsafe {
+                self.calls.receive(socket.0, std::ptr::null_mut(), 0, header)
+            },
             Operation::Send { socket, payload, sent } => {
                 let mut pieces = [&[][..]; Gather::MOST];
                 let count = payload.pieces(*sent, MOST_AT_ONCE, &mut pieces);
@@ -198,6 +205,9 @@ impl Iocp {
                     return block.is_none().then_some(Outcome::NoBlocks);
                 }
             },
+            Operation::Watch { .. } if header.asked_to_end => Outcome::Cancelled,
+            // Bytes or the end wait to be received: behind them nothing can be heard.
+            Operation::Watch { .. } => Outcome::EndOfStream,
             Operation::Send { .. } if bytes > 0 => Outcome::Sent(bytes),
             Operation::Send { .. } if header.asked_to_end => Outcome::Cancelled,
             // It waited, and neither failed nor sent anything. Wine ends a send so when the peer ends *its* stream.
@@ -285,6 +295,7 @@ impl Backend for Iocp {
     }
 
     fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Iocp>) -> io::Result<()> {
+        self.looked = false;
         if !self.packets.is_empty() {
             return Ok(());
         }
@@ -294,7 +305,9 @@ impl Backend for Iocp {
             Wait::Forever => u32::MAX,
         };
         let millis = if self.uncancelled.is_empty() { millis } else { self.cancel_again(millis, ops) };
-        self.packets.take(&self.port, millis)
+        self.packets.take(&self.port, millis)?;
+        self.looked = if self.packets.is_empty() { millis == 0 } else { !self.packets.is_full() };
+        Ok(())
     }
 
     fn next(&mut self, ops: &mut InFlight<Iocp>) -> Option<Completion<Socket>> {
@@ -326,6 +339,10 @@ impl Backend for Iocp {
         }
     }
 
+    fn looked(&self) -> bool {
+        self.looked && self.packets.is_empty()
+    }
+
     fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
         self.calls.shutdown_write(socket)
     }
@@ -341,6 +358,10 @@ impl Backend for Iocp {
 
     fn unread(&self, socket: &Socket) -> io::Result<usize> {
         self.calls.unread(socket)
+    }
+
+    fn delivery(&self, socket: &Socket) -> Option<Delivery> {
+        self.calls.delivery(socket)
     }
 
     fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
@@ -359,6 +380,7 @@ fn socket_of(operation: &Operation<Handle>) -> SOCKET {
         Operation::Accept { listener: socket, .. }
         | Operation::Connect { socket, .. }
         | Operation::Receive { socket, .. }
+        | Operation::Watch { socket }
         | Operation::Send { socket, .. } => socket.0,
     }
 }

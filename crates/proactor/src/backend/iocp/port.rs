@@ -104,6 +104,11 @@ impl Packets {
         self.next == self.count
     }
 
+    /// Whether there may be more in the port than was taken.
+    pub(super) fn is_full(&self) -> bool {
+        self.count == self.entries.len()
+    }
+
     /// Waits up to `millis` for packets (`u32::MAX`: for ever).
     pub(super) fn take(&mut self, port: &Port, millis: u32) -> io::Result<()> {
         debug_assert!(self.is_empty(), "packets that were not handed on would be lost");

@@ -5,6 +5,7 @@
 //! so one block, still in the cache, serves one connection after the other.
 
 mod calls;
+mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +20,7 @@ use socket2::{Domain, Protocol, Type};
 
 use super::detect::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, Name, Operation, Outcome, Submitted, Wait,
+    Abilities, About, Backend, Close, Completion, Create, Delivery, Name, Operation, Outcome, Submitted, Wait,
 };
 use crate::buffer::{Gather, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
@@ -41,6 +42,10 @@ pub struct Readiness {
     poll: Poll,
     events: Events,
     sources: Vec<Source>,
+    /// Parallel to the sources, as far as it is needed.
+    watched: Vec<watch::Watched>,
+    /// Sources that broke, by the events at hand.
+    broken: Vec<u32>,
     free: Vec<u32>,
     /// Sources that may have something to do, in the order in which they are served.
     ready: VecDeque<u32>,
@@ -50,6 +55,8 @@ pub struct Readiness {
     pool: Pool,
     wake: Arc<mio::Waker>,
     woken: bool,
+    /// True exactly when the last poll told of everything there was.
+    looked: bool,
     epoch: Instant,
     _counted: CountedPort,
 }
@@ -94,6 +101,8 @@ impl Create for Readiness {
             poll,
             events: Events::with_capacity(EVENTS),
             sources: Vec::new(),
+            watched: Vec::new(),
+            broken: Vec::new(),
             free: Vec::new(),
             ready: VecDeque::new(),
             budget: 0,
@@ -101,6 +110,7 @@ impl Create for Readiness {
             pool: pool.clone(),
             wake: Arc::new(wake),
             woken: false,
+            looked: false,
             epoch: Instant::now(),
             _counted: CountedPort::new(),
         })
@@ -173,7 +183,7 @@ impl Readiness {
     /// Makes the call of an operation, and notes what it says of the socket.
     fn attempt(&mut self, operation: &mut Operation<Handle>) -> Attempt {
         match operation {
-            Operation::Vacant => Attempt::Done(Outcome::Cancelled),
+            Operation::Vacant | Operation::Watch { .. } => Attempt::Done(Outcome::Cancelled),
             Operation::Accept { listener, .. } => {
                 let result = calls::accept(listener.fd);
                 self.noted(*listener, result, false, |socket| Outcome::Accepted(socket, None))
@@ -258,8 +268,11 @@ impl Readiness {
         }
     }
 
-    fn take_events(&mut self) {
+    /// Notes what the events say. Returns how many there were.
+    fn take_events(&mut self) -> usize {
+        let mut count = 0;
         for event in &self.events {
+            count += 1;
             if event.token() == WAKE {
                 self.woken = true;
                 continue;
@@ -273,6 +286,9 @@ impl Readiness {
             source.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
             source.ended |= event.is_read_closed() || event.is_error();
             source.urgent |= event.is_priority();
+            if event.is_error() || event.is_read_closed() && event.is_write_closed() {
+                self.broken.push(at);
+            }
             let reads = source.readable && source.reading.is_some();
             let writes = source.writable && source.writing.is_some();
             if (reads || writes) && !source.queued {
@@ -280,6 +296,10 @@ impl Readiness {
                 self.ready.push_back(at);
             }
         }
+        while let Some(at) = self.broken.pop() {
+            self.end_watch(at);
+        }
+        count
     }
 }
 
@@ -367,6 +387,7 @@ impl Backend for Readiness {
                 self.source(handle).reading = Some(key);
                 self.enqueue(handle.source);
             }
+            Operation::Watch { socket } => return self.submit_watch(key, *socket),
             Operation::Vacant => return Submitted::Done(Outcome::Cancelled),
         }
         Submitted::Pending
@@ -391,6 +412,7 @@ impl Backend for Readiness {
             Operation::Connect { socket: handle, .. } | Operation::Send { socket: handle, .. } => {
                 (*handle, true)
             }
+            Operation::Watch { socket } => return self.cancel_watch(key, *socket),
         };
         let source = self.source(handle);
         let half = if writing { &mut source.writing } else { &mut source.reading };
@@ -409,8 +431,12 @@ impl Backend for Readiness {
             Wait::Until(at) => Some(at.since(self.now())),
             Wait::Forever => None,
         };
+        self.looked = false;
         match self.poll.poll(&mut self.events, timeout) {
-            Ok(()) => self.take_events(),
+            Ok(()) => {
+                let count = self.take_events();
+                self.looked = count < EVENTS && (count > 0 || timeout == Some(Duration::ZERO));
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -444,6 +470,10 @@ impl Backend for Readiness {
         self.sources.get(*self.ready.front()? as usize)?.reading
     }
 
+    fn looked(&self) -> bool {
+        self.looked && self.ready.is_empty() && self.immediate.is_empty()
+    }
+
     fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
         socket.shutdown(std::net::Shutdown::Write)
     }
@@ -460,6 +490,7 @@ impl Backend for Readiness {
             let queued = source.queued;
             *source = Source { generation, queued, ..Source::default() };
             self.free.push(handle.source);
+            self.forget_watch(handle.source);
         }
         if how == Close::Reset {
             // Failing to set it leaves an orderly close.
@@ -471,6 +502,10 @@ impl Backend for Readiness {
 
     fn unread(&self, socket: &Socket) -> io::Result<usize> {
         socket::unread(socket)
+    }
+
+    fn delivery(&self, socket: &Socket) -> Option<Delivery> {
+        socket::delivery(socket)
     }
 
     fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {

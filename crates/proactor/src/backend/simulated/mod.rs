@@ -14,7 +14,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Abilities, About, Backend, Close, Completion, Name, Operation, Outcome, Submitted, Wait};
+use super::{
+    Abilities, About, Backend, Close, Completion, Delivery, Name, Operation, Outcome, Submitted, Wait,
+};
 use crate::buffer::{Gather, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -69,6 +71,9 @@ impl Simulation {
             pending: Vec::new(),
             immediate: VecDeque::new(),
             budget: 0,
+            interrupts: self.net.borrow().interrupts,
+            interrupted: false,
+            timed_out: false,
             woken: Arc::new(Woken(AtomicBool::new(false))),
         }
     }
@@ -85,6 +90,12 @@ impl Simulation {
     pub fn advance(&self, by: std::time::Duration) {
         let mut net = self.net.borrow_mut();
         net.now = net.now + by;
+    }
+
+    /// The next harvest of each backend returns at once and brings nothing, not even a wake, as when a signal interrupts
+    /// the wait: a process that was stopped goes on so.
+    pub fn interrupt(&self) {
+        self.net.borrow_mut().interrupts += 1;
     }
 
     /// Sockets that are open.
@@ -107,6 +118,12 @@ pub struct Simulated {
     pending: Vec<Pending>,
     immediate: VecDeque<Completion<SimSocket>>,
     budget: usize,
+    /// Interrupts so far, as of the last harvest.
+    interrupts: u64,
+    /// True exactly when the last harvest was interrupted.
+    interrupted: bool,
+    /// True exactly when the last harvest waited in vain.
+    timed_out: bool,
     woken: Arc<Woken>,
 }
 
@@ -152,6 +169,9 @@ impl Simulated {
                 let Some(mut block) = self.pool.take() else { return Some(Outcome::NoBlocks) };
                 let len = net.receive(*socket, block.bytes_mut());
                 Some(Outcome::Received(block, len))
+            }
+            Operation::Watch { socket } => {
+                net.was_reset(*socket).then(|| Outcome::Failed(io::ErrorKind::ConnectionReset.into()))
             }
             Operation::Send { socket, payload, sent } => {
                 match net.send(*socket, &all_from(payload, *sent))? {
@@ -255,18 +275,26 @@ impl Backend for Simulated {
     }
 
     fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Simulated>) -> io::Result<()> {
-        self.budget = 64;
-        if let Some(completion) = self.next(ops) {
+        (self.budget, self.timed_out) = (64, false);
+        let interrupts = self.net.borrow().interrupts;
+        self.interrupted = self.interrupts != interrupts;
+        if self.interrupted {
+            self.interrupts = interrupts;
+        } else if let Some(completion) = self.next(ops) {
             self.immediate.push_back(completion);
         } else if let Wait::Until(at) = wait {
             // Nothing can happen before the deadline: time jumps to it.
             let mut net = self.net.borrow_mut();
+            self.timed_out = at > net.now;
             net.now = net.now.max(at);
         }
         Ok(())
     }
 
     fn next(&mut self, ops: &mut InFlight<Simulated>) -> Option<Completion<SimSocket>> {
+        if self.interrupted {
+            return None;
+        }
         if let Some(completion) = self.immediate.pop_front() {
             return Some(completion);
         }
@@ -284,6 +312,11 @@ impl Backend for Simulated {
         })
     }
 
+    fn looked(&self) -> bool {
+        let left = self.budget == 0 || !self.immediate.is_empty();
+        !self.interrupted && !self.timed_out && !left
+    }
+
     fn shutdown_write(&mut self, socket: &SimSocket) -> io::Result<()> {
         self.net.borrow_mut().shutdown_write(socket.id())
     }
@@ -299,6 +332,10 @@ impl Backend for Simulated {
 
     fn unread(&self, socket: &SimSocket) -> io::Result<usize> {
         Ok(self.net.borrow().unread(socket.id()))
+    }
+
+    fn delivery(&self, socket: &SimSocket) -> Option<Delivery> {
+        self.net.borrow().delivery(socket.id())
     }
 
     fn peer_addr(&self, socket: &SimSocket) -> io::Result<SocketAddr> {

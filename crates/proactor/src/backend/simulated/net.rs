@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Behaviour;
-use crate::backend::Close;
+use crate::backend::{Close, Delivery};
 use crate::time::Time;
 
 /// A socket of a simulated network. Unlike a real one it is not closed by dropping it: a socket that nobody
@@ -38,10 +38,14 @@ struct Stream {
     reset: bool,
     /// FIN was sent.
     finished: bool,
+    /// Bytes of ours that the peer has received.
+    delivered: u64,
 }
 
 pub(super) struct Net {
     pub(super) now: Time,
+    /// How often harvests were ordered to be interrupted.
+    pub(super) interrupts: u64,
     state: u64,
     behaviour: Behaviour,
     nodes: BTreeMap<u32, Node>,
@@ -53,6 +57,7 @@ impl Net {
     pub(super) fn new(behaviour: Behaviour) -> Net {
         Net {
             now: Time::ZERO,
+            interrupts: 0,
             state: behaviour.seed,
             behaviour,
             nodes: BTreeMap::new(),
@@ -145,6 +150,7 @@ impl Net {
             fin: false,
             reset: false,
             finished: false,
+            delivered: 0,
         };
         let accepted = self.add(Node::Stream(stream(to, from, id)));
         self.nodes.insert(id, Node::Stream(stream(from, to, accepted)));
@@ -175,7 +181,21 @@ impl Net {
         for (to, from) in into.iter_mut().zip(stream.inbound.drain(..len)) {
             *to = from;
         }
+        if let Some(peer) = stream.peer.and_then(|peer| self.stream(peer)) {
+            peer.delivered += len as u64;
+        }
         len
+    }
+
+    pub(super) fn was_reset(&mut self, id: u32) -> bool {
+        self.stream(id).is_none_or(|stream| stream.reset)
+    }
+
+    /// What a peer that is gone did not receive nobody will.
+    pub(super) fn delivery(&self, id: u32) -> Option<Delivery> {
+        let Some(Node::Stream(stream)) = self.nodes.get(&id) else { return None };
+        let unacknowledged = stream.peer.map_or(0, |peer| self.unread(peer));
+        Some(Delivery { unacknowledged, acknowledged: stream.delivered })
     }
 
     /// Takes what fits of `bytes`. `None`: nothing fits now.

@@ -1,0 +1,117 @@
+//! Bytes that arrived while their session may not go on: paused by its handler, held because too much is unsent, or
+//! behind bytes that the handler could not take yet. They reach the handler in order when the session goes on.
+//!
+//! What waits is bounded by what was on its way when the receive was paused. It holds few blocks of the pool, so that
+//! one session does not keep the others from receiving; the rest is copied (INV-6).
+
+use std::collections::VecDeque;
+
+use proactor::Lease;
+
+use super::BLOCKS;
+
+/// Copies gather in pieces of up to this size.
+const CHUNK: usize = 64 * 1024;
+
+/// What waits in one session, in order.
+#[derive(Default)]
+pub(crate) struct Held {
+    parts: VecDeque<Part>,
+    bytes: usize,
+    blocks: u8,
+    /// True exactly when the peer's end of stream came behind these bytes.
+    pub(crate) ended: bool,
+}
+
+enum Part {
+    Block(Lease),
+    Copy(Vec<u8>),
+}
+
+impl Held {
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Adds what arrived behind the rest.
+    pub(crate) fn push_back(&mut self, data: Lease) {
+        self.bytes += data.len();
+        if self.blocks < BLOCKS && data.pool_has_reserve() {
+            self.blocks += 1;
+            return self.parts.push_back(Part::Block(data));
+        }
+        match self.parts.back_mut() {
+            Some(Part::Copy(copy)) if copy.len() + data.len() <= CHUNK => copy.extend_from_slice(&data),
+            _ => self.parts.push_back(Part::Copy(data.to_vec())),
+        }
+    }
+
+    /// Puts bytes before the rest: the handler was called with them and could not take them.
+    pub(crate) fn push_front(&mut self, data: Lease) {
+        self.bytes += data.len();
+        self.blocks += 1;
+        self.parts.push_front(Part::Block(data));
+    }
+
+    /// Takes out the first piece.
+    pub(crate) fn pop(&mut self) -> Option<Lease> {
+        let data = match self.parts.pop_front()? {
+            Part::Block(lease) => {
+                self.blocks -= 1;
+                lease
+            }
+            Part::Copy(copy) => Lease::copy_of(&copy),
+        };
+        self.bytes -= data.len();
+        Some(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proactor::{Pool, PoolConfig};
+
+    use super::*;
+
+    fn lease(pool: &Pool, bytes: &[u8]) -> Lease {
+        let mut block = pool.take().expect("a free block");
+        block.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        block.into_lease(bytes.len())
+    }
+
+    #[test]
+    fn bytes_keep_their_order_and_few_blocks_are_held() {
+        let pool = Pool::new(PoolConfig { blocks: 16, block_len: 8 });
+        let (mut held, mut wanted) = (Held::default(), Vec::new());
+        for number in 0..40u8 {
+            held.push_back(lease(&pool, &[number; 3]));
+            wanted.extend_from_slice(&[number; 3]);
+            assert!(pool.in_use() <= u32::from(BLOCKS), "INV-6");
+        }
+        assert_eq!(held.bytes(), 120);
+        let mut got = Vec::new();
+        // Half of each piece is put back once.
+        while let Some(mut data) = held.pop() {
+            if data.len() > 1 {
+                held.push_front(data.split_off(data.len() / 2));
+            }
+            got.extend_from_slice(&data);
+        }
+        assert_eq!((got, held.bytes(), pool.in_use()), (wanted, 0, 0));
+    }
+
+    #[test]
+    fn a_pool_without_reserve_lends_nothing() {
+        let pool = Pool::new(PoolConfig { blocks: 4, block_len: 8 });
+        let _others: Vec<Lease> = (0..3).map(|_| lease(&pool, b"x")).collect();
+        let mut held = Held::default();
+        held.push_back(lease(&pool, b"abc"));
+        assert_eq!(pool.in_use(), 3, "the block went back at once");
+        assert_eq!(held.pop().as_deref(), Some(&b"abc"[..]));
+    }
+}

@@ -1,0 +1,132 @@
+//! Watching for a reset while nothing is received: of a paused connection a kernel tells nothing by itself.
+
+use std::io;
+
+use crate::backend::{Backend, Operation, Outcome};
+
+use super::connection::{Receive, Watch};
+use super::slots::Key;
+use super::weather::is_shortage;
+use super::{ConnectionKey, Driver, Event, OpKey, Verb};
+
+impl<B: Backend> Driver<B> {
+    /// While nothing is received, hear of a reset. Armed now if the receive is idle, else as soon as a pause takes effect.
+    /// If the peer resets the connection then, [`Event::Failed`] of [`Verb::Receive`] follows, exactly as if a receive had
+    /// met it: the stream has ended, and what arrived before the reset and was not received is discarded.
+    ///
+    /// Data and the end of the stream do not end a watch and cause no event: they wait, in order, for
+    /// [`receive`](Self::receive), which ends the watch, as [`close`](Self::close) and [`abort`](Self::abort) do.
+    /// Idempotent. Connections that are not watched cost nothing.
+    ///
+    /// On Windows a reset is heard until bytes or the end of the stream wait to be received; behind those it is met by a
+    /// send, or by the next receive. Winsock has no call that waits for a reset alone.
+    pub fn watch(&mut self, connection: ConnectionKey) {
+        let Some(state) = self.connections.get_mut(connection.0) else { return };
+        if !state.is_open() || state.receive == Receive::Ended {
+            return;
+        }
+        match state.watch {
+            Watch::Off => {
+                state.watch = Watch::Wanted;
+                self.arm_watch(connection.0);
+            }
+            Watch::Cancelling { .. } => state.watch = Watch::Cancelling { again: true },
+            Watch::Wanted | Watch::Armed | Watch::Delayed | Watch::Over => {}
+        }
+    }
+
+    /// Arms a watch that is wanted, if nothing is received.
+    pub(super) fn arm_watch(&mut self, key: Key) {
+        let state = self.connection(key);
+        if state.watch != Watch::Wanted || state.receive != Receive::Idle || !state.is_open() {
+            return;
+        }
+        state.hold();
+        state.watch = Watch::Armed;
+        let socket = state.handle;
+        let op = self.start(key, Operation::Watch { socket });
+        let index = key.index() as usize;
+        if self.watches.len() <= index {
+            self.watches.resize(index + 1, None);
+        }
+        self.watches[index] = Some(op);
+    }
+
+    /// The watch is not wanted any more: something is received, or the connection closes.
+    pub(super) fn end_watch(&mut self, key: Key) {
+        let state = self.connection(key);
+        match state.watch {
+            Watch::Off => {}
+            Watch::Wanted | Watch::Over => state.watch = Watch::Off,
+            Watch::Delayed => {
+                state.watch = Watch::Off;
+                self.weather.forget_watch(key);
+            }
+            Watch::Armed => {
+                state.watch = Watch::Cancelling { again: false };
+                let op =
+                    self.watches[key.index() as usize].expect("INV-1: a watch in flight is in the table");
+                self.cancel(op);
+            }
+            Watch::Cancelling { .. } => state.watch = Watch::Cancelling { again: false },
+        }
+    }
+
+    #[cold]
+    pub(super) fn complete_watch(
+        &mut self,
+        op: OpKey,
+        owner: u32,
+        outcome: Outcome<B::Socket>,
+        more: bool,
+    ) -> Option<Event<B::Socket>> {
+        let key = self.owner(owner);
+        let state = self.connection(key);
+        let before = state.watch;
+        if !more {
+            state.let_go();
+            state.watch = match before {
+                Watch::Cancelling { again: true } => Watch::Wanted,
+                Watch::Cancelling { again: false } => Watch::Off,
+                _ => Watch::Over,
+            };
+            self.watches[owner as usize] = None;
+            drop(self.ops.remove(op));
+        }
+        if !self.connection(key).is_open() {
+            self.release_if_joined(key);
+            return None;
+        }
+        let error = match outcome {
+            Outcome::Failed(error) if is_shortage(&error) => {
+                if before == Watch::Armed && !more {
+                    self.delay_watch(key);
+                }
+                None
+            }
+            Outcome::Failed(error) => Some(error),
+            Outcome::EndOfStream => self.broke(key).then(|| io::ErrorKind::ConnectionReset.into()),
+            Outcome::Cancelled => None,
+            other => unreachable!("a watch ended with {other:?}"),
+        };
+        if let Some(error) = error {
+            return self.watch_met(key, before, error);
+        }
+        self.arm_watch(key);
+        None
+    }
+
+    /// The connection broke. Told here if nothing is received; else the receive tells, behind what arrived before.
+    fn watch_met(&mut self, key: Key, before: Watch, error: io::Error) -> Option<Event<B::Socket>> {
+        let state = self.connection(key);
+        // A kernel tells an error once: from now on it has none for the receive.
+        state.error_met = true;
+        let wanted = matches!(before, Watch::Armed | Watch::Cancelling { again: true });
+        let told = wanted && state.receive == Receive::Idle;
+        if told {
+            state.receive = Receive::Ended;
+        }
+        self.end_watch(key);
+        told.then(|| Event::Failed { connection: ConnectionKey(key), verb: Verb::Receive, error })
+    }
+}
