@@ -178,6 +178,7 @@ impl SessionState {
         self.held.as_mut().map(|held| held.ended = true).is_some()
     }
 
+
     /// Takes out the first piece of what waits, and whether the peer's end of stream came behind it.
     pub(crate) fn take_kept(&mut self) -> Option<(Lease, bool)> {
         let held = self.held.as_mut()?;

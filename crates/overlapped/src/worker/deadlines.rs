@@ -60,9 +60,8 @@ impl Deadline {
             Deadline::Idle => (state.is_live() && !state.is_paused() && !state.is_held_by_another())
                 .then_some(state.active_at.max(state.moved_at)),
             // An outbound session's peer may wait to be spoken to.
-            Deadline::FirstByte => {
-                (state.is_live() && !state.has_spoken() && state.token.is_none()).then_some(state.opened_at)
-            }
+            Deadline::FirstByte => (state.is_live() && !state.has_spoken() && state.token.is_none())
+                .then_some(state.opened_at),
             // In these phases, bytes wait for a peer that does not read them.
             Deadline::Write => (state.phase <= Phase::Finishing && state.queue.is_in_flight())
                 .then_some(state.send_since.max(state.moved_at)),
