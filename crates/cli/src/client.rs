@@ -10,6 +10,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use overlapped::AlignedBuf;
+
 use crate::args::ClientArgs;
 use crate::output::{Failure, fail, say};
 
@@ -103,7 +105,7 @@ impl Echo {
 
     /// Receives and prints until the stream ends. What nobody sent for waits: a server cannot fill our memory.
     fn receive(&self, mut stream: TcpStream) {
-        let mut buffer = vec![0; 64 * 1024];
+        let mut buffer = AlignedBuf::zeroed(64 * 1024);
         loop {
             let mut rest = match stream.read(&mut buffer) {
                 Ok(0) => break,

@@ -26,7 +26,7 @@ mod time;
 mod waker;
 
 pub use backend::{Abilities, Backend, Delivery, Name};
-pub use buffer::{Gather, Lease, Outgoing, Payload, Pool, PoolConfig};
+pub use buffer::{AlignedBuf, Gather, Lease, Outgoing, Payload, Pool, PoolConfig};
 pub use driver::{
     CONNECTIONS, Call, ConnectionKey, Driver, Entry, Event, InFlight, ListenerKey, Moment, OpKey, Sending,
     Snapshot, Step, Table, Told, Tracer, Verb,

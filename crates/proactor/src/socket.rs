@@ -56,8 +56,11 @@ impl From<socket2::Socket> for Socket {
 }
 
 impl From<TcpStream> for Socket {
+    /// Takes over a connection made elsewhere; from now on its urgent data is delivered in line.
     fn from(stream: TcpStream) -> Socket {
-        socket2::Socket::from(stream).into()
+        let socket = socket2::Socket::from(stream);
+        let _ = inline_urgent(&socket);
+        socket.into()
     }
 }
 
@@ -99,6 +102,7 @@ pub fn listen(address: SocketAddr, options: ListenOptions) -> io::Result<Socket>
     exclusive(&socket)?;
     // Accepted sockets inherit it where the system lets them.
     socket.set_tcp_nodelay(true)?;
+    inline_urgent(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(options.backlog)?;
     Ok(socket)
@@ -120,6 +124,17 @@ fn exclusive(socket: &Socket) -> io::Result<()> {
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has urgent data delivered in line with all other, where RFC 6093 wants it. Returns whether it was so before. A read
+/// still stops short before the last urgent byte; bytes before and behind it are counted by `FIONREAD` alike, which
+/// otherwise stops there too. Accepted sockets inherit it from their listener on Linux (`sk_clone_lock`) and the BSDs.
+pub(crate) fn inline_urgent(socket: &socket2::Socket) -> io::Result<bool> {
+    let before = socket.out_of_band_inline()?;
+    if !before {
+        socket.set_out_of_band_inline(true)?;
+    }
+    Ok(before)
 }
 
 /// Bytes that arrived on `socket` and were not received yet: `FIONREAD`.

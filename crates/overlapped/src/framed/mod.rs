@@ -8,7 +8,7 @@ mod framing;
 
 use std::io;
 
-use proactor::{Lease, Payload};
+use proactor::{AlignedBuf, Lease, Payload};
 
 pub use framing::{Delimiter, Found, FrameError, Framing, LengthPrefixed, Lines};
 
@@ -131,7 +131,7 @@ impl<F: Framing, H: FrameHandler> Framed<F, H> {
 #[derive(Debug)]
 pub struct FramedState<S> {
     state: S,
-    pending: Vec<u8>,
+    pending: AlignedBuf,
     /// How much of `pending` was searched already: a long line is not searched from its beginning each time.
     searched: usize,
 }
@@ -161,8 +161,8 @@ impl<F: Framing, H: FrameHandler> Framed<F, H> {
                     let mut frame = std::mem::take(&mut kept.pending);
                     kept.searched = 0;
                     frame.truncate(found.start + found.len);
-                    frame.drain(..found.start);
-                    self.handler.on_frame(session, &mut kept.state, Payload::Owned(frame));
+                    frame.remove_front(found.start);
+                    self.handler.on_frame(session, &mut kept.state, Payload::Aligned(frame));
                     return found.end - before;
                 }
                 Err(error) => {
@@ -176,7 +176,7 @@ impl<F: Framing, H: FrameHandler> Framed<F, H> {
 
     #[cold]
     fn refuse(&mut self, session: &mut Session<'_>, kept: &mut FramedState<H::State>, error: &FrameError) {
-        kept.pending = Vec::new();
+        kept.pending = AlignedBuf::default();
         self.handler.on_bad_frame(session, &mut kept.state, error);
         session.close_for(CloseReason::BadFrame);
     }
@@ -187,7 +187,7 @@ impl<F: Framing, H: FrameHandler> Handler for Framed<F, H> {
     type Message = H::Message;
 
     fn on_open(&mut self, session: &mut Session<'_>) -> Self::State {
-        FramedState { state: self.handler.on_open(session), pending: Vec::new(), searched: 0 }
+        FramedState { state: self.handler.on_open(session), pending: AlignedBuf::default(), searched: 0 }
     }
 
     fn on_data(&mut self, session: &mut Session<'_>, kept: &mut Self::State, mut data: Lease) {
@@ -209,7 +209,7 @@ impl<F: Framing, H: FrameHandler> Handler for Framed<F, H> {
                 }
                 Ok(None) => {
                     kept.searched = data.len();
-                    kept.pending = data.to_vec();
+                    kept.pending = AlignedBuf::from(&*data);
                     return;
                 }
                 Err(error) => return self.refuse(session, kept, &error),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
-use proactor::{Gather, Lease, Payload};
+use proactor::{AlignedBuf, Gather, Lease, Payload};
 
 /// Small sends gather in chunks of up to this size, each sent at once.
 const CHUNK: usize = 64 * 1024;
@@ -86,20 +86,37 @@ impl SendQueue {
         }
     }
 
-    /// Queues a copy of `bytes`, behind others in one chunk where there is room.
+    /// Queues a copy of `bytes`, behind others in one chunk where there is room. Chunks start on cache lines: kernels
+    /// copy faster from there.
     pub(crate) fn copy(&mut self, bytes: &[u8]) {
-        let mut bytes = bytes;
-        let before = self.last_charge();
-        if let Some(Payload::Owned(chunk)) = self.last() {
-            let room = CHUNK.saturating_sub(chunk.len()).min(bytes.len());
-            chunk.extend_from_slice(&bytes[..room]);
-            self.charge += (self.last_charge() - before) as u32;
-            self.bytes += room as u32;
-            bytes = &bytes[room..];
+        let taken = self.extend_last(bytes);
+        for piece in bytes[taken..].chunks(CHUNK) {
+            self.append(Payload::Aligned(AlignedBuf::from(piece)));
         }
-        for piece in bytes.chunks(CHUNK) {
-            self.append(Payload::Owned(piece.to_vec()));
+    }
+
+    /// Appends as much of `bytes` to the last payload as goes into its chunk. Returns how much that is.
+    fn extend_last(&mut self, bytes: &[u8]) -> usize {
+        let Some(last) = self.last() else { return 0 };
+        let (before, room) = (last.charge(), CHUNK.saturating_sub(last.len()).min(bytes.len()));
+        match last {
+            Payload::Aligned(chunk) => chunk.extend_from_slice(&bytes[..room]),
+            Payload::Owned(vec) if vec.capacity() - vec.len() >= room => {
+                vec.extend_from_slice(&bytes[..room]);
+            }
+            // What has to be allocated anew can as well be aligned.
+            Payload::Owned(vec) => {
+                let mut chunk = AlignedBuf::with_capacity((vec.len() + room).max(2 * vec.len()));
+                chunk.extend_from_slice(vec);
+                chunk.extend_from_slice(&bytes[..room]);
+                *last = Payload::Aligned(chunk);
+            }
+            Payload::Lease(_) | Payload::Shared(_) => return 0,
         }
+        let added = last.charge() - before;
+        self.charge += added as u32;
+        self.bytes += room as u32;
+        room
     }
 
     /// Whether something is queued behind the first payload.
@@ -178,14 +195,11 @@ impl SendQueue {
     fn last(&mut self) -> Option<&mut Payload> {
         self.rest.as_mut().and_then(|rest| rest.back_mut()).or(self.first.as_mut())
     }
-
-    fn last_charge(&mut self) -> usize {
-        self.last().map_or(0, |payload| payload.charge())
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proactor::buffer::CACHE_LINE;
     use proactor::{Pool, PoolConfig};
     use proptest::prelude::*;
 
@@ -204,6 +218,11 @@ mod tests {
 
     fn bytes_of(taken: &Gather) -> Vec<u8> {
         taken.parts().iter().flat_map(|part| part.as_slice().to_vec()).collect()
+    }
+
+    /// What the queue allocated starts on a cache line. Payloads of the tests are leases and vectors.
+    fn copies_are_aligned(part: &Payload) -> bool {
+        !matches!(part, Payload::Aligned(_)) || part.as_slice().as_ptr().addr().is_multiple_of(CACHE_LINE)
     }
 
     #[derive(Clone, Debug)]
@@ -262,6 +281,7 @@ mod tests {
                     }
                     Step::Sent => {
                         if let Some(payload) = flying.take() {
+                            prop_assert!(payload.parts().iter().all(copies_are_aligned));
                             got.extend(bytes_of(&payload));
                             prop_assert_eq!(queue.sent(), bytes_of(&payload).len());
                         }
@@ -306,6 +326,44 @@ mod tests {
         assert_eq!(queue.bytes(), 6400);
         assert_eq!(queue.clear(), 6400);
         assert_eq!(pool.in_use(), 0);
+    }
+
+    /// However often it is appended to: a chunk that grows is another allocation each time.
+    #[test]
+    fn copies_start_on_cache_lines() {
+        let mut kept = Vec::new(); // so that no two take the same place
+        for (first, then) in [(1, 1), (100, 63), (1000, 64), (16 * 1024, 1000), (200_000, 16 * 1024)] {
+            for owned in [false, true] {
+                let mut queue = SendQueue::default();
+                let first = vec![1; first];
+                if owned {
+                    queue.push(Payload::Owned(first));
+                } else {
+                    queue.copy(&first);
+                }
+                (0..100).for_each(|_| queue.copy(&vec![2; then]));
+                while let Some(taken) = take(&mut queue) {
+                    assert!(taken.parts().iter().all(copies_are_aligned));
+                    queue.sent();
+                    kept.push(taken);
+                }
+            }
+        }
+        let parts = kept.iter().flat_map(Gather::parts);
+        assert!(parts.filter(|part| matches!(part, Payload::Aligned(_))).count() > 50);
+    }
+
+    /// A copy behind a vector that has no room takes its place, as one payload, and is charged as such.
+    #[test]
+    fn a_vector_is_continued_in_a_chunk() {
+        let mut queue = SendQueue::default();
+        queue.push(Payload::Owned(vec![1; 100]));
+        queue.copy(&[2; 100]);
+        assert!(!queue.has_more());
+        assert_eq!((queue.bytes(), queue.charge()), (200, 200));
+        assert_eq!(queue.next().unwrap().as_slice(), [[1; 100], [2; 100]].concat());
+        queue.sent();
+        assert_eq!((queue.bytes(), queue.charge()), (0, 0));
     }
 
     #[test]

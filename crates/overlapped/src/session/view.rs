@@ -61,7 +61,8 @@ impl<'a> Session<'a> {
     }
 
     /// Queues bytes: a [`Lease`](crate::Lease) (the received block itself), [`Bytes`](crate::Bytes), a `Vec<u8>`,
-    /// a `String` or a `&'static str`. They are submitted when the callback returns.
+    /// a `String`, a `&'static str` or an [`AlignedBuf`](crate::AlignedBuf). They are submitted when the callback
+    /// returns. Large ones leave fastest if they start on a cache line: see [`Payload`].
     pub fn send(&mut self, bytes: impl Into<Payload>) -> Sent {
         let payload = bytes.into();
         let charge = payload.charge();

@@ -20,6 +20,9 @@
 //! * `Done` and `Failed` *are* that completion: nothing more comes for them.
 //! * `cancel` may lose the race; then the operation's own result comes instead.
 //! * Closing a socket cancels nothing: the driver closes one only when nothing is in flight for it (INV-2).
+//! * A receive may be [`Outcome::Cancelled`] though nobody asked for that. Nothing is lost: it is submitted again.
+//! * Urgent data is data: it arrives in its place in the stream, and no byte waits for what follows it (RFC 6093). The
+//!   simulated kernel has none.
 
 use std::fmt;
 use std::io;
@@ -107,6 +110,13 @@ pub trait Backend: Sized {
     /// # Errors
     /// What the system says. The socket is unchanged then.
     fn adopt(&mut self, socket: &Self::Socket, owner: u32) -> io::Result<Self::Handle>;
+
+    /// Has urgent data on `socket` delivered in line, as bytes of the stream like any other (`SO_OOBINLINE`, RFC 6093).
+    /// Sockets that a listener accepts from then on inherit it. Returns whether it was so before.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn inline_urgent(&self, socket: &Self::Socket) -> io::Result<bool>;
 
     /// Starts an operation.
     ///

@@ -84,6 +84,11 @@ impl Lease {
         self.hold.shared().block_len() as usize
     }
 
+    /// Where the block starts, whatever of it is in view.
+    pub(super) fn block_start(&self) -> *const u8 {
+        self.hold.address()
+    }
+
     /// Whether more than a quarter of the pool is available, so that holding this block for the time of a send
     /// keeps nobody else from receiving.
     #[must_use]

@@ -82,6 +82,14 @@ impl Outgoing {
         self.len() == 0
     }
 
+    /// Whether each of its payloads [is](Payload::is_well_placed).
+    pub(crate) fn is_well_placed(&self) -> bool {
+        match self {
+            Outgoing::One(payload) => payload.is_well_placed(),
+            Outgoing::Many(gather) => gather.parts.iter().all(Payload::is_well_placed),
+        }
+    }
+
     /// Puts the bytes from `from` on into `into`, piece by piece and at most `most` of them; returns how many pieces.
     #[inline]
     pub fn pieces<'a>(&'a self, from: usize, most: usize, into: &mut [&'a [u8]; Gather::MOST]) -> usize {
@@ -169,5 +177,6 @@ mod tests {
     #[test]
     fn it_is_no_larger_than_what_it_nearly_always_is() {
         assert_eq!(size_of::<Outgoing>(), size_of::<Payload>());
+        assert!(size_of::<Payload>() <= 5 * size_of::<usize>());
     }
 }

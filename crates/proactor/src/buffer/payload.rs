@@ -2,10 +2,14 @@
 
 use bytes::Bytes;
 
-use super::Lease;
+use super::{AlignedBuf, CACHE_LINE, Lease};
 
 /// Bytes to send. From submit to completion the driver owns them; in each form they stay at
 /// one address when the payload itself is moved.
+///
+/// Kernels copy them fastest from where a cache line starts: up to twice as fast on some processors, for pieces of
+/// some KiB and more. A received block that is sent on whole, and an [`AlignedBuf`], start there. A `Vec` of 128 KiB or
+/// more from the GNU C library starts 16 bytes behind a page.
 #[derive(Debug)]
 pub enum Payload {
     /// A received block, forwarded as it is.
@@ -14,6 +18,8 @@ pub enum Payload {
     Shared(Bytes),
     /// Bytes gathered for this send.
     Owned(Vec<u8>),
+    /// The same, starting on a cache line.
+    Aligned(AlignedBuf),
 }
 
 impl Payload {
@@ -25,6 +31,7 @@ impl Payload {
             Payload::Lease(lease) => lease,
             Payload::Shared(bytes) => bytes,
             Payload::Owned(bytes) => bytes,
+            Payload::Aligned(bytes) => bytes,
         }
     }
 
@@ -36,6 +43,7 @@ impl Payload {
             Payload::Lease(lease) => lease.len(),
             Payload::Shared(bytes) => bytes.len(),
             Payload::Owned(bytes) => bytes.len(),
+            Payload::Aligned(bytes) => bytes.len(),
         }
     }
 
@@ -55,7 +63,19 @@ impl Payload {
             Payload::Lease(lease) => lease.pinned(),
             Payload::Shared(bytes) => bytes.len(),
             Payload::Owned(bytes) => bytes.len().max(bytes.capacity() / 2),
+            Payload::Aligned(bytes) => bytes.len().max(bytes.allocated() / 2),
         }
+    }
+
+    /// Whether memory that we allocated for it starts on a cache line, of the block for a lease. What users allocated
+    /// is theirs to place.
+    pub(crate) fn is_well_placed(&self) -> bool {
+        let start = match self {
+            Payload::Lease(lease) => lease.block_start(),
+            Payload::Aligned(bytes) => bytes.as_ptr(),
+            Payload::Shared(_) | Payload::Owned(_) => return true,
+        };
+        start.addr().is_multiple_of(CACHE_LINE)
     }
 }
 
@@ -80,6 +100,12 @@ impl From<String> for Payload {
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Payload {
         Payload::Owned(bytes)
+    }
+}
+
+impl From<AlignedBuf> for Payload {
+    fn from(bytes: AlignedBuf) -> Payload {
+        Payload::Aligned(bytes)
     }
 }
 

@@ -16,6 +16,9 @@ pub(super) struct Listener<B: Backend> {
     /// Bounded by the backend's `accepts`.
     armed: Vec<OpKey>,
     life: ListenerLife,
+    /// True exactly when its backlog may hold connections from before urgent data was to be delivered in line: they have
+    /// not inherited that.
+    foreign: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,7 +29,7 @@ enum ListenerLife {
 }
 
 impl<B: Backend> Driver<B> {
-    /// Takes over a listening socket and accepts on it.
+    /// Takes over a listening socket and accepts on it. What it accepts delivers urgent data in line (RFC 6093).
     ///
     /// # Errors
     /// If the backend cannot register it; the socket is closed then.
@@ -38,7 +41,9 @@ impl<B: Backend> Driver<B> {
                 return Err(error);
             }
         };
-        let listener = Listener { socket, handle, armed: Vec::new(), life: ListenerLife::Accepting };
+        // Where it cannot be set, urgent bytes are missing in the stream, and nothing else is.
+        let foreign = !self.backend.inline_urgent(&socket).unwrap_or(true);
+        let listener = Listener { socket, handle, armed: Vec::new(), life: ListenerLife::Accepting, foreign };
         let key = self.listeners.insert(listener);
         self.arm_accept(key);
         Ok(ListenerKey(key))
@@ -135,7 +140,12 @@ impl<B: Backend> Driver<B> {
         }
         let listener = ListenerKey(key);
         let event = match outcome {
-            Outcome::Accepted(socket, peer) => Some(Event::Accepted { listener, socket, peer }),
+            Outcome::Accepted(socket, peer) => {
+                if state.foreign {
+                    let _ = self.backend.inline_urgent(&socket);
+                }
+                Some(Event::Accepted { listener, socket, peer })
+            }
             // The connection was gone before it was taken: nothing to tell, the next one is as good.
             Outcome::Failed(error) if is_about_the_peer(&error) => None,
             Outcome::Failed(error) if state.life == ListenerLife::Accepting => {

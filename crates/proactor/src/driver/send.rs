@@ -35,6 +35,7 @@ impl<B: Backend> Driver<B> {
         if payload.is_empty() {
             return Sending::Done;
         }
+        debug_assert!(payload.is_well_placed(), "what we allocate for a kernel starts on a cache line");
         // SAFETY: the connection is open, and with it its socket (INV-2).
         let at_once = unsafe { self.backend.send_now(state.handle, payload.as_slice()) };
         if self.tracer.is_some()
@@ -69,6 +70,7 @@ impl<B: Backend> Driver<B> {
         if payloads.is_empty() {
             return Sending::Done;
         }
+        debug_assert!(payloads.is_well_placed(), "what we allocate for a kernel starts on a cache line");
         self.start_send(connection, payloads, 0)
     }
 

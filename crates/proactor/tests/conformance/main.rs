@@ -141,6 +141,10 @@ macro_rules! real_cases {
                 a_client_that_resets
                 a_client_tells_close_from_abort
                 connecting_to_a_server;
+            urgent:
+                urgent_data_on_an_accepted_connection
+                urgent_data_on_an_opened_connection
+                urgent_data_by_a_listener_from_elsewhere;
             schedule:
                 some_schedules;
         }

@@ -191,6 +191,10 @@ impl<B: Backend> Backend for Watched<B> {
         self.fault(Call::Adopt).map_or_else(|| self.inner.adopt(socket, owner), Err)
     }
 
+    fn inline_urgent(&self, socket: &B::Socket) -> io::Result<bool> {
+        self.inner.inline_urgent(socket)
+    }
+
     unsafe fn submit(
         &mut self,
         key: OpKey,

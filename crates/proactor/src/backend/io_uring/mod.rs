@@ -8,6 +8,7 @@
 mod buffers;
 pub(super) mod features;
 mod refusal;
+mod urgent;
 mod wake;
 mod watch;
 
@@ -35,6 +36,7 @@ use crate::time::Time;
 use crate::waker::Waker;
 
 use buffers::Buffers;
+use urgent::Urgent;
 use wake::WakeEvent;
 
 pub(super) const SQ_ENTRIES: u32 = 1024;
@@ -61,6 +63,8 @@ pub struct IoUring {
     overflow: VecDeque<squeue::Entry>,
     /// Whether completions appear only inside `enter` (deferred task run).
     deferred: bool,
+    urgent: Urgent,
+    block_len: u32,
     /// True exactly when the last `enter` left nothing over, neither to submit nor to complete.
     looked: bool,
     _counted: CountedPort,
@@ -76,8 +80,10 @@ impl Create for IoUring {
         let wake = Arc::new(wake);
         let epoch = Instant::now();
         let overflow = VecDeque::new();
+        let (urgent, block_len) = (Urgent::default(), pool.block_len());
         let (looked, _counted) = (false, CountedPort::new());
-        let mut this = IoUring { ring, buffers, wake, epoch, overflow, deferred, looked, _counted };
+        let mut this =
+            IoUring { ring, buffers, wake, epoch, overflow, deferred, urgent, block_len, looked, _counted };
         this.arm_wake();
         Ok(this)
     }
@@ -114,6 +120,11 @@ impl IoUring {
             }
             self.overflow.pop_front();
         }
+    }
+
+    fn cancel_operation(&mut self, key: OpKey) {
+        let cancel = opcode::AsyncCancel::new(key.to_u64()).build();
+        self.push(cancel.flags(squeue::Flags::SKIP_SUCCESS).user_data(key.to_u64() | CANCEL));
     }
 
     fn arm_wake(&mut self) {
@@ -194,7 +205,9 @@ impl Backend for IoUring {
     }
 
     fn now(&self) -> Time {
-        Time::ZERO + self.epoch.elapsed()
+        let now = Time::ZERO + self.epoch.elapsed();
+        self.urgent.clocked(now);
+        now
     }
 
     fn waker(&self) -> Waker {
@@ -205,11 +218,16 @@ impl Backend for IoUring {
         // Blocking on purpose: for a non-blocking socket the ring gives up where it should wait.
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
+        socket::inline_urgent(&socket)?;
         Ok(socket.into())
     }
 
     fn adopt(&mut self, socket: &Socket, _owner: u32) -> io::Result<RawFd> {
         Ok(socket.as_raw_fd())
+    }
+
+    fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {
+        socket::inline_urgent(socket)
     }
 
     #[inline]
@@ -245,19 +263,28 @@ impl Backend for IoUring {
     }
 
     fn cancel(&mut self, key: OpKey, _ops: &mut InFlight<IoUring>) {
-        let cancel = opcode::AsyncCancel::new(key.to_u64()).build();
-        self.push(cancel.flags(squeue::Flags::SKIP_SUCCESS).user_data(key.to_u64() | CANCEL));
+        self.cancel_operation(key);
     }
 
-    fn harvest(&mut self, wait: Wait, _ops: &mut InFlight<IoUring>) -> io::Result<()> {
+    fn harvest(&mut self, wait: Wait, ops: &mut InFlight<IoUring>) -> io::Result<()> {
         self.looked = false;
+        let wait = if self.urgent.is_quiet() { wait } else { self.rouse_receives(wait, ops) };
         self.buffers.provide();
         self.flush_overflow();
         let wait = if self.overflow.is_empty() { wait } else { Wait::Poll };
         if !self.deferred && !self.ring.completion().is_empty() && self.ring.submission().is_empty() {
             return Ok(());
         }
-        match self.enter(wait) {
+        let entered = self.enter(wait);
+        // A wait that was interrupted says so only if it submitted nothing.
+        let interrupted = match &entered {
+            Ok(_) => wait != Wait::Poll && self.ring.completion().is_empty(),
+            Err(error) => error.raw_os_error() == Some(libc::EINTR),
+        };
+        if interrupted {
+            self.urgent.interrupted(self.now());
+        }
+        match entered {
             Ok(_) => {
                 self.looked = self.left_nothing(wait);
                 Ok(())
@@ -314,6 +341,13 @@ impl Backend for IoUring {
                             None => self.push(watch::entry(socket).user_data(data)),
                         }
                         continue;
+                    }
+                    let behind = cqueue::sock_nonempty(flags)
+                        && matches!(entry.operation, Operation::Receive { .. })
+                        && result > 0
+                        && (result as u32) < self.block_len;
+                    if self.urgent.concerns(behind) {
+                        self.urgent.note(key, behind);
                     }
                     let outcome = self.outcome(&entry.operation, result, flags);
                     return Some(Completion { about: About::Operation(key), outcome, more });

@@ -74,6 +74,7 @@ impl Calls {
     pub(super) fn socket_towards(&self, address: SocketAddr) -> io::Result<Socket> {
         let socket = stream_socket(self.table, Domain::for_address(address))?;
         self.set_nodelay(&socket)?;
+        self.set_inline_urgent(&socket)?;
         let any: SockAddr = match address {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into(),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into(),
@@ -220,7 +221,9 @@ impl Calls {
     /// Makes an accepted socket a full one: with addresses, half-close, and its listener's options.
     pub(super) fn update_accepted(&self, socket: &Socket, listener: ws::SOCKET) -> io::Result<()> {
         self.set_option(raw(socket), ws::SOL_SOCKET, ws::SO_UPDATE_ACCEPT_CONTEXT, &listener.to_ne_bytes())?;
-        self.set_nodelay(socket)
+        self.set_nodelay(socket)?;
+        // What is inherited is documented for few options.
+        self.set_inline_urgent(socket)
     }
 
     /// The same for a connected one.
@@ -230,6 +233,11 @@ impl Calls {
 
     fn set_nodelay(&self, socket: &Socket) -> io::Result<()> {
         self.set_option(raw(socket), ws::IPPROTO_TCP, ws::TCP_NODELAY, &1_i32.to_ne_bytes())
+    }
+
+    /// Has urgent data delivered in line with all other.
+    fn set_inline_urgent(&self, socket: &Socket) -> io::Result<()> {
+        self.set_option(raw(socket), ws::SOL_SOCKET, ws::SO_OOBINLINE, &1_i32.to_ne_bytes())
     }
 
     /// Has closing discard what was not sent, and tell the peer with a reset.

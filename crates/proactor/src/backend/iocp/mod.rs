@@ -252,6 +252,10 @@ impl Backend for Iocp {
         Ok(Handle(calls::raw(socket)))
     }
 
+    fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {
+        crate::socket::inline_urgent(socket)
+    }
+
     unsafe fn submit(
         &mut self,
         key: OpKey,

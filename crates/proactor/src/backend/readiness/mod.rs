@@ -36,6 +36,9 @@ use watch::Watches;
 const EVENTS: usize = 1024;
 /// Completions per harvest beyond one for each event: what a peer that always has more may take of a turn.
 const EXTRA: usize = 64;
+/// Whether a read that did not fill its block has emptied the socket, so that the next one can wait for an edge. Not so
+/// before urgent data, where a read stops short. Linux announces those; kqueue, as mio uses it, does not.
+const ANNOUNCES_URGENT: bool = cfg!(any(target_os = "linux", target_os = "android"));
 const WAKE: Token = Token(usize::MAX);
 
 /// One worker's poller.
@@ -77,6 +80,9 @@ struct Source {
     writable: bool,
     /// True once the peer's FIN or reset was announced: a short read does not mean that nothing is left.
     ended: bool,
+    /// True from when urgent data was announced until a receive would block: short reads stop at it (RFC 6093, section
+    /// 3.1), and what follows has no edge of its own.
+    urgent: bool,
     /// True exactly when this source is in the `ready` queue.
     queued: bool,
     reading: Option<OpKey>,
@@ -227,8 +233,9 @@ impl Readiness {
         if let Ok(len) = result {
             let source = self.source(handle);
             // A read that did not fill the block emptied the socket: epoll(7), "Questions and answers", 9. Unless
-            // the end was announced with the same edge: that has no edge of its own to come.
-            if len < block.capacity() as usize && !source.ended {
+            // the end or urgent data was announced with the same edge: that has no edge of its own to come.
+            let stopped_short = source.ended || source.urgent || !ANNOUNCES_URGENT;
+            if len < block.capacity() as usize && !stopped_short {
                 source.readable = false;
             }
         }
@@ -250,8 +257,11 @@ impl Readiness {
             Ok(value) => Attempt::Done(outcome(value)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let source = self.source(handle);
-                let half = if writing { &mut source.writable } else { &mut source.readable };
-                *half = false;
+                if writing {
+                    source.writable = false;
+                } else {
+                    (source.readable, source.urgent) = (false, false);
+                }
                 Attempt::WouldBlock
             }
             Err(error) => Attempt::Done(Outcome::Failed(error)),
@@ -275,6 +285,7 @@ impl Readiness {
             source.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
             source.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
             source.ended |= event.is_read_closed() || event.is_error();
+            source.urgent |= event.is_priority();
             if event.is_error() || event.is_read_closed() && event.is_write_closed() {
                 self.watches.broke(at);
             } else if event.is_read_closed() {
@@ -314,6 +325,7 @@ impl Backend for Readiness {
     fn open(&mut self, address: SocketAddr) -> io::Result<Socket> {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
+        socket::inline_urgent(&socket)?;
         Ok(socket.into())
     }
 
@@ -326,14 +338,20 @@ impl Backend for Readiness {
         let fd = socket.as_raw_fd();
         let generation = self.sources[at as usize].generation & 0x7FFF_FFFF;
         let token = Token((generation as usize) << 32 | at as usize);
-        let both = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token, both) {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let interest = interest | Interest::PRIORITY;
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token, interest) {
             self.free.push(at);
             return Err(error);
         }
         // A fresh socket can be written; whether it can be read, registering will tell by an edge.
         self.sources[at as usize].writable = true;
         Ok(Handle { fd, source: at })
+    }
+
+    fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {
+        socket::inline_urgent(socket)
     }
 
     unsafe fn submit(

@@ -326,6 +326,11 @@ impl Backend for Simulated {
         self.net.borrow_mut().close(socket.id(), how);
     }
 
+    /// There is no urgent data here.
+    fn inline_urgent(&self, _socket: &SimSocket) -> io::Result<bool> {
+        Ok(true)
+    }
+
     fn unread(&self, socket: &SimSocket) -> io::Result<usize> {
         Ok(self.net.borrow().unread(socket.id()))
     }

@@ -1,6 +1,6 @@
 //! Bytes: what was sent arrives, all of it, once, in order (INV-4).
 
-use proactor::{Gather, Payload};
+use proactor::{AlignedBuf, Gather, Payload};
 
 use crate::bench::{Bench, assert_same, pattern};
 use crate::side::{Finished, Post};
@@ -119,7 +119,10 @@ pub fn a_gathered_send_that_is_aborted<W: World>(world: &W) -> Finished {
 }
 
 fn gathered(pieces: &[&[u8]]) -> Post {
-    let parts = pieces.iter().map(|piece| Payload::Owned(piece.to_vec()));
+    let parts = pieces.iter().enumerate().map(|(at, piece)| match at % 2 {
+        0 => Payload::Owned(piece.to_vec()),
+        _ => Payload::Aligned(AlignedBuf::from(*piece)),
+    });
     Post::gathered(parts.collect())
 }
 

@@ -10,6 +10,7 @@ pub mod pool;
 pub mod progress;
 pub mod receive;
 pub mod schedule;
+pub mod urgent;
 pub mod wake;
 pub mod watching;
 pub mod weather;

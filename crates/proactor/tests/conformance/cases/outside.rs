@@ -13,7 +13,7 @@ use crate::wine::Limit;
 use crate::world::{ANY_PORT, World};
 
 /// Runs a blocking client on a thread of its own, and adopts its connection.
-fn served<W: World, T: Send + 'static>(
+pub(super) fn served<W: World, T: Send + 'static>(
     bench: &mut Bench<'_, W>,
     client: impl FnOnce(TcpStream) -> T + Send + 'static,
 ) -> (ConnectionKey, JoinHandle<T>) {
@@ -25,7 +25,7 @@ fn served<W: World, T: Send + 'static>(
 }
 
 /// A stream whose every wait has an end.
-fn dial(address: SocketAddr) -> TcpStream {
+pub(super) fn dial(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();

@@ -112,7 +112,7 @@ cases! {
 
     /// A connection that cannot be made a full one is closed; the next is taken.
     fn an_accepted_socket_that_cannot_be_updated() {
-        for through in [0, 1] {
+        for through in [0, 1, 2] {
             let mut scene = Scene::new();
             let (_, address) = scene.listen();
             fail_after("set_option", through, ws::WSAENOTSOCK);
@@ -361,6 +361,7 @@ cases! {
         for (call, through, code) in [
             ("socket", 0, ws::WSAEMFILE),
             ("set_option", 0, ws::WSAENOTSOCK),
+            ("set_option", 1, ws::WSAENOTSOCK),
             ("bind", 0, ws::WSAEADDRNOTAVAIL),
             ("modes", 0, ws::WSAEINVAL),
             ("port", 0, ws::WSAEINVAL),
@@ -391,7 +392,7 @@ cases! {
         }
         // It stands, and cannot be made a full one.
         let mut scene = Scene::new();
-        fail_after("set_option", 1, ws::WSAENOTSOCK);
+        fail_after("set_option", 2, ws::WSAENOTSOCK);
         scene.driver.connect(address).unwrap();
         assert_eq!(scene.failure("the failure").0, Verb::Connect);
         scene.end();

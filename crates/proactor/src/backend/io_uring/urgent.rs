@@ -1,0 +1,158 @@
+//! Receives that the kernel leaves waiting before urgent data.
+//!
+//! A read that has nothing to read before the urgent mark, while a signal is pending, is refused with `EAGAIN`
+//! (`tcp_recvmsg_locked` in `net/ipv4/tcp.c`: "Are we at urgent data?"), so that the handler of `SIGURG` could run. A
+//! multishot receive takes that for an empty socket and waits for the next arrival (`io_poll_check_events` in
+//! `io_uring/poll.c`). The signals that matter cannot be blocked: `SIGSTOP`, a debugger, the freezer that pauses a
+//! container.
+//!
+//! Nothing shows which receive met this. What may show:
+//!
+//! * a completion left bytes behind although its block had room, and was not followed by another;
+//! * a wait was interrupted, if nothing completed in it;
+//! * else, time that passed: whatever stopped the thread did so for a while.
+//!
+//! Then the sockets are asked whether an urgent byte is unread, with one call for all of them, and the receives of those
+//! that say so are cancelled: the driver submits each again, and a receive that is submitted looks at the socket afresh.
+//! A busy worker never asks; one with pauses between its messages does once a second at most.
+
+use std::cell::Cell;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use super::IoUring;
+use crate::backend::{Backend, Operation, Wait};
+use crate::driver::{InFlight, OpKey};
+use crate::time::Time;
+
+/// How often all sockets may be asked for an interrupted wait: a profiler's signals come a thousand times a second.
+const AFTER_SIGNAL: Duration = Duration::from_millis(100);
+/// The same for a gap, which is nearly always a wait for messages.
+const AFTER_GAP: Duration = Duration::from_secs(1);
+/// Nanoseconds between two looks at the clock that make a gap: what stops a thread and lets it go on again takes longer.
+const GAP_NS: u64 = 1_000_000;
+
+/// What is to be asked.
+#[derive(Default)]
+pub(super) struct Urgent {
+    /// The receive whose last completion left bytes behind; its next one is due in the same harvest.
+    short: Option<OpKey>,
+    /// Others of that kind.
+    suspects: Vec<OpKey>,
+    /// When all are to be asked; `None` while there is no reason to.
+    all_at: Option<Time>,
+    /// When they were asked last.
+    asked: Option<Time>,
+    /// The last look at the clock.
+    clock: Cell<Time>,
+    /// Whether it came late.
+    gap: Cell<bool>,
+}
+
+impl Urgent {
+    /// Whether there is nothing to ask.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.short.is_none() && self.all_at.is_none() && self.suspects.is_empty() && !self.gap.get()
+    }
+
+    /// Whether a completion has to be [noted](Self::note).
+    #[inline]
+    pub(super) fn concerns(&self, left_bytes_behind: bool) -> bool {
+        left_bytes_behind || self.short.is_some()
+    }
+
+    /// Notes a completion of `key`, which left bytes behind or did not.
+    #[cold]
+    pub(super) fn note(&mut self, key: OpKey, left_bytes_behind: bool) {
+        if left_bytes_behind {
+            self.suspects.extend(self.short.replace(key).filter(|before| *before != key));
+        } else {
+            self.short.take_if(|short| *short == key);
+        }
+    }
+
+    /// Notes that a wait was interrupted.
+    #[cold]
+    pub(super) fn interrupted(&mut self, now: Time) {
+        self.ask_all(now, AFTER_SIGNAL);
+    }
+
+    /// Notes a look at the clock.
+    #[inline]
+    pub(super) fn clocked(&self, now: Time) {
+        let before = self.clock.replace(now);
+        if now.as_nanos() - before.as_nanos() >= GAP_NS {
+            self.gap.set(true);
+        }
+    }
+
+    /// All are to be asked, `pause` after they were asked last.
+    fn ask_all(&mut self, now: Time, pause: Duration) {
+        let at = self.asked.map_or(now, |asked| now.max(asked + pause));
+        self.all_at = Some(self.all_at.map_or(at, |before| before.min(at)));
+    }
+}
+
+impl IoUring {
+    /// Asks what is to be asked, and has receives that wait for nothing submitted again. Returns how long the wait may
+    /// be, with what is still to be asked.
+    #[cold]
+    pub(super) fn rouse_receives(&mut self, wait: Wait, ops: &mut InFlight<IoUring>) -> Wait {
+        let mut suspects = std::mem::take(&mut self.urgent.suspects);
+        suspects.extend(self.urgent.short.take());
+        // One that waits there has met a signal, and others may have.
+        let signal = self.rouse(suspects, ops);
+        let now = self.now();
+        if signal {
+            self.urgent.interrupted(now);
+        }
+        if self.urgent.gap.take() {
+            self.urgent.ask_all(now, AFTER_GAP);
+        }
+        let Some(at) = self.urgent.all_at else { return wait };
+        if now < at {
+            return match wait {
+                Wait::Poll => Wait::Poll,
+                Wait::Until(moment) => Wait::Until(moment.min(at)),
+                Wait::Forever => Wait::Until(at),
+            };
+        }
+        (self.urgent.all_at, self.urgent.asked) = (None, Some(now));
+        let all = ops.keys().collect();
+        self.rouse(all, ops);
+        wait
+    }
+
+    /// Cancels those of the operations that are receives with an urgent byte unread. Returns whether there were any.
+    fn rouse(&mut self, keys: Vec<OpKey>, ops: &mut InFlight<IoUring>) -> bool {
+        let (mut receives, mut sockets) = (Vec::new(), Vec::new());
+        for key in keys {
+            if let Some(Operation::Receive { socket, .. }) = ops.get_mut(key).map(|entry| &entry.operation) {
+                receives.push(key);
+                sockets.push(*socket);
+            }
+        }
+        let urgent = urgent_unread(&sockets);
+        for at in &urgent {
+            self.cancel_operation(receives[*at]);
+        }
+        !urgent.is_empty()
+    }
+}
+
+/// Which of the sockets have an urgent byte that was not read yet: `POLLPRI` of `poll(2)`.
+fn urgent_unread(sockets: &[RawFd]) -> Vec<usize> {
+    if sockets.is_empty() {
+        return Vec::new();
+    }
+    let asked = |fd: &RawFd| libc::pollfd { fd: *fd, events: libc::POLLPRI, revents: 0 };
+    let mut asked: Vec<libc::pollfd> = sockets.iter().map(asked).collect();
+    // SAFETY: as many entries as stated, which the call reads and writes. It does not wait.
+    let found = unsafe { libc::poll(asked.as_mut_ptr(), asked.len() as libc::nfds_t, 0) };
+    if found <= 0 {
+        return Vec::new();
+    }
+    let urgent = |entry: &libc::pollfd| entry.revents & libc::POLLPRI != 0;
+    asked.iter().enumerate().filter(|(_, entry)| urgent(entry)).map(|(at, _)| at).collect()
+}

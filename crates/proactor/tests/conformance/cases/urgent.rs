@@ -1,0 +1,190 @@
+//! Urgent data is data (RFC 6093): it arrives in its place, and nothing before or behind it is lost or waits.
+//!
+//! Against the standard library's sockets, on real kernels; the simulated one has none.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use proactor::ConnectionKey;
+use socket2::SockRef;
+
+use super::outside::{dial, served};
+use crate::bench::{Bench, assert_same, pattern};
+use crate::side::{Finished, Side};
+use crate::world::{ANY_PORT, Socket, World};
+
+/// What a peer sends with one call.
+#[derive(Clone)]
+enum Piece {
+    Plain(Vec<u8>),
+    /// The last byte is the urgent one.
+    Urgent(&'static [u8]),
+}
+
+use Piece::Urgent;
+
+fn plain(bytes: &[u8]) -> Piece {
+    Piece::Plain(bytes.to_vec())
+}
+
+/// Many times what fits into a block, and more than the kernel buffers.
+const LARGE: usize = 300_000;
+
+fn streams() -> Vec<Vec<Piece>> {
+    let large = |salt| Piece::Plain(pattern(LARGE, salt));
+    let one_by_one = |at: u8| if at % 3 == 1 { Urgent(b"!") } else { plain(&[at]) };
+    vec![
+        vec![Urgent(b"!")],
+        vec![Urgent(b"!"), plain(b"abc")],
+        vec![plain(b"abc"), Urgent(b"!")],
+        vec![plain(b"abc"), Urgent(b"!"), plain(b"defghi")],
+        vec![plain(b"abc"), Urgent(b"!"), plain(b"d"), Urgent(b"?"), plain(b"ef"), Urgent(b"."), plain(b"g")],
+        vec![plain(b"abc"), Urgent(b"!"), Urgent(b"?"), plain(b"def")],
+        vec![Urgent(b"!"), Urgent(b"?")],
+        vec![Urgent(b"xyz"), plain(b"abc"), Urgent(b"uvw")],
+        (0..30).map(one_by_one).collect(),
+        vec![large(1), Urgent(b"!"), large(2)],
+        vec![large(1), Urgent(b"!"), Urgent(b"?"), plain(b"the end")],
+        vec![Urgent(b"!"), large(1), Urgent(b"?")],
+    ]
+}
+
+fn bytes_of(stream: &[Piece]) -> Vec<u8> {
+    let bytes = |piece: &Piece| match piece {
+        Piece::Plain(bytes) => bytes.clone(),
+        Urgent(bytes) => bytes.to_vec(),
+    };
+    stream.iter().flat_map(bytes).collect()
+}
+
+/// Sends all of it and waits for one byte in return: an end of the stream would be one more arrival, which makes up for
+/// an earlier one that was missed.
+fn send(mut stream: &TcpStream, pieces: &[Piece], sent: &AtomicBool) {
+    stream.set_nodelay(true).unwrap();
+    for piece in pieces {
+        match piece {
+            Piece::Plain(bytes) => stream.write_all(bytes).unwrap(),
+            Urgent(bytes) => {
+                assert_eq!(SockRef::from(stream).send_out_of_band(bytes).unwrap(), bytes.len());
+            }
+        }
+    }
+    sent.store(true, Ordering::Release);
+    stream.read_exact(&mut [0]).unwrap();
+}
+
+/// How the receiving side goes about it.
+#[derive(Clone, Copy, Debug)]
+enum Reader {
+    /// It receives all the time.
+    Eager,
+    /// It begins when everything is there, or as much as the kernel takes.
+    Late,
+    /// It pauses after each arrival.
+    InSteps,
+}
+
+const READERS: [Reader; 3] = [Reader::Eager, Reader::Late, Reader::InSteps];
+
+/// Everything arrives at the side that `side` picks, and is acknowledged.
+fn all_arrives<W: World>(
+    bench: &mut Bench<'_, W>,
+    side: for<'a, 'w> fn(&'a mut Bench<'w, W>) -> &'a mut Side<W>,
+    key: ConnectionKey,
+    reader: Reader,
+    (wanted, sent): (&[u8], &AtomicBool),
+) {
+    let got = move |bench: &mut Bench<'_, W>| side(bench).seen(key).bytes.len();
+    if let Reader::Late = reader {
+        let unread = |bench: &mut Bench<'_, W>| side(bench).driver.unread(key);
+        bench.until("what was sent", |bench| sent.load(Ordering::Acquire) || unread(bench) > LARGE / 20);
+        // Else a drain would not know of what lies behind the mark.
+        let known = if cfg!(target_os = "linux") { wanted.len().min(LARGE / 20) } else { 1 };
+        bench.until("all of it to be counted", |bench| unread(bench) >= known);
+    }
+    if let Reader::InSteps = reader {
+        while got(bench) < wanted.len() {
+            let before = got(bench);
+            side(bench).receive(key);
+            bench.until("a next piece", |bench| got(bench) > before);
+            side(bench).driver.pause_receive(key);
+            bench.until("the pause", |bench| !side(bench).driver.is_receiving(key));
+        }
+    } else {
+        side(bench).receive(key);
+        bench.until("all bytes", |bench| got(bench) >= wanted.len());
+    }
+    assert_same(&side(bench).seen(key).bytes, wanted, "what arrived");
+    side(bench).post(key, "k");
+}
+
+fn client_to_join<W: World>(bench: &mut Bench<'_, W>, client: JoinHandle<()>) {
+    bench.until("the client to be done", |_| client.is_finished());
+    client.join().unwrap();
+}
+
+pub fn urgent_data_on_an_accepted_connection<W: World>(world: &W) -> Finished {
+    for stream in streams() {
+        for reader in READERS {
+            let mut bench = Bench::new(world);
+            let (pieces, sent) = (stream.clone(), Arc::new(AtomicBool::new(false)));
+            let told = Arc::clone(&sent);
+            let (there, client) = served(&mut bench, move |stream| send(&stream, &pieces, &told));
+            all_arrives(&mut bench, |bench| &mut bench.there, there, reader, (&bytes_of(&stream), &sent));
+            client_to_join(&mut bench, client);
+            let _: Finished = bench.finish();
+        }
+    }
+    Bench::new(world).finish()
+}
+
+pub fn urgent_data_on_an_opened_connection<W: World>(world: &W) -> Finished {
+    for reader in READERS {
+        let mut bench = Bench::new(world);
+        let stream =
+            vec![plain(b"abc"), Urgent(b"!"), plain(b"def"), Urgent(b"?"), Urgent(b"."), plain(b"g")];
+        let (pieces, sent) = (stream.clone(), Arc::new(AtomicBool::new(false)));
+        let told = Arc::clone(&sent);
+        let listener = TcpListener::bind(ANY_PORT).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            send(&stream, &pieces, &told);
+        });
+        let here = bench.here.connect(address);
+        bench.until("the connection", |bench| bench.here.seen(here).connected);
+        all_arrives(&mut bench, |bench| &mut bench.here, here, reader, (&bytes_of(&stream), &sent));
+        client_to_join(&mut bench, server);
+        let _: Finished = bench.finish();
+    }
+    Bench::new(world).finish()
+}
+
+/// A listener that somebody else made, with a connection in its backlog: that one inherits nothing.
+pub fn urgent_data_by_a_listener_from_elsewhere<W: World>(world: &W) -> Finished
+where
+    Socket<W>: From<TcpListener>,
+{
+    let mut bench = Bench::new(world);
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let early = dial(listener.local_addr().unwrap());
+    let (_, address) = bench.there.listen(listener.into());
+    let late = dial(address);
+    for client in [early, late] {
+        bench.until("the connection", |bench| !bench.there.accepted.is_empty());
+        let socket = bench.there.accepted.pop_front().unwrap();
+        let there = bench.there.adopt(socket);
+        let (stream, sent) = ([plain(b"abc"), Urgent(b"!"), plain(b"def")], Arc::new(AtomicBool::new(false)));
+        let (pieces, told) = (stream.clone(), Arc::clone(&sent));
+        let client = thread::spawn(move || send(&client, &pieces, &told));
+        let all = (&bytes_of(&stream)[..], &*sent);
+        all_arrives(&mut bench, |bench| &mut bench.there, there, Reader::Late, all);
+        client_to_join(&mut bench, client);
+    }
+    bench.finish()
+}
