@@ -14,7 +14,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 pub(crate) use queue::{Batch, Queue, STUCK, lines};
@@ -63,10 +63,10 @@ impl Log {
 
     fn open_on(&self, first: &str, out: Sink, err: Sink) -> io::Result<()> {
         self.out.queue.push_first(first.as_bytes());
-        let (written, begun) = sync_channel::<()>(1);
+        let (written, begun) = channel::<()>();
         self.out.start(out, Some(Arc::clone(&self.err)), written)?;
         // Both may be one file: stderr waits for the first lines, but not for a reader that is stuck from the start.
-        let held = HeldBack { sink: err, until: Some(begun) };
+        let held = HeldBack { sink: err, until: Some((begun, Instant::now() + STUCK)) };
         self.err.start(Box::new(held), None, ())
     }
 
@@ -118,16 +118,16 @@ fn append(text: &mut Vec<u8>, line: impl Display) {
     text.push(b'\n');
 }
 
-/// A sink whose first write waits, a second at most, until the other end of a channel is dropped.
+/// A sink whose first write waits until the other end of a channel is dropped, or until a moment.
 struct HeldBack {
     sink: Sink,
-    until: Option<std::sync::mpsc::Receiver<()>>,
+    until: Option<(Receiver<()>, Instant)>,
 }
 
 impl Write for HeldBack {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(until) = self.until.take() {
-            let _ = until.recv_timeout(STUCK);
+        if let Some((dropped, moment)) = self.until.take() {
+            let _ = dropped.recv_timeout(moment.saturating_duration_since(Instant::now()));
         }
         self.sink.write(bytes)
     }

@@ -29,8 +29,12 @@ mod load;
 #[cfg(unix)]
 mod operations;
 mod peer;
+#[cfg(unix)]
+mod readers;
 mod server;
 mod sessions;
+#[cfg(unix)]
+mod signals;
 #[cfg(target_os = "linux")]
 mod system;
 #[cfg(unix)]
@@ -117,6 +121,19 @@ cases! {
         #[cfg(target_os = "linux")] accepting::stdout_closed,
         #[cfg(target_os = "linux")] operations::trace_without_room,
         #[cfg(unix)] counters::asked_by_signal,
+        #[cfg(unix)] signals::several_at_once_are_one,
+        #[cfg(unix)] signals::hangup_drains,
+        #[cfg(unix)] signals::ignored_hangup_stays_ignored,
+        #[cfg(unix)] signals::file_size_limit,
+        #[cfg(unix)] readers::verbose_loses_nothing,
+        #[cfg(unix)] readers::stuck_stdout,
+        #[cfg(unix)] readers::stuck_stderr_that_goes_on,
+        #[cfg(unix)] readers::both_stuck_second_signal,
+        #[cfg(target_os = "linux")] readers::stuck_from_the_start,
+        #[cfg(unix)] readers::non_blocking_stdout,
+        #[cfg(unix)] readers::one_pipe_for_both,
+        #[cfg(target_os = "linux")] readers::full_disk,
+        #[cfg(unix)] readers::trace_into_a_stuck_pipe,
     }
 }
 
