@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::thread;
 use std::time::Instant;
 
 use overlapped::{Error, Event, Handler, Lease, Rejection, Server, ServerHandle, Session, Stats};
 
 use crate::args::ServeArgs;
-use crate::log::{Log, STUCK};
+use crate::log::{AT_MOST, Log, STUCK};
 use crate::output::Failure;
 use crate::signals;
 use crate::trace::{self, Trace};
@@ -40,7 +42,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     if let Some(trace) = &trace {
         trace.name_workers(handle.workers());
     }
-    watch_signals(args, &handle, &log, trace.clone())?;
+    let ends_at_once = watch_signals(args, &handle, &log, trace.clone())?;
     let on_panic = log.clone();
     std::panic::set_hook(Box::new(move |panic| on_panic.panicked(panic)));
     for refusal in handle.refusals() {
@@ -51,14 +53,30 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     })?;
     let ended = handle.wait();
 
+    let status = conclude(args, &handle, ended.map_err(explain), &log, trace.as_deref());
+    while ends_at_once.load(Acquire) {
+        // The process ends, with status 1, when that is said.
+        thread::park();
+    }
+    Ok(ExitCode::from(status))
+}
+
+/// Says how it ended, and waits a second for whoever has stopped reading. Returns the exit status.
+fn conclude(
+    args: &ServeArgs,
+    handle: &ServerHandle,
+    ended: Result<(), Failure>,
+    log: &Log,
+    trace: Option<&Trace>,
+) -> u8 {
     let until = Instant::now() + STUCK;
-    if let Some(trace) = &trace {
+    if let Some(trace) = trace {
         trace.end();
-        if let Some(warning) = trace.flush(until - STUCK / 2, until + STUCK) {
+        if let Some(warning) = trace.flush(until - STUCK / 2, until + AT_MOST) {
             log.note(warning);
         }
     }
-    let (last, status) = match ended.map_err(explain) {
+    let (last, status) = match ended {
         Err(failure) => {
             log.note(failure.line());
             (String::new(), failure.status())
@@ -70,7 +88,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         }
     };
     log.finish(&last, until);
-    Ok(ExitCode::from(status))
+    status
 }
 
 /// `listening on 127.0.0.1:9999 (io_uring, 2 workers)`, for each address.
@@ -100,29 +118,34 @@ fn summary_of(stats: &Stats) -> String {
     )
 }
 
-/// Nothing in here waits for a reader for more than a second.
+/// Returns what becomes true when a second request ends the process at once. Nothing in here waits for a reader for more
+/// than a second.
 fn watch_signals(
     args: &ServeArgs,
     handle: &ServerHandle,
     log: &Log,
     trace: Option<Arc<Trace>>,
-) -> Result<(), Failure> {
+) -> Result<Arc<AtomicBool>, Failure> {
     let drain_timeout = args.drain_timeout;
     let (draining, left, asked) = (handle.clone(), handle.clone(), handle.clone());
     let (last, answers) = (log.clone(), log.clone());
+    let ends_at_once = Arc::new(AtomicBool::new(false));
+    let ending = Arc::clone(&ends_at_once);
     let at_once = move || {
-        let until = Instant::now() + STUCK;
+        ending.store(true, Release);
+        let end = Instant::now() + STUCK;
         if let Some(trace) = &trace {
             trace.end();
         }
-        last.last_note(&format!("ended at once: {} sessions cut", left.stats().sessions), until);
-        if let Some(warning) = trace.as_ref().and_then(|trace| trace.flush(until, until)) {
-            last.last_note(&warning, until.max(Instant::now() + STUCK / 10));
+        last.last_note(&format!("ended at once: {} sessions cut", left.stats().sessions), end);
+        if let Some(warning) = trace.as_ref().and_then(|trace| trace.flush_in_haste(end)) {
+            last.last_note(&warning, end);
         }
     };
     let now = move || answers.note(line_of(&asked.stats()));
     signals::watch(move |left| draining.begin_drain(drain_timeout.min(left)), at_once, now)
-        .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))
+        .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
+    Ok(ends_at_once)
 }
 
 /// The counters for a script: between the commas, a name and then a number.

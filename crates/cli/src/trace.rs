@@ -75,6 +75,16 @@ impl Trace {
     /// not in it.
     pub(crate) fn flush(&self, until: Instant, at_most: Instant) -> Option<String> {
         self.queue.flush(until, at_most);
+        self.missing()
+    }
+
+    /// The same in haste: a file that is stuck already is hardly waited for, another one until `end`.
+    pub(crate) fn flush_in_haste(&self, end: Instant) -> Option<String> {
+        self.queue.flush_in_haste(end);
+        self.missing()
+    }
+
+    fn missing(&self) -> Option<String> {
         let (name, missing) = (&self.name, self.queue.unwritten());
         (missing > 0).then(|| {
             format!("warning: {missing} events of the trace were dropped: {name} is written too slowly")

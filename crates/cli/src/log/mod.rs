@@ -17,14 +17,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-pub(crate) use queue::{Batch, Queue, STUCK, lines};
+pub(crate) use queue::{Batch, GRACE, Queue, STUCK, lines};
 use stream::{Sink, Stream, standard};
 
 /// Bytes that may wait for each stream's reader; as many again may be on their way to it. Some 50,000 lines.
 const LIMIT: usize = 4 << 20;
 
-/// How long a reader that moves is waited for at the end, however much waits.
-const AT_MOST: Duration = Duration::from_secs(5);
+/// How long a writer that moves is waited for at the end, however much waits.
+pub(crate) const AT_MOST: Duration = Duration::from_secs(5);
 
 /// Both streams. Cloning gives another handle of the same.
 #[derive(Clone)]
@@ -82,13 +82,13 @@ impl Log {
             self.note_always(&self.out.warning(missing));
         }
         // A reader that is there gets it, however long another one was waited for.
-        self.err.queue.flush(until.max(Instant::now() + STUCK / 10), at_most);
+        self.err.queue.flush(until.max(Instant::now() + GRACE), at_most);
     }
 
-    /// Writes `line` on stderr, after all that waits for it, before the process ends, waiting until `until` at most.
-    pub(crate) fn last_note(&self, line: &str, until: Instant) {
+    /// Writes `line` on stderr, after all that waits for it, before the process ends at `end`.
+    pub(crate) fn last_note(&self, line: &str, end: Instant) {
         self.note_always(line);
-        self.err.queue.flush(until, until);
+        self.err.queue.flush_in_haste(end);
     }
 
     fn note_always(&self, line: &str) {

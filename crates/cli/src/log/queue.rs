@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a flush lets a writer go without moving before it takes it for stuck.
-pub(crate) const STUCK: Duration = Duration::from_secs(1);
+/// A writer that has something to write and has not moved for so long is stuck. With [`GRACE`] it is a second.
+pub(crate) const STUCK: Duration = Duration::from_millis(900);
+
+/// How long a flush waits for a writer that is stuck already: it may be about to go on.
+pub(crate) const GRACE: Duration = Duration::from_millis(100);
 
 /// Capacity that a buffer keeps once it was written.
 const KEPT: usize = 64 * 1024;
@@ -40,6 +43,7 @@ struct State {
     in_hand: u64,
     /// The writer has a batch. With `in_hand` 0 it writes about a gap.
     writing: bool,
+    /// When the writer last moved, or was last given something when it had nothing to do.
     moved_at: Instant,
     end: End,
     writer_waits: bool,
@@ -133,6 +137,7 @@ impl Queue {
     pub(crate) fn push_first(&self, text: &[u8]) {
         let mut state = self.lock();
         if state.end == End::Open {
+            state.begins();
             state.waiting.splice(..0, text.iter().copied());
             state.waiting_lines += lines(text);
             self.wake_writer(&mut state);
@@ -151,8 +156,8 @@ impl Queue {
         }
     }
 
-    /// Waits until all that was queued is written; gives up at `until`, or later if the writer moves: a second after it
-    /// last did, and at `at_most` in any case. Returns whether all is written.
+    /// Waits until all that was queued is written. Gives up at `until`, or later if the writer is not [`STUCK`] by then:
+    /// when it is, and at `at_most` in any case. Returns whether all is written.
     pub(crate) fn flush(&self, until: Instant, at_most: Instant) -> bool {
         let mut state = self.lock();
         state.flushes += 1;
@@ -170,6 +175,12 @@ impl Queue {
         };
         state.flushes -= 1;
         flushed
+    }
+
+    /// The same in haste: a writer that is stuck already is given [`GRACE`], another one until `end`.
+    pub(crate) fn flush_in_haste(&self, end: Instant) -> bool {
+        let grace = Instant::now() + GRACE;
+        self.flush(grace, end.max(grace))
     }
 
     /// Lines that were dropped, plus those that are not written yet. 0 once nobody reads.
@@ -245,8 +256,16 @@ impl Queue {
 
 impl State {
     fn append(&mut self, text: &[u8]) {
+        self.begins();
         self.waiting.extend_from_slice(text);
         self.waiting_lines += lines(text);
+    }
+
+    /// A writer with nothing to do gets something.
+    fn begins(&mut self) {
+        if self.is_flushed() {
+            self.moved_at = Instant::now();
+        }
     }
 
     fn drop_lines(&mut self, lines: u64) {

@@ -3,12 +3,13 @@
 use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Read, Write, pipe};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
 use std::thread;
 
 use rustix::io::ioctl_fionbio;
 
 use crate::drain::{ONE_REQUEST, hold_up};
-use crate::peer::{dial, eventually, exchange, noise};
+use crate::peer::{PATIENCE, dial, eventually, exchange, noise};
 use crate::server::{Keep, Process, Server, Summary, serve};
 #[cfg(target_os = "linux")]
 use crate::system;
@@ -29,14 +30,20 @@ fn fill(mut pipe: &PipeWriter) {
 }
 
 /// A byte at a time: what comes after the line stays in the pipe.
-fn first_line(mut pipe: &PipeReader) -> String {
-    let mut line = Vec::new();
-    while line.last() != Some(&b'\n') {
-        let mut byte = [0];
-        pipe.read_exact(&mut byte).expect("a line");
-        line.extend(byte);
-    }
-    String::from_utf8(line).unwrap().trim_end().to_owned()
+fn first_line(pipe: &PipeReader) -> String {
+    let mut pipe = pipe.try_clone().unwrap();
+    let (tell, line) = channel();
+    // From a thread, so that waiting for it is bounded.
+    thread::spawn(move || {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let mut byte = [0];
+            pipe.read_exact(&mut byte).expect("a line");
+            line.extend(byte);
+        }
+        let _ = tell.send(String::from_utf8(line).unwrap().trim_end().to_owned());
+    });
+    line.recv_timeout(PATIENCE).expect("a line")
 }
 
 /// Starts a server whose stdout is a pipe that nobody reads any more.

@@ -341,14 +341,8 @@ impl Process {
     ) -> Process {
         command.stdin(Stdio::piped()).stdout(out).stderr(err);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stdout = match child.stdout.take() {
-            Some(pipe) => Output::read(pipe, keep),
-            None => Output::nothing(),
-        };
-        let stderr = match child.stderr.take() {
-            Some(pipe) => Output::read(pipe, Keep::All),
-            None => Output::nothing(),
-        };
+        let stdout = child.stdout.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, keep));
+        let stderr = child.stderr.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, Keep::All));
         Process {
             child,
             #[cfg(unix)]
