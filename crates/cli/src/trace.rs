@@ -22,6 +22,9 @@ use crate::log::{Log, Queue};
 /// Bytes of events that may wait for the disk; as many again may be on their way to it.
 const LIMIT: usize = 16 << 20;
 
+/// Bytes of events that are written together.
+const BATCH: usize = 16 << 10;
+
 /// A trace file that is being written, by a thread of its own: a disk that is slow, or a pipe that nobody reads, holds
 /// up no worker. Events that do not fit are dropped, and an event in their place says how many.
 pub(crate) struct Trace {
@@ -36,7 +39,11 @@ impl Trace {
     pub(crate) fn create(path: &Path, log: Log) -> io::Result<Trace> {
         let file = File::create(path)?;
         let name = path.display().to_string();
-        let trace = Trace { name: name.clone(), began: Instant::now(), queue: Arc::new(Queue::new(LIMIT)) };
+        let trace = Trace {
+            name: name.clone(),
+            began: Instant::now(),
+            queue: Arc::new(Queue::in_batches(LIMIT, BATCH)),
+        };
         let (queue, began) = (Arc::clone(&trace.queue), trace.began);
         thread::Builder::new().name("trace".into()).spawn(move || {
             if let Err(error) = file::write(file, &queue, began) {

@@ -21,6 +21,8 @@ const KEPT: usize = 64 * 1024;
 pub(crate) struct Queue {
     /// Bytes that may wait. As many again may be in the writer's hands.
     limit: usize,
+    /// The writer is woken for so many bytes, or when somebody waits for them to be written.
+    batch: usize,
     state: Mutex<State>,
     /// Something waits, or the queue has ended. Waited on by the writer.
     filled: Condvar,
@@ -68,8 +70,14 @@ pub(crate) struct Batch {
 }
 
 impl Queue {
-    /// At most `limit` bytes wait.
+    /// At most `limit` bytes wait. Each push is written at once.
     pub(crate) fn new(limit: usize) -> Queue {
+        Queue::in_batches(limit, 1)
+    }
+
+    /// At most `limit` bytes wait. They are written when they are `batch` or more, at a flush, and at the end: an idle
+    /// writer is not woken for each push.
+    pub(crate) fn in_batches(limit: usize, batch: usize) -> Queue {
         let state = State {
             waiting: Vec::new(),
             waiting_lines: 0,
@@ -84,6 +92,7 @@ impl Queue {
         };
         Queue {
             limit,
+            batch,
             state: Mutex::new(state),
             filled: Condvar::new(),
             moved: Condvar::new(),
@@ -161,6 +170,7 @@ impl Queue {
     pub(crate) fn flush(&self, until: Instant, at_most: Instant) -> bool {
         let mut state = self.lock();
         state.flushes += 1;
+        self.wake_writer(&mut state);
         let flushed = loop {
             if state.is_flushed() {
                 break true;
@@ -202,7 +212,7 @@ impl Queue {
         state.writing = false;
         self.wake_flushes(&state);
         loop {
-            if !state.waiting.is_empty() || state.dropped > 0 {
+            if self.is_due(&state) {
                 std::mem::swap(&mut batch.bytes, &mut state.waiting);
                 batch.dropped = std::mem::take(&mut state.dropped);
                 state.in_hand = std::mem::take(&mut state.waiting_lines);
@@ -238,9 +248,16 @@ impl Queue {
 
     fn wake_writer(&self, state: &mut State) {
         // A system call, so only if it waits.
-        if std::mem::take(&mut state.writer_waits) {
+        if state.writer_waits && (self.is_due(state) || state.end != End::Open) {
+            state.writer_waits = false;
             self.filled.notify_one();
         }
+    }
+
+    /// Whether the writer is to take what waits.
+    fn is_due(&self, state: &State) -> bool {
+        let now = state.waiting.len() >= self.batch || state.flushes > 0 || state.end != End::Open;
+        state.dropped > 0 || (now && !state.waiting.is_empty())
     }
 
     fn wake_flushes(&self, state: &State) {

@@ -152,6 +152,33 @@ fn a_full_or_closed_queue_does_not_even_format() {
     assert!(queue.flush(Instant::now(), Instant::now()), "nothing to wait for");
 }
 
+/// A writer that is idle is woken for a batch, for somebody who waits, and at the end.
+#[test]
+fn batches_are_written_together() {
+    let queue = Queue::in_batches(100, 8);
+    let (tell, taken) = channel();
+    thread::scope(|scope| {
+        let queue = &queue;
+        scope.spawn(move || {
+            let mut batch = Batch::default();
+            while queue.take(&mut batch) {
+                queue.wrote(lines(&batch.bytes));
+                tell.send(String::from_utf8(batch.bytes.clone()).unwrap()).unwrap();
+            }
+        });
+        let next = || taken.recv_timeout(PATIENCE).expect("a batch");
+        push(queue, "one");
+        push(queue, "two");
+        assert_eq!(next(), "one\ntwo\n");
+        push(queue, "three");
+        written(queue);
+        assert_eq!(next(), "three\n");
+        push(queue, "four");
+        queue.end_with(b"");
+        assert_eq!(next(), "four\n");
+    });
+}
+
 #[test]
 fn an_ended_queue_is_written_to_its_end() {
     let queue = Queue::new(100);

@@ -125,6 +125,7 @@ cases! {
         #[cfg(unix)] signals::hangup_drains,
         #[cfg(unix)] signals::ignored_hangup_stays_ignored,
         #[cfg(unix)] signals::file_size_limit,
+        #[cfg(unix)] signals::trace_when_ended_at_once,
         #[cfg(unix)] readers::verbose_loses_nothing,
         #[cfg(unix)] readers::stuck_stdout,
         #[cfg(unix)] readers::stuck_stderr_that_goes_on,

@@ -1,12 +1,14 @@
 //! Signals that a wrapper, a terminal or a limit of the system sends.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::drain::hold_up;
-use crate::peer::{dial, exchange, noise};
+use crate::drain::{ONE_REQUEST, hold_up};
+use crate::peer::{dial, eventually, exchange, noise};
 use crate::server::{Keep, Process, Server, Summary, after, binary, serve};
 
 /// `timeout` signals its child and then the child's group; a terminal that is closed sends SIGHUP, and its shell more.
@@ -88,4 +90,29 @@ pub(crate) fn file_size_limit(backend: &str) {
     std::fs::remove_file(path.with_extension("echo")).unwrap();
     let trace: Vec<Value> = serde_json::from_str(&text).expect("a whole array");
     assert!(trace.len() > 10, "{} events", trace.len());
+}
+
+/// Ended at once, a server leaves a trace that is a whole array all the same.
+pub(crate) fn trace_when_ended_at_once(backend: &str) {
+    let mut path = std::env::temp_dir();
+    path.push(format!("overlapped-ended-{}-{backend}.json", std::process::id()));
+    let server = Server::start(backend, &["--drain-timeout", "10m", "--trace", path.to_str().unwrap()]);
+    let address = server.address();
+    let held = hold_up(address);
+    server.terminate();
+    eventually("the drain begins", || TcpStream::connect(address).is_err());
+    // Not a wait: the time between the two is what makes them two.
+    thread::sleep(ONE_REQUEST);
+    server.terminate();
+    let ended = server.wait();
+    assert_eq!(
+        (ended.status, ended.stderr.as_str()),
+        (Some(1), "ended at once: 1 sessions cut\n"),
+        "{ended:?}"
+    );
+    let text = std::fs::read_to_string(&path).expect("a trace");
+    std::fs::remove_file(&path).unwrap();
+    let trace: Vec<Value> = serde_json::from_str(&text).expect("a whole array");
+    assert!(trace.iter().any(|event| event["name"] == "session" && event["ph"] == "b"));
+    drop(held);
 }
