@@ -13,7 +13,7 @@ use proactor::{ConnectionKey, Driver, Payload, Time};
 use crate::config::{Config, Overflow};
 use crate::events::Report;
 use crate::mailbox::PostToSession;
-use crate::session::{CloseReason, Phase, Sent, Session, SessionId, Table};
+use crate::session::{CloseReason, Phase, Sent, Session, SessionId, SessionState, Table};
 use crate::sync::atomic::Ordering;
 use crate::timers::{Due, Wheel};
 
@@ -24,13 +24,35 @@ pub(crate) struct Core {
     /// Sessions with something to submit or to close, since the last flush.
     pub(crate) touched: Vec<ConnectionKey>,
     /// Outbound connections asked for, since the last flush.
-    pub(crate) connects: VecDeque<(SocketAddr, u64)>,
+    pub(crate) connects: VecDeque<Connect>,
     pub(crate) timers: Wheel<Due>,
     /// The time, as of this turn.
     pub(crate) now: Time,
     pub(crate) report: Report,
     pub(crate) mailbox: Arc<dyn PostToSession>,
     pub(crate) draining: bool,
+    pub(crate) running: Running,
+}
+
+/// Whose code runs: a panic is put down to it, and a drain asks who wants to connect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Running {
+    /// The engine's. A panic in here is a bug of ours: it ends the worker.
+    Engine,
+    /// The handler's, for no session in particular.
+    Worker,
+    /// The handler's, in a callback that answers for something: `on_connect_failed`, `on_panic`.
+    Answer,
+    /// The handler's, for this session, which may have ended: `on_close`.
+    Session(ConnectionKey),
+}
+
+/// An outbound connection that was asked for.
+pub(crate) struct Connect {
+    pub(crate) address: SocketAddr,
+    pub(crate) token: u64,
+    /// It failed when it was asked for; that is only still to be told.
+    pub(crate) refused: bool,
 }
 
 impl Core {
@@ -40,6 +62,14 @@ impl Core {
 
     pub(crate) fn lives_here(&self, id: SessionId) -> bool {
         id.worker == self.worker && self.sessions.get(id.key).is_some()
+    }
+
+    /// Whether a callback of a session runs that is not closing.
+    fn runs_for_live_session(&self) -> bool {
+        match self.running {
+            Running::Session(key) => self.sessions.get(key).is_some_and(SessionState::is_live),
+            Running::Engine | Running::Worker | Running::Answer => false,
+        }
     }
 
     /// Notes that a session has something for the next flush.
@@ -220,12 +250,22 @@ impl WorkerContext<'_> {
 
     /// Opens an outbound connection: a session of this worker, with the same handler. It begins with
     /// [`on_open`](crate::Handler::on_open), where [`Session::token`] is `token`, or ends with
-    /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets it too.
+    /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets it too. Exactly one of the two follows.
+    ///
+    /// While the server [drains](Self::is_draining), only the callbacks of a session that is not closing may connect,
+    /// as a relay does for what the backlog brings; what is not connected at the drain's deadline fails with
+    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). From everywhere else (`on_tick`, `on_message`,
+    /// `on_close`, a session that closes) nothing is dialled, and `on_connect_failed` follows with the same kind of
+    /// error. In `on_connect_failed` and `on_panic` themselves, nothing is dialled and nothing follows: an answer that
+    /// asks again would go on for ever. Ask [`is_draining`](Self::is_draining) there.
     pub fn connect(&mut self, address: SocketAddr, token: u64) {
-        self.core.connects.push_back((address, token));
+        let refused = self.core.draining && !self.core.runs_for_live_session();
+        if !refused || self.core.running != Running::Answer {
+            self.core.connects.push_back(Connect { address, token, refused });
+        }
     }
 
-    /// Whether the server is draining: sessions end as they fall silent.
+    /// Whether the server is draining: sessions end as they fall silent, and only they may [connect](Self::connect).
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.core.draining
