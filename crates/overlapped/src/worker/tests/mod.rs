@@ -8,6 +8,8 @@ mod limits;
 mod loom_models;
 mod messages;
 mod moments;
+mod panics;
 mod pressure;
 mod random;
+mod reconnecting;
 mod world;

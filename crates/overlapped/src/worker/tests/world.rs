@@ -199,6 +199,8 @@ pub(super) struct Peer {
     /// Not yet handed to the driver.
     outbox: Vec<u8>,
     finish: bool,
+    /// Whether a worker connected to it.
+    outside: bool,
 }
 
 pub(super) struct World<L: Layer = Plain> {
@@ -282,9 +284,18 @@ impl<L: Layer> World<L> {
     /// The same, before anybody has noticed.
     pub(super) fn begin_connect(&mut self) -> ConnectionKey {
         let key = self.client.connect(self.address).expect("the simulated network has room");
-        let peer = Peer { got: Vec::new(), end: End::Open, outbox: Vec::new(), finish: false };
+        let peer =
+            Peer { got: Vec::new(), end: End::Open, outbox: Vec::new(), finish: false, outside: false };
         self.peers.insert(key, peer);
         key
+    }
+
+    /// A place that the workers can connect to: whoever comes is a peer, which closes when the worker does.
+    pub(super) fn listen_outside(&mut self) -> SocketAddr {
+        let address = SocketAddr::from(([127, 0, 0, 1], 7777));
+        let socket = self.simulation.listen(address).expect("the port is free");
+        self.client.listen(socket).expect("it registers");
+        address
     }
 
     /// The client alone: what it does is in the kernel, and no worker has seen it.
@@ -354,6 +365,18 @@ impl<L: Layer> World<L> {
             happened = true;
             match event {
                 Io::Connected { connection } => self.client.receive(connection),
+                Io::Accepted { socket, .. } => {
+                    let key = self.client.adopt(socket).expect("the simulated network has room");
+                    self.client.receive(key);
+                    let peer = Peer {
+                        got: Vec::new(),
+                        end: End::Open,
+                        outbox: Vec::new(),
+                        finish: false,
+                        outside: true,
+                    };
+                    self.peers.insert(key, peer);
+                }
                 Io::Received { connection, data } => {
                     self.peers.get_mut(&connection).expect("a peer").got.extend_from_slice(&data);
                 }
@@ -370,6 +393,9 @@ impl<L: Layer> World<L> {
         if peer.end == End::Open {
             peer.end = end;
         }
+        if peer.outside {
+            self.client.close(key);
+        }
     }
 
     pub(super) fn log(&self) -> Vec<Seen> {
@@ -380,6 +406,11 @@ impl<L: Layer> World<L> {
     pub(super) fn reasons(&self) -> Vec<CloseReason> {
         let reason = |seen| if let Seen::Close(_, reason) = seen { Some(reason) } else { None };
         self.log().into_iter().filter_map(reason).collect()
+    }
+
+    /// The peers that workers connected to.
+    pub(super) fn outside(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values().filter(|peer| peer.outside)
     }
 
     pub(super) fn got(&self, key: ConnectionKey) -> &[u8] {
