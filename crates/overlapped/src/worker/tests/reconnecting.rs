@@ -10,7 +10,7 @@ use super::world::{End, Probe, Seen, What, World, behaviours};
 use crate::config::Config;
 use crate::mailbox::{Mail, WorkerHandle};
 use crate::session::{CloseReason, Session};
-use crate::worker::WorkerContext;
+use crate::worker::{Connect, WorkerContext};
 
 const LIMIT: Duration = Duration::from_secs(1);
 const OUTSIDE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7777);
@@ -312,10 +312,14 @@ fn nothing_begins_after_the_deadline() {
         for _ in 0..20 {
             world.workers[0].turn(false).unwrap();
         }
+        // Nor what a session asked for before, if it was not begun by then.
+        let left = Connect { address: world.address, token: 9, refused: false };
+        world.workers[1].core.connects.push_back(left);
         world.settle();
         assert!(world.workers[1].has_ended(), "{behaviour:?}");
         assert_eq!(world.all_stats().sessions_opened, 5, "{behaviour:?}");
         assert_eq!(world.end(late), End::Finished, "it is turned away");
+        assert_eq!(failures(&world), [(9, ErrorKind::ConnectionAborted)]);
         assert_eq!(world.reasons().len(), 2);
         keys.push(late);
         keys.into_iter().for_each(|key| world.client.abort(key));
