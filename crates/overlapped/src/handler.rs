@@ -64,7 +64,7 @@ pub trait Handler: Sized + 'static {
         let _ = (worker, message);
     }
 
-    /// A connect asked for with [`WorkerContext::connect`] failed.
+    /// A connect asked for with [`WorkerContext::connect`] failed. In a drain, connecting again fails too.
     fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_>, token: u64, error: &io::Error) {
         let _ = (worker, token, error);
     }

@@ -41,8 +41,11 @@ pub(crate) enum Running {
     Engine,
     /// The handler's, for no session in particular.
     Worker,
-    /// The handler's, in a callback that answers for something: `on_connect_failed`, `on_panic`.
-    Answer,
+    /// The handler's, in `on_connect_failed` or `on_panic`, for no session in particular.
+    Answer {
+        /// Connects that were refused in a row, up to the one that this is the answer to.
+        refusals: u8,
+    },
     /// The handler's, for this session, which may have ended: `on_close`.
     Session(ConnectionKey),
 }
@@ -51,9 +54,12 @@ pub(crate) enum Running {
 pub(crate) struct Connect {
     pub(crate) address: SocketAddr,
     pub(crate) token: u64,
-    /// It failed when it was asked for; that is only still to be told.
-    pub(crate) refused: bool,
+    /// How many were refused in a row, this one included. If it was, that is only still to be told.
+    pub(crate) refusals: u8,
 }
+
+/// A handler that asks again whenever it is refused is answered so often: more than a reasonable one tries.
+pub(super) const MOST_REFUSALS: u8 = 16;
 
 impl Core {
     pub(crate) fn id(&self, key: ConnectionKey) -> SessionId {
@@ -64,11 +70,13 @@ impl Core {
         id.worker == self.worker && self.sessions.get(id.key).is_some()
     }
 
-    /// Whether a callback of a session runs that is not closing.
-    fn runs_for_live_session(&self) -> bool {
+    /// How many connects in a row were refused, with one that the callback at hand asks for; 0 if it may connect.
+    fn refusals(&self) -> u8 {
         match self.running {
-            Running::Session(key) => self.sessions.get(key).is_some_and(SessionState::is_live),
-            Running::Engine | Running::Worker | Running::Answer => false,
+            _ if !self.draining => 0,
+            Running::Session(key) if self.sessions.get(key).is_some_and(SessionState::is_live) => 0,
+            Running::Answer { refusals } => refusals + 1,
+            Running::Session(_) | Running::Worker | Running::Engine => 1,
         }
     }
 
@@ -255,13 +263,13 @@ impl WorkerContext<'_> {
     /// While the server [drains](Self::is_draining), only the callbacks of a session that is not closing may connect,
     /// as a relay does for what the backlog brings; what is not connected at the drain's deadline fails with
     /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). From everywhere else (`on_tick`, `on_message`,
-    /// `on_close`, a session that closes) nothing is dialled, and `on_connect_failed` follows with the same kind of
-    /// error. In `on_connect_failed` and `on_panic` themselves, nothing is dialled and nothing follows: an answer that
-    /// asks again would go on for ever. Ask [`is_draining`](Self::is_draining) there.
+    /// `on_close`, `on_connect_failed`, a session that closes) nothing is dialled, and `on_connect_failed` follows with
+    /// the same kind of error. Where that one asks again each time, it would go on for ever: after 16 refusals in a row
+    /// nothing follows any more, and neither does for what [`on_panic`](crate::Handler::on_panic) asks in a drain.
     pub fn connect(&mut self, address: SocketAddr, token: u64) {
-        let refused = self.core.draining && !self.core.runs_for_live_session();
-        if !refused || self.core.running != Running::Answer {
-            self.core.connects.push_back(Connect { address, token, refused });
+        let refusals = self.core.refusals();
+        if refusals <= MOST_REFUSALS {
+            self.core.connects.push_back(Connect { address, token, refusals });
         }
     }
 

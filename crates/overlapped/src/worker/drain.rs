@@ -128,10 +128,17 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             drain.deadline = self.core.now + LAST_WAIT;
             self.cut_all();
         }
-        let listening = self.drain.as_ref().is_some_and(|drain| drain.listening);
-        let idle = self.core.sessions.len() == 0 && self.listeners.is_empty();
-        let answered = self.connecting.is_empty() && self.core.connects.is_empty();
-        self.ended = !listening && idle && answered && self.driver.snapshot().connections == 0;
+        self.ended = self.has_nothing_left();
+    }
+
+    /// Whether a drain has come to its end, before its deadline or after it.
+    pub(super) fn has_nothing_left(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| !drain.listening)
+            && self.core.sessions.len() == 0
+            && self.listeners.is_empty()
+            && self.connecting.is_empty()
+            && self.core.connects.is_empty()
+            && self.driver.snapshot().connections == 0
     }
 
     /// Ends the sessions whose connections are not joined, as if they were.

@@ -8,7 +8,7 @@ use proactor::backend::Backend;
 use proactor::{ConnectionKey, ListenerKey, Time};
 
 use super::core::Running;
-use super::{Arrival, Connect, Layer, Worker, WorkerContext};
+use super::{Arrival, Connect, Layer, Worker};
 use crate::events::{Event, Rejection};
 use crate::handler::Handler;
 use crate::session::{CloseReason, Session, SessionState};
@@ -188,10 +188,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn start_connects(&mut self) {
         // Those asked for meanwhile have to wait for the next turn, and others their turn with it.
         for _ in 0..self.core.connects.len() {
-            let Some(Connect { address, token, refused }) = self.core.connects.pop_front() else { return };
-            if refused || self.is_cut() {
+            let Some(Connect { address, token, refusals }) = self.core.connects.pop_front() else { return };
+            if refusals > 0 || self.is_cut() {
                 let error = io::Error::new(io::ErrorKind::ConnectionAborted, "the server is draining");
-                self.tell_connect_failed(token, &error);
+                self.tell_refused(token, refusals, &error);
                 continue;
             }
             if !self.acceptor.reserve() {
@@ -232,11 +232,14 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     fn tell_connect_failed(&mut self, token: u64, error: &io::Error) {
+        self.tell_refused(token, 0, error);
+    }
+
+    /// The same for a connect that a drain refused, as so many in a row.
+    fn tell_refused(&mut self, token: u64, refusals: u8, error: &io::Error) {
         self.core.report.emit(&Event::ConnectFailed { error });
-        let tell = |handler: &mut H, worker: &mut WorkerContext<'_>| {
-            handler.on_connect_failed(worker, token, error);
-        };
-        self.callback_as(Running::Answer, tell);
+        let running = Running::Answer { refusals };
+        self.callback_as(running, |handler, worker| handler.on_connect_failed(worker, token, error));
     }
 
     /// Whether a session's handler still hears of it, for those who walk over all of them.

@@ -207,9 +207,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         ];
         let spin = self.core.config.busy_poll;
         match deadlines.into_iter().flatten().min() {
-            // What a failed connect asked for again is not put off until something else happens.
+            // What a failed connect asked for again is not put off until something else happens, and neither is the
+            // end of a drain in which that was the last thing.
             _ if self.ended
                 || !self.core.connects.is_empty()
+                || self.has_nothing_left()
                 || spin.is_some_and(|spin| self.core.now.since(self.busy_at) < spin) =>
             {
                 Wait::Poll
@@ -262,12 +264,16 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     /// Everything has ended: nothing more is taken. What was posted before is heard, for its poster was told that it
-    /// was taken. A connect that it asks for is refused, and answered by the flush that follows.
+    /// was taken. Connects that it asks for are refused, and answered.
     #[cold]
     fn close_mailbox(&mut self) {
         self.turn_arrivals_away();
         self.mail.extend(self.mailbox.mail.close());
         self.guarded(Self::take_mail);
+        // Bounded: no session is left to ask, and a refusal is answered only so often in a row.
+        while !self.core.connects.is_empty() {
+            self.guarded(Self::flush);
+        }
     }
 
     fn obey(&mut self, key: ConnectionKey, command: SessionCommand) {

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use proactor::ConnectionKey;
 use proactor::backend::Backend;
 
-use super::core::Running;
+use super::core::{MOST_REFUSALS, Running};
 use super::{Layer, Worker, WorkerContext};
 use crate::config::OnPanic;
 use crate::events::Event;
@@ -22,7 +22,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| part(self))) {
             let session = match std::mem::replace(&mut self.core.running, Running::Engine) {
                 Running::Engine => resume_unwind(payload),
-                Running::Worker | Running::Answer => None,
+                Running::Worker | Running::Answer { .. } => None,
                 Running::Session(key) => Some(key),
             };
             let message = into_message(payload);
@@ -49,7 +49,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.drop_state(key.index(), session);
         }
         let id = session.map(|key| self.core.id(key));
-        self.core.running = Running::Answer;
+        self.core.running = Running::Answer { refusals: MOST_REFUSALS };
         let mut worker = WorkerContext { core: &mut self.core, addresses: &self.driver };
         let told = contain(|| self.handler.on_panic(&mut worker, id, message));
         self.core.running = Running::Engine;

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::world::{End, Probe, Seen, What, World, behaviours};
+use proactor::Time;
+
 use crate::config::Config;
 use crate::mailbox::{Mail, WorkerHandle};
 use crate::session::{CloseReason, Session};
@@ -21,8 +23,11 @@ struct Asked(Rc<Cell<u64>>);
 
 impl Asked {
     fn connect(&self, worker: &mut WorkerContext<'_>) {
-        self.0.set(self.0.get() + 1);
-        worker.connect(OUTSIDE, self.0.get());
+        // Far more than anybody has to ask for here, and few enough for the simulated network.
+        if self.0.get() < 10_000 {
+            self.0.set(self.0.get() + 1);
+            worker.connect(OUTSIDE, self.0.get());
+        }
     }
 
     /// Every token has one answer.
@@ -56,15 +61,19 @@ fn who_comes_back_does_not_keep_a_drain_from_ending() {
     for behaviour in behaviours() {
         for first in [Mail::Drain(LIMIT), Mail::Drain(Duration::ZERO), Mail::Stop] {
             let (asked, opened) = (Asked::default(), Rc::<RefCell<Vec<u64>>>::default());
-            let (ask, note) = (asked.clone(), Rc::clone(&opened));
+            let (ask, note, again) = (asked.clone(), Rc::clone(&opened), RefCell::new(Vec::new()));
             let probe = Probe::new(move |session, what| {
                 if let What::Open = what {
                     note_token(&note, session);
                 }
             });
             let probe = probe.on_worker(move |worker, seen| match seen {
-                // Nothing would follow: an answer that asks again would be asked for ever.
-                Seen::ConnectFailed(..) if worker.is_draining() => worker.connect(OUTSIDE, u64::MAX),
+                // Once more, each.
+                Seen::ConnectFailed(token, _) if again.borrow().contains(&token) => {}
+                Seen::ConnectFailed(..) => {
+                    ask.connect(worker);
+                    again.borrow_mut().push(ask.0.get());
+                }
                 _ => ask.connect(worker),
             });
             let config = Config { tick: Some(Duration::from_millis(50)), ..Config::default() };
@@ -130,7 +139,7 @@ fn only_the_callbacks_of_live_sessions_connect_in_a_drain() {
         world.settle();
         world.handles[0].post(1).unwrap();
         world.pass(Duration::from_millis(20));
-        let mut refused = vec![(20, ErrorKind::ConnectionAborted), (21, ErrorKind::ConnectionAborted)];
+        let mut refused = [20, 21, 23].map(|token| (token, ErrorKind::ConnectionAborted)).to_vec();
         let mut so_far = failures(&world);
         so_far.sort_unstable_by_key(|(token, _)| *token);
         assert_eq!(so_far, refused, "{behaviour:?}");
@@ -209,8 +218,8 @@ fn a_connect_that_stands_at_the_deadline_fails_once() {
             _ => {}
         });
         let probe = probe.on_worker(|worker, seen| {
-            if let Seen::ConnectFailed(token, _) = seen {
-                worker.connect(OUTSIDE, token + 10);
+            if let Seen::ConnectFailed(token @ ..=5, _) = seen {
+                worker.connect(OUTSIDE, token + 5);
             }
         });
         let mut world = World::new(behaviour, 1, Config::default(), probe);
@@ -222,11 +231,59 @@ fn a_connect_that_stands_at_the_deadline_fails_once() {
         assert!(world.workers[0].has_ended(), "{behaviour:?}");
         let mut failed = failures(&world);
         failed.sort_unstable_by_key(|(token, _)| *token);
-        let wanted: Vec<_> = (1..=5).map(|token| (token, ErrorKind::ConnectionAborted)).collect();
+        let wanted: Vec<_> = (1..=10).map(|token| (token, ErrorKind::ConnectionAborted)).collect();
         assert_eq!(failed, wanted, "{behaviour:?}");
         assert_eq!(world.reasons(), [CloseReason::Cut]);
-        assert_eq!(world.all_stats().connects_failed, 5);
+        assert_eq!(world.all_stats().connects_failed, 10);
         world.assert_clean();
+    }
+}
+
+/// Who never gives up is answered a number of times; then the drain goes on, and ends without waiting for it.
+#[test]
+fn who_asks_again_for_ever_is_not_answered_for_ever() {
+    for behaviour in behaviours() {
+        for idle in [true, false] {
+            let probe = Probe::new(|session, _| session.pause()).on_worker(|worker, seen| match seen {
+                Seen::Message(_) => worker.connect(OUTSIDE, 1),
+                Seen::ConnectFailed(token, _) => worker.connect(OUTSIDE, token + 1),
+                _ => {}
+            });
+            let mut world = World::new(behaviour, 1, Config::default(), probe);
+            if !idle {
+                world.connect();
+            }
+            world.post(0, Mail::Drain(LIMIT));
+            world.handles[0].post(1).unwrap();
+            world.settle();
+            assert_eq!(world.workers[0].has_ended(), idle, "{behaviour:?}");
+            let tokens: Vec<u64> = failures(&world).into_iter().map(|(token, _)| token).collect();
+            assert_eq!(tokens, (1..=16).collect::<Vec<_>>(), "{behaviour:?}");
+            world.pass(LIMIT);
+            assert!(world.workers[0].has_ended());
+            world.assert_clean();
+        }
+    }
+}
+
+/// With a session's end, or a refusal, as the last thing there is: nobody sleeps until the deadline before that is seen.
+#[test]
+fn a_drain_ends_with_its_last_answer() {
+    for behaviour in behaviours() {
+        for retries in 0..=3 {
+            let probe = Probe::echo().on_worker(move |worker, seen| match seen {
+                Seen::Message(_) => worker.connect(OUTSIDE, 1),
+                Seen::ConnectFailed(token, _) if token <= retries => worker.connect(OUTSIDE, token + 1),
+                _ => {}
+            });
+            let mut world = World::new(behaviour, 1, Config::default(), probe);
+            world.post(0, Mail::Drain(LIMIT));
+            world.handles[0].post(1).unwrap();
+            // Its waits let the time pass.
+            world.workers[0].run().unwrap();
+            assert_eq!(failures(&world).len() as u64, retries + 1);
+            assert_eq!(world.workers[0].driver.now(), Time::ZERO, "{retries} retries, {behaviour:?}");
+        }
     }
 }
 
@@ -239,6 +296,7 @@ fn a_connect_that_the_last_message_asks_for_is_answered() {
         let probe = Probe::echo().on_worker(move |worker, seen| match seen {
             Seen::Close(..) => post.borrow().as_ref().unwrap().post(1).unwrap(),
             Seen::Message(1) => worker.connect(OUTSIDE, 5),
+            Seen::ConnectFailed(token @ ..=7, _) => worker.connect(OUTSIDE, token + 1),
             _ => {}
         });
         let mut world = World::new(behaviour, 1, Config::default(), probe);
@@ -249,7 +307,8 @@ fn a_connect_that_the_last_message_asks_for_is_answered() {
         world.settle();
         assert!(world.workers[0].has_ended(), "{behaviour:?}");
         assert!(world.log().contains(&Seen::Message(1)));
-        assert_eq!(failures(&world), [(5, ErrorKind::ConnectionAborted)], "{behaviour:?}");
+        let wanted = [5, 6, 7, 8].map(|token| (token, ErrorKind::ConnectionAborted));
+        assert_eq!(failures(&world), wanted, "{behaviour:?}");
         assert_eq!(world.outside().count(), 0);
         handle.borrow_mut().take();
     }
@@ -313,7 +372,7 @@ fn nothing_begins_after_the_deadline() {
             world.workers[0].turn(false).unwrap();
         }
         // Nor what a session asked for before, if it was not begun by then.
-        let left = Connect { address: world.address, token: 9, refused: false };
+        let left = Connect { address: world.address, token: 9, refusals: 0 };
         world.workers[1].core.connects.push_back(left);
         world.settle();
         assert!(world.workers[1].has_ended(), "{behaviour:?}");

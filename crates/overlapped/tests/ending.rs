@@ -1,16 +1,20 @@
-//! Who may wait for a server's end, and what they are told.
+//! The end of a server: who may wait for it, what they are told, and what cannot put it off.
 
 mod common;
 
 use std::cell::RefCell;
-use std::io::{Read, Write};
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Barrier, OnceLock};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use overlapped::{
-    Choice, Error, Event, Handler, Lease, OnPanic, Server, ServerHandle, Session, WorkerContext, WorkerHandle,
+    Choice, CloseReason, Error, Event, Handler, Lease, OnPanic, Server, ServerHandle, Session, SessionId,
+    WorkerContext, WorkerHandle,
 };
 
 use common::{PATIENCE, backends, dial};
@@ -238,9 +242,9 @@ fn those_who_wait_at_once_return_when_all_threads_are_joined() {
         }
         server.begin_drain(PATIENCE);
         // The worker has ended once its counters say so; its thread is still held.
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         while server.stats().in_flight > 0 {
-            assert!(std::time::Instant::now() < deadline, "it ends");
+            assert!(Instant::now() < deadline, "it ends");
             thread::yield_now();
         }
         assert!(ends.recv_timeout(Duration::from_millis(50)).is_err(), "{choice:?}: a thread is left");
@@ -249,5 +253,113 @@ fn those_who_wait_at_once_return_when_all_threads_are_joined() {
             ends.recv_timeout(PATIENCE).expect("both return");
         }
         assert_eq!(leaves.try_iter().count(), 1, "all of the thread was over by then");
+    }
+}
+
+/// What was asked for, and how each of it was answered.
+#[derive(Default)]
+struct Ledger {
+    asked: AtomicU64,
+    answers: Mutex<Vec<u64>>,
+    opened: AtomicU64,
+    closed: AtomicU64,
+}
+
+impl Ledger {
+    fn connect(&self, worker: &mut WorkerContext<'_>, address: SocketAddr) -> u64 {
+        let token = self.asked.fetch_add(1, Ordering::SeqCst);
+        worker.connect(address, token);
+        token
+    }
+
+    fn answered(&self, token: u64) {
+        self.answers.lock().unwrap().push(token);
+    }
+}
+
+struct ComesBack {
+    to: SocketAddr,
+    ledger: Arc<Ledger>,
+    again: HashSet<u64>,
+}
+
+impl Handler for ComesBack {
+    type State = ();
+    type Message = ();
+
+    fn on_open(&mut self, session: &mut Session<'_>) {
+        self.ledger.opened.fetch_add(1, Ordering::SeqCst);
+        self.ledger.answered(session.token().expect("nobody else comes"));
+    }
+
+    fn on_data(&mut self, _session: &mut Session<'_>, _state: &mut (), _data: Lease) {}
+
+    fn on_message(&mut self, worker: &mut WorkerContext<'_>, (): ()) {
+        self.ledger.connect(worker, self.to);
+    }
+
+    fn on_tick(&mut self, worker: &mut WorkerContext<'_>) {
+        if worker.is_draining() {
+            self.ledger.connect(worker, self.to);
+        }
+    }
+
+    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_>, token: u64, error: &io::Error) {
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        self.ledger.answered(token);
+        // Once more, then it gives up.
+        if !self.again.remove(&token) {
+            let token = self.ledger.connect(worker, self.to);
+            self.again.insert(token);
+        }
+    }
+
+    fn on_close(&mut self, worker: &mut WorkerContext<'_>, _: SessionId, (): (), _: CloseReason) {
+        self.ledger.closed.fetch_add(1, Ordering::SeqCst);
+        self.ledger.connect(worker, self.to);
+    }
+}
+
+fn wait_for_sessions(server: &ServerHandle, sessions: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    while server.stats().sessions < sessions {
+        assert!(Instant::now() < deadline, "they connect");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_drain_ends_and_everything_is_answered() {
+    const CLIENTS: u64 = 40;
+    for choice in backends() {
+        for limit in [Duration::ZERO, PATIENCE] {
+            let upstream = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
+            let upstream = upstream.start(|_| Fragile).unwrap();
+            let (to, ledger, (give, given)) = (upstream.local_addr(), Arc::new(Ledger::default()), channel());
+            let client = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(2);
+            let client = client.tick(Some(Duration::from_millis(20)));
+            let kept = Arc::clone(&ledger);
+            let client = client.start(move |worker: WorkerHandle<()>| {
+                let _ = give.send(worker);
+                ComesBack { to, ledger: Arc::clone(&kept), again: HashSet::new() }
+            });
+            let client = client.unwrap();
+            for worker in given.try_iter() {
+                (0..CLIENTS / 2).for_each(|_| worker.post(()).unwrap());
+            }
+            wait_for_sessions(&client, CLIENTS);
+            let began = Instant::now();
+            client.drain(limit).unwrap();
+            assert!(began.elapsed() < PATIENCE / 2, "nothing was left to wait for: {choice:?}");
+            let mut answers = ledger.answers.lock().unwrap().clone();
+            answers.sort_unstable();
+            let asked = ledger.asked.load(Ordering::SeqCst);
+            assert_eq!(answers, (0..asked).collect::<Vec<_>>(), "each once: {choice:?}");
+            let counted = [&ledger.opened, &ledger.closed].map(|count| count.load(Ordering::SeqCst));
+            assert_eq!(counted, [CLIENTS; 2], "nobody is dialled in the drain: {choice:?}");
+            assert_eq!(client.stats().sessions, 0);
+            assert_eq!(client.stats().connects_failed, asked - CLIENTS);
+            upstream.drain(PATIENCE).unwrap();
+        }
     }
 }
