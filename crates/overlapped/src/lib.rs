@@ -47,6 +47,7 @@ mod limits;
 #[cfg(all(loom, test))]
 mod loom_models;
 mod mailbox;
+mod panics;
 mod server;
 mod session;
 mod stats;

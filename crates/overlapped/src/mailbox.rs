@@ -121,12 +121,15 @@ pub(crate) struct WorkerFace {
     pub(crate) placed: AtomicUsize,
     /// Posts refused on the posting threads.
     pub(crate) refused: AtomicU64,
+    /// Panics of the observer, which has no other place to be counted: it is told of operations by the driver.
+    pub(crate) observer_panics: AtomicU64,
 }
 
 impl WorkerFace {
     pub(crate) fn add_stats(&self, sum: &mut Stats) {
         self.published.add_to(sum);
         sum.posts_refused += self.refused.load(Ordering::Relaxed);
+        sum.observer_panics += self.observer_panics.load(Ordering::Relaxed);
     }
 }
 

@@ -1,7 +1,10 @@
 //! Building a server, running it, and ending it.
 
 mod handle;
+mod running;
 mod start;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -15,7 +18,7 @@ use proactor::{ListenOptions, Name, listen};
 
 use crate::config::{Config, OnPanic, Overflow, hard_limit_for};
 use crate::error::{Error, Result};
-use crate::events::{Event, Observer};
+use crate::events::{Event, Observe};
 use crate::handler::Handler;
 use crate::limits;
 use crate::mailbox::WorkerHandle;
@@ -41,7 +44,7 @@ pub struct Server {
     config: Config,
     hard_limit: Option<usize>,
     low_water: Option<usize>,
-    observer: Option<Observer>,
+    observer: Option<Observe>,
 }
 
 impl Server {
@@ -237,7 +240,9 @@ impl Server {
         self
     }
 
-    /// Tells `observer` every event, on the worker's thread, between two operations: it must be quick.
+    /// Tells `observer` every event, on the worker's thread, between two operations: it must be quick. If it panics, that
+    /// is counted ([`Stats::observer_panics`](crate::Stats::observer_panics)) and concerns nothing else: it is told the
+    /// next event as before. What it left half done, such as a poisoned mutex, is its own.
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Server {
         self.observer = Some(Arc::new(observer));
@@ -277,12 +282,13 @@ impl Server {
     }
 
     /// Starts the workers and returns when each of them accepts. `factory` makes each worker's handler, on that
-    /// worker's thread.
+    /// worker's thread: it is called once for each worker, and only when it is certain on which backend they run. What
+    /// is posted to the handles it gets is heard, also by workers whose handler is still to be made.
     ///
     /// # Errors
     /// [`Error::Config`] for settings that make no sense, [`Error::NoRoom`] if the descriptor limit leaves none for
     /// a session, [`Error::NoBackend`] if none of the chosen backends works here, [`Error::Worker`] if a thread
-    /// cannot be had.
+    /// cannot be had or the factory panics. Nothing is left of the others then.
     pub fn start<H: Handler>(
         mut self,
         factory: impl Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,

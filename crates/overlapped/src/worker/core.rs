@@ -24,14 +24,42 @@ pub(crate) struct Core {
     /// Sessions with something to submit or to close, since the last flush.
     pub(crate) touched: Vec<ConnectionKey>,
     /// Outbound connections asked for, since the last flush.
-    pub(crate) connects: VecDeque<(SocketAddr, u64)>,
+    pub(crate) connects: VecDeque<Connect>,
     pub(crate) timers: Wheel<Due>,
     /// The time, as of this turn.
     pub(crate) now: Time,
     pub(crate) report: Report,
     pub(crate) mailbox: Arc<dyn PostToSession>,
     pub(crate) draining: bool,
+    pub(crate) running: Running,
 }
+
+/// Whose code runs: a panic is put down to it, and a drain asks who wants to connect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Running {
+    /// The engine's. A panic in here is a bug of ours: it ends the worker.
+    Engine,
+    /// The handler's, for no session in particular.
+    Worker,
+    /// The handler's, in `on_connect_failed` or `on_panic`, for no session in particular.
+    Answer {
+        /// Connects that were refused in a row, up to the one that this is the answer to.
+        refusals: u8,
+    },
+    /// The handler's, for this session, which may have ended: `on_close`.
+    Session(ConnectionKey),
+}
+
+/// An outbound connection that was asked for.
+pub(crate) struct Connect {
+    pub(crate) address: SocketAddr,
+    pub(crate) token: u64,
+    /// How many were refused in a row, this one included. If it was, that is only still to be told.
+    pub(crate) refusals: u8,
+}
+
+/// A handler that asks again whenever it is refused is answered so often: more than a reasonable one tries.
+pub(super) const MOST_REFUSALS: u8 = 16;
 
 impl Core {
     pub(crate) fn id(&self, key: ConnectionKey) -> SessionId {
@@ -40,6 +68,16 @@ impl Core {
 
     pub(crate) fn lives_here(&self, id: SessionId) -> bool {
         id.worker == self.worker && self.sessions.get(id.key).is_some()
+    }
+
+    /// How many connects in a row were refused, with one that the callback at hand asks for; 0 if it may connect.
+    fn refusals(&self) -> u8 {
+        match self.running {
+            _ if !self.draining => 0,
+            Running::Session(key) if self.sessions.get(key).is_some_and(SessionState::is_live) => 0,
+            Running::Answer { refusals } => refusals + 1,
+            Running::Session(_) | Running::Worker | Running::Engine => 1,
+        }
     }
 
     /// Notes that a session has something for the next flush.
@@ -267,12 +305,22 @@ impl WorkerContext<'_> {
 
     /// Opens an outbound connection: a session of this worker, with the same handler. It begins with
     /// [`on_open`](crate::Handler::on_open), where [`Session::token`] is `token`, or ends with
-    /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets it too.
+    /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets it too. Exactly one of the two follows.
+    ///
+    /// While the server [drains](Self::is_draining), only the callbacks of a session that is not closing may connect,
+    /// as a relay does for what the backlog brings; what is not connected at the drain's deadline fails with
+    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). From everywhere else (`on_tick`, `on_message`,
+    /// `on_close`, `on_connect_failed`, a session that closes) nothing is dialled, and `on_connect_failed` follows with
+    /// the same kind of error. Where that one asks again each time, it would go on for ever: after 16 refusals in a row
+    /// nothing follows any more, and neither does for what [`on_panic`](crate::Handler::on_panic) asks in a drain.
     pub fn connect(&mut self, address: SocketAddr, token: u64) {
-        self.core.connects.push_back((address, token));
+        let refusals = self.core.refusals();
+        if refusals <= MOST_REFUSALS {
+            self.core.connects.push_back(Connect { address, token, refusals });
+        }
     }
 
-    /// Whether the server is draining: sessions end as they fall silent.
+    /// Whether the server is draining: sessions end as they fall silent, and only they may [connect](Self::connect).
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.core.draining

@@ -7,7 +7,8 @@ use std::time::Duration;
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, ListenerKey, Time};
 
-use super::{Arrival, Connecting, Layer, Running, Worker};
+use super::core::Running;
+use super::{Arrival, Connect, Connecting, Layer, Worker};
 use crate::events::{Event, Rejection};
 use crate::handler::Handler;
 use crate::session::{CloseReason, Session, SessionState};
@@ -91,6 +92,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     /// A connection placed on this worker becomes a session.
     pub(super) fn open(&mut self, arrival: Arrival<B::Socket>) {
+        if self.is_cut() {
+            return self.turn_away(arrival);
+        }
         match self.driver.adopt(arrival.socket) {
             Ok(key) => self.begin(key, None, arrival.peer),
             Err(_) => {
@@ -106,10 +110,14 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let mut arrivals = std::mem::take(&mut self.arrived);
         arrivals.extend(self.arrivals.queue.close());
         for arrival in arrivals {
-            self.acceptor.release(self.core.worker as usize);
-            self.leave_address(arrival.peer.as_deref());
-            self.driver.refuse(arrival.socket);
+            self.turn_away(arrival);
         }
+    }
+
+    fn turn_away(&mut self, arrival: Arrival<B::Socket>) {
+        self.acceptor.release(self.core.worker as usize);
+        self.leave_address(arrival.peer.as_deref());
+        self.driver.refuse(arrival.socket);
     }
 
     fn begin(&mut self, key: ConnectionKey, token: Option<u64>, peer: Option<Box<SocketAddr>>) {
@@ -123,9 +131,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if self.states.len() <= key.index() {
             self.states.resize_with(key.index() + 1, || None);
         }
-        self.running = Running::Session(key);
+        self.core.running = Running::Session(key);
         let state = self.handler.on_open(&mut Session::new(&mut self.core, &self.driver, key));
-        self.running = Running::Engine;
+        self.core.running = Running::Engine;
         self.states[key.index()] = Some(state);
         // Only now: a session that begins paused has received nothing.
         self.core.look_at_receive(key);
@@ -149,7 +157,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
         self.core.report.emit(&Event::Closed { session, peer, reason, received, sent });
         if let Some(state) = self.states[key.index()].take() {
-            self.worker_callback(|handler, worker| handler.on_close(worker, session, state, reason));
+            let running = Running::Session(key);
+            self.callback_as(running, |handler, worker| handler.on_close(worker, session, state, reason));
         }
     }
 
@@ -180,7 +189,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn start_connects(&mut self) {
         // Those asked for meanwhile have to wait for the next turn, and others their turn with it.
         for _ in 0..self.core.connects.len() {
-            let Some((address, token)) = self.core.connects.pop_front() else { return };
+            let Some(Connect { address, token, refusals }) = self.core.connects.pop_front() else { return };
+            if refusals > 0 || self.is_cut() {
+                let error = io::Error::new(io::ErrorKind::ConnectionAborted, "the server is draining");
+                self.tell_refused(token, refusals, &error);
+                continue;
+            }
             if !self.acceptor.reserve() {
                 let error = io::Error::other("the session limit is reached");
                 self.tell_connect_failed(token, &error);
@@ -228,8 +242,14 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     fn tell_connect_failed(&mut self, token: u64, error: &io::Error) {
+        self.tell_refused(token, 0, error);
+    }
+
+    /// The same for a connect that a drain refused, as so many in a row.
+    fn tell_refused(&mut self, token: u64, refusals: u8, error: &io::Error) {
         self.core.report.emit(&Event::ConnectFailed { error });
-        self.worker_callback(|handler, worker| handler.on_connect_failed(worker, token, error));
+        let running = Running::Answer { refusals };
+        self.callback_as(running, |handler, worker| handler.on_connect_failed(worker, token, error));
     }
 
     /// Whether a session's handler still hears of it, for those who walk over all of them.

@@ -10,6 +10,7 @@ mod drain;
 mod flow;
 mod layer;
 mod lifecycle;
+mod panics;
 #[cfg(test)]
 mod tests;
 mod ticks;
@@ -17,7 +18,6 @@ mod ticks;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
 use crate::acceptor::{Acceptor, Arrivals};
 use crate::addresses::Addresses;
-use crate::config::{Config, OnPanic};
+use crate::config::Config;
 use crate::events::{Event, Observer, Report};
 use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox, PostToSession, SessionCommand, WorkerFace};
@@ -35,8 +35,9 @@ use crate::stats::Stats;
 use crate::sync::atomic::Ordering;
 use crate::timers::{Due, TimerId, Wheel};
 
+use self::core::Running;
 pub use self::core::WorkerContext;
-pub(crate) use self::core::{AddressesOf, Core};
+pub(crate) use self::core::{AddressesOf, Connect, Core};
 use deadlines::{Deadlines, Overdue};
 use drain::Drain;
 pub(crate) use layer::{Layer, Plain};
@@ -59,7 +60,6 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     addresses: Option<Arc<Addresses>>,
     arrivals: Arc<Arrivals<Arrival<B::Socket>>>,
     arrived: VecDeque<Arrival<B::Socket>>,
-    running: Running,
     drain: Option<Drain>,
     deadlines: Deadlines,
     /// If the handler wants ticks.
@@ -70,17 +70,6 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     told_delay: lifecycle::Told,
     /// True once nothing is left to do.
     ended: bool,
-}
-
-/// Whose code runs, so that a panic is put down to it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Running {
-    /// The engine's. A panic in here is a bug of ours: it ends the worker.
-    Engine,
-    /// The handler's, for no session in particular.
-    Handler,
-    /// The handler's, for this session.
-    Session(ConnectionKey),
 }
 
 /// An outbound connection that does not stand yet.
@@ -101,6 +90,8 @@ pub(crate) struct Arrival<S> {
 pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) index: usize,
     pub(crate) driver: Driver<B>,
+    /// What the driver accepts on.
+    pub(crate) listeners: Vec<ListenerKey>,
     pub(crate) handler: H,
     pub(crate) layer: L,
     pub(crate) config: Arc<Config>,
@@ -110,9 +101,28 @@ pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) observer: Option<Observer>,
 }
 
+/// Has a driver's steps told as events.
+pub(crate) fn trace_operations<B: Backend>(driver: &mut Driver<B>, worker: usize, observer: Observer) {
+    driver.set_tracer(Some(Box::new(move |step| {
+        let session = step.connection.map(|key| SessionId { worker: worker as u32, key });
+        observer.tell(&Event::Operation { worker, backend: B::NAME, session, step });
+    })));
+}
+
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(crate) fn new(parts: Parts<B, H, L>) -> Worker<B, H, L> {
-        let Parts { index, driver, handler, layer, config, mailbox, acceptor, addresses, observer } = parts;
+        let Parts {
+            index,
+            driver,
+            listeners,
+            handler,
+            layer,
+            config,
+            mailbox,
+            acceptor,
+            addresses,
+            observer,
+        } = parts;
         let core = Core {
             worker: index as u32,
             config,
@@ -124,6 +134,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             report: Report { stats: Stats::default(), observer },
             mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
             draining: false,
+            running: Running::Engine,
         };
         let mut worker = Worker {
             driver,
@@ -131,7 +142,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             layer,
             core,
             states: Vec::new(),
-            listeners: Vec::new(),
+            listeners,
             connecting: HashMap::new(),
             face: Arc::clone(&mailbox.face),
             mailbox,
@@ -140,7 +151,6 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             acceptor,
             addresses,
             arrived: VecDeque::new(),
-            running: Running::Engine,
             drain: None,
             deadlines: Deadlines::default(),
             ticks: None,
@@ -149,33 +159,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             told_delay: lifecycle::Told::default(),
             ended: false,
         };
-        worker.trace_operations();
         worker.face.bell.install(worker.driver.waker());
         worker.start_ticks();
         worker
-    }
-
-    /// Has the driver's steps told as events, if that was asked for.
-    fn trace_operations(&mut self) {
-        let Some(observer) = self.core.report.observer.clone().filter(|_| self.core.config.trace_operations)
-        else {
-            return;
-        };
-        let worker = self.core.worker;
-        self.driver.set_tracer(Some(Box::new(move |step| {
-            let session = step.connection.map(|key| SessionId { worker, key });
-            observer(&Event::Operation { worker: worker as usize, backend: B::NAME, session, step });
-        })));
-    }
-
-    /// Accepts on a listening socket.
-    ///
-    /// # Errors
-    /// If the backend cannot register it.
-    pub(crate) fn listen(&mut self, socket: B::Socket) -> io::Result<()> {
-        let listener = self.driver.listen(socket)?;
-        self.listeners.push(listener);
-        Ok(())
     }
 
     /// Runs until a drain or a stop has ended everything.
@@ -234,10 +220,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         ];
         let spin = self.core.config.busy_poll;
         match deadlines.into_iter().flatten().min() {
-            // What a failed connect asked for again is not put off until something else happens.
+            // What a failed connect asked for again is not put off until something else happens, and neither is the
+            // end of a drain in which that was the last thing.
             _ if self.ended
                 || !self.core.connects.is_empty()
                 || self.deadlines.has_overdue()
+                || self.has_nothing_left()
                 || spin.is_some_and(|spin| self.core.now.since(self.busy_at) < spin) =>
             {
                 Wait::Poll
@@ -255,31 +243,6 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         stats.blocks_in_use = snapshot.blocks_in_use as u64;
         stats.starved = snapshot.starved as u64;
         self.face.published.publish(stats);
-    }
-
-    /// Runs a part of the turn that calls the handler. A panic of the handler costs its session, not the worker,
-    /// and the part goes on where it was: what it had taken is taken, the rest still stands in queues.
-    fn guarded(&mut self, part: fn(&mut Self)) {
-        // The worker's own state is whole at every callback; the handler's is the handler's.
-        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| part(self))) {
-            let session = match std::mem::replace(&mut self.running, Running::Engine) {
-                Running::Engine => resume_unwind(payload),
-                Running::Handler => None,
-                Running::Session(key) => Some(key),
-            };
-            let text = payload.downcast_ref::<String>().map(String::as_str);
-            let message = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("(no message)");
-            let id = session.map(|key| self.core.id(key));
-            self.core.report.emit(&Event::Panicked { session: id, message });
-            if self.core.config.on_panic == OnPanic::StopServer {
-                resume_unwind(payload);
-            }
-            if let Some(key) = session {
-                self.core.abort(key, CloseReason::Panicked);
-                // Its state may be half-updated: nobody sees it again, and nobody answers for its destructor.
-                std::mem::forget(self.states[key.index()].take());
-            }
-        }
     }
 
     fn take_mail(&mut self) {
@@ -315,14 +278,16 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     /// Everything has ended: nothing more is taken. What was posted before is heard, for its poster was told that it
-    /// was taken.
+    /// was taken. Connects that it asks for are refused, and answered.
     #[cold]
     fn close_mailbox(&mut self) {
         self.turn_arrivals_away();
         self.mail.extend(self.mailbox.mail.close());
         self.guarded(Self::take_mail);
-        // A connect asked for by the last message is carried out first.
-        self.step_drain();
+        // Bounded: no session is left to ask, and a refusal is answered only so often in a row.
+        while !self.core.connects.is_empty() {
+            self.guarded(Self::flush);
+        }
     }
 
     fn obey(&mut self, key: ConnectionKey, command: SessionCommand) {
@@ -402,17 +367,22 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     #[inline]
     fn call(&mut self, key: ConnectionKey, call: impl FnOnce(&mut H, &mut Session<'_>, &mut H::State)) {
         if let Some(Some(state)) = self.states.get_mut(key.index()) {
-            self.running = Running::Session(key);
+            self.core.running = Running::Session(key);
             call(&mut self.handler, &mut Session::new(&mut self.core, &self.driver, key), state);
-            self.running = Running::Engine;
+            self.core.running = Running::Engine;
         }
     }
 
     /// Calls the handler for no session in particular.
     fn worker_callback(&mut self, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
-        self.running = Running::Handler;
+        self.callback_as(Running::Worker, call);
+    }
+
+    /// The same, put down to `running`.
+    fn callback_as(&mut self, running: Running, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
+        self.core.running = running;
         call(&mut self.handler, &mut WorkerContext { core: &mut self.core, addresses: &self.driver });
-        self.running = Running::Engine;
+        self.core.running = Running::Engine;
     }
 }
 
@@ -420,7 +390,7 @@ impl<B: Backend, H: Handler, L: Layer> Drop for Worker<B, H, L> {
     /// Nothing is taken any more, also where the worker broke: posts are answered with "stopped", connections on
     /// their way are closed.
     fn drop(&mut self) {
-        drop(self.mailbox.mail.close());
+        self.drop_what_is_left();
         self.turn_arrivals_away();
     }
 }
