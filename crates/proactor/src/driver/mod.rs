@@ -100,6 +100,8 @@ pub struct Driver<B: Backend> {
     /// Results that were there at once, and endings that needed no completion.
     ready: VecDeque<Ready<B::Socket>>,
     ready_left: usize,
+    /// Results of sends that are continued in the next turn, so that other connections are served first.
+    next_turn: Vec<Completion<B::Socket>>,
     /// The connection whose one-shot receive is armed again once the event at hand was handled.
     rearm: Option<Key>,
     starved: VecDeque<Key>,
@@ -120,6 +122,7 @@ impl<B: Backend> Driver<B> {
             pool,
             ready: VecDeque::new(),
             ready_left: 0,
+            next_turn: Vec::new(),
             rearm: None,
             starved: VecDeque::new(),
             sends: 0,
@@ -259,6 +262,7 @@ impl<B: Backend> Driver<B> {
         self.arm_wanted();
         self.feed_starved();
         let wait = if self.weather.is_empty() { wait } else { self.weather_the_turn(wait) };
+        self.ready.extend(self.next_turn.drain(..).map(Ready::Completion));
         let wait = if self.ready.is_empty() { wait } else { Wait::Poll };
         if self.tracer.is_some() {
             self.trace_call(None, Call::Wait, Moment::Began);
@@ -403,6 +407,7 @@ impl<B: Backend> Drop for Driver<B> {
     fn drop(&mut self) {
         self.starved.clear();
         self.rearm = None;
+        self.ready.extend(self.next_turn.drain(..).map(Ready::Completion));
         for op in self.weather.take_sends() {
             drop(self.ops.remove(op));
         }
