@@ -109,6 +109,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             config,
             sessions: Table::default(),
             touched: Vec::new(),
+            deferred: Vec::new(),
+            flush_budget: 0,
             connects: VecDeque::new(),
             timers: Wheel::default(),
             now: driver.now(),
@@ -186,6 +188,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// # Errors
     /// If the backend itself broke.
     pub(crate) fn turn(&mut self, may_wait: bool) -> io::Result<()> {
+        self.core.touched.append(&mut self.core.deferred);
         self.guarded(Self::take_mail);
         self.guarded(Self::flush);
         debug_assert!(
@@ -221,9 +224,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         ];
         let spin = self.core.config.busy_poll;
         match deadlines.into_iter().flatten().min() {
-            // What a failed connect asked for again is not put off until something else happens.
+            // What a failed connect asked for again, and what is left of a flush, does not wait for anything else.
             _ if self.ended
                 || !self.core.connects.is_empty()
+                || !self.core.deferred.is_empty()
                 || spin.is_some_and(|spin| self.core.now.since(self.busy_at) < spin) =>
             {
                 Wait::Poll

@@ -2,6 +2,7 @@
 
 mod closing;
 mod draining;
+mod fairness;
 mod layers;
 mod limits;
 #[cfg(loom)]
