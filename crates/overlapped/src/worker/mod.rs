@@ -23,7 +23,7 @@ use std::time::Duration;
 use proactor::backend::{Backend, Wait};
 use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
-use crate::acceptor::{Acceptor, Arrivals};
+use crate::acceptor::{Acceptor, Arrivals, Delivery};
 use crate::addresses::Addresses;
 use crate::config::{Config, OnPanic};
 use crate::events::{Event, Observer, Report};
@@ -39,6 +39,7 @@ pub(crate) use self::core::{AddressesOf, Core};
 use deadlines::Deadlines;
 use drain::Drain;
 pub(crate) use layer::{Layer, Plain};
+pub(crate) use lifecycle::ACCEPT_PAUSE;
 
 pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     driver: Driver<B>,
@@ -56,7 +57,8 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
     addresses: Option<Arc<Addresses>>,
     arrivals: Arc<Arrivals<Arrival<B::Socket>>>,
-    arrived: VecDeque<Arrival<B::Socket>>,
+    /// How many of the arrivals are to be taken in this turn.
+    arriving: usize,
     /// Timers taken and not served yet.
     due: VecDeque<Due>,
     running: Running,
@@ -86,6 +88,20 @@ pub(crate) struct Arrival<S> {
     socket: S,
     /// Asked for only where somebody wants to know.
     peer: Option<Box<SocketAddr>>,
+}
+
+impl<S> Arrival<S> {
+    /// A connection that the monitor accepted.
+    pub(crate) fn accepted(socket: S) -> Arrival<S> {
+        Arrival { socket, peer: None }
+    }
+
+    /// Counts an admitted connection's address out, and closes the connection.
+    pub(crate) fn turn_away(self, addresses: Option<&Addresses>) {
+        if let (Some(addresses), Some(peer)) = (addresses, &self.peer) {
+            addresses.leave(peer.ip());
+        }
+    }
 }
 
 /// What a worker is made from.
@@ -132,7 +148,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             arrivals: acceptor.arrivals(index),
             acceptor,
             addresses,
-            arrived: VecDeque::new(),
+            arriving: 0,
             due: VecDeque::new(),
             running: Running::Engine,
             drain: None,
@@ -197,7 +213,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         );
         let wait = if may_wait { self.wait() } else { Wait::Poll };
         self.publish();
-        self.driver.turn(wait)?;
+        self.face.heartbeat.begin_wait();
+        let turned = self.driver.turn(wait);
+        self.face.heartbeat.end_wait();
+        turned?;
         self.core.now = self.driver.now();
         self.core.report.stats.turns += 1;
         self.guarded(Self::take_events);
@@ -276,16 +295,14 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         // What a panic left in hand goes first: the bell rings once for what is taken after it.
         self.serve_mail();
         if self.face.bell.take() {
-            self.arrivals.queue.take_all(&mut self.arrived);
+            self.arriving = self.arrivals.queue.len();
             self.mailbox.mail.take_all(&mut self.mail);
             self.serve_mail();
         }
     }
 
     fn serve_mail(&mut self) {
-        while let Some(arrival) = self.arrived.pop_front() {
-            self.open(arrival);
-        }
+        self.serve_arrivals();
         while let Some(mail) = self.mail.pop_front() {
             match mail {
                 Mail::Message(message) => {
@@ -301,6 +318,19 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Mail::Stop => self.begin_drain(Duration::ZERO),
             }
             self.flush();
+        }
+    }
+
+    /// Arrivals are taken one at a time: while a callback blocks, the monitor places the rest on other workers.
+    fn serve_arrivals(&mut self) {
+        while self.arriving > 0 {
+            self.arriving -= 1;
+            match self.arrivals.queue.pop() {
+                Some(Delivery::Placed(arrival)) => self.open(arrival),
+                Some(Delivery::Accepted(arrival)) => self.accepted(arrival.socket, arrival.peer),
+                Some(Delivery::AcceptFailed(error)) => self.report_accept_pause(&error),
+                None => self.arriving = 0,
+            }
         }
     }
 
@@ -363,6 +393,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             }
             self.flush();
         }
+        self.serve_arrivals();
     }
 
     fn fire_timers(&mut self) {
@@ -424,5 +455,6 @@ impl<B: Backend, H: Handler, L: Layer> Drop for Worker<B, H, L> {
     fn drop(&mut self) {
         drop(self.mailbox.mail.close());
         self.turn_arrivals_away();
+        self.face.spare_listeners().clear();
     }
 }

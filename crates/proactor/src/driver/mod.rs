@@ -30,6 +30,8 @@ use crate::time::Time;
 use crate::waker::Waker;
 
 use accept::Listener;
+#[cfg(unix)]
+pub(crate) use accept::is_about_the_peer;
 use connection::{Connection, Life};
 pub use event::{Event, Verb};
 pub use inflight::{Entry, InFlight, OpKey, Table};

@@ -466,7 +466,8 @@ impl Backend for Readiness {
     }
 }
 
-struct PollWaker(Arc<mio::Waker>);
+/// Wakes a poller of mio.
+pub(crate) struct PollWaker(pub(crate) Arc<mio::Waker>);
 
 impl Wake for PollWaker {
     fn wake(&self) -> bool {
