@@ -105,10 +105,29 @@ impl<S> Acceptor<S> {
         Ok(())
     }
 
+    /// Hands something to a worker that turns, or if none does, to one that has not ended.
+    ///
+    /// # Errors
+    /// What was to be delivered, if all have ended.
+    pub(crate) fn hand(&self, mut delivery: Delivery<S>) -> Result<(), Delivery<S>> {
+        let lives = |worker: &usize| !self.workers[*worker].0.heartbeat.has_ended();
+        while let Some(worker) = self.turning().or_else(|| (0..self.workers.len()).find(lives)) {
+            match self.deliver(worker, delivery) {
+                Ok(()) => return Ok(()),
+                // It has just ended, and is not chosen again.
+                Err(refused) => delivery = refused,
+            }
+        }
+        Err(delivery)
+    }
+
     /// The worker with the fewest sessions of those that turn.
     pub(crate) fn turning(&self) -> Option<usize> {
-        let turning = (0..self.workers.len()).filter(|worker| self.is_turning(*worker));
-        turning.min_by_key(|worker| self.load(*worker))
+        self.fewest(|worker| self.is_turning(worker))
+    }
+
+    fn fewest(&self, able: impl Fn(usize) -> bool) -> Option<usize> {
+        (0..self.workers.len()).filter(|worker| able(*worker)).min_by_key(|worker| self.load(*worker))
     }
 
     /// How much was delivered to a worker that it has not taken.
@@ -122,7 +141,7 @@ impl<S> Acceptor<S> {
         let mut left = Vec::new();
         for (from, (face, arrivals)) in self.workers.iter().enumerate() {
             while face.heartbeat.is_blocked()
-                && let Some(to) = self.turning()
+                && let Some(to) = self.fewest(|worker| worker != from && self.is_turning(worker))
                 && let Some(delivery) = arrivals.queue.pop()
             {
                 left.extend(self.move_on(from, to, delivery));
@@ -153,5 +172,105 @@ impl<S> Acceptor<S> {
             self.release(from);
         }
         Some(delivery)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::heartbeat::Pulses;
+
+    /// Workers, of which those in `blocked` have stood still for long enough.
+    fn workers(count: usize, blocked: &[usize]) -> (Vec<Arc<WorkerFace>>, Acceptor<u32>) {
+        let faces: Vec<Arc<WorkerFace>> = (0..count).map(|_| Arc::default()).collect();
+        let mut pulses = Pulses::new(&faces);
+        for _ in 0..5 {
+            pulses.tick();
+        }
+        for (index, face) in faces.iter().enumerate() {
+            if !blocked.contains(&index) {
+                face.heartbeat.begin_wait();
+            }
+        }
+        let acceptor = Acceptor::new(&faces, 100);
+        (faces, acceptor)
+    }
+
+    fn placed(faces: &[Arc<WorkerFace>]) -> Vec<usize> {
+        faces.iter().map(|face| face.placed.load(Ordering::Relaxed)).collect()
+    }
+
+    fn deliver(acceptor: &Acceptor<u32>, worker: usize, sockets: std::ops::Range<u32>) {
+        for socket in sockets {
+            assert!(acceptor.reserve());
+            acceptor.place_at(worker);
+            acceptor.send(worker, socket).unwrap();
+        }
+    }
+
+    fn taken(acceptor: &Acceptor<u32>, worker: usize) -> Vec<u32> {
+        std::iter::from_fn(|| acceptor.arrivals(worker).queue.pop())
+            .map(|delivery| match delivery {
+                Delivery::Placed(socket) | Delivery::Accepted(socket) => socket,
+                Delivery::AcceptFailed(error) => panic!("{error}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_blocked_worker_is_not_chosen_unless_it_chooses() {
+        let (faces, acceptor) = workers(3, &[1, 2]);
+        for _ in 0..4 {
+            assert_eq!(acceptor.place(0), 0);
+        }
+        assert_eq!(acceptor.turning(), Some(0));
+        // Its accepts go on as soon as it is back, before anybody has noticed.
+        assert_eq!(acceptor.place(1), 1);
+        faces[2].heartbeat.begin_wait();
+        assert_eq!(acceptor.place(0), 2, "it turns again");
+        faces[2].heartbeat.end();
+        assert_eq!(acceptor.place(0), 0, "it has ended");
+        assert_eq!(placed(&faces), [5, 1, 1]);
+    }
+
+    #[test]
+    fn what_waits_for_a_blocked_worker_is_taken_back_in_order() {
+        let (faces, acceptor) = workers(3, &[1]);
+        deliver(&acceptor, 1, 0..6);
+        assert!(acceptor.deliver(1, Delivery::Accepted(6)).is_ok());
+        assert!(acceptor.take_back().is_empty());
+        assert_eq!(placed(&faces), [3, 0, 3]);
+        assert_eq!(taken(&acceptor, 1), [0; 0]);
+        let (zero, two) = (taken(&acceptor, 0), taken(&acceptor, 2));
+        assert_eq!((&zero[..3], &two[..]), (&[0, 2, 4][..], &[1, 3, 5][..]));
+        assert_eq!(zero[3..], [6], "and what nobody has counted yet");
+        assert_eq!(acceptor.total.load(Ordering::Relaxed), 6, "the limit counts each once");
+    }
+
+    #[test]
+    fn what_waits_stays_while_nobody_turns() {
+        let (faces, acceptor) = workers(2, &[0, 1]);
+        deliver(&acceptor, 1, 0..3);
+        assert!(acceptor.take_back().is_empty());
+        assert_eq!(placed(&faces), [0, 3]);
+        faces[1].heartbeat.begin_wait();
+        assert!(acceptor.take_back().is_empty());
+        assert_eq!(taken(&acceptor, 1), [0, 1, 2], "it takes them itself");
+    }
+
+    #[test]
+    fn what_goes_to_a_worker_that_has_ended_goes_on() {
+        let (faces, acceptor) = workers(3, &[2]);
+        faces[0].heartbeat.end();
+        assert!(acceptor.arrivals(0).queue.close().is_empty());
+        assert!(acceptor.hand(Delivery::Accepted(1)).is_ok());
+        assert_eq!(taken(&acceptor, 1), [1]);
+        faces[1].heartbeat.end();
+        assert!(acceptor.arrivals(1).queue.close().is_empty());
+        assert!(acceptor.hand(Delivery::Accepted(2)).is_ok());
+        assert_eq!(taken(&acceptor, 2), [2], "blocked is better than ended");
+        faces[2].heartbeat.end();
+        assert!(acceptor.arrivals(2).queue.close().is_empty());
+        assert!(acceptor.hand(Delivery::Accepted(3)).is_err());
     }
 }

@@ -33,8 +33,8 @@ const TURN: u64 = 4;
 const ENDED: u64 = u64::MAX;
 
 /// One worker's turns, counted in one word, together with where in a turn it is. Because the mark stands in the same
-/// word, every step is ordered by that word alone: no fence is needed. On a cache line of its own, which the worker
-/// writes twice per turn.
+/// word, and every write of it is a swap, the word's own order is all that is needed: no fence. On a cache line of its
+/// own, which the worker writes twice per turn.
 #[derive(Default)]
 #[repr(align(64))]
 pub(crate) struct Heartbeat {
@@ -50,15 +50,15 @@ impl Heartbeat {
 
     /// The worker is about to wait in the kernel. Only its own thread calls this.
     pub(crate) fn begin_wait(&self) {
-        // A store: in a turn only "blocked" can be marked meanwhile, and that is over.
+        // In a turn only "blocked" can be marked, and that is over.
         let word = self.word.load(Ordering::Relaxed);
-        self.word.store(word & !MARK | WAITING, Ordering::Relaxed);
+        self.word.swap(word & !MARK | WAITING, Ordering::Relaxed);
     }
 
     /// The wait is over: a turn begins. Only its own thread calls this.
     pub(crate) fn end_wait(&self) {
         let turn = (self.word.load(Ordering::Relaxed) & !(WAITING | MARK)) + TURN;
-        // A swap: the monitor may be marking it right now, and sleeps if it could.
+        // Either the monitor's mark comes first and is found here, or the monitor fails to mark it and does not sleep.
         if self.word.swap(turn, Ordering::Relaxed) & MARK != 0 {
             self.wake_monitor();
         }
@@ -73,7 +73,7 @@ impl Heartbeat {
 
     /// The worker takes nothing any more.
     pub(crate) fn end(&self) {
-        self.word.store(ENDED, Ordering::Relaxed);
+        self.word.swap(ENDED, Ordering::Relaxed);
     }
 
     /// Whether the worker has ended.

@@ -151,23 +151,14 @@ impl Monitor {
                     Err(error) => Delivery::AcceptFailed(error),
                 };
                 let failed = matches!(delivery, Delivery::AcceptFailed(_));
-                self.hand(worker, delivery);
+                // If all have ended meanwhile, the server has: the connection is closed.
+                drop(self.acceptor.hand(delivery));
                 if failed {
                     return Taken::Failed;
                 }
             }
         }
         Taken::All
-    }
-
-    /// If that worker has just ended, another takes it; if all have, the connection is closed: the server ends.
-    fn hand(&self, worker: usize, delivery: Delivery<Arrival<Socket>>) {
-        let mut left = self.acceptor.deliver(worker, delivery).err();
-        while let Some(delivery) = left
-            && let Some(other) = self.acceptor.turning()
-        {
-            left = self.acceptor.deliver(other, delivery).err();
-        }
     }
 }
 

@@ -126,8 +126,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                     self.leave_address(arrival.peer.as_deref());
                     self.driver.refuse(arrival.socket);
                 }
-                Delivery::Accepted(arrival) => self.driver.refuse(arrival.socket),
-                Delivery::AcceptFailed(_) => {}
+                // It was accepted in the place of another worker, which may still serve it.
+                accepted => match self.acceptor.hand(accepted) {
+                    Err(Delivery::Accepted(arrival)) => self.driver.refuse(arrival.socket),
+                    Err(_) | Ok(()) => {}
+                },
             }
         }
     }
