@@ -156,7 +156,7 @@ mod unix {
     /// then wait for the next one. `SO_RCVTIMEO` limits that: socket(7). It concerns blocking calls alone, of which
     /// there are no others; connections that arrive while it is set inherit it, to no effect.
     #[cfg(target_os = "linux")]
-    fn accept(listener: &Socket) -> io::Result<Socket> {
+    pub(super) fn accept(listener: &Socket) -> io::Result<Socket> {
         const LIMIT: Duration = Duration::from_millis(1);
         let before = listener.read_timeout()?;
         listener.set_read_timeout(Some(LIMIT))?;
@@ -170,7 +170,7 @@ mod unix {
 
     /// Only the readiness backend runs here, and its listeners do not block.
     #[cfg(not(target_os = "linux"))]
-    fn accept(listener: &Socket) -> io::Result<Socket> {
+    pub(super) fn accept(listener: &Socket) -> io::Result<Socket> {
         listener.accept().map(|(socket, _)| socket.into())
     }
 }
@@ -239,6 +239,8 @@ mod windows {
 #[cfg(all(test, unix))]
 mod tests {
     use std::net::TcpStream;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Instant;
 
     use super::*;
     use crate::socket::{ListenOptions, listen};
@@ -263,23 +265,34 @@ mod tests {
         assert!(try_accept(&listener).unwrap().is_none());
     }
 
-    /// Two take from one backlog, over and over: whoever comes second does not wait for the next connection.
+    /// The moment between looking and accepting, in which somebody else took the connection.
     #[test]
-    fn a_connection_that_somebody_else_takes_first_is_not_waited_for() {
+    fn a_connection_that_somebody_else_took_is_not_waited_for() {
+        let (listener, _) = listener();
+        listener.set_nonblocking(cfg!(not(target_os = "linux"))).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = tell.send(unix::accept(&listener).err().map(|error| error.kind()));
+        });
+        let error = told.recv_timeout(PATIENCE).expect("it does not block for good");
+        assert_eq!(error, Some(io::ErrorKind::WouldBlock));
+    }
+
+    /// Two take from one backlog: each connection is taken once.
+    #[test]
+    fn two_that_take_from_one_backlog_take_each_connection_once() {
+        const CONNECTIONS: usize = 200;
         let (one, address) = listener();
         let other = one.try_clone().unwrap();
-        let taken = std::sync::atomic::AtomicUsize::new(0);
-        const CONNECTIONS: usize = 200;
+        let taken = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for listener in [&one, &other] {
-                let taken = &taken;
-                scope.spawn(move || {
-                    let start = std::time::Instant::now();
-                    while taken.load(std::sync::atomic::Ordering::Relaxed) < CONNECTIONS {
-                        assert!(start.elapsed() < PATIENCE, "it blocked, or a connection was lost");
-                        if try_accept(listener).unwrap().is_some() {
-                            taken.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        }
+                scope.spawn(|| {
+                    let start = Instant::now();
+                    while taken.load(Ordering::Relaxed) < CONNECTIONS {
+                        assert!(start.elapsed() < PATIENCE, "a connection was lost");
+                        let socket = try_accept(listener).unwrap();
+                        taken.fetch_add(usize::from(socket.is_some()), Ordering::Relaxed);
                     }
                 });
             }
@@ -300,7 +313,7 @@ mod tests {
         assert!(try_accept(&listener).unwrap().is_some());
         drop(client);
         let waker = watch.waker();
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         std::thread::scope(|scope| {
             scope.spawn(|| waker.wake());
             watch.wait(Some(PATIENCE)).unwrap();
