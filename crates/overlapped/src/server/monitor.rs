@@ -168,3 +168,74 @@ enum Taken {
     Some,
     Failed,
 }
+
+#[cfg(all(test, unix, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Worker 0 is blocked, and its listener is one that nothing can be accepted from. Worker 1 turns.
+    fn with_a_broken_listener() -> (Monitor, Arc<Acceptor<Arrival<Socket>>>) {
+        let faces: Vec<Arc<WorkerFace>> = vec![Arc::default(), Arc::default()];
+        let acceptor = Arc::new(Acceptor::new(&faces, 10));
+        let mut monitor = Monitor::new(&faces, Arc::clone(&acceptor), None).unwrap();
+        // Readable, because it is not connected, and no listener: EINVAL, accept(2).
+        let broken = std::net::TcpListener::bind("127.0.0.1:0").map(Socket::from).unwrap();
+        broken.shutdown(std::net::Shutdown::Both).unwrap();
+        faces[0].spare_listeners().push(broken);
+        for _ in 0..5 {
+            monitor.pulses.tick();
+        }
+        faces[1].heartbeat.begin_wait();
+        (monitor, acceptor)
+    }
+
+    #[test]
+    fn accepting_pauses_when_it_fails() {
+        let (mut monitor, acceptor) = with_a_broken_listener();
+        monitor.choose_listeners();
+        assert_eq!(monitor.accepting, [true, false]);
+        for _ in 0..10 {
+            assert!(!monitor.accept(), "not soon again");
+        }
+        assert_eq!(acceptor.waiting(1), 1, "it fails once in the pause, and is reported once");
+        monitor.paused_until = Some(Instant::now());
+        monitor.accept();
+        assert_eq!(acceptor.waiting(1), 2, "and is tried again after it");
+    }
+
+    #[test]
+    fn nothing_is_accepted_for_a_worker_that_is_back_or_while_nobody_turns() {
+        let (mut monitor, acceptor) = with_a_broken_listener();
+        monitor.choose_listeners();
+        monitor.faces[0].heartbeat.begin_wait();
+        assert!(!monitor.accept());
+        assert_eq!((acceptor.waiting(0), acceptor.waiting(1)), (0, 0));
+        monitor.choose_listeners();
+        assert_eq!(monitor.accepting, [false, false]);
+        monitor.faces[0].heartbeat.end_wait();
+        monitor.faces[1].heartbeat.end();
+        for _ in 0..5 {
+            monitor.pulses.tick();
+        }
+        monitor.choose_listeners();
+        assert_eq!(monitor.accepting, [false, false], "who should take it?");
+    }
+
+    /// What the worker that takes them has not taken stays in the backlog.
+    #[test]
+    fn no_more_is_handed_to_a_worker_than_it_takes() {
+        let (mut monitor, acceptor) = with_a_broken_listener();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        *monitor.faces[0].spare_listeners() = vec![listener.into()];
+        monitor.choose_listeners();
+        let clients: Vec<_> =
+            (0..HANDED + 5).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        assert!(monitor.accept(), "it is soon to look again");
+        assert_eq!(acceptor.waiting(1), HANDED);
+        while acceptor.arrivals(1).queue.pop().is_some() {}
+        assert!(!monitor.accept());
+        assert_eq!(acceptor.waiting(1), 5);
+        drop(clients);
+    }
+}

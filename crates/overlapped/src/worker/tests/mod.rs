@@ -1,5 +1,6 @@
 //! The engine over the simulated kernel: whole workers, turned by hand in one thread, under a virtual clock.
 
+mod blocked;
 mod closing;
 mod draining;
 mod fairness;
