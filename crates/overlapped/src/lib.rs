@@ -43,6 +43,7 @@ mod error;
 mod events;
 mod framed;
 mod handler;
+mod heartbeat;
 mod limits;
 #[cfg(all(loom, test))]
 mod loom_models;

@@ -1,6 +1,7 @@
 //! Building a server, running it, and ending it.
 
 mod handle;
+mod monitor;
 mod running;
 mod start;
 #[cfg(all(test, not(loom)))]

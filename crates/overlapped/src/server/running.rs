@@ -126,6 +126,11 @@ impl Running {
     pub(super) fn handlers_are_made(&self) -> bool {
         self.lock().without_handler -= 1;
         self.changed.notify_all();
+        self.has_started()
+    }
+
+    /// Waits until every worker is ready; false if one of them cannot be had.
+    pub(super) fn has_started(&self) -> bool {
         self.wait_while(|state| state.without_handler > 0 && state.refused.is_none()).refused.is_none()
     }
 

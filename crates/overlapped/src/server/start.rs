@@ -10,8 +10,9 @@ use std::{io, result};
 
 use proactor::backend::detect::Refusal;
 use proactor::backend::{Backend, Create};
-use proactor::{Driver, ListenerKey, Pool};
+use proactor::{AcceptWatch, Driver, ListenerKey, Pool};
 
+use super::monitor::Monitor;
 use super::running::{Breakdown, Running};
 use super::{RealSocket, Server, ServerHandle};
 use crate::acceptor::Acceptor;
@@ -94,10 +95,31 @@ impl Server {
             running: Arc::new(Running::new(workers)),
             control: Arc::new(Arc::clone(&plan.mailboxes)),
         };
-        for index in 0..workers {
+        let started = self.start_threads(&plan, &handle);
+        if started.is_err() {
+            // Nobody would ever close them.
+            handle.faces.iter().for_each(|face| face.spare_listeners().clear());
+        }
+        started.map(|()| handle)
+    }
+
+    /// Starts the monitor and the workers, and waits until all of them are ready.
+    fn start_threads<B, H, F>(
+        &self,
+        plan: &Arc<Plan<B, H, F>>,
+        handle: &ServerHandle,
+    ) -> result::Result<(), StartError>
+    where
+        B: Backend<Socket = RealSocket> + 'static,
+        H: Handler,
+        F: Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
+    {
+        let failed = |source| StartError::Failed(Error::Monitor { source });
+        self.start_monitor(plan, handle).map_err(failed)?;
+        for index in 0..handle.workers {
             let failed = |source| StartError::Failed(Error::Worker { worker: index, source });
-            let sockets = self.sockets_of(index, workers).map_err(failed);
-            let (plan, running) = (Arc::clone(&plan), Arc::clone(&handle.running));
+            let sockets = self.sockets_of(index, handle.workers).map_err(failed);
+            let (plan, running) = (Arc::clone(plan), Arc::clone(&handle.running));
             let control = Arc::clone(&handle.control);
             let spawned = sockets.and_then(|sockets| {
                 let body = move || run_worker(&plan, index, sockets, &running, &*control);
@@ -111,8 +133,35 @@ impl Server {
                 }
             }
         }
-        handle.running.wait_started()?;
-        Ok(handle)
+        handle.running.wait_started()
+    }
+
+    /// A server with several workers has a monitor, which helps when one of them is blocked.
+    fn start_monitor<B, H, F>(&self, plan: &Plan<B, H, F>, handle: &ServerHandle) -> io::Result<()>
+    where
+        B: Backend<Socket = RealSocket>,
+        H: Handler,
+    {
+        if handle.workers == 1 {
+            return Ok(());
+        }
+        if AcceptWatch::ACCEPTS {
+            for (index, face) in handle.faces.iter().enumerate() {
+                *face.spare_listeners() = self.sockets_of(index, handle.workers)?;
+            }
+        }
+        let (acceptor, addresses) = (Arc::clone(&plan.acceptor), plan.addresses.clone());
+        let monitor = Monitor::new(&handle.faces, acceptor, addresses)?;
+        let running = Arc::clone(&handle.running);
+        let body = move || {
+            if running.has_started() {
+                // Without it the server is as good as before, until a worker is blocked.
+                let _ = monitor.run();
+            }
+        };
+        let thread = thread::Builder::new().name("monitor".into()).spawn(body)?;
+        handle.running.spawned(thread);
+        Ok(())
     }
 
     /// Listener i belongs to worker i mod N. Each attempt works on duplicates, so that the next has them too.
@@ -158,6 +207,7 @@ fn run_worker<B, H, F>(
     };
     // Not while a panic unwinds: one of a destructor would end the process.
     let dropped = plan.drop_worker(index, worker).map_err(panicked);
+    plan.mailboxes[index].face.heartbeat.wake_monitor();
     if running.ended(result.and(dropped)) {
         control.stop();
     }

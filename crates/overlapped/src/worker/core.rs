@@ -23,6 +23,10 @@ pub(crate) struct Core {
     pub(crate) sessions: Table,
     /// Sessions with something to submit or to close, since the last flush.
     pub(crate) touched: Vec<ConnectionKey>,
+    /// Sessions that the next turn flushes, because this turn's budget is used up. Each is still marked as touched.
+    pub(crate) deferred: Vec<ConnectionKey>,
+    /// Bytes that the present flush may still send.
+    pub(crate) flush_budget: usize,
     /// Outbound connections asked for, since the last flush.
     pub(crate) connects: VecDeque<Connect>,
     pub(crate) timers: Wheel<Due>,

@@ -110,9 +110,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             drain.quiet_rounds += 1;
             if drain.quiet_rounds > QUIET_ROUNDS {
                 drain.listening = false;
-                for listener in self.listeners.clone() {
-                    self.driver.close_listener(listener);
-                }
+                self.close_listeners();
             }
         }
         let Some(drain) = &mut self.drain else { return };
@@ -148,10 +146,16 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
-    fn cut_all(&mut self) {
+    /// The monitor's duplicates go first: they would keep the ports.
+    fn close_listeners(&mut self) {
+        self.face.spare_listeners().clear();
         for listener in self.listeners.clone() {
             self.driver.close_listener(listener);
         }
+    }
+
+    fn cut_all(&mut self) {
+        self.close_listeners();
         for key in self.core.sessions.keys() {
             let Some(state) = self.core.sessions.get_mut(key) else { continue };
             match state.phase {

@@ -6,11 +6,14 @@ use proactor::backend::Backend;
 use proactor::{ConnectionKey, Driver, Lease, Sending};
 
 use super::deadlines::Deadline;
-use super::{Layer, Worker};
+use super::{Core, Layer, Worker};
 use crate::events::Event;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, SendQueue, SessionId};
 use crate::sync::atomic::Ordering;
+
+/// Bytes that one flush sends where the kernel takes them at once: what a neighbour waits for is to copy so many.
+const FLUSH_BUDGET: usize = 256 * 1024;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// Where received bytes come in.
@@ -97,10 +100,19 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
+    /// Where the kernel takes bytes at once, a handler that sends whenever it is told of room could keep a worker here
+    /// for as long as its peer reads: over the budget, the sessions that are left go on in the next turn, this one last.
     #[inline]
     fn flush_touched(&mut self) {
+        self.core.flush_budget = FLUSH_BUDGET;
         while let Some(key) = self.core.touched.pop() {
             self.flush_session(key);
+            if self.core.flush_budget == 0 {
+                // The next flush takes them from the other end, too.
+                self.core.touched.reverse();
+                let Core { touched, deferred, .. } = &mut self.core;
+                return deferred.append(touched);
+            }
         }
     }
 
@@ -128,6 +140,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Sending::Done => {
                     let bytes = state.sent_one(core.now);
                     core.report.emit(&Event::Sent { session, bytes });
+                    core.flush_budget = core.flush_budget.saturating_sub(bytes);
+                    if core.flush_budget == 0 && state.queue.has_next() {
+                        state.touched = true;
+                        core.deferred.push(key);
+                        break;
+                    }
                 }
             }
         }

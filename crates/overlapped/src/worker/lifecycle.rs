@@ -9,13 +9,14 @@ use proactor::{ConnectionKey, ListenerKey, Time};
 
 use super::core::Running;
 use super::{Arrival, Connect, Connecting, Layer, Worker};
+use crate::acceptor::Delivery;
 use crate::events::{Event, Rejection};
 use crate::handler::Handler;
 use crate::session::{CloseReason, Session, SessionState};
 use crate::timers::Due;
 
 /// How long accepting pauses when the system is short of something (INV-9).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a pause is told. Counted is every one.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -59,7 +60,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let chosen =
             if self.core.draining { self.acceptor.place_at(here) } else { self.acceptor.place(here) };
         if chosen == here {
-            self.open(arrival);
+            self.open_soon(arrival);
         } else if let Err(arrival) = self.acceptor.send(chosen, arrival) {
             // That worker has just ended; this one has not.
             self.acceptor.release(chosen);
@@ -70,6 +71,19 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 self.leave_address(arrival.peer.as_deref());
                 self.reject(arrival.socket, Rejection::SessionLimit);
             }
+        }
+    }
+
+    /// Opens a connection placed on this worker, after what else was accepted in this turn is placed: should `on_open`
+    /// block, others have theirs, and the monitor can take back what is still to be opened here.
+    fn open_soon(&mut self, arrival: Arrival<B::Socket>) {
+        if !self.acceptor.has_choice() {
+            return self.open(arrival);
+        }
+        match self.arrivals.queue.push(Delivery::Placed(arrival), false) {
+            Ok(()) => self.arriving += 1,
+            Err((Delivery::Placed(arrival), _)) => self.open(arrival),
+            Err(_) => unreachable!("a socket was queued"),
         }
     }
 
@@ -107,10 +121,17 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     /// Connections placed on this worker are closed unserved, and counted out: others may have room for more.
     pub(super) fn turn_arrivals_away(&mut self) {
-        let mut arrivals = std::mem::take(&mut self.arrived);
-        arrivals.extend(self.arrivals.queue.close());
-        for arrival in arrivals {
-            self.turn_away(arrival);
+        // In this order: whoever finds the queue closed finds that the worker has ended.
+        self.face.heartbeat.end();
+        for delivery in self.arrivals.queue.close() {
+            match delivery {
+                Delivery::Placed(arrival) => self.turn_away(arrival),
+                // It was accepted in the place of another worker, which may still serve it.
+                accepted => match self.acceptor.hand(accepted) {
+                    Err(Delivery::Accepted(arrival)) => self.driver.refuse(arrival.socket),
+                    Err(_) | Ok(()) => {}
+                },
+            }
         }
     }
 
@@ -164,9 +185,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     /// The system is short of something: stop accepting for a moment, say so once per interval (INV-9).
     pub(super) fn accept_failed(&mut self, listener: ListenerKey, error: &io::Error) {
-        let now = self.core.now;
         self.core.timers.set(self.driver.now() + ACCEPT_PAUSE, Due::Accept(listener));
-        if self.told_pause.is_due(now) {
+        self.report_accept_pause(error);
+    }
+
+    pub(super) fn report_accept_pause(&mut self, error: &io::Error) {
+        if self.told_pause.is_due(self.core.now) {
             self.core.report.emit(&Event::AcceptPaused { error, retry_after: ACCEPT_PAUSE });
         } else {
             self.core.report.stats.accept_pauses += 1;

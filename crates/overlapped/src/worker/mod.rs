@@ -24,7 +24,7 @@ use std::time::Duration;
 use proactor::backend::{Backend, Wait};
 use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
-use crate::acceptor::{Acceptor, Arrivals};
+use crate::acceptor::{Acceptor, Arrivals, Delivery};
 use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::events::{Event, Observer, Report};
@@ -41,6 +41,7 @@ pub(crate) use self::core::{AddressesOf, Connect, Core};
 use deadlines::{Deadlines, Overdue};
 use drain::Drain;
 pub(crate) use layer::{Layer, Plain};
+pub(crate) use lifecycle::ACCEPT_PAUSE;
 use ticks::Ticks;
 
 pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
@@ -59,7 +60,8 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
     addresses: Option<Arc<Addresses>>,
     arrivals: Arc<Arrivals<Arrival<B::Socket>>>,
-    arrived: VecDeque<Arrival<B::Socket>>,
+    /// How many of the arrivals are to be taken in this turn.
+    arriving: usize,
     drain: Option<Drain>,
     deadlines: Deadlines,
     /// If the handler wants ticks.
@@ -84,6 +86,20 @@ pub(crate) struct Arrival<S> {
     socket: S,
     /// Asked for only where somebody wants to know.
     peer: Option<Box<SocketAddr>>,
+}
+
+impl<S> Arrival<S> {
+    /// A connection that the monitor accepted.
+    pub(crate) fn accepted(socket: S) -> Arrival<S> {
+        Arrival { socket, peer: None }
+    }
+
+    /// Counts an admitted connection's address out, and closes the connection.
+    pub(crate) fn turn_away(self, addresses: Option<&Addresses>) {
+        if let (Some(addresses), Some(peer)) = (addresses, &self.peer) {
+            addresses.leave(peer.ip());
+        }
+    }
 }
 
 /// What a worker is made from.
@@ -128,6 +144,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             config,
             sessions: Table::default(),
             touched: Vec::new(),
+            deferred: Vec::new(),
+            flush_budget: 0,
             connects: VecDeque::new(),
             timers: Wheel::default(),
             now: driver.now(),
@@ -150,7 +168,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             arrivals: acceptor.arrivals(index),
             acceptor,
             addresses,
-            arrived: VecDeque::new(),
+            arriving: 0,
             drain: None,
             deadlines: Deadlines::default(),
             ticks: None,
@@ -183,6 +201,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// # Errors
     /// If the backend itself broke.
     pub(crate) fn turn(&mut self, may_wait: bool) -> io::Result<()> {
+        self.core.touched.append(&mut self.core.deferred);
         self.guarded(Self::take_mail);
         self.guarded(Self::flush);
         debug_assert!(
@@ -191,7 +210,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         );
         let wait = if may_wait { self.wait() } else { Wait::Poll };
         self.publish();
-        self.driver.turn(wait)?;
+        self.face.heartbeat.begin_wait();
+        let turned = self.driver.turn(wait);
+        self.face.heartbeat.end_wait();
+        turned?;
         self.core.now = self.driver.now();
         self.core.report.stats.turns += 1;
         self.guarded(Self::take_events);
@@ -220,12 +242,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         ];
         let spin = self.core.config.busy_poll;
         match deadlines.into_iter().flatten().min() {
-            // What a failed connect asked for again is not put off until something else happens, and neither is the
-            // end of a drain in which that was the last thing.
+            // What a failed connect asked for again, what is left of a flush, and the end of a drain with nothing left
+            // do not wait for anything else.
             _ if self.ended
                 || !self.core.connects.is_empty()
                 || self.deadlines.has_overdue()
                 || self.has_nothing_left()
+                || !self.core.deferred.is_empty()
                 || spin.is_some_and(|spin| self.core.now.since(self.busy_at) < spin) =>
             {
                 Wait::Poll
@@ -249,16 +272,14 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         // What a panic left in hand goes first: the bell rings once for what is taken after it.
         self.serve_mail();
         if self.face.bell.take() {
-            self.arrivals.queue.take_all(&mut self.arrived);
+            self.arriving = self.arrivals.queue.len();
             self.mailbox.mail.take_all(&mut self.mail);
             self.serve_mail();
         }
     }
 
     fn serve_mail(&mut self) {
-        while let Some(arrival) = self.arrived.pop_front() {
-            self.open(arrival);
-        }
+        self.serve_arrivals();
         while let Some(mail) = self.mail.pop_front() {
             match mail {
                 Mail::Message(message) => {
@@ -274,6 +295,19 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Mail::Stop => self.begin_drain(Duration::ZERO),
             }
             self.flush();
+        }
+    }
+
+    /// Arrivals are taken one at a time: while a callback blocks, the monitor places the rest on other workers.
+    fn serve_arrivals(&mut self) {
+        while self.arriving > 0 {
+            self.arriving -= 1;
+            match self.arrivals.queue.pop() {
+                Some(Delivery::Placed(arrival)) => self.open(arrival),
+                Some(Delivery::Accepted(arrival)) => self.accepted(arrival.socket, arrival.peer),
+                Some(Delivery::AcceptFailed(error)) => self.report_accept_pause(&error),
+                None => self.arriving = 0,
+            }
         }
     }
 
@@ -338,6 +372,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             }
             self.flush();
         }
+        self.serve_arrivals();
     }
 
     fn fire_timers(&mut self) {
@@ -392,5 +427,6 @@ impl<B: Backend, H: Handler, L: Layer> Drop for Worker<B, H, L> {
     fn drop(&mut self) {
         self.drop_what_is_left();
         self.turn_arrivals_away();
+        self.face.spare_listeners().clear();
     }
 }

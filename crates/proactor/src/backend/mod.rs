@@ -197,9 +197,9 @@ pub trait Backend: Sized {
     fn local_addr(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;
 }
 
-/// Bytes of a send that a completion kernel is handed at once. It tells of them when all are out; a peer that reads
-/// slowly is told by this from one that does not.
-#[cfg(any(target_os = "linux", windows))]
+/// Bytes of a send that a kernel is handed at once. A completion kernel reports them when all are out, which tells a
+/// peer that reads slowly from one that does not; a call that is made at once holds up the other connections for no
+/// longer than copying them takes.
 pub(crate) const MOST_AT_ONCE: usize = 256 * 1024;
 
 /// What a backend can do beyond the minimum.

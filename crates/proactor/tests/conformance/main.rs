@@ -50,6 +50,12 @@ macro_rules! all_cases {
                 a_gathered_send
                 a_gathered_send_that_is_aborted
                 a_burst_of_submissions;
+            fairness:
+                a_large_payload_takes_a_part_of_each_turn
+                a_large_gathered_send_takes_a_part_of_each_turn
+                aborted_between_two_parts
+                closed_between_two_parts
+                dropped_between_two_parts;
             receive:
                 nothing_before_it_is_asked_for
                 a_pause_holds_back_and_loses_nothing

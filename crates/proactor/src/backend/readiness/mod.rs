@@ -21,7 +21,8 @@ use socket2::{Domain, Protocol, Type};
 
 use super::detect::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, Delivery, Name, Operation, Outcome, Submitted, Wait,
+    Abilities, About, Backend, Close, Completion, Create, Delivery, MOST_AT_ONCE, Name, Operation, Outcome,
+    Submitted, Wait,
 };
 use crate::buffer::{Gather, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
@@ -30,7 +31,7 @@ use crate::system::CountedPort;
 use crate::time::Time;
 use crate::waker::Waker;
 
-use wake::PollWaker;
+pub(crate) use wake::PollWaker;
 use watch::Watches;
 
 const EVENTS: usize = 1024;
@@ -194,12 +195,12 @@ impl Readiness {
             }
             Operation::Receive { socket, .. } => self.receive(*socket),
             Operation::Send { socket, payload, sent } => {
-                let (handle, len) = (*socket, payload.len() - *sent);
+                let (handle, len) = (*socket, (payload.len() - *sent).min(MOST_AT_ONCE));
                 let result = match payload {
-                    Outgoing::One(payload) => calls::send(handle.fd, &payload.as_slice()[*sent..]),
+                    Outgoing::One(payload) => calls::send(handle.fd, &payload.as_slice()[*sent..][..len]),
                     Outgoing::Many(_) => {
                         let mut pieces = [&[][..]; Gather::MOST];
-                        let count = payload.pieces(*sent, usize::MAX, &mut pieces);
+                        let count = payload.pieces(*sent, len, &mut pieces);
                         calls::send_pieces(handle.fd, &pieces[..count])
                     }
                 };
@@ -212,7 +213,7 @@ impl Readiness {
         }
     }
 
-    /// `None`: it would block. Taking less than all of it means that the next would, too.
+    /// `None`: it would block. Taking less than it was given, `len`, means that the next would, too.
     #[inline]
     fn sent(&mut self, handle: Handle, result: io::Result<usize>, len: usize) -> Option<io::Result<usize>> {
         match &result {
@@ -398,6 +399,7 @@ impl Backend for Readiness {
         if !self.source(socket).writable {
             return None;
         }
+        let bytes = &bytes[..bytes.len().min(MOST_AT_ONCE)];
         let result = calls::send(socket.fd, bytes);
         self.sent(socket, result, bytes.len())
     }

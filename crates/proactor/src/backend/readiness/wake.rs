@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::waker::Wake;
 
-pub(super) struct PollWaker(pub(super) Arc<mio::Waker>);
+pub(crate) struct PollWaker(pub(crate) Arc<mio::Waker>);
 
 impl Wake for PollWaker {
     fn wake(&self) -> bool {

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod close;
 pub mod data;
 pub mod ending;
+pub mod fairness;
 pub mod faults;
 pub mod outside;
 pub mod pool;
