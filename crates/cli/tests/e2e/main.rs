@@ -42,6 +42,8 @@ mod system;
 #[cfg(unix)]
 mod terminal;
 mod timeouts;
+#[cfg(target_os = "linux")]
+mod urgent;
 mod usage;
 
 /// Each case once per backend, by the name `backend::case`. Those of `here` need what only this system has: limits of
@@ -123,6 +125,9 @@ cases! {
         #[cfg(target_os = "linux")] accepting::stdout_closed,
         #[cfg(target_os = "linux")] operations::trace_without_room,
         #[cfg(unix)] counters::asked_by_signal,
+        #[cfg(target_os = "linux")] urgent::while_stopped,
+        #[cfg(target_os = "linux")] urgent::while_stopping,
+        #[cfg(target_os = "linux")] urgent::in_a_drain,
         #[cfg(target_os = "linux")] stopping::speakers_are_not_idle,
         #[cfg(target_os = "linux")] stopping::first_bytes_are_in_time,
         #[cfg(target_os = "linux")] stopping::readers_are_not_stalled,
