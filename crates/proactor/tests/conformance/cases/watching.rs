@@ -77,6 +77,8 @@ pub fn a_reset_is_heard_at_once<W: World>(world: &W) -> Finished {
                 }
             }
             assert!(bench.here.driver.receive_ended(ends.here));
+            bench.settle();
+            assert_eq!(bench.here.driver.snapshot().in_flight, 0, "the watch is over with what it is for");
             // What is asked of it now changes nothing.
             bench.here.receive(ends.here);
             bench.here.driver.pause_receive(ends.here);
