@@ -141,7 +141,8 @@ macro_rules! real_cases {
     ($world:ty) => {
         tests! { $world =>
             progress:
-                more_connections_than_one_call_takes;
+                more_connections_than_one_call_takes
+                more_completions_than_a_queue_takes;
             outside:
                 a_client_gets_its_echo_and_the_end
                 a_client_that_resets

@@ -25,7 +25,11 @@ enum Before {
     Paused,
     /// It was received on, and is being paused.
     Pausing,
+    /// It was watched, received on and paused in a row: that watch is about to end.
+    Again,
 }
+
+const ALL: [Before; 4] = [Before::Nothing, Before::Paused, Before::Pausing, Before::Again];
 
 /// A connection that is watched at `here`.
 fn watched<W: World>(bench: &mut Bench<'_, W>, before: Before) -> Ends {
@@ -40,13 +44,19 @@ fn watched<W: World>(bench: &mut Bench<'_, W>, before: Before) -> Ends {
         bench.until("the pause", |bench| bench.here.seen(ends.here).paused == 1);
     }
     bench.here.watch(ends.here);
+    if matches!(before, Before::Again) {
+        bench.settle();
+        bench.here.receive(ends.here);
+        bench.here.driver.pause_receive(ends.here);
+        bench.here.watch(ends.here);
+    }
     ends
 }
 
 /// Without a receive, with and without bytes before it, whatever came before.
 pub fn a_reset_is_heard_at_once<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
-    for before in [Before::Nothing, Before::Paused, Before::Pausing] {
+    for before in ALL {
         for unread in ["", "xyz"] {
             let ends = watched(&mut bench, before);
             bench.until("the pause", |bench| !bench.here.driver.is_receiving(ends.here));
@@ -67,6 +77,8 @@ pub fn a_reset_is_heard_at_once<W: World>(world: &W) -> Finished {
                 }
             }
             assert!(bench.here.driver.receive_ended(ends.here));
+            bench.settle();
+            assert_eq!(bench.here.driver.snapshot().in_flight, 0, "the watch is over with what it is for");
             // What is asked of it now changes nothing.
             bench.here.receive(ends.here);
             bench.here.driver.pause_receive(ends.here);
@@ -125,7 +137,7 @@ pub fn a_reset_after_the_end_is_heard<W: World>(world: &W) -> Finished {
 /// With nothing before it, an end of stream is told at once, also one that came before the watch.
 pub fn an_end_with_nothing_before_it_is_heard<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
-    for before in [Before::Nothing, Before::Paused, Before::Pausing] {
+    for before in ALL {
         for early in [false, true] {
             let ends = if early {
                 let ends = bench.pair();
@@ -161,7 +173,7 @@ pub fn an_end_with_nothing_before_it_is_heard<W: World>(world: &W) -> Finished {
 /// Bytes are not told, do not end the watch, and are there afterwards, the end of the stream behind them.
 pub fn an_end_waits_behind_its_bytes<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
-    for before in [Before::Nothing, Before::Paused, Before::Pausing] {
+    for before in ALL {
         for len in [1, world.large() / 40] {
             let ends = watched(&mut bench, before);
             bench.until("the pause", |bench| !bench.here.driver.is_receiving(ends.here));
@@ -192,6 +204,7 @@ pub fn an_end_waits_behind_its_bytes<W: World>(world: &W) -> Finished {
 pub fn an_end_of_both_directions_is_no_reset<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
     for here_first in [true, false] {
+        let before = bench.here.backend().submitted(Call::Watch);
         let ends = watched(&mut bench, Before::Paused);
         bench.there.receive(ends.there);
         if here_first {
@@ -204,6 +217,8 @@ pub fn an_end_of_both_directions_is_no_reset<W: World>(world: &W) -> Finished {
         if !here_first {
             bench.here.driver.finish(ends.here).unwrap();
         }
+        bench.settle();
+        assert!(bench.here.backend().submitted(Call::Watch) <= 2 + before, "it is not armed again and again");
         bench.until("the end", |bench| bench.here.seen(ends.here).over());
         bench.settle();
         let seen = bench.here.seen(ends.here);
@@ -216,7 +231,7 @@ pub fn an_end_of_both_directions_is_no_reset<W: World>(world: &W) -> Finished {
 /// first, then one failure.
 pub fn a_reset_that_meets_the_receive_too<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
-    for round in 0..16 {
+    for round in 0..32 {
         let ends = watched(&mut bench, Before::Paused);
         bench.settle();
         let mut wanted = b"abc".to_vec();
@@ -235,6 +250,10 @@ pub fn a_reset_that_meets_the_receive_too<W: World>(world: &W) -> Finished {
         }
         bench.there.abort(ends.there);
         bench.there.step(Wait::Poll);
+        if round & 16 == 16 {
+            // The watch has met the reset; nobody was told yet when the receive is asked for.
+            bench.here.driver.turn(Wait::Poll).unwrap();
+        }
         if !early && round & 8 == 8 {
             // Taken back and asked for again, without a look in between.
             bench.here.receive(ends.here);
@@ -350,12 +369,12 @@ pub fn pausing_watching_and_receiving_in_a_row<W: World>(world: &W) -> Finished 
 /// next is watched as the first was.
 pub fn closing_with_a_watch_in_flight<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
-    for round in 0..24 {
-        let ends = watched(&mut bench, [Before::Nothing, Before::Paused, Before::Pausing][round % 3]);
-        if round % 2 == 0 {
+    for round in 0..32 {
+        let ends = watched(&mut bench, ALL[round % 4]);
+        if round % 3 == 0 {
             bench.round();
         }
-        match round / 3 % 4 {
+        match round / 4 % 4 {
             0 => {}
             1 => bench.here.receive(ends.here),
             2 => {
@@ -369,7 +388,7 @@ pub fn closing_with_a_watch_in_flight<W: World>(world: &W) -> Finished {
             }
         }
         // It may have heard of the reset by now, or not.
-        if round % 4 < 2 {
+        if round % 8 < 4 {
             bench.here.close(ends.here);
         } else {
             bench.here.abort(ends.here);
@@ -397,11 +416,11 @@ pub fn closing_with_a_watch_in_flight<W: World>(world: &W) -> Finished {
 pub fn dropped_with_watches_in_flight<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
     for round in 0..12 {
-        let ends = watched(&mut bench, [Before::Nothing, Before::Paused, Before::Pausing][round % 3]);
-        if round % 2 == 0 {
+        let ends = watched(&mut bench, ALL[round % 4]);
+        if round % 3 == 0 {
             bench.round();
         }
-        if round % 4 == 1 {
+        if round % 5 == 1 {
             bench.here.receive(ends.here);
         }
         if round % 6 == 0 {
