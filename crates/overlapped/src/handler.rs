@@ -13,6 +13,14 @@ use crate::worker::WorkerContext;
 /// A callback must not block: it holds up every session of its worker. Hand long work to another thread and
 /// bring the result back with [`WorkerHandle::post`](crate::WorkerHandle::post).
 ///
+/// What one that blocks costs: the sessions of its worker, their timers, deadlines, ticks and messages wait until it
+/// returns. After 100 to 150 ms in one turn a worker counts as blocked. Until it turns again, new connections go to
+/// workers that turn, those that were placed on it and not yet opened are placed on others, and others accept from the
+/// listeners that it owns. With one worker, or with all of them blocked, new connections wait in the backlog. So they
+/// do on Windows if the blocked worker owns the listener, because the accepts in flight belong to its port; and on
+/// Linux 6.0, where io_uring accepts for a worker that does not ask. What the worker had taken from the system before
+/// the callback, connections among it, waits with it.
+///
 /// If a callback panics, its session is aborted and its state dropped, the panic is reported and counted
 /// ([`Stats::panics`](crate::Stats::panics)), and the worker goes on. The handler's own fields are then as the panic
 /// left them: [`on_panic`](Self::on_panic) is called to put them right. No other callback of that session follows.

@@ -93,7 +93,9 @@ impl Server {
         Ok(self)
     }
 
-    /// How many workers, each a thread with a ring or port of its own. Default: one per core.
+    /// How many workers, each a thread with a ring or port of its own. Default: one per core. Several have a monitor, a
+    /// thread more, which sleeps while they wait and moves connections away from one whose
+    /// [`Handler`](crate::Handler) blocks.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Server {
         self.workers = Some(workers);

@@ -127,10 +127,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             match delivery {
                 Delivery::Placed(arrival) => self.turn_away(arrival),
                 // It was accepted in the place of another worker, which may still serve it.
-                accepted => match self.acceptor.hand(accepted) {
-                    Err(Delivery::Accepted(arrival)) => self.driver.refuse(arrival.socket),
-                    Err(_) | Ok(()) => {}
-                },
+                other => {
+                    if let Err(Delivery::Accepted(arrival)) = self.acceptor.hand(other) {
+                        self.driver.refuse(arrival.socket);
+                    }
+                }
             }
         }
     }

@@ -133,7 +133,7 @@ pub trait Backend: Sized {
     ) -> Submitted<Self::Socket>;
 
     /// Sends what can be sent without waiting and without keeping anything of it: a send that is over at once
-    /// never enters the table. `None`: not now, or not at all with this backend; then it is submitted.
+    /// never enters the table. It may be less than all of it. `None`: not now, or not at all with this backend; then it is submitted.
     ///
     /// # Safety
     /// The socket that `socket` names is open.
