@@ -141,9 +141,19 @@ pub(crate) fn inline_urgent(socket: &socket2::Socket) -> io::Result<bool> {
 #[cfg(unix)]
 pub(crate) fn unread(socket: &Socket) -> io::Result<usize> {
     use std::os::fd::AsRawFd;
+    // SAFETY: a live socket.
+    unsafe { unread_of(socket.as_raw_fd()) }
+}
+
+/// The same by descriptor.
+///
+/// # Safety
+/// It is open.
+#[cfg(unix)]
+pub(crate) unsafe fn unread_of(fd: std::os::fd::RawFd) -> io::Result<usize> {
     let mut count: libc::c_int = 0;
-    // SAFETY: a live socket, and an integer that the call writes.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    // SAFETY: an open descriptor, says the caller, and an integer that the call writes.
+    let result = unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) };
     if result == 0 { Ok(usize::try_from(count).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 

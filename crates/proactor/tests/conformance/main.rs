@@ -158,10 +158,22 @@ macro_rules! real_cases {
     };
 }
 
+/// Cases with what only Unix has.
+#[cfg(unix)]
+macro_rules! unix_cases {
+    ($world:ty) => {
+        tests! { $world =>
+            urgent:
+                urgent_data_while_signals_come;
+        }
+    };
+}
+
 #[cfg(target_os = "linux")]
 mod io_uring {
     all_cases!(crate::world::Real<proactor::backend::io_uring::IoUring>);
     real_cases!(crate::world::Real<proactor::backend::io_uring::IoUring>);
+    unix_cases!(crate::world::Real<proactor::backend::io_uring::IoUring>);
 }
 
 #[cfg(windows)]
@@ -174,6 +186,7 @@ mod iocp {
 mod readiness {
     all_cases!(crate::world::Real<proactor::backend::readiness::Readiness>);
     real_cases!(crate::world::Real<proactor::backend::readiness::Readiness>);
+    unix_cases!(crate::world::Real<proactor::backend::readiness::Readiness>);
 }
 
 mod simulated {

@@ -273,12 +273,15 @@ impl Backend for IoUring {
         self.flush_overflow();
         let wait = if self.overflow.is_empty() { wait } else { Wait::Poll };
         if !self.deferred && !self.ring.completion().is_empty() && self.ring.submission().is_empty() {
+            self.urgent.waited(true);
             return Ok(());
         }
         let entered = self.enter(wait);
+        let brought = !self.ring.completion().is_empty();
+        self.urgent.waited(brought);
         // A wait that was interrupted says so only if it submitted nothing.
         let interrupted = match &entered {
-            Ok(_) => wait != Wait::Poll && self.ring.completion().is_empty(),
+            Ok(_) => wait != Wait::Poll && !brought,
             Err(error) => error.raw_os_error() == Some(libc::EINTR),
         };
         if interrupted {

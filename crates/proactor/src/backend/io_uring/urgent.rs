@@ -10,11 +10,12 @@
 //!
 //! * a completion left bytes behind although its block had room, and was not followed by another;
 //! * a wait was interrupted, if nothing completed in it;
-//! * else, time that passed: whatever stopped the thread did so for a while.
+//! * else, time that passed before a completion was handed on: whatever stopped the thread did so for a while.
 //!
 //! Then the sockets are asked whether an urgent byte is unread, with one call for all of them, and the receives of those
 //! that say so are cancelled: the driver submits each again, and a receive that is submitted looks at the socket afresh.
-//! A busy worker never asks; one with pauses between its messages does once a second at most.
+//! A busy worker never asks. One with pauses between its messages does, ten times a second at most and less often with
+//! many sessions; when nothing has completed since, it does not wake up for it.
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
@@ -25,12 +26,13 @@ use crate::backend::{Backend, Operation, Wait};
 use crate::driver::{InFlight, OpKey};
 use crate::time::Time;
 
-/// How often all sockets may be asked for an interrupted wait: a profiler's signals come a thousand times a second.
-const AFTER_SIGNAL: Duration = Duration::from_millis(100);
-/// The same for a gap, which is nearly always a wait for messages.
-const AFTER_GAP: Duration = Duration::from_secs(1);
+/// How long all sockets are left alone after they were asked: a profiler's signals come a thousand times a second, and a
+/// gap is nearly always a wait for messages.
+const PAUSE: Duration = Duration::from_millis(100);
+/// And longer by this for each of them: asking one takes less than a hundredth of it.
+const PAUSE_EACH: Duration = Duration::from_micros(50);
 /// Nanoseconds between two looks at the clock that make a gap: what stops a thread and lets it go on again takes longer.
-const GAP_NS: u64 = 1_000_000;
+const GAP_NS: u64 = 100_000;
 
 /// What is to be asked.
 #[derive(Default)]
@@ -41,8 +43,10 @@ pub(super) struct Urgent {
     suspects: Vec<OpKey>,
     /// When all are to be asked; `None` while there is no reason to.
     all_at: Option<Time>,
-    /// When they were asked last.
-    asked: Option<Time>,
+    /// When they may be asked again.
+    not_before: Time,
+    /// Whether the last wait brought completions.
+    brought: bool,
     /// The last look at the clock.
     clock: Cell<Time>,
     /// Whether it came late.
@@ -75,7 +79,13 @@ impl Urgent {
     /// Notes that a wait was interrupted.
     #[cold]
     pub(super) fn interrupted(&mut self, now: Time) {
-        self.ask_all(now, AFTER_SIGNAL);
+        self.all_at.get_or_insert(now.max(self.not_before));
+    }
+
+    /// Notes whether a wait brought completions.
+    #[inline]
+    pub(super) fn waited(&mut self, brought: bool) {
+        self.brought = brought;
     }
 
     /// Notes a look at the clock.
@@ -85,12 +95,6 @@ impl Urgent {
         if now.as_nanos() - before.as_nanos() >= GAP_NS {
             self.gap.set(true);
         }
-    }
-
-    /// All are to be asked, `pause` after they were asked last.
-    fn ask_all(&mut self, now: Time, pause: Duration) {
-        let at = self.asked.map_or(now, |asked| now.max(asked + pause));
-        self.all_at = Some(self.all_at.map_or(at, |before| before.min(at)));
     }
 }
 
@@ -104,11 +108,8 @@ impl IoUring {
         // One that waits there has met a signal, and others may have.
         let signal = self.rouse(suspects, ops);
         let now = self.now();
-        if signal {
+        if signal | (self.urgent.gap.take() && self.urgent.brought) {
             self.urgent.interrupted(now);
-        }
-        if self.urgent.gap.take() {
-            self.urgent.ask_all(now, AFTER_GAP);
         }
         let Some(at) = self.urgent.all_at else { return wait };
         if now < at {
@@ -118,8 +119,9 @@ impl IoUring {
                 Wait::Forever => Wait::Until(at),
             };
         }
-        (self.urgent.all_at, self.urgent.asked) = (None, Some(now));
-        let all = ops.keys().collect();
+        let all: Vec<OpKey> = ops.keys().collect();
+        self.urgent.all_at = None;
+        self.urgent.not_before = now + PAUSE + PAUSE_EACH * all.len() as u32;
         self.rouse(all, ops);
         wait
     }

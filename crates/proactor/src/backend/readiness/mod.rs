@@ -5,6 +5,7 @@
 //! so one block, still in the cache, serves one connection after the other.
 
 mod calls;
+mod urgent;
 mod wake;
 mod watch;
 
@@ -37,9 +38,6 @@ use watch::Watches;
 const EVENTS: usize = 1024;
 /// Completions per harvest beyond one for each event: what a peer that always has more may take of a turn.
 const EXTRA: usize = 64;
-/// Whether a read that did not fill its block has emptied the socket, so that the next one can wait for an edge. Not so
-/// before urgent data, where a read stops short. Linux announces those; kqueue, as mio uses it, does not.
-const ANNOUNCES_URGENT: bool = cfg!(any(target_os = "linux", target_os = "android"));
 const WAKE: Token = Token(usize::MAX);
 
 /// One worker's poller.
@@ -160,7 +158,10 @@ impl Readiness {
             Operation::Receive { socket, .. } => self.receive(*socket),
             operation => self.attempt(operation),
         };
-        let Attempt::Done(outcome) = attempt else { return None };
+        let Attempt::Done(outcome) = attempt else {
+            self.enqueue(at);
+            return None;
+        };
         let more = matches!(outcome, Outcome::Received(..) | Outcome::Accepted(..));
         if more {
             self.enqueue(at);
@@ -231,11 +232,14 @@ impl Readiness {
     fn receive(&mut self, handle: Handle) -> Attempt {
         let Some(mut block) = self.pool.take() else { return Attempt::Done(Outcome::NoBlocks) };
         let result = calls::receive(handle.fd, block.bytes_mut());
+        let source = self.source(handle);
+        if source.urgent && urgent::is_refused_by_signal(handle, &result) {
+            return Attempt::WouldBlock; // and may be tried again
+        }
         if let Ok(len) = result {
-            let source = self.source(handle);
             // A read that did not fill the block emptied the socket: epoll(7), "Questions and answers", 9. Unless
             // the end or urgent data was announced with the same edge: that has no edge of its own to come.
-            let stopped_short = source.ended || source.urgent || !ANNOUNCES_URGENT;
+            let stopped_short = source.ended || source.urgent || !urgent::ANNOUNCED;
             if len < block.capacity() as usize && !stopped_short {
                 source.readable = false;
             }
@@ -339,10 +343,8 @@ impl Backend for Readiness {
         let fd = socket.as_raw_fd();
         let generation = self.sources[at as usize].generation & 0x7FFF_FFFF;
         let token = Token((generation as usize) << 32 | at as usize);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let interest = interest | Interest::PRIORITY;
-        if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token, interest) {
+        let events = urgent::announced_with(Interest::READABLE | Interest::WRITABLE);
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token, events) {
             self.free.push(at);
             return Err(error);
         }

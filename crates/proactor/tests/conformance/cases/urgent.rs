@@ -165,6 +165,83 @@ pub fn urgent_data_on_an_opened_connection<W: World>(world: &W) -> Finished {
     Bench::new(world).finish()
 }
 
+/// A signal that is pending makes Linux refuse to read at the mark, as if there were nothing. Nothing else follows that
+/// would make up for it: each urgent byte is the last until it was acknowledged.
+#[cfg(unix)]
+pub fn urgent_data_while_signals_come<W: World>(world: &W) -> Finished {
+    const ROUNDS: usize = 4000;
+    let mut bench = Bench::new(world);
+    let (there, client) = served(&mut bench, |mut stream| {
+        stream.set_nodelay(true).unwrap();
+        for round in 0..ROUNDS {
+            if round % 2 == 0 {
+                stream.write_all(b"a").unwrap();
+            }
+            assert_eq!(SockRef::from(&stream).send_out_of_band(b"!").unwrap(), 1);
+            stream.read_exact(&mut [0]).unwrap();
+        }
+    });
+    let signals = signals::Signals::to_this_thread();
+    bench.there.receive(there);
+    let mut wanted = Vec::new();
+    for round in 0..ROUNDS {
+        wanted.extend_from_slice(if round % 2 == 0 { b"a!" } else { b"!" });
+        bench.until("the urgent byte", |bench| bench.there.seen(there).bytes.len() >= wanted.len());
+        bench.there.post(there, "k");
+    }
+    assert_same(&bench.there.seen(there).bytes, &wanted, "what arrived");
+    drop(signals);
+    client_to_join(&mut bench, client);
+    bench.finish()
+}
+
+#[cfg(unix)]
+mod signals {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread::{self, JoinHandle};
+
+    /// Signals to one thread, one after the other without a pause, until dropped. They do nothing but interrupt.
+    pub(super) struct Signals {
+        enough: Arc<AtomicBool>,
+        sender: Option<JoinHandle<()>>,
+    }
+
+    extern "C" fn ignore(_signal: libc::c_int) {}
+
+    impl Signals {
+        pub(super) fn to_this_thread() -> Signals {
+            // SAFETY: an action of zeros has no flags and blocks nothing; its handler does nothing. By default this
+            // signal is ignored, so it may stay.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as usize;
+                action.sa_flags = libc::SA_RESTART;
+                assert_eq!(libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut()), 0);
+            }
+            // SAFETY: asks for this thread's name.
+            let target = unsafe { libc::pthread_self() };
+            let enough = Arc::new(AtomicBool::new(false));
+            let until = Arc::clone(&enough);
+            let sender = thread::spawn(move || {
+                while !until.load(Ordering::Relaxed) {
+                    // SAFETY: the thread lives: it waits for this one before it goes on.
+                    unsafe { libc::pthread_kill(target, libc::SIGURG) };
+                }
+            });
+            Signals { enough, sender: Some(sender) }
+        }
+    }
+
+    impl Drop for Signals {
+        fn drop(&mut self) {
+            self.enough.store(true, Ordering::Relaxed);
+            let sender = self.sender.take().expect("dropped once");
+            sender.join().expect("it only sends");
+        }
+    }
+}
+
 /// A listener that somebody else made, with a connection in its backlog: that one inherits nothing.
 pub fn urgent_data_by_a_listener_from_elsewhere<W: World>(world: &W) -> Finished
 where
