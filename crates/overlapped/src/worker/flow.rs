@@ -153,6 +153,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             handle.queued.store(state.queue.charge(), Ordering::Release);
         }
         let unsent = state.queue.bytes();
+        // Nearly always nothing else has to be done, and nothing is looked up again.
+        let settled = matches!(state.phase, Phase::Open) && !state.receive_changed;
         match state.phase {
             Phase::Open if (state.full | state.wants_writable) && unsent <= core.config.low_water => {
                 let writable = std::mem::take(&mut state.wants_writable);
@@ -161,6 +163,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                     self.callback(key, H::on_writable);
                 }
             }
+            Phase::Open if settled && !core.draining => return,
             Phase::Open => {}
             Phase::Ending => {
                 if unsent <= core.config.low_water {
