@@ -126,7 +126,7 @@ impl SendQueue {
     }
 
     /// Takes out the one payload that is queued, to be sent. Where there are more, [`gather`](Self::gather) them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<Payload> {
         debug_assert!(!self.has_more(), "INV-4: what is behind moves up");
         debug_assert!(self.in_flight.is_none(), "INV-4: one send at a time");
