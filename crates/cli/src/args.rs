@@ -25,9 +25,14 @@ const ASKED: &str = "SIGUSR1 prints the counters as of now to stderr, in one lin
 pub(crate) enum Command {
     /// Echo every byte back (RFC 862).
     ///
-    /// Prints `listening on ADDR (BACKEND, N workers)` once connections are accepted. SIGTERM, SIGINT, Ctrl-C
-    /// and Ctrl-Break drain: what was received is echoed, sessions are closed gracefully, and one line sums up.
-    /// A second signal ends at once. Exit status 0 after a drain, 1 when its deadline cut something.
+    /// Prints `listening on ADDR (BACKEND, N workers)` once connections are accepted. SIGTERM, SIGINT, SIGHUP
+    /// (unless it is ignored, as under nohup), Ctrl-C and Ctrl-Break drain: what was received is echoed, sessions
+    /// are closed gracefully, and one line sums up. A second signal, half a second or more after the first, ends
+    /// at once. Exit status 0 after a drain, 1 when its deadline cut something or it was ended at once.
+    ///
+    /// Sessions never wait for whoever reads the output. 4 MiB of lines wait for the reader of stdout, 4 MiB for
+    /// that of stderr; what does not fit is dropped, and a warning says how many lines. At the end a reader that
+    /// has stopped is given one second.
     ///
     /// Durations read 500ms, 30s, 5m, 1h, and off where there need not be one; sizes 64, 16KiB, 1MiB.
     #[command(verbatim_doc_comment)]
@@ -101,11 +106,13 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
     pub(crate) busy_poll: Limit,
 
-    /// Write every submission and completion to a file that Perfetto opens (ui.perfetto.dev); it grows fast
+    /// Write every submission and completion to a file that Perfetto opens (ui.perfetto.dev); it grows fast.
+    /// Events that a slow disk leaves no room for (16 MiB may wait) are dropped and counted, in the file and on stderr
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
 
-    /// Print a line per submission and completion to stderr, in the system's own words
+    /// Print a line per submission and completion to stderr, in the system's own words. Lines that come faster than
+    /// they are read are dropped and counted
     #[arg(long)]
     pub(crate) log_ops: bool,
 

@@ -87,8 +87,8 @@ struct State {
     left: usize,
     /// The server sends no more.
     ended: bool,
-    /// Nobody reads what is printed.
-    unread: bool,
+    /// What printing failed with.
+    unprinted: Option<io::Error>,
     /// This end is done.
     leaving: bool,
 }
@@ -122,7 +122,7 @@ impl Echo {
                 drop(output);
                 let mut state = self.lock();
                 state.left -= now.len();
-                state.unread |= printed.is_err();
+                state.unprinted = state.unprinted.take().or(printed.err());
                 self.changed.notify_all();
             }
         }
@@ -149,9 +149,12 @@ fn exchange(mut stream: &TcpStream, echo: &Echo, interactive: bool, address: &st
         echo.changed.notify_all();
         // A server that is gone is told by the other thread, which first prints what came back.
         let _ = stream.write_all(&line);
-        let state = echo.wait_while(|state| state.left > 0 && !state.ended && !state.unread);
-        if state.unread {
-            return Ok(());
+        let mut state = echo.wait_while(|state| state.left > 0 && !state.ended && state.unprinted.is_none());
+        match state.unprinted.take() {
+            None => {}
+            // A reader that has gone away is no error.
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Some(error) => return Err(Failure::failed(format_args!("cannot print the echo: {error}"))),
         }
         if state.left > 0 {
             return Err(gone(address));

@@ -4,6 +4,7 @@
 mod args;
 mod client;
 mod doctor;
+mod log;
 mod output;
 mod serve;
 mod signals;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return output::usage(&error),
     };
+    signals::outlive_file_size_limit();
     let result = match args.command {
         Command::Serve(options) => serve::run(&options),
         Command::Client(options) => client::run(&options),

@@ -1,4 +1,5 @@
-//! What goes to stdout and stderr. A reader that has gone away is no error.
+//! What goes to stdout and stderr, written at once. A reader that has gone away is no error. A server that runs prints
+//! through `log` instead, which does not wait for a reader.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -22,6 +23,16 @@ impl Failure {
     pub(crate) fn usage(message: impl Display) -> Failure {
         Failure { message: message.to_string(), status: 2 }
     }
+
+    /// What a user reads.
+    pub(crate) fn line(&self) -> String {
+        format!("error: {}", self.message)
+    }
+
+    /// The exit status.
+    pub(crate) fn status(&self) -> u8 {
+        self.status
+    }
 }
 
 /// A line on stdout, at once: a reader waits for it.
@@ -36,7 +47,7 @@ pub(crate) fn note(line: impl Display) {
 }
 
 pub(crate) fn fail(failure: &Failure) -> ExitCode {
-    note(format_args!("error: {}", failure.message));
+    note(failure.line());
     ExitCode::from(failure.status)
 }
 

@@ -2,12 +2,15 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::thread;
 use std::time::Instant;
 
-use overlapped::{Error, Event, Handler, Lease, Rejection, Server, Session, Stats};
+use overlapped::{Error, Event, Handler, Lease, Rejection, Server, ServerHandle, Session, Stats};
 
 use crate::args::ServeArgs;
-use crate::output::{Failure, note, say};
+use crate::log::{AT_MOST, Log, STUCK};
+use crate::output::Failure;
 use crate::signals;
 use crate::trace::{self, Trace};
 use crate::units::bytes;
@@ -27,44 +30,75 @@ impl Handler for Echo {
 
 pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let _ = overlapped::raise_descriptor_limit();
+    let log = Log::new();
     let trace = match &args.trace {
         None => None,
-        Some(path) => Some(Arc::new(Trace::create(path).map_err(|error| {
+        Some(path) => Some(Arc::new(Trace::create(path, log.clone()).map_err(|error| {
             Failure::failed(format_args!("cannot write the trace {}: {error}", path.display()))
         })?)),
     };
-    let server = build(args).map(|server| observe(server, args, trace.clone()));
+    let server = build(args).map(|server| observe(server, args, &log, trace.clone()));
     let handle = server.and_then(|server| server.start(|_worker| Echo)).map_err(explain)?;
     if let Some(trace) = &trace {
         trace.name_workers(handle.workers());
     }
+    let ends_at_once = watch_signals(args, &handle, &log, trace.clone())?;
+    let on_panic = log.clone();
+    std::panic::set_hook(Box::new(move |panic| on_panic.panicked(panic)));
     for refusal in handle.refusals() {
-        note(format_args!("note: {refusal}; serving through {}", handle.backend()));
+        log.note(format_args!("note: {refusal}; serving through {}", handle.backend()));
     }
-    let drain_timeout = args.drain_timeout;
-    let draining = handle.clone();
-    let left = handle.clone();
-    let asked = handle.clone();
-    let cut_trace = trace.clone();
-    let at_once = move || {
-        note(format_args!("ended at once: {} sessions cut", left.stats().sessions));
-        if let Some(trace) = &cut_trace {
-            trace.flush();
+    log.open(&first_lines(&handle)).map_err(|error| {
+        Failure::failed(format_args!("cannot start a thread to print with: {error}; raise `ulimit -u`"))
+    })?;
+    let ended = handle.wait();
+
+    let status = conclude(args, &handle, ended.map_err(explain), &log, trace.as_deref());
+    while ends_at_once.load(Acquire) {
+        // The process ends, with status 1, when that is said.
+        thread::park();
+    }
+    Ok(ExitCode::from(status))
+}
+
+/// Says how it ended, and waits a second for whoever has stopped reading. Returns the exit status.
+fn conclude(
+    args: &ServeArgs,
+    handle: &ServerHandle,
+    ended: Result<(), Failure>,
+    log: &Log,
+    trace: Option<&Trace>,
+) -> u8 {
+    let until = Instant::now() + STUCK;
+    if let Some(trace) = trace {
+        trace.end();
+        if let Some(warning) = trace.flush(until - STUCK / 2, until + AT_MOST) {
+            log.note(warning);
+        }
+    }
+    let (last, status) = match ended {
+        Err(failure) => {
+            log.note(failure.line());
+            (String::new(), failure.status())
+        }
+        Ok(()) => {
+            let stats = handle.stats();
+            let last = if args.quiet { String::new() } else { summary_of(&stats) };
+            (last, u8::from(stats.cut > 0))
         }
     };
-    let now = move || note(line_of(&asked.stats()));
-    signals::watch(move |left| draining.begin_drain(drain_timeout.min(left)), at_once, now)
-        .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
+    log.finish(&last, until);
+    status
+}
+
+/// `listening on 127.0.0.1:9999 (io_uring, 2 workers)`, for each address.
+fn first_lines(handle: &ServerHandle) -> String {
     let plural = if handle.workers() == 1 { "worker" } else { "workers" };
-    for address in handle.local_addrs() {
-        say(format_args!("listening on {address} ({}, {} {plural})", handle.backend(), handle.workers()));
-    }
-    let ended = handle.wait();
-    if let Some(trace) = &trace {
-        trace.finish();
-    }
-    ended.map_err(explain)?;
-    let stats = handle.stats();
+    let how = format!("{}, {} {plural}", handle.backend(), handle.workers());
+    handle.local_addrs().iter().map(|address| format!("listening on {address} ({how})\n")).collect()
+}
+
+fn summary_of(stats: &Stats) -> String {
     let rejected = match stats.sessions_rejected {
         0 => String::new(),
         count => format!(" (and rejected {count})"),
@@ -73,18 +107,45 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         0 => String::new(),
         count => format!(" (and discarded {count} that came too late)"),
     };
-    if !args.quiet {
-        say(format_args!(
-            "served {} sessions{rejected}, echoed {} ({} bytes); drained {}, cut {}, lost {} bytes{too_late}",
-            stats.sessions_opened,
-            bytes(stats.bytes_sent),
-            stats.bytes_sent,
-            stats.drained,
-            stats.cut,
-            stats.bytes_lost,
-        ));
-    }
-    Ok(if stats.cut == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    format!(
+        "served {} sessions{rejected}, echoed {} ({} bytes); drained {}, cut {}, lost {} bytes{too_late}\n",
+        stats.sessions_opened,
+        bytes(stats.bytes_sent),
+        stats.bytes_sent,
+        stats.drained,
+        stats.cut,
+        stats.bytes_lost,
+    )
+}
+
+/// Returns what becomes true when a second request ends the process at once. Nothing in here waits for a reader for more
+/// than a second.
+fn watch_signals(
+    args: &ServeArgs,
+    handle: &ServerHandle,
+    log: &Log,
+    trace: Option<Arc<Trace>>,
+) -> Result<Arc<AtomicBool>, Failure> {
+    let drain_timeout = args.drain_timeout;
+    let (draining, left, asked) = (handle.clone(), handle.clone(), handle.clone());
+    let (last, answers) = (log.clone(), log.clone());
+    let ends_at_once = Arc::new(AtomicBool::new(false));
+    let ending = Arc::clone(&ends_at_once);
+    let at_once = move || {
+        ending.store(true, Release);
+        let end = Instant::now() + STUCK;
+        if let Some(trace) = &trace {
+            trace.end();
+        }
+        last.last_note(&format!("ended at once: {} sessions cut", left.stats().sessions), end);
+        if let Some(warning) = trace.as_ref().and_then(|trace| trace.flush_in_haste(end)) {
+            last.last_note(&warning, end);
+        }
+    };
+    let now = move || answers.note(line_of(&asked.stats()));
+    signals::watch(move |left| draining.begin_drain(drain_timeout.min(left)), at_once, now)
+        .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
+    Ok(ends_at_once)
 }
 
 /// The counters for a script: between the commas, a name and then a number.
@@ -129,18 +190,18 @@ fn build(args: &ServeArgs) -> overlapped::Result<Server> {
 }
 
 /// Whoever wants to know what happens. With `--quiet` and no trace, nobody: events cost nothing then.
-fn observe(server: Server, args: &ServeArgs, trace: Option<Arc<Trace>>) -> Server {
+fn observe(server: Server, args: &ServeArgs, log: &Log, trace: Option<Arc<Trace>>) -> Server {
     let (quiet, verbose, log_ops) = (args.quiet, args.verbose, args.log_ops);
     if quiet && trace.is_none() {
         return server;
     }
-    let began = Instant::now();
+    let (began, log) = (Instant::now(), log.clone());
     server.observer(move |event| {
         if !quiet {
-            tell(event, verbose);
+            tell(&log, event, verbose);
         }
         if log_ops {
-            trace::log(began, event);
+            trace::log_step(&log, began, event);
         }
         if let Some(trace) = &trace {
             trace.event(event);
@@ -148,26 +209,26 @@ fn observe(server: Server, args: &ServeArgs, trace: Option<Arc<Trace>>) -> Serve
     })
 }
 
-fn tell(event: &Event<'_>, verbose: bool) {
+fn tell(log: &Log, event: &Event<'_>, verbose: bool) {
     match event {
         Event::AcceptPaused { error, .. } => {
-            note(format_args!(
+            log.note(format_args!(
                 "warning: accepting pauses: {error}; raise the descriptor limit (`ulimit -n`), or set --max-sessions"
             ));
         }
         Event::Delayed { error } => {
-            note(format_args!(
+            log.note(format_args!(
                 "warning: the system is short of memory: {error}; sessions wait until it has some; lower --max-sessions or --high-water"
             ));
         }
         Event::Opened { session, peer: Some(peer) } if verbose => {
-            say(format_args!("{session} opened by {peer}"));
+            log.say(format_args!("{session} opened by {peer}"));
         }
-        Event::Opened { session, peer: None } if verbose => say(format_args!("{session} opened")),
+        Event::Opened { session, peer: None } if verbose => log.say(format_args!("{session} opened")),
         Event::Closed { session, reason, received, sent, .. } if verbose => {
-            say(format_args!("{session} closed: {reason}; received {received} bytes, echoed {sent}"));
+            log.say(format_args!("{session} closed: {reason}; received {received} bytes, echoed {sent}"));
         }
-        Event::Rejected { reason } if verbose => say(match reason {
+        Event::Rejected { reason } if verbose => log.say(match reason {
             Rejection::SessionLimit => "a connection was rejected: the session limit is reached",
             Rejection::AddressLimit => {
                 "a connection was rejected: its address has as many sessions as it may"

@@ -3,67 +3,106 @@
 //! The file is in the Trace Event Format (Google, "Trace Event Format", JSON array), which Perfetto and
 //! `chrome://tracing` open: a track per worker with its waits, a slice per operation in flight, a slice per session.
 
+mod file;
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use overlapped::{Call, Event, Moment, Step, Told};
 
-use crate::output::note;
+use crate::log::{Log, Queue};
 
-/// A trace file that is being written.
+/// Bytes of events that may wait for the disk; as many again may be on their way to it.
+const LIMIT: usize = 16 << 20;
+
+/// Bytes of events that are written together.
+const BATCH: usize = 16 << 10;
+
+/// A trace file that is being written, by a thread of its own: a disk that is slow, or a pipe that nobody reads, holds
+/// up no worker. Events that do not fit are dropped, and an event in their place says how many.
 pub(crate) struct Trace {
     name: String,
     began: Instant,
-    /// `None` once writing failed: said once, and the server goes on.
-    out: Mutex<Option<BufWriter<File>>>,
+    queue: Arc<Queue>,
 }
 
 impl Trace {
-    /// Creates the file, or empties it.
-    pub(crate) fn create(path: &Path) -> io::Result<Trace> {
-        let mut out = BufWriter::new(File::create(path)?);
-        // Nothing may follow the last event of an array: so each but the first begins with a comma.
-        write!(out, r#"[{{"ph":"M","pid":1,"name":"process_name","args":{{"name":"overlapped serve"}}}}"#)?;
-        Ok(Trace { name: path.display().to_string(), began: Instant::now(), out: Mutex::new(Some(out)) })
+    /// Creates the file, or empties it. If it cannot be written to its end, that is said to `log`, once, and the server
+    /// goes on.
+    pub(crate) fn create(path: &Path, log: Log) -> io::Result<Trace> {
+        let file = File::create(path)?;
+        let name = path.display().to_string();
+        let trace = Trace {
+            name: name.clone(),
+            began: Instant::now(),
+            queue: Arc::new(Queue::in_batches(LIMIT, BATCH)),
+        };
+        let (queue, began) = (Arc::clone(&trace.queue), trace.began);
+        thread::Builder::new().name("trace".into()).spawn(move || {
+            if let Err(error) = file::write(file, &queue, began) {
+                log.note(format_args!("warning: the trace ends here: {name}: {error}"));
+            }
+        })?;
+        trace.queue.push(|text| {
+            text.extend_from_slice(
+                br#"[{"ph":"M","pid":1,"name":"process_name","args":{"name":"overlapped serve"}}"#,
+            );
+        });
+        Ok(trace)
     }
 
     /// Gives each worker's track its name.
     pub(crate) fn name_workers(&self, workers: usize) {
         for tid in 0..workers {
-            self.write(|out| {
-                write!(
-                    out,
-                    ",\n{{\"ph\":\"M\",\"pid\":1,\"tid\":{tid},\"name\":\"thread_name\",\"args\":{{\"name\":\"worker {tid}\"}}}}"
-                )
-            });
+            self.push(&format!(
+                r#"{{"ph":"M","pid":1,"tid":{tid},"name":"thread_name","args":{{"name":"worker {tid}"}}}}"#
+            ));
         }
     }
 
     pub(crate) fn event(&self, event: &Event<'_>) {
         if let Some(line) = self.line(event) {
-            self.write(|out| write!(out, ",\n{line}"));
+            self.push(&line);
         }
     }
 
-    /// The end of the array. Without it, for instance after a second signal, the file is still readable.
-    pub(crate) fn finish(&self) {
-        self.write(|out| writeln!(out, "\n]").and_then(|()| out.flush()));
+    /// Ends the array: later events are ignored. [`Trace::flush`] waits until it is in the file.
+    pub(crate) fn end(&self) {
+        self.queue.end_with(file::END);
     }
 
-    pub(crate) fn flush(&self) {
-        self.write(BufWriter::flush);
+    /// Waits for the file, until `until`, or until `at_most` while it moves. Returns what to say about events that are
+    /// not in it.
+    pub(crate) fn flush(&self, until: Instant, at_most: Instant) -> Option<String> {
+        self.queue.flush(until, at_most);
+        self.missing()
     }
 
-    fn write(&self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) {
-        let mut out: MutexGuard<'_, _> = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(error)) = out.as_mut().map(write) {
-            note(format_args!("warning: the trace ends here: {}: {error}", self.name));
-            *out = None;
-        }
+    /// The same in haste: a file that is stuck already is hardly waited for, another one until `end`.
+    pub(crate) fn flush_in_haste(&self, end: Instant) -> Option<String> {
+        self.queue.flush_in_haste(end);
+        self.missing()
+    }
+
+    fn missing(&self) -> Option<String> {
+        let (name, missing) = (&self.name, self.queue.unwritten());
+        (missing > 0).then(|| {
+            format!("warning: {missing} events of the trace were dropped: {name} is written too slowly")
+        })
+    }
+
+    fn push(&self, event: &str) {
+        self.queue.push(|text| {
+            text.extend_from_slice(file::SEPARATOR);
+            text.extend_from_slice(event.as_bytes());
+        });
     }
 
     fn line(&self, event: &Event<'_>) -> Option<String> {
@@ -104,7 +143,7 @@ impl Trace {
 }
 
 /// A line for a step, in the system's own words.
-pub(crate) fn log(began: Instant, event: &Event<'_>) {
+pub(crate) fn log_step(log: &Log, began: Instant, event: &Event<'_>) {
     let Event::Operation { worker, backend, session, step } = event else { return };
     let word = match step.moment {
         Moment::Completed { .. } => step.call.completion_word(*backend),
@@ -116,7 +155,7 @@ pub(crate) fn log(began: Instant, event: &Event<'_>) {
         let _ = write!(who, " op {op}");
     }
     // Not to stdout, which begins with the addresses listened on.
-    note(format_args!("{:>12.6} {who:<18} {word}: {}", began.elapsed().as_secs_f64(), what(step)));
+    log.note(format_args!("{:>12.6} {who:<18} {word}: {}", began.elapsed().as_secs_f64(), what(step)));
 }
 
 fn what(step: &Step) -> String {

@@ -20,11 +20,12 @@ pub enum Overflow {
 /// What a panic in a handler ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnPanic {
-    /// The session it happened in is aborted; the worker goes on. The handler's own fields are as the panic left them.
+    /// The session it happened in is aborted; the worker goes on. The handler's own fields are as the panic left them,
+    /// and [`on_panic`](crate::Handler::on_panic) lets it put them right.
     #[default]
     AbortSession,
-    /// The whole server: [`ServerHandle::wait`](crate::ServerHandle::wait) returns the panic as an error. For handlers
-    /// whose fields must not be trusted after one.
+    /// The whole server: [`ServerHandle::wait`](crate::ServerHandle::wait) returns the panic as an error, and no
+    /// callback follows on that worker. For handlers whose fields must not be trusted after one.
     StopServer,
 }
 
@@ -108,6 +109,11 @@ impl Config {
         }
         if self.mailbox == 0 {
             return wrong("the mailbox", "has room for 0 messages; give it at least 1".into());
+        }
+        if self.tick == Some(Duration::ZERO) {
+            let problem =
+                "has a period of 0; give at least 4 ms (a shorter tick is called every 4 ms), or none";
+            return wrong("the tick", problem.into());
         }
         if self.low_water >= self.high_water {
             let problem = format!(

@@ -58,6 +58,18 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A worker's own thread asked to wait for the end of its server.
+    #[error(
+        "drain() and wait() would never return here: they wait for the worker whose callback this is; call \
+         begin_drain(), or drain() from another thread"
+    )]
+    OnWorker,
+    /// The thread that watches over several workers could not be started.
+    #[error("the workers' monitor could not be started: {source}; raise the limits, or use 1 worker")]
+    Monitor {
+        /// Why.
+        source: io::Error,
+    },
     /// A worker's backend broke while it ran.
     #[error("the {backend} backend broke down: {source}; restart the server, or choose another backend")]
     Backend {

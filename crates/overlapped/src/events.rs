@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use proactor::{Name, Step};
 
+use crate::mailbox::WorkerFace;
+use crate::panics::contain;
 use crate::session::{CloseReason, SessionId};
 use crate::stats::Stats;
+use crate::sync::atomic::Ordering;
 
 /// Why a connection was closed as soon as it had arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +104,8 @@ pub enum Event<'a> {
     },
     /// A message or command found its mailbox or queue full.
     PostRefused,
-    /// A handler panicked; its session is aborted.
+    /// A handler panicked, in a callback or in a destructor of what it keeps. If it was in a callback for a session that
+    /// still lives, that one is aborted.
     Panicked {
         /// In a callback for which session, if for one.
         session: Option<SessionId>,
@@ -127,8 +131,29 @@ pub enum Event<'a> {
     },
 }
 
-/// Who else is told of events. Called on workers' threads, between two operations: it must be quick.
-pub(crate) type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+/// What a user observes events with. Called on workers' threads, between two operations: it must be quick.
+pub(crate) type Observe = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
+/// Who else is told of one worker's events.
+#[derive(Clone)]
+pub(crate) struct Observer {
+    observe: Observe,
+    face: Arc<WorkerFace>,
+}
+
+impl Observer {
+    pub(crate) fn new(observe: Observe, face: Arc<WorkerFace>) -> Observer {
+        Observer { observe, face }
+    }
+
+    /// A panic of the observer is counted and ends here: it concerns neither the session nor the handler whose event
+    /// this is, and the next event is told as before.
+    pub(crate) fn tell(&self, event: &Event<'_>) {
+        if contain(|| (self.observe)(event)).is_err() {
+            self.face.observer_panics.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
 
 /// Where a worker's events go: its counters, and whoever observes.
 pub(crate) struct Report {
@@ -142,7 +167,7 @@ impl Report {
     pub(crate) fn emit(&mut self, event: &Event<'_>) {
         self.stats.count(event);
         if let Some(observer) = &self.observer {
-            observer(event);
+            observer.tell(event);
         }
     }
 }
@@ -181,7 +206,8 @@ impl Stats {
             Event::Delayed { .. } => self.delays += 1,
             Event::ConnectFailed { .. } => self.connects_failed += 1,
             Event::PostRefused => self.posts_refused += 1,
-            Event::Panicked { .. } | Event::Draining { .. } | Event::Operation { .. } => {}
+            Event::Panicked { .. } => self.panics += 1,
+            Event::Draining { .. } | Event::Operation { .. } => {}
         }
     }
 }

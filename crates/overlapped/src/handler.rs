@@ -13,10 +13,17 @@ use crate::worker::WorkerContext;
 /// A callback must not block: it holds up every session of its worker. Hand long work to another thread and
 /// bring the result back with [`WorkerHandle::post`](crate::WorkerHandle::post).
 ///
-/// If a callback panics, its session is aborted without a further callback, the panic is reported and counted,
-/// and the worker goes on. The handler's own fields are then as the panic left them, and hear nothing more of that
-/// session: who keeps [`SessionHandle`](crate::SessionHandle)s drops those that answer
-/// [`Closed`](crate::Sent::Closed).
+/// What one that blocks costs: the sessions of its worker, their timers, deadlines, ticks and messages wait until it
+/// returns. After 100 to 150 ms in one turn a worker counts as blocked. Until it turns again, new connections go to
+/// workers that turn, those that were placed on it and not yet opened are placed on others, and others accept from the
+/// listeners that it owns. With one worker, or with all of them blocked, new connections wait in the backlog. So they
+/// do on Windows if the blocked worker owns the listener, because the accepts in flight belong to its port; and on
+/// Linux 6.0, where io_uring accepts for a worker that does not ask. What the worker had taken from the system before
+/// the callback, connections among it, waits with it.
+///
+/// If a callback panics, its session is aborted and its state dropped, the panic is reported and counted
+/// ([`Stats::panics`](crate::Stats::panics)), and the worker goes on. The handler's own fields are then as the panic
+/// left them: [`on_panic`](Self::on_panic) is called to put them right. No other callback of that session follows.
 pub trait Handler: Sized + 'static {
     /// What is kept for each session.
     type State: 'static;
@@ -50,7 +57,7 @@ pub trait Handler: Sized + 'static {
         session.close();
     }
 
-    /// A timer set with [`Session::set_timer`] is due.
+    /// A timer set with [`Session::set_timer`] is due. It is no longer set, so it may be set again here.
     fn on_timer(&mut self, session: &mut Session<'_>, state: &mut Self::State, token: u64) {
         let _ = (session, state, token);
     }
@@ -65,13 +72,23 @@ pub trait Handler: Sized + 'static {
         let _ = (worker, message);
     }
 
-    /// A connect asked for with [`WorkerContext::connect`] failed.
+    /// A connect asked for with [`WorkerContext::connect`] failed. In a drain, connecting again fails too.
     fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_>, token: u64, error: &io::Error) {
         let _ = (worker, token, error);
     }
 
+    /// A callback panicked: the one of `session`, if it was for a session, with `message`. That session has no
+    /// [`on_close`](Self::on_close); its state is dropped already. This is the place to take it out of tables of the
+    /// handler's own. After a panic in `on_open`, the session never had a state; after one in `on_close`, it ended
+    /// otherwise. Not called for a panic in here, nor if the server stops for the panic
+    /// ([`OnPanic::StopServer`](crate::OnPanic::StopServer)).
+    fn on_panic(&mut self, worker: &mut WorkerContext<'_>, session: Option<SessionId>, message: &str) {
+        let _ = (worker, session, message);
+    }
+
     /// A session ended: nothing is in flight for it, its id names nothing any more. Called exactly once for each
-    /// session whose `on_open` returned, except after a panic.
+    /// session whose `on_open` returned, except after a panic, in whose stead [`on_panic`](Self::on_panic) is called,
+    /// and where the whole server broke down.
     fn on_close(
         &mut self,
         worker: &mut WorkerContext<'_>,

@@ -43,10 +43,12 @@ mod error;
 mod events;
 mod framed;
 mod handler;
+mod heartbeat;
 mod limits;
 #[cfg(all(loom, test))]
 mod loom_models;
 mod mailbox;
+mod panics;
 mod server;
 mod session;
 mod stats;

@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 /// Descriptors that a worker itself needs: its ring or poller, its wake-up event, and one to spare.
 const PER_WORKER: u64 = 3;
 
+/// The monitor of several workers: its poller, its wake-up event, and a duplicate of a listener.
+const MONITOR: u64 = 3;
+
 /// For whatever else a program opens; less under a small limit.
 const RESERVE: u64 = 32;
 
@@ -19,7 +22,11 @@ pub fn raise_descriptor_limit() -> Option<u64> {
 
 /// See [`Server::descriptors_needed`](crate::Server::descriptors_needed).
 pub(crate) fn descriptors_needed(sessions: u64, workers: usize) -> u64 {
-    sessions + PER_WORKER * workers as u64 + RESERVE
+    sessions + of_threads(workers) + RESERVE
+}
+
+fn of_threads(workers: usize) -> u64 {
+    PER_WORKER * workers as u64 + if workers > 1 { MONITOR } else { 0 }
 }
 
 /// See [`Server::room_for_sessions`](crate::Server::room_for_sessions).
@@ -38,5 +45,5 @@ pub(crate) fn default_max_sessions(workers: usize) -> Result<usize> {
 
 /// What is open, what the workers will open, and a reserve.
 fn taken(limit: u64, workers: usize) -> u64 {
-    system::open_descriptors() + PER_WORKER * workers as u64 + RESERVE.min(limit / 8)
+    system::open_descriptors() + of_threads(workers) + RESERVE.min(limit / 8)
 }

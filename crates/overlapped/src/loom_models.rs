@@ -12,8 +12,9 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use proactor::{Wake, Waker};
 
-use crate::acceptor::Acceptor;
+use crate::acceptor::{Acceptor, Delivery};
 use crate::addresses::Addresses;
+use crate::heartbeat::{Pulses, Rest};
 use crate::mailbox::{Mail, Mailbox, PostError, Queue, WorkerFace};
 
 /// A worker's sleep, as a kernel gives it: a wake ends the present wait or the next one. A lost one is a deadlock,
@@ -161,5 +162,170 @@ fn the_limit_per_address_holds_and_every_place_comes_back() {
         session(&addresses, &inside);
         other.join().unwrap();
         assert!(addresses.admit(address) && !addresses.admit(address), "it is empty again");
+    });
+}
+
+/// Ticks and sleeps like the monitor until `done`. A wake-up that is lost is a deadlock.
+fn monitor(pulses: &mut Pulses, sleep: &Sleep, done: impl Fn() -> bool) {
+    while !done() {
+        match pulses.tick() {
+            Rest::Sleep => sleep.wait(),
+            Rest::Tick => thread::yield_now(),
+            Rest::End => return,
+        }
+    }
+}
+
+/// Workers that wait in the kernel, and a monitor about to find that.
+fn waiting(count: usize) -> (Vec<Arc<WorkerFace>>, Arc<Sleep>, Pulses) {
+    let faces: Vec<Arc<WorkerFace>> = (0..count).map(|_| Arc::default()).collect();
+    let sleep = Arc::new(Sleep::default());
+    for face in &faces {
+        face.heartbeat.set_monitor(Waker::new(Arc::clone(&sleep) as _));
+        face.heartbeat.begin_wait();
+    }
+    let mut pulses = Pulses::new(&faces);
+    // It sleeps with the next tick that finds nothing changed.
+    for _ in 0..4 {
+        assert_eq!(pulses.tick(), Rest::Tick);
+    }
+    (faces, sleep, pulses)
+}
+
+#[test]
+fn a_worker_that_blocks_as_the_monitor_falls_asleep_is_noticed() {
+    loom::model(|| {
+        let (faces, sleep, mut pulses) = waiting(1);
+        let worker = {
+            let face = Arc::clone(&faces[0]);
+            thread::spawn(move || face.heartbeat.end_wait())
+        };
+        monitor(&mut pulses, &sleep, || faces[0].heartbeat.is_blocked());
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn a_worker_that_turns_and_then_blocks_is_noticed() {
+    model_of_three(|| {
+        let (faces, sleep, mut pulses) = waiting(1);
+        let worker = {
+            let face = Arc::clone(&faces[0]);
+            thread::spawn(move || {
+                face.heartbeat.end_wait();
+                face.heartbeat.begin_wait();
+                face.heartbeat.end_wait();
+            })
+        };
+        monitor(&mut pulses, &sleep, || faces[0].heartbeat.is_blocked());
+        worker.join().unwrap();
+    });
+}
+
+/// It is turning in every moment after its own step, whatever the monitor did meanwhile.
+#[test]
+fn a_worker_that_comes_back_is_not_taken_for_blocked() {
+    loom::model(|| {
+        let faces = [Arc::<WorkerFace>::default()];
+        let mut pulses = Pulses::new(&faces);
+        assert_eq!(pulses.tick(), Rest::Tick);
+        let worker = {
+            let face = Arc::clone(&faces[0]);
+            thread::spawn(move || {
+                face.heartbeat.begin_wait();
+                assert!(face.heartbeat.is_turning());
+                face.heartbeat.end_wait();
+                assert!(face.heartbeat.is_turning());
+            })
+        };
+        for _ in 0..2 {
+            pulses.tick();
+        }
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn the_monitor_ends_after_the_last_worker() {
+    loom::model(|| {
+        let (faces, sleep, mut pulses) = waiting(1);
+        let worker = {
+            let face = Arc::clone(&faces[0]);
+            thread::spawn(move || {
+                face.heartbeat.end_wait();
+                face.heartbeat.end();
+                face.heartbeat.wake_monitor();
+            })
+        };
+        monitor(&mut pulses, &sleep, || false);
+        worker.join().unwrap();
+    });
+}
+
+/// Two arrivals of a worker that was blocked: each is taken once, by it or by the other, and counted where it is.
+#[test]
+fn an_arrival_that_is_taken_back_is_taken_once() {
+    loom::model(|| {
+        let faces: Vec<Arc<WorkerFace>> = vec![Arc::default(), Arc::default()];
+        let mut pulses = Pulses::new(&faces);
+        for _ in 0..3 {
+            pulses.tick();
+        }
+        faces[1].heartbeat.begin_wait();
+        let acceptor: Arc<Acceptor<u32>> = Arc::new(Acceptor::new(&faces, 2));
+        for socket in [1, 2] {
+            assert!(acceptor.reserve());
+            acceptor.place_at(0);
+            acceptor.send(0, socket).unwrap();
+        }
+        let back = {
+            let (face, acceptor) = (Arc::clone(&faces[0]), Arc::clone(&acceptor));
+            thread::spawn(move || {
+                face.heartbeat.begin_wait();
+                face.heartbeat.end_wait();
+                std::iter::from_fn(|| acceptor.arrivals(0).queue.pop()).count()
+            })
+        };
+        assert!(acceptor.take_back().is_empty());
+        let here = back.join().unwrap();
+        let there = std::iter::from_fn(|| acceptor.arrivals(1).queue.pop()).count();
+        assert_eq!(here + there, 2);
+        let placed = [0, 1].map(|worker: usize| faces[worker].placed.load(Ordering::Relaxed));
+        assert_eq!(placed, [here, there]);
+        assert!(!acceptor.reserve(), "both are counted");
+    });
+}
+
+/// The worker that is to take an arrival over ends meanwhile: it is counted out, or the blocked one has it again.
+#[test]
+fn an_arrival_that_nobody_can_take_over_is_not_lost() {
+    loom::model(|| {
+        let faces: Vec<Arc<WorkerFace>> = vec![Arc::default(), Arc::default()];
+        let mut pulses = Pulses::new(&faces);
+        for _ in 0..3 {
+            pulses.tick();
+        }
+        faces[1].heartbeat.begin_wait();
+        let acceptor: Arc<Acceptor<u32>> = Arc::new(Acceptor::new(&faces, 1));
+        assert!(acceptor.reserve());
+        acceptor.place_at(0);
+        acceptor.send(0, 1).unwrap();
+        let other = {
+            let (face, acceptor) = (Arc::clone(&faces[1]), Arc::clone(&acceptor));
+            thread::spawn(move || {
+                face.heartbeat.end();
+                let left = acceptor.arrivals(1).queue.close();
+                for delivery in left {
+                    assert!(matches!(delivery, Delivery::Placed(1)));
+                    acceptor.release(1);
+                }
+            })
+        };
+        assert!(acceptor.take_back().is_empty());
+        other.join().unwrap();
+        let kept = acceptor.arrivals(0).queue.len();
+        let placed = [0, 1].map(|worker: usize| faces[worker].placed.load(Ordering::Relaxed));
+        assert_eq!(placed, [kept, 0]);
+        assert_eq!(acceptor.reserve(), kept == 0, "counted out exactly if it is gone");
     });
 }

@@ -6,11 +6,12 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use proactor::{ConnectionKey, Waker};
+use proactor::{ConnectionKey, Socket, Waker};
 
+use crate::heartbeat::Heartbeat;
 use crate::stats::{Published, Stats};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Mutex, OnceLock};
+use crate::sync::{Mutex, MutexGuard, OnceLock};
 
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +107,30 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Takes the oldest item.
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.pop_front()
+    }
+
+    /// Gives back what was popped last.
+    ///
+    /// # Errors
+    /// The item itself, if the queue was closed meanwhile.
+    pub(crate) fn unpop(&self, item: T) -> Result<(), T> {
+        match self.items.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(items) => {
+                items.push_front(item);
+                Ok(())
+            }
+            None => Err(item),
+        }
+    }
+
+    /// How many items wait.
+    pub(crate) fn len(&self) -> usize {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, VecDeque::len)
+    }
+
     /// Refuses everything from now on; returns what was left.
     pub(crate) fn close(&self) -> VecDeque<T> {
         self.items.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
@@ -117,16 +142,27 @@ impl<T> Queue<T> {
 pub(crate) struct WorkerFace {
     pub(crate) bell: Bell,
     pub(crate) published: Published,
+    pub(crate) heartbeat: Heartbeat,
+    /// Duplicates of the listeners that this worker owns: while it is blocked, the monitor accepts from them.
+    spare_listeners: Mutex<Vec<Socket>>,
     /// Sessions placed on this worker, from the moment it was chosen: what the acceptor balances by.
     pub(crate) placed: AtomicUsize,
     /// Posts refused on the posting threads.
     pub(crate) refused: AtomicU64,
+    /// Panics of the observer, which has no other place to be counted: it is told of operations by the driver.
+    pub(crate) observer_panics: AtomicU64,
 }
 
 impl WorkerFace {
+    /// The duplicates, for as long as they are locked.
+    pub(crate) fn spare_listeners(&self) -> MutexGuard<'_, Vec<Socket>> {
+        self.spare_listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn add_stats(&self, sum: &mut Stats) {
         self.published.add_to(sum);
         sum.posts_refused += self.refused.load(Ordering::Relaxed);
+        sum.observer_panics += self.observer_panics.load(Ordering::Relaxed);
     }
 }
 

@@ -24,6 +24,11 @@ macro_rules! counters {
                 $(self.$name.store(stats.$name, Relaxed);)*
             }
 
+            /// Counts a panic in a destructor of the handler itself, after all else of its worker is gone.
+            pub(crate) fn count_last_panic(&self) {
+                self.panics.fetch_add(1, Relaxed);
+            }
+
             /// Adds what was published last to `sum`.
             pub(crate) fn add_to(&self, sum: &mut Stats) {
                 $(sum.$name += self.$name.load(Relaxed);)*
@@ -43,6 +48,10 @@ counters! {
     sessions_reset,
     /// Sessions aborted because a handler panicked.
     sessions_panicked,
+    /// Panics of handlers, in whatever callback, and of destructors of what they keep.
+    panics,
+    /// Panics of the observer.
+    observer_panics,
     /// Sessions closed because more was queued for them than the hard limit.
     sessions_overflowed,
     /// Sessions closed by an idle, first-byte or write deadline.
@@ -55,6 +64,8 @@ counters! {
     accept_pauses,
     /// Receives and sends put off because the system had no memory for them.
     delays,
+    /// Ticks that were not called: a worker was held up for longer than it makes up for, or the period is below 4 ms.
+    ticks_skipped,
     /// Bytes received.
     bytes_received,
     /// Bytes sent: taken over by the kernel, in full payloads.

@@ -8,11 +8,12 @@
 //!   send state of each, and the order in which a connection is closed.
 //!
 //! Thread rule: a driver, its leases and its pool live on one thread. Only a [`Waker`] and an accepted socket
-//! may be handed to another.
+//! may be handed to another. An [`AcceptWatch`] lives on a thread of its own, beside the drivers'.
 //!
 //! This is the only crate of the workspace with `unsafe` code, apart from the museum of deliberate faults.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod accept_watch;
 pub mod backend;
 pub mod buffer;
 #[cfg(windows)]
@@ -25,6 +26,7 @@ pub mod system;
 mod time;
 mod waker;
 
+pub use accept_watch::{AcceptWatch, try_accept};
 pub use backend::{Abilities, Backend, Delivery, Name};
 pub use buffer::{AlignedBuf, Gather, Lease, Outgoing, Payload, Pool, PoolConfig};
 pub use driver::{

@@ -78,6 +78,18 @@ pub fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(16, |open| open.count().saturating_sub(1) as u64)
 }
 
+/// Whether the process ignores `signal` now. Before it has changed anything itself, this is what it was started with:
+/// `nohup` has its command ignore SIGHUP. POSIX, `sigaction`.
+#[cfg(unix)]
+#[must_use]
+pub fn ignores_signal(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action the call only writes the struct it is given. All of its fields may be zero.
+    let (result, action) =
+        unsafe { (libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()), action.assume_init()) };
+    result == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
 #[cfg(unix)]
 mod imp {
     fn get() -> Option<libc::rlimit> {
@@ -120,5 +132,18 @@ mod imp {
 
     pub(super) fn raise() -> Option<u64> {
         None
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_ignored_or_not() {
+        // Rust's runtime ignores SIGPIPE before `main`.
+        assert!(ignores_signal(libc::SIGPIPE));
+        assert!(!ignores_signal(libc::SIGSEGV));
+        assert!(!ignores_signal(-1), "no signal");
     }
 }

@@ -23,6 +23,12 @@ impl Time {
         self.0
     }
 
+    /// The moment `by` before this one, at the earliest [`ZERO`](Self::ZERO).
+    #[must_use]
+    pub fn before(self, by: Duration) -> Time {
+        Time(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// How long after `earlier` this is; zero if it is not after it.
     #[must_use]
     pub const fn since(self, earlier: Time) -> Duration {

@@ -29,8 +29,12 @@ mod load;
 #[cfg(unix)]
 mod operations;
 mod peer;
+#[cfg(unix)]
+mod readers;
 mod server;
 mod sessions;
+#[cfg(unix)]
+mod signals;
 #[cfg(target_os = "linux")]
 mod stopping;
 #[cfg(target_os = "linux")]
@@ -127,6 +131,20 @@ cases! {
         #[cfg(target_os = "linux")] stopping::speakers_are_not_idle,
         #[cfg(target_os = "linux")] stopping::first_bytes_are_in_time,
         #[cfg(target_os = "linux")] stopping::readers_are_not_stalled,
+        #[cfg(unix)] signals::several_at_once_are_one,
+        #[cfg(unix)] signals::hangup_drains,
+        #[cfg(unix)] signals::ignored_hangup_stays_ignored,
+        #[cfg(unix)] signals::file_size_limit,
+        #[cfg(unix)] signals::trace_when_ended_at_once,
+        #[cfg(unix)] readers::verbose_loses_nothing,
+        #[cfg(unix)] readers::stuck_stdout,
+        #[cfg(unix)] readers::stuck_stderr_that_goes_on,
+        #[cfg(unix)] readers::both_stuck_second_signal,
+        #[cfg(target_os = "linux")] readers::stuck_from_the_start,
+        #[cfg(unix)] readers::non_blocking_stdout,
+        #[cfg(unix)] readers::one_pipe_for_both,
+        #[cfg(target_os = "linux")] readers::full_disk,
+        #[cfg(unix)] readers::trace_into_a_stuck_pipe,
     }
 }
 

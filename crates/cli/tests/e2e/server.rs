@@ -122,10 +122,16 @@ impl Server {
     /// Starts one whose stdout loses its reader right after the first line.
     pub(crate) fn start_unread(backend: &str, args: &[&str]) -> Server {
         let process = Process::start(serve(backend, args), Keep::FirstLine);
-        let mut server = Server { process, addresses: Vec::new(), backend: String::new(), workers: 0 };
-        let line = server.process.stdout.line().expect("a first line");
-        server.understand(&line);
+        let line = process.stdout.line().expect("a first line");
+        let server = Server::of(process, &line);
         assert_eq!(server.process.stdout.line(), None, "the reader is gone");
+        server
+    }
+
+    /// A process that printed such a first line.
+    pub(crate) fn of(process: Process, first_line: &str) -> Server {
+        let mut server = Server { process, addresses: Vec::new(), backend: String::new(), workers: 0 };
+        server.understand(first_line);
         server
     }
 
@@ -173,6 +179,12 @@ impl Server {
     #[cfg(unix)]
     pub(crate) fn interrupt(&self) {
         self.process.signal(rustix::process::Signal::INT);
+    }
+
+    /// Any signal.
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        self.process.signal(signal);
     }
 
     /// SIGUSR1, and what it answers.
@@ -316,11 +328,21 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(mut command: Command, keep: Keep) -> Process {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub(crate) fn start(command: Command, keep: Keep) -> Process {
+        Process::start_into(command, keep, Stdio::piped(), Stdio::piped())
+    }
+
+    /// With such a stdout and stderr. Only pipes of its own are read.
+    pub(crate) fn start_into(
+        mut command: Command,
+        keep: Keep,
+        out: impl Into<Stdio>,
+        err: impl Into<Stdio>,
+    ) -> Process {
+        command.stdin(Stdio::piped()).stdout(out).stderr(err);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stdout = Output::read(child.stdout.take().expect("piped"), keep);
-        let stderr = Output::read(child.stderr.take().expect("piped"), Keep::All);
+        let stdout = child.stdout.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, keep));
+        let stderr = child.stderr.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, Keep::All));
         Process {
             child,
             #[cfg(unix)]
@@ -444,6 +466,11 @@ impl Output {
             });
         }
         Output { lines }
+    }
+
+    /// Of a stream that somebody else reads.
+    fn nothing() -> Output {
+        Output { lines: channel().1 }
     }
 
     /// The next line without its end; `None` at the end of the stream.

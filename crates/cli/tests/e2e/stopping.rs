@@ -91,7 +91,7 @@ pub(crate) fn readers_are_not_stalled(backend: &str) {
         quiet = if taken > 0 { 0 } else { quiet + 1 };
         thread::sleep(Duration::from_millis(2));
     }
-    let mut take = |client: &mut TcpStream, all: &mut Vec<u8>| {
+    let take = |client: &mut TcpStream, all: &mut Vec<u8>| {
         let mut piece = [0; 64 * 1024];
         match client.read(&mut piece) {
             Ok(0) => panic!("an end of stream after {} bytes", all.len()),

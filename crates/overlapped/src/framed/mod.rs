@@ -78,6 +78,11 @@ pub trait FrameHandler: Sized + 'static {
         let _ = (worker, token, error);
     }
 
+    /// See [`Handler::on_panic`].
+    fn on_panic(&mut self, worker: &mut WorkerContext<'_>, session: Option<SessionId>, message: &str) {
+        let _ = (worker, session, message);
+    }
+
     /// See [`Handler::on_close`].
     fn on_close(
         &mut self,
@@ -243,6 +248,10 @@ impl<F: Framing, H: FrameHandler> Handler for Framed<F, H> {
 
     fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_>, token: u64, error: &io::Error) {
         self.handler.on_connect_failed(worker, token, error);
+    }
+
+    fn on_panic(&mut self, worker: &mut WorkerContext<'_>, session: Option<SessionId>, message: &str) {
+        self.handler.on_panic(worker, session, message);
     }
 
     fn on_close(

@@ -8,7 +8,8 @@ use std::time::Duration;
 use proactor::Name as Backend;
 use proactor::backend::detect::Refusal;
 
-use super::start::{Control, Running};
+use super::running::Running;
+use super::start::Control;
 use crate::error::Result;
 use crate::mailbox::WorkerFace;
 use crate::stats::Stats;
@@ -78,7 +79,8 @@ impl ServerHandle {
     }
 
     /// Begins to drain and returns at once: accepting ends, what was received is answered, every session is
-    /// closed gracefully, what is left after `limit` is cut. A second call can only shorten the time.
+    /// closed gracefully, what is left after `limit` is cut. A second call can only shorten the time. In a callback this
+    /// is how a server is ended.
     pub fn begin_drain(&self, limit: Duration) {
         self.control.drain(limit);
     }
@@ -86,18 +88,22 @@ impl ServerHandle {
     /// Drains and waits for the end.
     ///
     /// # Errors
-    /// [`Error::Backend`](crate::Error::Backend) if a worker broke.
+    /// As for [`wait`](Self::wait). With [`Error::OnWorker`](crate::Error::OnWorker) nothing was begun.
     pub fn drain(&self, limit: Duration) -> Result<DrainReport> {
+        self.running.check_not_inside()?;
         self.begin_drain(limit);
         self.wait()?;
         let Stats { drained, cut, bytes_lost, .. } = self.stats();
         Ok(DrainReport { drained, cut, bytes_lost })
     }
 
-    /// Waits until every worker has ended.
+    /// Waits until every worker has ended, and its thread with it. Several threads may wait, each as often as it likes,
+    /// and all get the same answer. Workers of another server may wait too.
     ///
     /// # Errors
-    /// [`Error::Backend`](crate::Error::Backend) if a worker broke; told to the first who waits.
+    /// [`Error::Backend`](crate::Error::Backend) if a worker's backend broke, [`Error::Worker`](crate::Error::Worker) if
+    /// a worker panicked. [`Error::OnWorker`](crate::Error::OnWorker) on one of the server's own workers, in a callback,
+    /// the factory, the observer or a destructor: that thread would wait for itself.
     pub fn wait(&self) -> Result<()> {
         self.running.wait_ended()
     }

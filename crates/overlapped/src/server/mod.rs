@@ -1,7 +1,11 @@
 //! Building a server, running it, and ending it.
 
 mod handle;
+mod monitor;
+mod running;
 mod start;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -15,7 +19,7 @@ use proactor::{ListenOptions, Name, listen};
 
 use crate::config::{Config, OnPanic, Overflow, hard_limit_for};
 use crate::error::{Error, Result};
-use crate::events::{Event, Observer};
+use crate::events::{Event, Observe};
 use crate::handler::Handler;
 use crate::limits;
 use crate::mailbox::WorkerHandle;
@@ -41,7 +45,7 @@ pub struct Server {
     config: Config,
     hard_limit: Option<usize>,
     low_water: Option<usize>,
-    observer: Option<Observer>,
+    observer: Option<Observe>,
 }
 
 impl Server {
@@ -89,7 +93,9 @@ impl Server {
         Ok(self)
     }
 
-    /// How many workers, each a thread with a ring or port of its own. Default: one per core.
+    /// How many workers, each a thread with a ring or port of its own. Default: one per core. Several have a monitor, a
+    /// thread more, which sleeps while they wait and moves connections away from one whose
+    /// [`Handler`](crate::Handler) blocks.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Server {
         self.workers = Some(workers);
@@ -200,7 +206,15 @@ impl Server {
         self
     }
 
-    /// Calls [`Handler::on_tick`] on every worker this often. Default: off.
+    /// Calls [`Handler::on_tick`] on every worker this often, at most 250 times a second. Default: off.
+    ///
+    /// A tick is due one period after the one before was due, so a late call delays no later one: the average rate is
+    /// the rate asked for. A single call is as late as the system's waits are coarse: 1 ms on readiness, 16 ms on
+    /// Windows. A worker that was held up, by a long callback or a stopped process, calls up to 8 overdue
+    /// ticks, one in a turn so that other work comes in between; the ticks before them are skipped. With a period below
+    /// 4 ms the call comes every 4 ms, for all ticks due by then: all but one of them are skipped.
+    /// [`Stats::ticks_skipped`](crate::Stats::ticks_skipped) counts what is skipped. A period of zero is an error at
+    /// the start.
     #[must_use]
     pub fn tick(mut self, every: Option<Duration>) -> Server {
         self.config.tick = every;
@@ -229,7 +243,9 @@ impl Server {
         self
     }
 
-    /// Tells `observer` every event, on the worker's thread, between two operations: it must be quick.
+    /// Tells `observer` every event, on the worker's thread, between two operations: it must be quick. If it panics, that
+    /// is counted ([`Stats::observer_panics`](crate::Stats::observer_panics)) and concerns nothing else: it is told the
+    /// next event as before. What it left half done, such as a poisoned mutex, is its own.
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Server {
         self.observer = Some(Arc::new(observer));
@@ -269,12 +285,13 @@ impl Server {
     }
 
     /// Starts the workers and returns when each of them accepts. `factory` makes each worker's handler, on that
-    /// worker's thread.
+    /// worker's thread: it is called once for each worker, and only when it is certain on which backend they run. What
+    /// is posted to the handles it gets is heard, also by workers whose handler is still to be made.
     ///
     /// # Errors
     /// [`Error::Config`] for settings that make no sense, [`Error::NoRoom`] if the descriptor limit leaves none for
     /// a session, [`Error::NoBackend`] if none of the chosen backends works here, [`Error::Worker`] if a thread
-    /// cannot be had.
+    /// cannot be had or the factory panics. Nothing is left of the others then.
     pub fn start<H: Handler>(
         mut self,
         factory: impl Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,

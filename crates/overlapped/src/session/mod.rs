@@ -7,6 +7,7 @@ mod id;
 mod send_queue;
 mod state;
 mod table;
+mod timers;
 mod view;
 
 pub use close_reason::CloseReason;
@@ -17,4 +18,5 @@ pub use id::SessionId;
 pub(crate) use send_queue::{BLOCKS, MOST, SendQueue};
 pub(crate) use state::{Phase, SessionState};
 pub(crate) use table::Table;
+pub(crate) use timers::SessionTimers;
 pub use view::{Sent, Session};

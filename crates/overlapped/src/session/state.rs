@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proactor::{ConnectionKey, Lease, Time};
 
-use super::{CloseReason, HandleState, Held, SendQueue};
+use super::{CloseReason, HandleState, Held, SendQueue, SessionTimers};
 
 /// Where a session is in its life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +77,8 @@ pub(crate) struct SessionState {
     pub(crate) finished: bool,
     /// What it was opened with, if with `connect`.
     pub(crate) token: Option<u64>,
+    /// Made when the first timer is set.
+    pub(crate) timers: Option<Box<SessionTimers>>,
 }
 
 #[cfg(target_pointer_width = "64")]
@@ -114,6 +116,7 @@ impl SessionState {
             wants_pause: false,
             held: None,
             token,
+            timers: None,
         }
     }
 
@@ -177,7 +180,6 @@ impl SessionState {
     pub(crate) fn keep_end(&mut self) -> bool {
         self.held.as_mut().map(|held| held.ended = true).is_some()
     }
-
 
     /// Takes out the first piece of what waits, and whether the peer's end of stream came behind it.
     pub(crate) fn take_kept(&mut self) -> Option<(Lease, bool)> {

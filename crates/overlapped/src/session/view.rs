@@ -8,7 +8,6 @@ use std::time::Duration;
 use proactor::{ConnectionKey, Lease, Payload};
 
 use super::{CloseReason, HandleState, Phase, SendQueue, SessionHandle, SessionId, SessionState};
-use crate::timers::Due;
 use crate::worker::{AddressesOf, Core, WorkerContext};
 
 /// What became of bytes handed to a session.
@@ -198,10 +197,18 @@ impl<'a> Session<'a> {
         self.state()?.token
     }
 
-    /// Calls [`Handler::on_timer`](crate::Handler::on_timer) with `token` in `after`, up to 4 ms late. Timers
-    /// are not cancelled: ignore a token that no longer matters.
+    /// Calls [`Handler::on_timer`](crate::Handler::on_timer) with `token`, once, when `after` has passed since this
+    /// call: never earlier, and at most 4 ms later unless the worker is busy. A session has at most one timer per token:
+    /// setting it again moves it, in constant time for a session with few tokens and without an allocation.
+    ///
+    /// A session that begins to close loses its timers, and none is set in one that is closing.
     pub fn set_timer(&mut self, after: Duration, token: u64) {
-        self.core.timers.set(self.core.now + after, Due::Handler { session: self.key, token });
+        self.core.set_timer(self.key, self.addresses.now() + after, token);
+    }
+
+    /// Cancels the timer for `token`: it does not fire any more, also if it is due already. False if none was set.
+    pub fn cancel_timer(&mut self, token: u64) -> bool {
+        self.core.cancel_timer(self.key, token)
     }
 
     /// A handle on this session for other threads.

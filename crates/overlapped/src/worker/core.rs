@@ -23,15 +23,47 @@ pub(crate) struct Core {
     pub(crate) sessions: Table,
     /// Sessions with something to submit or to close, since the last flush.
     pub(crate) touched: Vec<ConnectionKey>,
+    /// Sessions that the next turn flushes, because this turn's budget is used up. Each is still marked as touched.
+    pub(crate) deferred: Vec<ConnectionKey>,
+    /// Bytes that the present flush may still send.
+    pub(crate) flush_budget: usize,
     /// Outbound connections asked for, since the last flush.
-    pub(crate) connects: VecDeque<(SocketAddr, u64)>,
+    pub(crate) connects: VecDeque<Connect>,
     pub(crate) timers: Wheel<Due>,
     /// The time, as of this turn.
     pub(crate) now: Time,
     pub(crate) report: Report,
     pub(crate) mailbox: Arc<dyn PostToSession>,
     pub(crate) draining: bool,
+    pub(crate) running: Running,
 }
+
+/// Whose code runs: a panic is put down to it, and a drain asks who wants to connect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Running {
+    /// The engine's. A panic in here is a bug of ours: it ends the worker.
+    Engine,
+    /// The handler's, for no session in particular.
+    Worker,
+    /// The handler's, in `on_connect_failed` or `on_panic`, for no session in particular.
+    Answer {
+        /// Connects that were refused in a row, up to the one that this is the answer to.
+        refusals: u8,
+    },
+    /// The handler's, for this session, which may have ended: `on_close`.
+    Session(ConnectionKey),
+}
+
+/// An outbound connection that was asked for.
+pub(crate) struct Connect {
+    pub(crate) address: SocketAddr,
+    pub(crate) token: u64,
+    /// How many were refused in a row, this one included. If it was, that is only still to be told.
+    pub(crate) refusals: u8,
+}
+
+/// A handler that asks again whenever it is refused is answered so often: more than a reasonable one tries.
+pub(super) const MOST_REFUSALS: u8 = 16;
 
 impl Core {
     pub(crate) fn id(&self, key: ConnectionKey) -> SessionId {
@@ -40,6 +72,16 @@ impl Core {
 
     pub(crate) fn lives_here(&self, id: SessionId) -> bool {
         id.worker == self.worker && self.sessions.get(id.key).is_some()
+    }
+
+    /// How many connects in a row were refused, with one that the callback at hand asks for; 0 if it may connect.
+    fn refusals(&self) -> u8 {
+        match self.running {
+            _ if !self.draining => 0,
+            Running::Session(key) if self.sessions.get(key).is_some_and(SessionState::is_live) => 0,
+            Running::Answer { refusals } => refusals + 1,
+            Running::Session(_) | Running::Worker | Running::Engine => 1,
+        }
     }
 
     /// Notes that a session has something for the next flush.
@@ -114,6 +156,7 @@ impl Core {
         state.advance(Phase::Finishing, reason);
         state.send_since = self.now;
         self.discard_kept(key);
+        self.cancel_timers(key);
         self.take_no_more(key);
     }
 
@@ -148,6 +191,7 @@ impl Core {
         }
         state.advance(Phase::Aborting, reason);
         self.discard_kept(key);
+        self.cancel_timers(key);
         self.take_no_more(key);
     }
 
@@ -157,6 +201,34 @@ impl Core {
         let bytes = self.sessions.get_mut(key).map_or(0, SessionState::drop_kept);
         if bytes > 0 {
             self.report.emit(&Event::Discarded { session, bytes });
+        }
+    }
+
+    /// Sets a session's timer for `token`, or moves it. Nothing is set in a session that is closing: its handler hears
+    /// no more of it.
+    pub(crate) fn set_timer(&mut self, key: ConnectionKey, at: Time, token: u64) {
+        if let Some(state) = self.sessions.get_mut(key).filter(|state| state.is_live()) {
+            state.timers.get_or_insert_default().set(&mut self.timers, key, token, at);
+        }
+    }
+
+    /// Cancels a session's timer for `token`. False if none is set.
+    pub(crate) fn cancel_timer(&mut self, key: ConnectionKey, token: u64) -> bool {
+        let timers = self.sessions.get_mut(key).and_then(|state| state.timers.as_mut());
+        timers.is_some_and(|timers| timers.cancel(&mut self.timers, token))
+    }
+
+    /// A session's timer for `token` fires: another one may be set for it.
+    pub(crate) fn timer_fired(&mut self, key: ConnectionKey, token: u64) {
+        if let Some(timers) = self.sessions.get_mut(key).and_then(|state| state.timers.as_mut()) {
+            timers.fired(token);
+        }
+    }
+
+    /// Cancels every timer of a session.
+    pub(crate) fn cancel_timers(&mut self, key: ConnectionKey) {
+        if let Some(timers) = self.sessions.get_mut(key).and_then(|state| state.timers.take()) {
+            timers.cancel_all(&mut self.timers);
         }
     }
 
@@ -175,10 +247,12 @@ impl Core {
     }
 }
 
-/// Asking a driver for addresses without knowing its backend. Off the hot path.
+/// What callbacks ask of a driver without knowing its backend: addresses, and its clock. Off the hot path.
 pub(crate) trait AddressesOf {
     fn peer(&self, key: ConnectionKey) -> io::Result<SocketAddr>;
     fn local(&self, key: ConnectionKey) -> io::Result<SocketAddr>;
+    /// The time now, however long the turn has been running.
+    fn now(&self) -> Time;
 }
 
 impl<B: Backend> AddressesOf for Driver<B> {
@@ -188,6 +262,10 @@ impl<B: Backend> AddressesOf for Driver<B> {
 
     fn local(&self, key: ConnectionKey) -> io::Result<SocketAddr> {
         self.local_addr(key)
+    }
+
+    fn now(&self) -> Time {
+        Driver::now(self)
     }
 }
 
@@ -231,12 +309,22 @@ impl WorkerContext<'_> {
 
     /// Opens an outbound connection: a session of this worker, with the same handler. It begins with
     /// [`on_open`](crate::Handler::on_open), where [`Session::token`] is `token`, or ends with
-    /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets it too.
+    /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets it too. Exactly one of the two follows.
+    ///
+    /// While the server [drains](Self::is_draining), only the callbacks of a session that is not closing may connect,
+    /// as a relay does for what the backlog brings; what is not connected at the drain's deadline fails with
+    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). From everywhere else (`on_tick`, `on_message`,
+    /// `on_close`, `on_connect_failed`, a session that closes) nothing is dialled, and `on_connect_failed` follows with
+    /// the same kind of error. Where that one asks again each time, it would go on for ever: after 16 refusals in a row
+    /// nothing follows any more, and neither does for what [`on_panic`](crate::Handler::on_panic) asks in a drain.
     pub fn connect(&mut self, address: SocketAddr, token: u64) {
-        self.core.connects.push_back((address, token));
+        let refusals = self.core.refusals();
+        if refusals <= MOST_REFUSALS {
+            self.core.connects.push_back(Connect { address, token, refusals });
+        }
     }
 
-    /// Whether the server is draining: sessions end as they fall silent.
+    /// Whether the server is draining: sessions end as they fall silent, and only they may [connect](Self::connect).
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.core.draining

@@ -15,13 +15,13 @@ use std::io;
 use std::time::Duration;
 
 use proactor::backend::Backend;
-use proactor::{ConnectionKey, Time};
+use proactor::{ConnectionKey, Delivery, Time};
 
 use super::{Layer, Worker};
 use crate::config::Config;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, SessionState};
-use crate::timers::{Due, Wheel};
+use crate::timers::Wheel;
 
 /// A deadline is noticed at most this part of itself late, so that many sessions are looked at together.
 const PARTS: u32 = 32;
@@ -60,8 +60,9 @@ impl Deadline {
             Deadline::Idle => (state.is_live() && !state.is_paused() && !state.is_held_by_another())
                 .then_some(state.active_at.max(state.moved_at)),
             // An outbound session's peer may wait to be spoken to.
-            Deadline::FirstByte => (state.is_live() && !state.has_spoken() && state.token.is_none())
-                .then_some(state.opened_at),
+            Deadline::FirstByte => {
+                (state.is_live() && !state.has_spoken() && state.token.is_none()).then_some(state.opened_at)
+            }
             // In these phases, bytes wait for a peer that does not read them.
             Deadline::Write => (state.phase <= Phase::Finishing && state.queue.is_in_flight())
                 .then_some(state.send_since.max(state.moved_at)),
@@ -140,7 +141,9 @@ impl Deadlines {
         self.watched[slot] |= deadline.bit();
         let (at, overdue) = (deadline.look_at(now, since, limit), Overdue::Slot(slot, deadline));
         match deadline {
-            Deadline::Idle | Deadline::FirstByte => self.silence.set(at, overdue),
+            Deadline::Idle | Deadline::FirstByte => {
+                self.silence.set(at, overdue);
+            }
             Deadline::Write => {
                 state.watched = true;
                 self.writes.set(at, overdue);
@@ -225,14 +228,16 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             }
             return;
         }
-        let delivery = self.driver.delivery(key);
-        let unacknowledged = delivery.map_or(0, |delivery| delivery.unacknowledged);
-        let acknowledged = delivery.map_or(0, |delivery| delivery.acknowledged);
+        let Delivery { unacknowledged, acknowledged, last } =
+            self.driver.delivery(key).unwrap_or(Delivery { unacknowledged: 0, acknowledged: 0, last: None });
         let moved = self.driver.send_progress(key) as u64 + acknowledged;
-        // Without bytes under way, and without an earlier look at these, what has moved has moved before.
-        let is_news = state.queue.is_in_flight() || unacknowledged > 0 || state.moved_at > state.active_at;
-        if std::mem::replace(&mut state.moved, moved) != moved && is_news {
-            state.moved_at = self.core.now;
+        let has_moved = std::mem::replace(&mut state.moved, moved) != moved;
+        if state.queue.is_in_flight() || unacknowledged > 0 {
+            // When it moved, nobody knows: at the latest now.
+            state.moved_at = if has_moved { self.core.now } else { state.moved_at };
+        } else if let Some(last) = last {
+            // All of it is there since the last acknowledgement.
+            state.moved_at = state.moved_at.max(self.core.now.before(last));
         }
     }
 
@@ -261,15 +266,16 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// A lingering session has waited for its peer's FIN. Bytes that wait unread would turn the close into a reset
     /// (INV-8): they are taken in first, for at most as long again, because a peer that goes on sending has no end.
     fn linger_is_over(&mut self, key: ConnectionKey) {
-        let (now, limit) = (self.core.now, self.core.config.linger_timeout);
-        let Some(state) = self.core.sessions.get_mut(key) else { return };
+        let core = &mut self.core;
+        let (now, limit) = (core.now, core.config.linger_timeout);
+        let Some(state) = core.sessions.get_mut(key) else { return };
         if state.phase == Phase::Lingering && self.driver.unread(key) > 0 {
             if state.moved_at < state.send_since {
                 state.moved_at = now;
             }
             if now.since(state.moved_at) < limit {
-                self.core.timers.set(now + limit / PARTS, Due::Linger(key));
-                return;
+                let soon = now + limit / PARTS;
+                return state.timers.get_or_insert_default().set_linger(&mut core.timers, key, soon);
             }
         }
         self.end_linger(key);

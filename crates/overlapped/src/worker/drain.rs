@@ -4,6 +4,10 @@
 //! receive is paused: what was on its way in is delivered first, then the kernel says how much is left unread.
 //! Nothing left: FIN. Something left: it is received and answered, and the question is asked again. It is asked before
 //! the answer goes out, where it can be: a quick peer has said the next thing by the time the answer is out.
+//!
+//! Sessions may open others until the deadline; nothing else begins once the backlog is empty. At the deadline all of
+//! them are cut, and `LAST_WAIT` later the worker ends whatever the kernel still has in hand. Each session whose `on_open`
+//! returned gets its `on_close`, and each connect its answer, before that.
 
 use std::io;
 use std::time::Duration;
@@ -31,6 +35,11 @@ pub(super) struct Drain {
 impl Drain {
     pub(super) fn saw_arrival(&mut self) {
         self.quiet_rounds = 0;
+    }
+
+    /// Whether the deadline has passed: from then on nothing begins.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
     }
 
     pub(super) fn wake_at(&self) -> Time {
@@ -89,6 +98,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
+    /// Whether the deadline of a drain has passed.
+    pub(super) fn is_cut(&self) -> bool {
+        self.drain.as_ref().is_some_and(Drain::is_cut)
+    }
+
     /// One step of a drain, at the end of each turn.
     pub(super) fn step_drain(&mut self) {
         let Some(drain) = &mut self.drain else { return };
@@ -96,15 +110,14 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             drain.quiet_rounds += 1;
             if drain.quiet_rounds > QUIET_ROUNDS {
                 drain.listening = false;
-                for listener in self.listeners.clone() {
-                    self.driver.close_listener(listener);
-                }
+                self.close_listeners();
             }
         }
         let Some(drain) = &mut self.drain else { return };
         if self.core.now >= drain.deadline {
             if drain.cut {
                 // Even aborting did not join in time: the driver reaps or leaks the rest (INV-10).
+                self.guarded(Self::end_sessions);
                 self.ended = true;
                 return;
             }
@@ -113,15 +126,36 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             drain.deadline = self.core.now + LAST_WAIT;
             self.cut_all();
         }
-        let listening = self.drain.as_ref().is_some_and(|drain| drain.listening);
-        let idle = self.core.sessions.len() == 0 && self.listeners.is_empty() && self.connecting.is_empty();
-        self.ended = !listening && idle && self.driver.snapshot().connections == 0;
+        self.ended = self.has_nothing_left();
     }
 
-    fn cut_all(&mut self) {
+    /// Whether a drain has come to its end, before its deadline or after it.
+    pub(super) fn has_nothing_left(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| !drain.listening)
+            && self.core.sessions.len() == 0
+            && self.listeners.is_empty()
+            && self.connecting.is_empty()
+            && self.core.connects.is_empty()
+            && self.driver.snapshot().connections == 0
+    }
+
+    /// Ends the sessions whose connections are not joined, as if they were.
+    fn end_sessions(&mut self) {
+        for key in self.core.sessions.keys() {
+            self.released(key);
+        }
+    }
+
+    /// The monitor's duplicates go first: they would keep the ports.
+    fn close_listeners(&mut self) {
+        self.face.spare_listeners().clear();
         for listener in self.listeners.clone() {
             self.driver.close_listener(listener);
         }
+    }
+
+    fn cut_all(&mut self) {
+        self.close_listeners();
         for key in self.core.sessions.keys() {
             let Some(state) = self.core.sessions.get_mut(key) else { continue };
             match state.phase {

@@ -6,12 +6,14 @@ use proactor::backend::Backend;
 use proactor::{ConnectionKey, Driver, Lease, Sending};
 
 use super::deadlines::Deadline;
-use super::{Layer, Worker};
+use super::{Core, Layer, Worker};
 use crate::events::Event;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, SendQueue, SessionId};
 use crate::sync::atomic::Ordering;
-use crate::timers::Due;
+
+/// Bytes that one flush sends where the kernel takes them at once: what a neighbour waits for is to copy so many.
+const FLUSH_BUDGET: usize = 256 * 1024;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// Where received bytes come in.
@@ -98,10 +100,19 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
+    /// Where the kernel takes bytes at once, a handler that sends whenever it is told of room could keep a worker here
+    /// for as long as its peer reads: over the budget, the sessions that are left go on in the next turn, this one last.
     #[inline]
     fn flush_touched(&mut self) {
+        self.core.flush_budget = FLUSH_BUDGET;
         while let Some(key) = self.core.touched.pop() {
             self.flush_session(key);
+            if self.core.flush_budget == 0 {
+                // The next flush takes them from the other end, too.
+                self.core.touched.reverse();
+                let Core { touched, deferred, .. } = &mut self.core;
+                return deferred.append(touched);
+            }
         }
     }
 
@@ -129,6 +140,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Sending::Done => {
                     let bytes = state.sent_one(core.now);
                     core.report.emit(&Event::Sent { session, bytes });
+                    core.flush_budget = core.flush_budget.saturating_sub(bytes);
+                    if core.flush_budget == 0 && state.queue.has_next() {
+                        state.touched = true;
+                        core.deferred.push(key);
+                        break;
+                    }
                 }
             }
         }
@@ -136,6 +153,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             handle.queued.store(state.queue.charge(), Ordering::Release);
         }
         let unsent = state.queue.bytes();
+        // Nearly always nothing else has to be done, and nothing is looked up again.
+        let settled = matches!(state.phase, Phase::Open) && !state.receive_changed;
         match state.phase {
             Phase::Open if (state.full | state.wants_writable) && unsent <= core.config.low_water => {
                 let writable = std::mem::take(&mut state.wants_writable);
@@ -144,6 +163,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                     self.callback(key, H::on_writable);
                 }
             }
+            Phase::Open if settled && !core.draining => return,
             Phase::Open => {}
             Phase::Ending => {
                 if unsent <= core.config.low_water {
@@ -210,7 +230,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
         state.advance(Phase::Lingering, CloseReason::Local);
         state.send_since = self.core.now;
-        self.core.timers.set(self.core.now + self.core.config.linger_timeout, Due::Linger(key));
+        let until = self.driver.now() + self.core.config.linger_timeout;
+        state.timers.get_or_insert_default().set_linger(&mut self.core.timers, key, until);
         self.driver.receive(key);
     }
 
@@ -223,6 +244,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     fn begin_close(&mut self, key: ConnectionKey) {
         if let Some(state) = self.core.sessions.get_mut(key) {
             state.advance(Phase::Closing, CloseReason::Local);
+            self.core.cancel_timers(key);
             self.driver.close(key);
         }
     }

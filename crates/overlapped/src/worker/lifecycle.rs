@@ -7,14 +7,16 @@ use std::time::Duration;
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, ListenerKey, Time};
 
-use super::{Arrival, Layer, Running, Worker};
+use super::core::Running;
+use super::{Arrival, Connect, Connecting, Layer, Worker};
+use crate::acceptor::Delivery;
 use crate::events::{Event, Rejection};
 use crate::handler::Handler;
 use crate::session::{CloseReason, Session, SessionState};
 use crate::timers::Due;
 
 /// How long accepting pauses when the system is short of something (INV-9).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a pause is told. Counted is every one.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -58,7 +60,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let chosen =
             if self.core.draining { self.acceptor.place_at(here) } else { self.acceptor.place(here) };
         if chosen == here {
-            self.open(arrival);
+            self.open_soon(arrival);
         } else if let Err(arrival) = self.acceptor.send(chosen, arrival) {
             // That worker has just ended; this one has not.
             self.acceptor.release(chosen);
@@ -69,6 +71,19 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 self.leave_address(arrival.peer.as_deref());
                 self.reject(arrival.socket, Rejection::SessionLimit);
             }
+        }
+    }
+
+    /// Opens a connection placed on this worker, after what else was accepted in this turn is placed: should `on_open`
+    /// block, others have theirs, and the monitor can take back what is still to be opened here.
+    fn open_soon(&mut self, arrival: Arrival<B::Socket>) {
+        if !self.acceptor.has_choice() {
+            return self.open(arrival);
+        }
+        match self.arrivals.queue.push(Delivery::Placed(arrival), false) {
+            Ok(()) => self.arriving += 1,
+            Err((Delivery::Placed(arrival), _)) => self.open(arrival),
+            Err(_) => unreachable!("a socket was queued"),
         }
     }
 
@@ -91,6 +106,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     /// A connection placed on this worker becomes a session.
     pub(super) fn open(&mut self, arrival: Arrival<B::Socket>) {
+        if self.is_cut() {
+            return self.turn_away(arrival);
+        }
         match self.driver.adopt(arrival.socket) {
             Ok(key) => self.begin(key, None, arrival.peer),
             Err(_) => {
@@ -103,13 +121,25 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     /// Connections placed on this worker are closed unserved, and counted out: others may have room for more.
     pub(super) fn turn_arrivals_away(&mut self) {
-        let mut arrivals = std::mem::take(&mut self.arrived);
-        arrivals.extend(self.arrivals.queue.close());
-        for arrival in arrivals {
-            self.acceptor.release(self.core.worker as usize);
-            self.leave_address(arrival.peer.as_deref());
-            self.driver.refuse(arrival.socket);
+        // In this order: whoever finds the queue closed finds that the worker has ended.
+        self.face.heartbeat.end();
+        for delivery in self.arrivals.queue.close() {
+            match delivery {
+                Delivery::Placed(arrival) => self.turn_away(arrival),
+                // It was accepted in the place of another worker, which may still serve it.
+                other => {
+                    if let Err(Delivery::Accepted(arrival)) = self.acceptor.hand(other) {
+                        self.driver.refuse(arrival.socket);
+                    }
+                }
+            }
         }
+    }
+
+    fn turn_away(&mut self, arrival: Arrival<B::Socket>) {
+        self.acceptor.release(self.core.worker as usize);
+        self.leave_address(arrival.peer.as_deref());
+        self.driver.refuse(arrival.socket);
     }
 
     fn begin(&mut self, key: ConnectionKey, token: Option<u64>, peer: Option<Box<SocketAddr>>) {
@@ -123,9 +153,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if self.states.len() <= key.index() {
             self.states.resize_with(key.index() + 1, || None);
         }
-        self.running = Running::Session(key);
+        self.core.running = Running::Session(key);
         let state = self.handler.on_open(&mut Session::new(&mut self.core, &self.driver, key));
-        self.running = Running::Engine;
+        self.core.running = Running::Engine;
         self.states[key.index()] = Some(state);
         // Only now: a session that begins paused has received nothing.
         self.core.look_at_receive(key);
@@ -134,6 +164,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// A connection is gone: its session ends, exactly once (INV-2).
     pub(super) fn released(&mut self, key: ConnectionKey) {
         let Some(mut state) = self.core.sessions.remove(key) else { return };
+        debug_assert!(state.timers.is_none(), "what closes or aborts a session cancels its timers");
         self.acceptor.release(self.core.worker as usize);
         let session = self.core.id(key);
         let reason = state.reason.unwrap_or(CloseReason::Local);
@@ -148,15 +179,19 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
         self.core.report.emit(&Event::Closed { session, peer, reason, received, sent });
         if let Some(state) = self.states[key.index()].take() {
-            self.worker_callback(|handler, worker| handler.on_close(worker, session, state, reason));
+            let running = Running::Session(key);
+            self.callback_as(running, |handler, worker| handler.on_close(worker, session, state, reason));
         }
     }
 
     /// The system is short of something: stop accepting for a moment, say so once per interval (INV-9).
     pub(super) fn accept_failed(&mut self, listener: ListenerKey, error: &io::Error) {
-        let now = self.core.now;
-        self.core.timers.set(now + ACCEPT_PAUSE, Due::Accept(listener));
-        if self.told_pause.is_due(now) {
+        self.core.timers.set(self.driver.now() + ACCEPT_PAUSE, Due::Accept(listener));
+        self.report_accept_pause(error);
+    }
+
+    pub(super) fn report_accept_pause(&mut self, error: &io::Error) {
+        if self.told_pause.is_due(self.core.now) {
             self.core.report.emit(&Event::AcceptPaused { error, retry_after: ACCEPT_PAUSE });
         } else {
             self.core.report.stats.accept_pauses += 1;
@@ -179,7 +214,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn start_connects(&mut self) {
         // Those asked for meanwhile have to wait for the next turn, and others their turn with it.
         for _ in 0..self.core.connects.len() {
-            let Some((address, token)) = self.core.connects.pop_front() else { return };
+            let Some(Connect { address, token, refusals }) = self.core.connects.pop_front() else { return };
+            if refusals > 0 || self.is_cut() {
+                let error = io::Error::new(io::ErrorKind::ConnectionAborted, "the server is draining");
+                self.tell_refused(token, refusals, &error);
+                continue;
+            }
             if !self.acceptor.reserve() {
                 let error = io::Error::other("the session limit is reached");
                 self.tell_connect_failed(token, &error);
@@ -188,10 +228,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.acceptor.place_at(self.core.worker as usize);
             match self.driver.connect(address) {
                 Ok(key) => {
-                    self.connecting.insert(key, token);
-                    if let Some(after) = self.core.config.connect_timeout {
-                        self.core.timers.set(self.core.now + after, Due::Connect(key));
-                    }
+                    let limit = self.core.config.connect_timeout;
+                    let deadline =
+                        limit.map(|after| self.core.timers.set(self.driver.now() + after, Due::Connect(key)));
+                    self.connecting.insert(key, Connecting { token, deadline });
                 }
                 Err(error) => {
                     self.acceptor.release(self.core.worker as usize);
@@ -202,7 +242,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     pub(super) fn connected(&mut self, key: ConnectionKey) {
-        let token = self.connecting.remove(&key);
+        let token = self.decided(key);
         let peer =
             self.core.report.observer.as_ref().and_then(|_| self.driver.peer_addr(key).ok().map(Box::new));
         self.begin(key, token, peer);
@@ -210,16 +250,31 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     /// The system, or our deadline, says so; whichever comes second finds nothing.
     pub(super) fn connect_failed(&mut self, key: ConnectionKey, error: &io::Error) {
-        if let Some(token) = self.connecting.remove(&key) {
+        if let Some(token) = self.decided(key) {
             self.driver.abort(key);
             self.acceptor.release(self.core.worker as usize);
             self.tell_connect_failed(token, error);
         }
     }
 
+    /// A connect is over, either way: its deadline is cancelled. Returns its token, the first time.
+    fn decided(&mut self, key: ConnectionKey) -> Option<u64> {
+        let Connecting { token, deadline } = self.connecting.remove(&key)?;
+        if let Some(id) = deadline {
+            self.core.timers.cancel(id);
+        }
+        Some(token)
+    }
+
     fn tell_connect_failed(&mut self, token: u64, error: &io::Error) {
+        self.tell_refused(token, 0, error);
+    }
+
+    /// The same for a connect that a drain refused, as so many in a row.
+    fn tell_refused(&mut self, token: u64, refusals: u8, error: &io::Error) {
         self.core.report.emit(&Event::ConnectFailed { error });
-        self.worker_callback(|handler, worker| handler.on_connect_failed(worker, token, error));
+        let running = Running::Answer { refusals };
+        self.callback_as(running, |handler, worker| handler.on_connect_failed(worker, token, error));
     }
 
     /// Whether a session's handler still hears of it, for those who walk over all of them.

@@ -10,35 +10,39 @@ mod drain;
 mod flow;
 mod layer;
 mod lifecycle;
+mod panics;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use proactor::backend::{Backend, Wait};
 use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
-use crate::acceptor::{Acceptor, Arrivals};
+use crate::acceptor::{Acceptor, Arrivals, Delivery};
 use crate::addresses::Addresses;
-use crate::config::{Config, OnPanic};
+use crate::config::Config;
 use crate::events::{Event, Observer, Report};
 use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox, PostToSession, SessionCommand, WorkerFace};
 use crate::session::{CloseReason, Session, SessionId, Table};
 use crate::stats::Stats;
 use crate::sync::atomic::Ordering;
-use crate::timers::{Due, Wheel};
+use crate::timers::{Due, TimerId, Wheel};
 
+use self::core::Running;
 pub use self::core::WorkerContext;
-pub(crate) use self::core::{AddressesOf, Core};
+pub(crate) use self::core::{AddressesOf, Connect, Core};
 use deadlines::{Deadlines, Overdue};
 use drain::Drain;
 pub(crate) use layer::{Layer, Plain};
+pub(crate) use lifecycle::ACCEPT_PAUSE;
+use ticks::Ticks;
 
 pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     driver: Driver<B>,
@@ -48,20 +52,20 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     /// The handler's state of each session, by slot, beside the engine's in `core`.
     states: Vec<Option<H::State>>,
     listeners: Vec<ListenerKey>,
-    /// Tokens of outbound connections that do not stand yet.
-    connecting: HashMap<ConnectionKey, u64>,
+    /// Outbound connections that do not stand yet.
+    connecting: HashMap<ConnectionKey, Connecting>,
     mailbox: Arc<Mailbox<H::Message>>,
     face: Arc<WorkerFace>,
     mail: VecDeque<Mail<H::Message>>,
     acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
     addresses: Option<Arc<Addresses>>,
     arrivals: Arc<Arrivals<Arrival<B::Socket>>>,
-    arrived: VecDeque<Arrival<B::Socket>>,
-    /// Timers taken and not served yet.
-    due: VecDeque<Due>,
-    running: Running,
+    /// How many of the arrivals are to be taken in this turn.
+    arriving: usize,
     drain: Option<Drain>,
     deadlines: Deadlines,
+    /// If the handler wants ticks.
+    ticks: Option<Ticks>,
     /// When an event last came, to the turn.
     busy_at: Time,
     told_pause: lifecycle::Told,
@@ -70,15 +74,11 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     ended: bool,
 }
 
-/// Whose code runs, so that a panic is put down to it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Running {
-    /// The engine's. A panic in here is a bug of ours: it ends the worker.
-    Engine,
-    /// The handler's, for no session in particular.
-    Handler,
-    /// The handler's, for this session.
-    Session(ConnectionKey),
+/// An outbound connection that does not stand yet.
+struct Connecting {
+    token: u64,
+    /// Its timer, if it has a deadline. Cancelled as soon as the connect is decided.
+    deadline: Option<TimerId>,
 }
 
 /// A connection on its way from the worker that accepted it to the worker it was placed on.
@@ -88,10 +88,26 @@ pub(crate) struct Arrival<S> {
     peer: Option<Box<SocketAddr>>,
 }
 
+impl<S> Arrival<S> {
+    /// A connection that the monitor accepted.
+    pub(crate) fn accepted(socket: S) -> Arrival<S> {
+        Arrival { socket, peer: None }
+    }
+
+    /// Counts an admitted connection's address out, and closes the connection.
+    pub(crate) fn turn_away(self, addresses: Option<&Addresses>) {
+        if let (Some(addresses), Some(peer)) = (addresses, &self.peer) {
+            addresses.leave(peer.ip());
+        }
+    }
+}
+
 /// What a worker is made from.
 pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) index: usize,
     pub(crate) driver: Driver<B>,
+    /// What the driver accepts on.
+    pub(crate) listeners: Vec<ListenerKey>,
     pub(crate) handler: H,
     pub(crate) layer: L,
     pub(crate) config: Arc<Config>,
@@ -101,20 +117,42 @@ pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) observer: Option<Observer>,
 }
 
+/// Has a driver's steps told as events.
+pub(crate) fn trace_operations<B: Backend>(driver: &mut Driver<B>, worker: usize, observer: Observer) {
+    driver.set_tracer(Some(Box::new(move |step| {
+        let session = step.connection.map(|key| SessionId { worker: worker as u32, key });
+        observer.tell(&Event::Operation { worker, backend: B::NAME, session, step });
+    })));
+}
+
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(crate) fn new(parts: Parts<B, H, L>) -> Worker<B, H, L> {
-        let Parts { index, driver, handler, layer, config, mailbox, acceptor, addresses, observer } = parts;
+        let Parts {
+            index,
+            driver,
+            listeners,
+            handler,
+            layer,
+            config,
+            mailbox,
+            acceptor,
+            addresses,
+            observer,
+        } = parts;
         let core = Core {
             worker: index as u32,
             config,
             sessions: Table::default(),
             touched: Vec::new(),
+            deferred: Vec::new(),
+            flush_budget: 0,
             connects: VecDeque::new(),
             timers: Wheel::default(),
             now: driver.now(),
             report: Report { stats: Stats::default(), observer },
             mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
             draining: false,
+            running: Running::Engine,
         };
         let mut worker = Worker {
             driver,
@@ -122,7 +160,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             layer,
             core,
             states: Vec::new(),
-            listeners: Vec::new(),
+            listeners,
             connecting: HashMap::new(),
             face: Arc::clone(&mailbox.face),
             mailbox,
@@ -130,43 +168,18 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             arrivals: acceptor.arrivals(index),
             acceptor,
             addresses,
-            arrived: VecDeque::new(),
-            due: VecDeque::new(),
-            running: Running::Engine,
+            arriving: 0,
             drain: None,
             deadlines: Deadlines::default(),
+            ticks: None,
             busy_at: Time::ZERO,
             told_pause: lifecycle::Told::default(),
             told_delay: lifecycle::Told::default(),
             ended: false,
         };
-        worker.trace_operations();
         worker.face.bell.install(worker.driver.waker());
-        worker.set_tick();
+        worker.start_ticks();
         worker
-    }
-
-    /// Has the driver's steps told as events, if that was asked for.
-    fn trace_operations(&mut self) {
-        let Some(observer) = self.core.report.observer.clone().filter(|_| self.core.config.trace_operations)
-        else {
-            return;
-        };
-        let worker = self.core.worker;
-        self.driver.set_tracer(Some(Box::new(move |step| {
-            let session = step.connection.map(|key| SessionId { worker, key });
-            observer(&Event::Operation { worker: worker as usize, backend: B::NAME, session, step });
-        })));
-    }
-
-    /// Accepts on a listening socket.
-    ///
-    /// # Errors
-    /// If the backend cannot register it.
-    pub(crate) fn listen(&mut self, socket: B::Socket) -> io::Result<()> {
-        let listener = self.driver.listen(socket)?;
-        self.listeners.push(listener);
-        Ok(())
     }
 
     /// Runs until a drain or a stop has ended everything.
@@ -174,6 +187,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// # Errors
     /// If the backend itself broke.
     pub(crate) fn run(&mut self) -> io::Result<()> {
+        // Waiting for the other workers to be made took time that no tick is owed for.
+        self.start_ticks();
         while !self.has_ended() {
             self.turn(true)?;
         }
@@ -186,6 +201,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// # Errors
     /// If the backend itself broke.
     pub(crate) fn turn(&mut self, may_wait: bool) -> io::Result<()> {
+        self.core.touched.append(&mut self.core.deferred);
         self.guarded(Self::take_mail);
         self.guarded(Self::flush);
         debug_assert!(
@@ -194,11 +210,15 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         );
         let wait = if may_wait { self.wait() } else { Wait::Poll };
         self.publish();
-        self.driver.turn(wait)?;
+        self.face.heartbeat.begin_wait();
+        let turned = self.driver.turn(wait);
+        self.face.heartbeat.end_wait();
+        turned?;
         self.core.now = self.driver.now();
         self.core.report.stats.turns += 1;
         self.guarded(Self::take_events);
         self.guarded(Self::fire_timers);
+        self.guarded(Self::fire_tick);
         self.guarded(Self::look_at_deadlines);
         self.step_drain();
         if self.ended {
@@ -218,13 +238,17 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.core.timers.next(),
             self.deadlines.next(self.driver.sends_in_flight() > 0),
             self.drain.as_ref().map(Drain::wake_at),
+            self.ticks.as_ref().map(Ticks::due),
         ];
         let spin = self.core.config.busy_poll;
         match deadlines.into_iter().flatten().min() {
-            // What a failed connect asked for again is not put off until something else happens.
+            // What a failed connect asked for again, what is left of a flush, and the end of a drain with nothing left
+            // do not wait for anything else.
             _ if self.ended
                 || !self.core.connects.is_empty()
                 || self.deadlines.has_overdue()
+                || self.has_nothing_left()
+                || !self.core.deferred.is_empty()
                 || spin.is_some_and(|spin| self.core.now.since(self.busy_at) < spin) =>
             {
                 Wait::Poll
@@ -244,45 +268,18 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.face.published.publish(stats);
     }
 
-    /// Runs a part of the turn that calls the handler. A panic of the handler costs its session, not the worker,
-    /// and the part goes on where it was: what it had taken is taken, the rest still stands in queues.
-    fn guarded(&mut self, part: fn(&mut Self)) {
-        // The worker's own state is whole at every callback; the handler's is the handler's.
-        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| part(self))) {
-            let session = match std::mem::replace(&mut self.running, Running::Engine) {
-                Running::Engine => resume_unwind(payload),
-                Running::Handler => None,
-                Running::Session(key) => Some(key),
-            };
-            let text = payload.downcast_ref::<String>().map(String::as_str);
-            let message = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("(no message)");
-            let id = session.map(|key| self.core.id(key));
-            self.core.report.emit(&Event::Panicked { session: id, message });
-            if self.core.config.on_panic == OnPanic::StopServer {
-                resume_unwind(payload);
-            }
-            if let Some(key) = session {
-                self.core.abort(key, CloseReason::Panicked);
-                // Its state may be half-updated: nobody sees it again, and nobody answers for its destructor.
-                std::mem::forget(self.states[key.index()].take());
-            }
-        }
-    }
-
     fn take_mail(&mut self) {
         // What a panic left in hand goes first: the bell rings once for what is taken after it.
         self.serve_mail();
         if self.face.bell.take() {
-            self.arrivals.queue.take_all(&mut self.arrived);
+            self.arriving = self.arrivals.queue.len();
             self.mailbox.mail.take_all(&mut self.mail);
             self.serve_mail();
         }
     }
 
     fn serve_mail(&mut self) {
-        while let Some(arrival) = self.arrived.pop_front() {
-            self.open(arrival);
-        }
+        self.serve_arrivals();
         while let Some(mail) = self.mail.pop_front() {
             match mail {
                 Mail::Message(message) => {
@@ -301,15 +298,30 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
+    /// Arrivals are taken one at a time: while a callback blocks, the monitor places the rest on other workers.
+    fn serve_arrivals(&mut self) {
+        while self.arriving > 0 {
+            self.arriving -= 1;
+            match self.arrivals.queue.pop() {
+                Some(Delivery::Placed(arrival)) => self.open(arrival),
+                Some(Delivery::Accepted(arrival)) => self.accepted(arrival.socket, arrival.peer),
+                Some(Delivery::AcceptFailed(error)) => self.report_accept_pause(&error),
+                None => self.arriving = 0,
+            }
+        }
+    }
+
     /// Everything has ended: nothing more is taken. What was posted before is heard, for its poster was told that it
-    /// was taken.
+    /// was taken. Connects that it asks for are refused, and answered.
     #[cold]
     fn close_mailbox(&mut self) {
         self.turn_arrivals_away();
         self.mail.extend(self.mailbox.mail.close());
         self.guarded(Self::take_mail);
-        // A connect asked for by the last message is carried out first.
-        self.step_drain();
+        // Bounded: no session is left to ask, and a refusal is answered only so often in a row.
+        while !self.core.connects.is_empty() {
+            self.guarded(Self::flush);
+        }
     }
 
     fn obey(&mut self, key: ConnectionKey, command: SessionCommand) {
@@ -360,30 +372,22 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             }
             self.flush();
         }
+        self.serve_arrivals();
     }
 
     fn fire_timers(&mut self) {
-        self.core.timers.take_due(self.core.now, &mut self.due);
-        while let Some(due) = self.due.pop_front() {
+        self.core.timers.expire(self.core.now);
+        while let Some(due) = self.core.timers.pop_expired() {
             match due {
                 Due::Handler { session, token } => {
+                    self.core.timer_fired(session, token);
                     self.callback(session, |handler, session, state| handler.on_timer(session, state, token));
                 }
                 Due::Linger(key) => self.deadlines.has_passed(Overdue::Linger(key)),
                 Due::Connect(key) => self.deadlines.has_passed(Overdue::Connect(key)),
                 Due::Accept(listener) => self.accept_again(listener),
-                Due::Tick => {
-                    self.set_tick();
-                    self.worker_callback(H::on_tick);
-                }
             }
             self.flush();
-        }
-    }
-
-    fn set_tick(&mut self) {
-        if let Some(every) = self.core.config.tick {
-            self.core.timers.set(self.core.now + every, Due::Tick);
         }
     }
 
@@ -398,17 +402,22 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     #[inline]
     fn call(&mut self, key: ConnectionKey, call: impl FnOnce(&mut H, &mut Session<'_>, &mut H::State)) {
         if let Some(Some(state)) = self.states.get_mut(key.index()) {
-            self.running = Running::Session(key);
+            self.core.running = Running::Session(key);
             call(&mut self.handler, &mut Session::new(&mut self.core, &self.driver, key), state);
-            self.running = Running::Engine;
+            self.core.running = Running::Engine;
         }
     }
 
     /// Calls the handler for no session in particular.
     fn worker_callback(&mut self, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
-        self.running = Running::Handler;
+        self.callback_as(Running::Worker, call);
+    }
+
+    /// The same, put down to `running`.
+    fn callback_as(&mut self, running: Running, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
+        self.core.running = running;
         call(&mut self.handler, &mut WorkerContext { core: &mut self.core, addresses: &self.driver });
-        self.running = Running::Engine;
+        self.core.running = Running::Engine;
     }
 }
 
@@ -416,7 +425,8 @@ impl<B: Backend, H: Handler, L: Layer> Drop for Worker<B, H, L> {
     /// Nothing is taken any more, also where the worker broke: posts are answered with "stopped", connections on
     /// their way are closed.
     fn drop(&mut self) {
-        drop(self.mailbox.mail.close());
+        self.drop_what_is_left();
         self.turn_arrivals_away();
+        self.face.spare_listeners().clear();
     }
 }

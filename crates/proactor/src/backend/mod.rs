@@ -27,6 +27,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::buffer::{Block, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
@@ -132,7 +133,7 @@ pub trait Backend: Sized {
     ) -> Submitted<Self::Socket>;
 
     /// Sends what can be sent without waiting and without keeping anything of it: a send that is over at once
-    /// never enters the table. `None`: not now, or not at all with this backend; then it is submitted.
+    /// never enters the table. It may be less than all of it. `None`: not now, or not at all with this backend; then it is submitted.
     ///
     /// # Safety
     /// The socket that `socket` names is open.
@@ -196,9 +197,9 @@ pub trait Backend: Sized {
     fn local_addr(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;
 }
 
-/// Bytes of a send that a completion kernel is handed at once. It tells of them when all are out; a peer that reads
-/// slowly is told by this from one that does not.
-#[cfg(any(target_os = "linux", windows))]
+/// Bytes of a send that a kernel is handed at once. A completion kernel reports them when all are out, which tells a
+/// peer that reads slowly from one that does not; a call that is made at once holds up the other connections for no
+/// longer than copying them takes.
 pub(crate) const MOST_AT_ONCE: usize = 256 * 1024;
 
 /// What a backend can do beyond the minimum.
@@ -221,6 +222,9 @@ pub struct Delivery {
     pub unacknowledged: usize,
     /// Grows whenever the peer's system acknowledges bytes. Compare two readings; the value itself means nothing.
     pub acknowledged: u64,
+    /// How long ago the peer's system acknowledged anything; also an acknowledgement that says nothing new, as the answer
+    /// to a probe does. `None` where the system does not tell.
+    pub last: Option<Duration>,
 }
 
 /// What the kernel is asked to do. The in-flight table owns it, and with it every byte the kernel may touch.
@@ -257,9 +261,9 @@ pub enum Operation<H> {
         /// How many of them are out already.
         sent: usize,
     },
-    /// Hear of a reset while nothing is received. Ends with [`Outcome::Failed`] for a reset; with
-    /// [`Outcome::EndOfStream`] if there is nothing more to hear that is not for a receive to find, or if the error was
-    /// told to another operation. With either it may stay in flight (`more`).
+    /// Hear of the end while nothing is received. [`Outcome::Failed`] tells of a reset; [`Outcome::EndOfStream`] of the
+    /// peer's end of stream, perhaps with bytes before it that were not received, or of an error that was told to
+    /// another operation. With either it may stay in flight (`more`).
     Watch {
         /// The socket.
         socket: H,

@@ -197,7 +197,7 @@ impl<B: Backend> Driver<B> {
 
 /// Errors of `accept` that concern one connection in the backlog, not the listener: `accept(2)`, "Error
 /// handling". Wine calls a connection that was reset before it was taken "not connected".
-fn is_about_the_peer(error: &io::Error) -> bool {
+pub(crate) fn is_about_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(
         error.kind(),

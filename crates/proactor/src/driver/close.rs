@@ -29,7 +29,7 @@ impl<B: Backend> Driver<B> {
         result
     }
 
-    /// Closes gracefully: a send in flight is waited for, the receive alone is cancelled; when both are joined
+    /// Closes gracefully: a send in flight is waited for, the receive or watch is cancelled; when both are joined
     /// the socket is closed, and [`Event::Released`](super::Event::Released) is the connection's last event.
     pub fn close(&mut self, connection: ConnectionKey) {
         self.begin_close(connection, Close::Graceful);

@@ -98,3 +98,18 @@ impl<B: Backend> Connection<B> {
         self.in_flight -= 1;
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// A message touches one cache line of its connection: that of its slot, with the slot's generation and link.
+    #[test]
+    fn a_connection_fits_its_cache_line() {
+        const ROOM: usize = 64 - 2 * size_of::<u32>();
+        #[cfg(target_os = "linux")]
+        assert!(size_of::<Option<Connection<crate::backend::io_uring::IoUring>>>() <= ROOM);
+        #[cfg(unix)]
+        assert!(size_of::<Option<Connection<crate::backend::readiness::Readiness>>>() <= ROOM);
+    }
+}

@@ -80,7 +80,7 @@ pub enum Event<S> {
         /// Why: `ConnectionReset` is a reset by the peer (INV-7).
         error: io::Error,
     },
-    /// The system had no memory for a receive or a send (INV-9). Nothing is lost, and nothing is to be done: it is
+    /// The system had no memory for a receive, a watch (a receive too, by its verb) or a send (INV-9). Nothing is lost, and nothing is to be done: it is
     /// tried again by itself.
     Delayed {
         /// Where.

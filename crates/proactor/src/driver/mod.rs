@@ -32,6 +32,8 @@ use crate::time::Time;
 use crate::waker::Waker;
 
 use accept::Listener;
+#[cfg(unix)]
+pub(crate) use accept::is_about_the_peer;
 use connection::{Connection, Life};
 pub use event::{Event, Verb};
 pub use inflight::{Entry, InFlight, OpKey, Table};
@@ -102,6 +104,8 @@ pub struct Driver<B: Backend> {
     /// Results that were there at once, and endings that needed no completion.
     ready: VecDeque<Ready<B::Socket>>,
     ready_left: usize,
+    /// Results of sends that are continued in the next turn, so that other connections are served first.
+    next_turn: Vec<Completion<B::Socket>>,
     /// The connection whose one-shot receive is armed again once the event at hand was handled.
     rearm: Option<Key>,
     /// True exactly when a one-shot receive was armed since the last harvest, and nobody looked yet what there is for it.
@@ -126,6 +130,7 @@ impl<B: Backend> Driver<B> {
             pool,
             ready: VecDeque::new(),
             ready_left: 0,
+            next_turn: Vec::new(),
             rearm: None,
             rearmed: false,
             watches: Vec::new(),
@@ -267,6 +272,7 @@ impl<B: Backend> Driver<B> {
         self.arm_wanted();
         self.feed_starved();
         let wait = if self.weather.is_empty() { wait } else { self.weather_the_turn(wait) };
+        self.ready.extend(self.next_turn.drain(..).map(Ready::Completion));
         let wait = if self.ready.is_empty() { wait } else { Wait::Poll };
         if self.tracer.is_some() {
             self.trace_call(None, Call::Wait, Moment::Began);
@@ -413,6 +419,7 @@ impl<B: Backend> Drop for Driver<B> {
     fn drop(&mut self) {
         self.starved.clear();
         self.rearm = None;
+        self.ready.extend(self.next_turn.drain(..).map(Ready::Completion));
         for op in self.weather.take_sends() {
             drop(self.ops.remove(op));
         }

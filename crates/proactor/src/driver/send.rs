@@ -1,6 +1,6 @@
 //! The sending half: one payload at a time, continued until the whole of it is out (INV-4).
 
-use crate::backend::{Backend, Close, Operation, Outcome, Submitted};
+use crate::backend::{About, Backend, Close, Completion, MOST_AT_ONCE, Operation, Outcome, Submitted};
 use crate::buffer::{Gather, Outgoing, Payload};
 
 use super::connection::Life;
@@ -112,9 +112,11 @@ impl<B: Backend> Driver<B> {
         self.connections.get(connection.0).is_some_and(|state| state.send.is_some())
     }
 
-    /// Submits the rest of a payload until the kernel wants to wait. Returns the payload's length when all of it
-    /// is out.
+    /// Submits the rest of a payload until the kernel wants to wait, or has taken [`MOST_AT_ONCE`] bytes. Returns the
+    /// payload's length when all of it is out. What is left after that many bytes is continued in the next turn: other
+    /// connections are served between, however large the payload and however quick its reader.
     fn push_send(&mut self, op: OpKey) -> Option<usize> {
+        let mut taken = 0;
         loop {
             let outcome = match self.submit(op) {
                 Submitted::Pending => return None,
@@ -124,6 +126,11 @@ impl<B: Backend> Driver<B> {
                 self.end_later(op, outcome);
                 return None;
             };
+            taken += bytes;
+            if taken >= MOST_AT_ONCE && bytes < self.left_to_send(op) {
+                self.next_turn.push(Completion { about: About::Operation(op), outcome, more: false });
+                return None;
+            }
             if self.tracer.is_some() {
                 self.trace_operation(op, Moment::Completed { result: Told::Bytes(bytes), more: false });
             }
@@ -131,6 +138,13 @@ impl<B: Backend> Driver<B> {
             if done.is_some() {
                 return done;
             }
+        }
+    }
+
+    fn left_to_send(&mut self, op: OpKey) -> usize {
+        match self.ops.get_mut(op).map(|entry| &entry.operation) {
+            Some(Operation::Send { payload, sent, .. }) => payload.len() - sent,
+            _ => unreachable!("INV-1: a send stays in the table until it is over"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Watching for a reset while nothing is received: of a paused connection a kernel tells nothing by itself.
+//! Watching for the end while nothing is received: of a paused connection a kernel tells nothing by itself.
 
 use std::io;
 
@@ -10,16 +10,17 @@ use super::weather::is_shortage;
 use super::{ConnectionKey, Driver, Event, OpKey, Verb};
 
 impl<B: Backend> Driver<B> {
-    /// While nothing is received, hear of a reset. Armed now if the receive is idle, else as soon as a pause takes effect.
+    /// While nothing is received, hear of the end. Armed now if the receive is idle, else as soon as a pause takes effect.
     /// If the peer resets the connection then, [`Event::Failed`] of [`Verb::Receive`] follows, exactly as if a receive had
     /// met it: the stream has ended, and what arrived before the reset and was not received is discarded.
     ///
-    /// Data and the end of the stream do not end a watch and cause no event: they wait, in order, for
-    /// [`receive`](Self::receive), which ends the watch, as [`close`](Self::close) and [`abort`](Self::abort) do.
-    /// Idempotent. Connections that are not watched cost nothing.
+    /// If the peer ends its stream and nothing waits to be received before that, [`Event::EndOfStream`] follows. Bytes
+    /// cause no event: they wait, and the end of the stream behind them, for [`receive`](Self::receive), which ends the
+    /// watch, as [`close`](Self::close) and [`abort`](Self::abort) do. Idempotent. Connections that are not watched cost
+    /// nothing.
     ///
-    /// On Windows a reset is heard until bytes or the end of the stream wait to be received; behind those it is met by a
-    /// send, or by the next receive. Winsock has no call that waits for a reset alone.
+    /// On Windows a reset is heard until bytes wait to be received; behind those it is met by a send, or by the next
+    /// receive. Winsock has no call that waits for a reset alone.
     pub fn watch(&mut self, connection: ConnectionKey) {
         let Some(state) = self.connections.get_mut(connection.0) else { return };
         if !state.is_open() || state.receive == Receive::Ended {
@@ -98,19 +99,33 @@ impl<B: Backend> Driver<B> {
             return None;
         }
         let error = match outcome {
-            Outcome::Failed(error) if is_shortage(&error) => {
-                if before == Watch::Armed && !more {
-                    self.delay_watch(key);
-                }
-                None
+            Outcome::Failed(error) if is_shortage(&error) && before == Watch::Armed && !more => {
+                self.delay_watch(key);
+                return Some(Event::Delayed { connection: ConnectionKey(key), verb: Verb::Receive, error });
             }
+            // It is not wanted any more.
+            Outcome::Failed(error) if is_shortage(&error) => None,
             Outcome::Failed(error) => Some(error),
-            Outcome::EndOfStream => self.broke(key).then(|| io::ErrorKind::ConnectionReset.into()),
+            Outcome::EndOfStream if self.broke(key) => Some(io::ErrorKind::ConnectionReset.into()),
+            Outcome::EndOfStream => return self.end_met(key, before),
             Outcome::Cancelled => None,
             other => unreachable!("a watch ended with {other:?}"),
         };
         if let Some(error) = error {
             return self.watch_met(key, before, error);
+        }
+        self.arm_watch(key);
+        None
+    }
+
+    /// The peer has sent FIN. Told here if nothing is received, and nothing waits to be received before it.
+    fn end_met(&mut self, key: Key, before: Watch) -> Option<Event<B::Socket>> {
+        let state = self.connection(key);
+        let told = before == Watch::Armed && state.receive == Receive::Idle;
+        if told && self.unread(ConnectionKey(key)) == 0 {
+            self.connection(key).receive = Receive::Ended;
+            self.end_watch(key);
+            return Some(Event::EndOfStream { connection: ConnectionKey(key) });
         }
         self.arm_watch(key);
         None

@@ -2,17 +2,20 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use super::Socket;
 use crate::backend::Delivery;
 
 /// Where `tcpi_bytes_acked` lies in `struct tcp_info`, a `u64`, in units of that. The kernel only ever appends to it.
 const BYTES_ACKED: usize = 120 / size_of::<u64>();
+/// Where `tcpi_last_ack_recv` lies: the `u32` that begins there.
+const LAST_ACK_RECV_MS: usize = 56 / size_of::<u64>();
 
 /// `None` for what is no TCP connection, and for kernels before 4.1, which do not count acknowledged bytes.
 pub(crate) fn delivery(socket: &Socket) -> Option<Delivery> {
-    let acknowledged = acknowledged(socket)?;
-    Some(Delivery { unacknowledged: unacknowledged(socket).ok()?, acknowledged })
+    let (acknowledged, last) = acknowledged(socket)?;
+    Some(Delivery { unacknowledged: unacknowledged(socket).ok()?, acknowledged, last: Some(last) })
 }
 
 /// Bytes that are not acknowledged, sent or not: `SIOCOUTQ`, which has the number of `TIOCOUTQ`.
@@ -23,7 +26,8 @@ fn unacknowledged(socket: &Socket) -> io::Result<usize> {
     if result == 0 { Ok(usize::try_from(count).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 
-fn acknowledged(socket: &Socket) -> Option<u64> {
+/// Acknowledged bytes, and how long ago the last acknowledgement came.
+fn acknowledged(socket: &Socket) -> Option<(u64, Duration)> {
     // The first part of a `tcp_info`: C libraries differ in how much of it they declare.
     let mut info = [0_u64; BYTES_ACKED + 1];
     let wanted = size_of_val(&info) as libc::socklen_t;
@@ -33,5 +37,7 @@ fn acknowledged(socket: &Socket) -> Option<u64> {
         let room = (&raw mut info).cast();
         libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, room, &raw mut len)
     };
-    (result == 0 && len == wanted).then_some(info[BYTES_ACKED])
+    let last_ms = info[LAST_ACK_RECV_MS].to_ne_bytes();
+    let last_ms = u32::from_ne_bytes([last_ms[0], last_ms[1], last_ms[2], last_ms[3]]);
+    (result == 0 && len == wanted).then(|| (info[BYTES_ACKED], Duration::from_millis(last_ms.into())))
 }

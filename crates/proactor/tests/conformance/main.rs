@@ -50,6 +50,12 @@ macro_rules! all_cases {
                 a_gathered_send
                 a_gathered_send_that_is_aborted
                 a_burst_of_submissions;
+            fairness:
+                a_large_payload_takes_a_part_of_each_turn
+                a_large_gathered_send_takes_a_part_of_each_turn
+                aborted_between_two_parts
+                closed_between_two_parts
+                dropped_between_two_parts;
             receive:
                 nothing_before_it_is_asked_for
                 a_pause_holds_back_and_loses_nothing
@@ -58,6 +64,28 @@ macro_rules! all_cases {
                 pausing_while_an_event_is_handled
                 a_cancel_that_loses_the_race
                 a_cancel_that_meets_the_end;
+            watching:
+                a_reset_is_heard_at_once
+                a_reset_before_the_watch_is_heard
+                a_reset_after_the_end_is_heard
+                an_end_with_nothing_before_it_is_heard
+                an_end_waits_behind_its_bytes
+                an_end_of_both_directions_is_no_reset
+                a_reset_that_meets_the_receive_too
+                a_reset_with_a_send_in_flight
+                a_watch_is_one_operation
+                pausing_watching_and_receiving_in_a_row
+                closing_with_a_watch_in_flight
+                dropped_with_watches_in_flight
+                a_watch_that_fails
+                a_watch_waits_for_memory;
+            progress:
+                caught_up_when_nothing_arrives
+                an_interrupted_wait_is_no_look
+                nothing_is_left_over_when_caught_up
+                a_stream_longer_than_a_turn
+                receives_that_wait_for_blocks
+                what_the_peer_takes;
             close:
                 half_close_both_ways
                 an_end_while_a_send_waits
@@ -112,6 +140,9 @@ macro_rules! all_cases {
 macro_rules! real_cases {
     ($world:ty) => {
         tests! { $world =>
+            progress:
+                more_connections_than_one_call_takes
+                more_completions_than_a_queue_takes;
             outside:
                 a_client_gets_its_echo_and_the_end
                 a_client_that_resets

@@ -37,6 +37,8 @@ pub struct Seen {
     pub posted: usize,
     /// True exactly when a pause took effect and nothing was asked for since.
     quiet: bool,
+    /// True exactly when resets are listened for, and nothing was to be received since that was asked for.
+    watched: bool,
     closing: bool,
 }
 
@@ -152,6 +154,7 @@ impl<W: World> Side<W> {
             Event::EndOfStream { connection } => {
                 let seen = self.of(connection);
                 assert!(!seen.ended, "a stream ends once");
+                assert!(!seen.quiet || seen.watched, "a pause holds back the end too, unless it is watched");
                 seen.ended = true;
             }
             Event::Paused { connection } => {
@@ -162,7 +165,17 @@ impl<W: World> Side<W> {
             }
             Event::Sent { connection, .. } => self.of(connection).sent += 1,
             Event::Failed { connection, verb, error } => {
-                self.of(connection).failures.push((verb, error.kind()));
+                let seen = self.of(connection);
+                if verb == Verb::Receive {
+                    assert!(
+                        !seen.quiet || seen.watched,
+                        "a pause holds back a reset that nobody listens for"
+                    );
+                    assert!(!seen.ended, "a stream that ended does not fail");
+                    let before = seen.failures.iter().any(|(verb, _)| *verb == Verb::Receive);
+                    assert!(!before, "a stream fails once");
+                }
+                seen.failures.push((verb, error.kind()));
             }
             Event::Delayed { connection, verb, error } => {
                 self.of(connection).delayed.push((verb, error.kind()));
@@ -213,7 +226,13 @@ impl<W: World> Side<W> {
 
     pub fn receive(&mut self, connection: ConnectionKey) {
         self.driver.receive(connection);
-        self.seen.get_mut(&connection).expect("known").quiet = false;
+        let seen = self.seen.get_mut(&connection).expect("known");
+        (seen.quiet, seen.watched) = (false, false);
+    }
+
+    pub fn watch(&mut self, connection: ConnectionKey) {
+        self.driver.watch(connection);
+        self.seen.get_mut(&connection).expect("known").watched = true;
     }
 
     /// Queues bytes behind those queued before.

@@ -29,6 +29,7 @@ pub struct Watched<B: Backend> {
     inner: B,
     pending: HashMap<OpKey, Pending>,
     faults: Vec<(Call, io::ErrorKind)>,
+    submitted: Vec<Call>,
     /// True exactly when completions are kept back, as by a kernel that does not answer.
     silent: bool,
     /// What a silent kernel's time is ahead by.
@@ -47,8 +48,8 @@ struct Pending {
 impl<B: Backend> Watched<B> {
     pub fn new(inner: B) -> Watched<B> {
         let open = Rc::new(Cell::new(0));
-        let (pending, faults) = (HashMap::new(), Vec::new());
-        Watched { inner, pending, faults, silent: false, ahead: Duration::ZERO, open }
+        let (pending, faults, submitted) = (HashMap::new(), Vec::new(), Vec::new());
+        Watched { inner, pending, faults, submitted, silent: false, ahead: Duration::ZERO, open }
     }
 
     /// The next `call` fails with `error`. Several wait in line.
@@ -63,6 +64,11 @@ impl<B: Backend> Watched<B> {
     /// Faults that nothing has met yet.
     pub fn faults_left(&self) -> usize {
         self.faults.len()
+    }
+
+    /// How often `call` was submitted so far.
+    pub fn submitted(&self, call: Call) -> usize {
+        self.submitted.iter().filter(|submitted| **submitted == call).count()
     }
 
     /// From now on nothing completes, not even what is cancelled. Only its clock goes on.
@@ -203,6 +209,7 @@ impl<B: Backend> Backend for Watched<B> {
     ) -> Submitted<B::Socket> {
         let (call, pending) = Self::observe(operation);
         assert!(!self.pending.contains_key(&key), "INV-3: {key:?} is in flight already");
+        self.submitted.push(call);
         if let Some(error) = self.fault(call) {
             return Submitted::Done(Outcome::Failed(error));
         }

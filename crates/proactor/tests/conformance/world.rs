@@ -32,6 +32,9 @@ pub trait World: Sized {
 
     /// Sockets that nobody closed, where the kernel can tell.
     fn open_sockets(&self) -> usize;
+
+    /// Calls `wait`, which waits in the kernel, and has a signal interrupt that. False where there are no signals.
+    fn interrupt(&self, wait: &mut dyn FnMut()) -> bool;
 }
 
 pub type Socket<W> = <<W as World>::Backend as Backend>::Socket;
@@ -79,6 +82,55 @@ impl<B: Create + Backend<Socket = proactor::Socket>> World for Real<B> {
 
     fn open_sockets(&self) -> usize {
         0
+    }
+
+    #[cfg(unix)]
+    fn interrupt(&self, wait: &mut dyn FnMut()) -> bool {
+        signals::interrupt(wait);
+        true
+    }
+
+    #[cfg(not(unix))]
+    fn interrupt(&self, _wait: &mut dyn FnMut()) -> bool {
+        false
+    }
+}
+
+#[cfg(unix)]
+mod signals {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    /// What no wait outlasts: one that panics must not be waited for.
+    const MOST: usize = 10_000;
+
+    extern "C" fn nothing(_signal: libc::c_int) {}
+
+    /// Signals this thread until `wait` returns: the signal may come before it waits.
+    pub(super) fn interrupt(wait: &mut dyn FnMut()) {
+        // SAFETY: a handler that does nothing, without `SA_RESTART`, for a signal that nothing else here uses.
+        let waiting = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
+            libc::pthread_self()
+        };
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..MOST {
+                    if over.load(Ordering::Acquire) {
+                        return;
+                    }
+                    // SAFETY: the thread lives: it ends this scope.
+                    unsafe { libc::pthread_kill(waiting, libc::SIGUSR1) };
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+            wait();
+            over.store(true, Ordering::Release);
+        });
     }
 }
 
@@ -130,6 +182,12 @@ impl World for Imagined {
 
     fn open_sockets(&self) -> usize {
         self.simulation.open_sockets()
+    }
+
+    fn interrupt(&self, wait: &mut dyn FnMut()) -> bool {
+        self.simulation.interrupt();
+        wait();
+        true
     }
 }
 

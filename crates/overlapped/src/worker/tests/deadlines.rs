@@ -372,7 +372,8 @@ fn an_outbound_session_need_not_speak_first() {
         world.pass(2 * SECOND + SECOND / 10);
         assert_eq!(world.all_stats().sessions_timed_out, 1, "the accepted one alone: {behaviour:?}");
         let reasons = world.reasons();
-        let others: Vec<_> = reasons.iter().filter(|reason| **reason != CloseReason::FirstByteTimeout).collect();
+        let others: Vec<_> =
+            reasons.iter().filter(|reason| **reason != CloseReason::FirstByteTimeout).collect();
         assert_eq!(others, [&CloseReason::EndOfStream], "the outbound one, after that: {behaviour:?}");
     }
 }

@@ -1,8 +1,10 @@
 //! The engine over the simulated kernel: whole workers, turned by hand in one thread, under a virtual clock.
 
+mod blocked;
 mod closing;
 mod deadlines;
 mod draining;
+mod fairness;
 mod holding;
 mod layers;
 mod limits;
@@ -10,6 +12,10 @@ mod limits;
 mod loom_models;
 mod messages;
 mod moments;
+mod panics;
 mod pressure;
 mod random;
+mod reconnecting;
+mod ticks;
+mod timers;
 mod world;

@@ -1,6 +1,9 @@
 //! Random lives of sessions, against what must hold in every one of them.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use proactor::backend::simulated::Behaviour;
@@ -53,19 +56,35 @@ fn kernel() -> impl Strategy<Value = Behaviour> {
     })
 }
 
-/// Echoes, and obeys an order in the first byte of a piece.
-fn obedient() -> Probe {
-    Probe::new(|session, what| match what {
+/// Echoes, and obeys an order in the first byte of a piece. Whenever a session ends, it connects to a place outside;
+/// `connected` counts how often that worked.
+fn obedient(connected: &Rc<Cell<usize>>) -> Probe {
+    let connected = Rc::clone(connected);
+    let probe = Probe::new(move |session, what| match what {
+        What::Open => {
+            session.set_timer(Duration::from_secs(3600), 1);
+            connected.set(connected.get() + usize::from(session.is_outbound()));
+        }
+        What::Timer(2) => session.set_timer(Duration::from_millis(700), 3),
         What::Data(data) => match data[0] {
             b'C' => session.close(),
             b'A' => session.abort(),
             b'P' => panic!("as ordered"),
             _ => {
+                session.set_timer(Duration::from_millis(u64::from(data[0]) * 9), 2);
+                if data[0] == b'e' {
+                    session.cancel_timer(3);
+                }
                 let _ = session.send(data);
             }
         },
         What::HalfClose | What::Idle => session.close(),
         _ => {}
+    });
+    probe.on_worker(|worker, seen| {
+        if let Seen::Close(..) = seen {
+            worker.connect(SocketAddr::from(([127, 0, 0, 1], 7777)), 0);
+        }
     })
 }
 
@@ -75,6 +94,7 @@ struct Run {
     sent: HashMap<proactor::ConnectionKey, Vec<u8>>,
     finished: HashSet<proactor::ConnectionKey>,
     draining: bool,
+    connected: Rc<Cell<usize>>,
     /// Bytes of a send: a kernel that takes one at a time would need hundreds of thousands of rounds for all.
     most: usize,
 }
@@ -146,7 +166,7 @@ impl Run {
     /// Every session opens once and ends once, and nothing happens to it outside of that.
     fn check_lives(&self) {
         let mut open: HashMap<SessionId, bool> = HashMap::new();
-        let mut ends = 0;
+        let (mut ends, mut failed) = (0, 0);
         for seen in self.world.log() {
             match seen {
                 Seen::Open(id) => assert!(open.insert(id, true).is_none(), "INV-3: an id is not used again"),
@@ -158,11 +178,13 @@ impl Run {
                 Seen::HalfClose(id) | Seen::Writable(id) | Seen::Idle(id) | Seen::Timer(id, _) => {
                     assert_eq!(open.get(&id), Some(&true), "INV-3: nothing happens to a session that ended");
                 }
+                Seen::ConnectFailed(..) => failed += 1,
                 _ => {}
             }
         }
+        assert_eq!(ends, self.connected.get() + failed, "each connect is answered once");
         let stats = self.world.all_stats();
-        assert_eq!(stats.sessions_closed, ends + stats.sessions_panicked);
+        assert_eq!(stats.sessions_closed, ends as u64 + stats.sessions_panicked);
         assert_eq!(stats.sessions_opened as usize, open.len());
     }
 }
@@ -173,8 +195,12 @@ proptest! {
     #[test]
     fn any_life_ends_well(kernel in kernel(), steps in prop::collection::vec(step(), 1..60)) {
         let config = Config { high_water: 20_000, low_water: 5_000, ..Config::default() };
+        let connected = Rc::default();
+        let mut world = World::new(kernel, 2, config, obedient(&connected));
+        world.listen_outside();
         let mut run = Run {
-            world: World::new(kernel, 2, config, obedient()),
+            world,
+            connected,
             keys: Vec::new(),
             sent: HashMap::new(),
             finished: HashSet::new(),

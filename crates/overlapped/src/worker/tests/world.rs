@@ -43,6 +43,7 @@ pub(super) enum Seen {
     Message(u32),
     ConnectFailed(u64, std::io::ErrorKind),
     Close(SessionId, CloseReason),
+    Panic(Option<SessionId>, String),
 }
 
 /// What a session's callback is about.
@@ -57,6 +58,19 @@ pub(super) enum What {
 
 type OnSession = Rc<dyn Fn(&mut Session<'_>, What)>;
 type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_>, Seen)>;
+type OnDrop = Rc<dyn Fn(SessionId)>;
+
+/// A session's state, which notes its end.
+pub(super) struct Kept {
+    id: SessionId,
+    on_drop: OnDrop,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        (self.on_drop)(self.id);
+    }
+}
 
 /// A handler that notes what it is called for and then does what the test says.
 #[derive(Clone)]
@@ -64,11 +78,23 @@ pub(super) struct Probe {
     pub(super) log: Rc<RefCell<Vec<Seen>>>,
     on_session: OnSession,
     on_worker: OnWorker,
+    on_drop: OnDrop,
 }
 
 impl Probe {
     pub(super) fn new(on_session: impl Fn(&mut Session<'_>, What) + 'static) -> Probe {
-        Probe { log: Rc::default(), on_session: Rc::new(on_session), on_worker: Rc::new(|_, _| {}) }
+        Probe {
+            log: Rc::default(),
+            on_session: Rc::new(on_session),
+            on_worker: Rc::new(|_, _| {}),
+            on_drop: Rc::new(|_| {}),
+        }
+    }
+
+    /// What the destructor of a session's state does.
+    pub(super) fn on_drop(mut self, act: impl Fn(SessionId) + 'static) -> Probe {
+        self.on_drop = Rc::new(act);
+        self
     }
 
     pub(super) fn on_worker(mut self, act: impl Fn(&mut WorkerContext<'_>, Seen) + 'static) -> Probe {
@@ -97,36 +123,36 @@ impl Probe {
 }
 
 impl Handler for Probe {
-    type State = SessionId;
+    type State = Kept;
     type Message = u32;
 
-    fn on_open(&mut self, session: &mut Session<'_>) -> SessionId {
+    fn on_open(&mut self, session: &mut Session<'_>) -> Kept {
         self.saw(Seen::Open(session.id()));
         (self.on_session)(session, What::Open);
-        session.id()
+        Kept { id: session.id(), on_drop: Rc::clone(&self.on_drop) }
     }
 
-    fn on_data(&mut self, session: &mut Session<'_>, state: &mut SessionId, data: Lease) {
-        assert_eq!(*state, session.id(), "INV-3: a session sees its own state");
+    fn on_data(&mut self, session: &mut Session<'_>, state: &mut Kept, data: Lease) {
+        assert_eq!(state.id, session.id(), "INV-3: a session sees its own state");
         (self.on_session)(session, What::Data(data));
     }
 
-    fn on_half_close(&mut self, session: &mut Session<'_>, _state: &mut SessionId) {
+    fn on_half_close(&mut self, session: &mut Session<'_>, _state: &mut Kept) {
         self.saw(Seen::HalfClose(session.id()));
         (self.on_session)(session, What::HalfClose);
     }
 
-    fn on_writable(&mut self, session: &mut Session<'_>, _state: &mut SessionId) {
+    fn on_writable(&mut self, session: &mut Session<'_>, _state: &mut Kept) {
         self.saw(Seen::Writable(session.id()));
         (self.on_session)(session, What::Writable);
     }
 
-    fn on_idle(&mut self, session: &mut Session<'_>, _state: &mut SessionId) {
+    fn on_idle(&mut self, session: &mut Session<'_>, _state: &mut Kept) {
         self.saw(Seen::Idle(session.id()));
         (self.on_session)(session, What::Idle);
     }
 
-    fn on_timer(&mut self, session: &mut Session<'_>, _state: &mut SessionId, token: u64) {
+    fn on_timer(&mut self, session: &mut Session<'_>, _state: &mut Kept, token: u64) {
         self.saw(Seen::Timer(session.id(), token));
         (self.on_session)(session, What::Timer(token));
     }
@@ -143,15 +169,19 @@ impl Handler for Probe {
         self.worker(worker, Seen::ConnectFailed(token, error.kind()));
     }
 
+    fn on_panic(&mut self, worker: &mut WorkerContext<'_>, session: Option<SessionId>, message: &str) {
+        self.worker(worker, Seen::Panic(session, message.to_owned()));
+    }
+
     fn on_close(
         &mut self,
-        _: &mut WorkerContext<'_>,
+        worker: &mut WorkerContext<'_>,
         session: SessionId,
-        state: SessionId,
+        state: Kept,
         reason: CloseReason,
     ) {
-        assert_eq!(state, session, "INV-3: a session sees its own state");
-        self.saw(Seen::Close(session, reason));
+        assert_eq!(state.id, session, "INV-3: a session sees its own state");
+        self.worker(worker, Seen::Close(session, reason));
     }
 }
 
@@ -169,6 +199,8 @@ pub(super) struct Peer {
     /// Not yet handed to the driver.
     outbox: Vec<u8>,
     finish: bool,
+    /// Whether a worker connected to it.
+    outside: bool,
 }
 
 pub(super) struct World<L: Layer = Plain> {
@@ -205,11 +237,17 @@ impl<L: Layer> World<L> {
         let mailbox = |(index, face)| Arc::new(Mailbox::new(index, Arc::clone(face), config.mailbox));
         let mailboxes: Arc<[_]> = faces.iter().enumerate().map(mailbox).collect();
         let addresses = config.max_per_address.map(|most| Arc::new(Addresses::new(most)));
+        let address = SocketAddr::from(([127, 0, 0, 1], 9999));
         let make = |index| {
             let pool = Pool::new(config.pool);
+            let mut driver = Driver::new(simulation.backend(&pool), pool);
+            let sockets = (index == 0).then(|| simulation.listen(address).expect("the port is free"));
+            let listen = |socket| driver.listen(socket).expect("it registers");
+            let listeners = sockets.into_iter().map(listen).collect();
             Worker::new(Parts {
                 index,
-                driver: Driver::new(simulation.backend(&pool), pool),
+                driver,
+                listeners,
                 handler: probe.clone(),
                 layer: layer(),
                 config: Arc::clone(&config),
@@ -219,9 +257,7 @@ impl<L: Layer> World<L> {
                 observer: None,
             })
         };
-        let mut workers: Vec<_> = (0..workers).map(make).collect();
-        let address = SocketAddr::from(([127, 0, 0, 1], 9999));
-        workers[0].listen(simulation.listen(address).expect("the port is free")).expect("it registers");
+        let workers: Vec<_> = (0..workers).map(make).collect();
         let pool = Pool::new(PoolConfig { blocks: 64, block_len: 4096 });
         let client = Driver::new(simulation.backend(&pool), pool);
         let handles = (0..workers.len()).map(|index| WorkerHandle::new(index, Arc::clone(&mailboxes)));
@@ -248,9 +284,18 @@ impl<L: Layer> World<L> {
     /// The same, before anybody has noticed.
     pub(super) fn begin_connect(&mut self) -> ConnectionKey {
         let key = self.client.connect(self.address).expect("the simulated network has room");
-        let peer = Peer { got: Vec::new(), end: End::Open, outbox: Vec::new(), finish: false };
+        let peer =
+            Peer { got: Vec::new(), end: End::Open, outbox: Vec::new(), finish: false, outside: false };
         self.peers.insert(key, peer);
         key
+    }
+
+    /// A place that the workers can connect to: whoever comes is a peer, which closes when the worker does.
+    pub(super) fn listen_outside(&mut self) -> SocketAddr {
+        let address = SocketAddr::from(([127, 0, 0, 1], 7777));
+        let socket = self.simulation.listen(address).expect("the port is free");
+        self.client.listen(socket).expect("it registers");
+        address
     }
 
     /// The client alone: what it does is in the kernel, and no worker has seen it.
@@ -320,6 +365,18 @@ impl<L: Layer> World<L> {
             happened = true;
             match event {
                 Io::Connected { connection } => self.client.receive(connection),
+                Io::Accepted { socket, .. } => {
+                    let key = self.client.adopt(socket).expect("the simulated network has room");
+                    self.client.receive(key);
+                    let peer = Peer {
+                        got: Vec::new(),
+                        end: End::Open,
+                        outbox: Vec::new(),
+                        finish: false,
+                        outside: true,
+                    };
+                    self.peers.insert(key, peer);
+                }
                 Io::Received { connection, data } => {
                     self.peers.get_mut(&connection).expect("a peer").got.extend_from_slice(&data);
                 }
@@ -336,6 +393,9 @@ impl<L: Layer> World<L> {
         if peer.end == End::Open {
             peer.end = end;
         }
+        if peer.outside {
+            self.client.close(key);
+        }
     }
 
     pub(super) fn log(&self) -> Vec<Seen> {
@@ -346,6 +406,11 @@ impl<L: Layer> World<L> {
     pub(super) fn reasons(&self) -> Vec<CloseReason> {
         let reason = |seen| if let Seen::Close(_, reason) = seen { Some(reason) } else { None };
         self.log().into_iter().filter_map(reason).collect()
+    }
+
+    /// The peers that workers connected to.
+    pub(super) fn outside(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values().filter(|peer| peer.outside)
     }
 
     pub(super) fn got(&self, key: ConnectionKey) -> &[u8] {
@@ -374,5 +439,7 @@ impl<L: Layer> World<L> {
             self.all_stats();
         assert_eq!((sessions, blocks_in_use, starved), (0, 0, 0), "INV-2: {:?}", self.log());
         assert_eq!(sessions_opened, sessions_closed, "INV-2: each session ends once");
+        let timers: usize = self.workers.iter().map(|worker| worker.core.timers.len()).sum();
+        assert_eq!(timers, 0, "INV-6: a session that is gone has no timer");
     }
 }

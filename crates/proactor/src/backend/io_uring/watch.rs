@@ -1,4 +1,4 @@
-//! Watching a socket for a reset: a poll for nothing, which hears of what every poll hears of.
+//! Watching a socket for its end: a poll for nothing, which hears of what every poll hears of.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -10,8 +10,8 @@ use crate::backend::Outcome;
 use crate::socket::{self, Socket};
 
 /// Multishot, because the kernel adds `POLLRDHUP` to what it is asked for (`IO_POLL_UNMASK` in `io_uring/poll.c`): a poll
-/// for one event would be over with the peer's FIN, and armed again it would be over at once, again and again. This one
-/// tells of the FIN and stays. Bytes that arrive do not wake it.
+/// for one event would be over with the peer's FIN, and deaf to a reset behind it. This one tells of the FIN and stays.
+/// Bytes that arrive do not wake it.
 pub(super) fn entry(socket: RawFd) -> squeue::Entry {
     opcode::PollAdd::new(Fd(socket), 0).multi(true).build()
 }
@@ -29,5 +29,6 @@ pub(super) unsafe fn outcome(socket: RawFd, result: i32) -> Option<Outcome<Socke
     };
     let broken = events & (libc::POLLERR | libc::POLLHUP) as u32 != 0;
     // SAFETY: what the caller promised.
-    if broken { unsafe { socket::broken(socket) } } else { None }
+    let broken = if broken { unsafe { socket::broken(socket) } } else { None };
+    broken.or_else(|| (events & libc::POLLRDHUP as u32 != 0).then_some(Outcome::EndOfStream))
 }

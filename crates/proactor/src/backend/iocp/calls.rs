@@ -301,7 +301,7 @@ impl Calls {
             )
         };
         let acknowledged = out.saturating_sub(u64::from(again)).saturating_sub(u64::from(in_flight));
-        Some(Delivery { unacknowledged: in_flight as usize, acknowledged })
+        Some(Delivery { unacknowledged: in_flight as usize, acknowledged, last: None })
     }
 
     pub(super) fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {

@@ -6,6 +6,7 @@
 
 mod calls;
 mod urgent;
+mod wake;
 mod watch;
 
 use std::collections::VecDeque;
@@ -21,14 +22,18 @@ use socket2::{Domain, Protocol, Type};
 
 use super::detect::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, Delivery, Name, Operation, Outcome, Submitted, Wait,
+    Abilities, About, Backend, Close, Completion, Create, Delivery, MOST_AT_ONCE, Name, Operation, Outcome,
+    Submitted, Wait,
 };
 use crate::buffer::{Gather, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
 use crate::socket::{self, Socket};
 use crate::system::CountedPort;
 use crate::time::Time;
-use crate::waker::{Wake, Waker};
+use crate::waker::Waker;
+
+pub(crate) use wake::PollWaker;
+use watch::Watches;
 
 const EVENTS: usize = 1024;
 /// Completions per harvest beyond one for each event: what a peer that always has more may take of a turn.
@@ -40,10 +45,7 @@ pub struct Readiness {
     poll: Poll,
     events: Events,
     sources: Vec<Source>,
-    /// Parallel to the sources, as far as it is needed.
-    watched: Vec<watch::Watched>,
-    /// Sources that broke, by the events at hand.
-    broken: Vec<u32>,
+    watches: Watches,
     free: Vec<u32>,
     /// Sources that may have something to do, in the order in which they are served.
     ready: VecDeque<u32>,
@@ -99,8 +101,7 @@ impl Create for Readiness {
             poll,
             events: Events::with_capacity(EVENTS),
             sources: Vec::new(),
-            watched: Vec::new(),
-            broken: Vec::new(),
+            watches: Watches::default(),
             free: Vec::new(),
             ready: VecDeque::new(),
             budget: 0,
@@ -195,12 +196,12 @@ impl Readiness {
             }
             Operation::Receive { socket, .. } => self.receive(*socket),
             Operation::Send { socket, payload, sent } => {
-                let (handle, len) = (*socket, payload.len() - *sent);
+                let (handle, len) = (*socket, (payload.len() - *sent).min(MOST_AT_ONCE));
                 let result = match payload {
-                    Outgoing::One(payload) => calls::send(handle.fd, &payload.as_slice()[*sent..]),
+                    Outgoing::One(payload) => calls::send(handle.fd, &payload.as_slice()[*sent..][..len]),
                     Outgoing::Many(_) => {
                         let mut pieces = [&[][..]; Gather::MOST];
-                        let count = payload.pieces(*sent, usize::MAX, &mut pieces);
+                        let count = payload.pieces(*sent, len, &mut pieces);
                         calls::send_pieces(handle.fd, &pieces[..count])
                     }
                 };
@@ -213,7 +214,7 @@ impl Readiness {
         }
     }
 
-    /// `None`: it would block. Taking less than all of it means that the next would, too.
+    /// `None`: it would block. Taking less than it was given, `len`, means that the next would, too.
     #[inline]
     fn sent(&mut self, handle: Handle, result: io::Result<usize>, len: usize) -> Option<io::Result<usize>> {
         match &result {
@@ -294,7 +295,9 @@ impl Readiness {
                 source.urgent = true;
             }
             if event.is_error() || event.is_read_closed() && event.is_write_closed() {
-                self.broken.push(at);
+                self.watches.broke(at);
+            } else if event.is_read_closed() {
+                self.watches.ended(at);
             }
             let reads = source.readable && source.reading.is_some();
             let writes = source.writable && source.writing.is_some();
@@ -303,9 +306,7 @@ impl Readiness {
                 self.ready.push_back(at);
             }
         }
-        while let Some(at) = self.broken.pop() {
-            self.end_watch(at);
-        }
+        self.end_watches();
         count
     }
 }
@@ -403,6 +404,7 @@ impl Backend for Readiness {
         if !self.source(socket).writable {
             return None;
         }
+        let bytes = &bytes[..bytes.len().min(MOST_AT_ONCE)];
         let result = calls::send(socket.fd, bytes);
         self.sent(socket, result, bytes.len())
     }
@@ -495,7 +497,7 @@ impl Backend for Readiness {
             let queued = source.queued;
             *source = Source { generation, queued, ..Source::default() };
             self.free.push(handle.source);
-            self.forget_watch(handle.source);
+            self.watches.forget(handle.source);
         }
         if how == Close::Reset {
             // Failing to set it leaves an orderly close.
@@ -519,15 +521,5 @@ impl Backend for Readiness {
 
     fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
         socket::ip(&socket.local_addr()?)
-    }
-}
-
-struct PollWaker(Arc<mio::Waker>);
-
-impl Wake for PollWaker {
-    fn wake(&self) -> bool {
-        // It fails only when a wake is pending already, or when the poller is gone.
-        let _ = self.0.wake();
-        true
     }
 }

@@ -1,64 +1,105 @@
-//! Watching sockets for a reset: the poller tells of errors whether somebody asked or not, so a watch is a note beside
-//! the source, and costs no system call before there is an error.
+//! Watching sockets for their end: the poller tells of errors and of FIN whether somebody asked or not, so a watch is a
+//! note beside the source, and costs no system call before there is one.
 
 use super::{About, Completion, Handle, OpKey, Outcome, Readiness, Submitted};
 use crate::socket::{self, Socket};
 
-/// What a watch needs to know of a source. Apart from the source, which a message touches.
+/// What watches need to know of sources. Apart from the sources, which messages touch.
+#[derive(Default)]
+pub(super) struct Watches {
+    /// Parallel to the sources, as far as it is needed.
+    notes: Vec<Note>,
+    /// Sources of which the events at hand say that they broke.
+    broken: Vec<u32>,
+    /// Watched sources of which the events at hand say that the peer has sent FIN.
+    ended: Vec<u32>,
+}
+
 #[derive(Clone, Copy, Default)]
-pub(super) struct Watched {
+struct Note {
     watch: Option<(OpKey, Handle)>,
     /// True once an event said that there is an error, or that both directions have ended: no event says it again.
     broken: bool,
 }
 
-impl Readiness {
-    fn watched(&mut self, source: u32) -> &mut Watched {
+impl Watches {
+    fn note(&mut self, source: u32) -> &mut Note {
         let at = source as usize;
-        if self.watched.len() <= at {
-            self.watched.resize_with(self.sources.len().max(at + 1), Watched::default);
+        if self.notes.len() <= at {
+            self.notes.resize(at + 1, Note::default());
         }
-        &mut self.watched[at]
+        &mut self.notes[at]
     }
 
-    pub(super) fn submit_watch(&mut self, key: OpKey, socket: Handle) -> Submitted<Socket> {
-        let watched = self.watched(socket.source);
-        if watched.broken
-            && let Some(outcome) = broken(socket)
-        {
-            return Submitted::Done(outcome);
-        }
-        watched.watch = Some((key, socket));
-        Submitted::Pending
-    }
-
-    /// An event said that the connection broke, or that both directions have ended.
+    /// An event says that there is an error, or that both directions have ended.
     #[cold]
-    pub(super) fn end_watch(&mut self, source: u32) {
-        let watched = self.watched(source);
-        watched.broken = true;
-        if let Some((key, socket)) = watched.watch
-            && let Some(outcome) = broken(socket)
-        {
-            watched.watch = None;
-            let about = About::Operation(key);
-            self.immediate.push_back(Completion { about, outcome, more: false });
-        }
+    pub(super) fn broke(&mut self, source: u32) {
+        self.broken.push(source);
     }
 
-    pub(super) fn cancel_watch(&mut self, key: OpKey, socket: Handle) {
-        // Cancelled twice, or complete and not taken yet: its completion is on its way.
-        if self.watched(socket.source).watch.take_if(|(waiting, _)| *waiting == key).is_some() {
-            let about = About::Operation(key);
-            self.immediate.push_back(Completion { about, outcome: Outcome::Cancelled, more: false });
+    /// An event says that the peer has sent FIN.
+    #[cold]
+    pub(super) fn ended(&mut self, source: u32) {
+        if self.notes.get(source as usize).is_some_and(|note| note.watch.is_some()) {
+            self.ended.push(source);
         }
     }
 
     /// The next socket in this place begins anew.
-    pub(super) fn forget_watch(&mut self, source: u32) {
-        if let Some(watched) = self.watched.get_mut(source as usize) {
-            debug_assert!(watched.watch.is_none(), "INV-2: nothing is in flight");
-            *watched = Watched::default();
+    pub(super) fn forget(&mut self, source: u32) {
+        if let Some(note) = self.notes.get_mut(source as usize) {
+            debug_assert!(note.watch.is_none(), "INV-2: nothing is in flight");
+            *note = Note::default();
+        }
+    }
+}
+
+impl Readiness {
+    pub(super) fn submit_watch(&mut self, key: OpKey, socket: Handle) -> Submitted<Socket> {
+        let note = self.watches.note(socket.source);
+        if note.broken
+            && let Some(outcome) = broken(socket)
+        {
+            return Submitted::Done(outcome);
+        }
+        note.watch = Some((key, socket));
+        if self.source(socket).ended {
+            self.tell_end(key);
+        }
+        Submitted::Pending
+    }
+
+    /// Ends the watches of the sources that broke.
+    pub(super) fn end_watches(&mut self) {
+        while let Some(source) = self.watches.ended.pop() {
+            if let Some((key, _)) = self.watches.note(source).watch {
+                self.tell_end(key);
+            }
+        }
+        while let Some(source) = self.watches.broken.pop() {
+            let note = self.watches.note(source);
+            note.broken = true;
+            if let Some((key, socket)) = note.watch
+                && let Some(outcome) = broken(socket)
+            {
+                note.watch = None;
+                let about = About::Operation(key);
+                self.immediate.push_back(Completion { about, outcome, more: false });
+            }
+        }
+    }
+
+    /// The peer has sent FIN. A reset may follow, so the watch stays.
+    fn tell_end(&mut self, key: OpKey) {
+        let about = About::Operation(key);
+        self.immediate.push_back(Completion { about, outcome: Outcome::EndOfStream, more: true });
+    }
+
+    pub(super) fn cancel_watch(&mut self, key: OpKey, socket: Handle) {
+        // Cancelled twice, or complete and not taken yet: its completion is on its way.
+        if self.watches.note(socket.source).watch.take_if(|(waiting, _)| *waiting == key).is_some() {
+            let about = About::Operation(key);
+            self.immediate.push_back(Completion { about, outcome: Outcome::Cancelled, more: false });
         }
     }
 }

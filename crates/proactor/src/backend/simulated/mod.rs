@@ -170,9 +170,10 @@ impl Simulated {
                 let len = net.receive(*socket, block.bytes_mut());
                 Some(Outcome::Received(block, len))
             }
-            Operation::Watch { socket } => {
-                net.was_reset(*socket).then(|| Outcome::Failed(io::ErrorKind::ConnectionReset.into()))
+            Operation::Watch { socket } if net.was_reset(*socket) => {
+                Some(Outcome::Failed(io::ErrorKind::ConnectionReset.into()))
             }
+            Operation::Watch { socket } => net.has_ended(*socket).then_some(Outcome::EndOfStream),
             Operation::Send { socket, payload, sent } => {
                 match net.send(*socket, &all_from(payload, *sent))? {
                     Ok(len) => Some(Outcome::Sent(len)),

@@ -40,6 +40,8 @@ struct Stream {
     finished: bool,
     /// Bytes of ours that the peer has received.
     delivered: u64,
+    /// When it last did.
+    delivered_at: Time,
 }
 
 pub(super) struct Net {
@@ -151,6 +153,7 @@ impl Net {
             reset: false,
             finished: false,
             delivered: 0,
+            delivered_at: Time::ZERO,
         };
         let accepted = self.add(Node::Stream(stream(to, from, id)));
         self.nodes.insert(id, Node::Stream(stream(from, to, accepted)));
@@ -175,6 +178,7 @@ impl Net {
     }
 
     pub(super) fn receive(&mut self, id: u32, into: &mut [u8]) -> usize {
+        let now = self.now;
         let there = self.unread(id).min(into.len());
         let len = self.cut(there);
         let stream = self.stream(id).expect("it has bytes");
@@ -183,6 +187,7 @@ impl Net {
         }
         if let Some(peer) = stream.peer.and_then(|peer| self.stream(peer)) {
             peer.delivered += len as u64;
+            peer.delivered_at = now;
         }
         len
     }
@@ -191,11 +196,17 @@ impl Net {
         self.stream(id).is_none_or(|stream| stream.reset)
     }
 
+    /// Whether the peer's FIN is the next that a receive would find.
+    pub(super) fn has_ended(&self, id: u32) -> bool {
+        matches!(self.nodes.get(&id), Some(Node::Stream(stream)) if stream.fin && stream.inbound.is_empty())
+    }
+
     /// What a peer that is gone did not receive nobody will.
     pub(super) fn delivery(&self, id: u32) -> Option<Delivery> {
         let Some(Node::Stream(stream)) = self.nodes.get(&id) else { return None };
         let unacknowledged = stream.peer.map_or(0, |peer| self.unread(peer));
-        Some(Delivery { unacknowledged, acknowledged: stream.delivered })
+        let last = Some(self.now.since(stream.delivered_at));
+        Some(Delivery { unacknowledged, acknowledged: stream.delivered, last })
     }
 
     /// Takes what fits of `bytes`. `None`: nothing fits now.

@@ -28,6 +28,7 @@ pub enum Act {
     Post(usize),
     Receive,
     Pause,
+    Watch,
     Finish,
     Close,
     Abort,
@@ -42,6 +43,7 @@ pub fn schedules(length: usize) -> impl Strategy<Value = Vec<Step>> {
         8 => (1_usize..3000).prop_map(Act::Post),
         6 => Just(Act::Receive),
         3 => Just(Act::Pause),
+        3 => Just(Act::Watch),
         1 => Just(Act::Finish),
         1 => Just(Act::Close),
         1 => Just(Act::Abort),
@@ -119,6 +121,7 @@ fn act<W: World>(side: &mut Side<W>, key: proactor::ConnectionKey, verb: Act, sa
         }
         Act::Receive => side.receive(key),
         Act::Pause => side.driver.pause_receive(key),
+        Act::Watch => side.watch(key),
         Act::Finish if side.is_flushed(key) => {
             // It may fail: the peer may have reset the connection, unnoticed yet.
             let _ = side.driver.finish(key);

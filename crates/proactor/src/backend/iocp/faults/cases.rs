@@ -251,6 +251,39 @@ cases! {
         scene.end();
     }
 
+    /// By its packet and at once it hears of a reset; bytes end it without a word, and wait.
+    fn a_watch_hears_until_bytes_wait() {
+        let reset = (Verb::Receive, ErrorKind::ConnectionReset);
+        let mut scene = Scene::new();
+        let (key, client) = scene.connection();
+        orders(|orders| orders.packet = Some(win::STATUS_CONNECTION_RESET));
+        scene.driver.watch(key);
+        say(&client, b"x");
+        assert_eq!(scene.failure("the packet"), reset);
+        scene.end();
+
+        let mut scene = Scene::new();
+        let (key, _client) = scene.connection();
+        fail("receive", ws::WSAECONNRESET);
+        scene.driver.watch(key);
+        assert_eq!(scene.failure("the call"), reset);
+        scene.end();
+
+        let mut scene = Scene::new();
+        let (key, client) = scene.connection();
+        // No memory for it: tried again (INV-9).
+        fail("receive", ws::WSAENOBUFS);
+        scene.driver.watch(key);
+        scene.quietly("it is under way", |driver| driver.snapshot().in_flight == 1 && made("receive") == 2);
+        say(&client, b"x");
+        scene.quietly("it is over", |driver| driver.snapshot().in_flight == 0);
+        scene.driver.watch(key);
+        assert_eq!(made("receive"), 2, "it would be over at once, again and again");
+        scene.driver.receive(key);
+        scene.bytes(b"x");
+        scene.end();
+    }
+
     fn a_send_that_fails() {
         for (code, kind) in
             [(ws::WSAECONNABORTED, ErrorKind::ConnectionAborted), (ws::WSAECONNRESET, ErrorKind::ConnectionReset)]
@@ -375,6 +408,8 @@ cases! {
         }
         assert_eq!(scene.driver.peer_addr(key).unwrap_err().kind(), ErrorKind::NotConnected);
         assert_eq!(scene.driver.local_addr(key).unwrap_err().kind(), ErrorKind::NotConnected);
+        fail("ioctl", ws::WSAEOPNOTSUPP);
+        assert_eq!(scene.driver.delivery(key), None);
         fail("shutdown", ws::WSAENOTCONN);
         assert_eq!(scene.driver.finish(key).unwrap_err().kind(), ErrorKind::NotConnected);
         scene.driver.finish(key).unwrap();

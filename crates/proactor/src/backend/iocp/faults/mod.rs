@@ -243,6 +243,20 @@ impl Scene {
         self.find(what, |event| is_it(&event).ok_or(event))
     }
 
+    /// Turns until something holds, while nothing is told.
+    fn quietly(&mut self, what: &str, done: impl Fn(&Driver<Iocp>) -> bool) {
+        let start = Instant::now();
+        while !done(&self.driver) {
+            assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+            let soon = self.driver.now() + Duration::from_millis(20);
+            self.driver.turn(Wait::Until(soon)).expect("the port works");
+            while let Some(event) = self.driver.next_event() {
+                let delayed = matches!(event, Event::Delayed { .. });
+                assert!(delayed, "{event:?} before {what}");
+            }
+        }
+    }
+
     fn find<T>(&mut self, what: &str, mut take: impl FnMut(Event<Socket>) -> Result<T, Event<Socket>>) -> T {
         let start = Instant::now();
         loop {

@@ -1,0 +1,241 @@
+//! The monitor of a server with several workers: one thread that sleeps while they wait, and helps when one is blocked.
+//!
+//! A handler's callback that blocks stops its whole worker: its sessions, the connections that were placed on it, and
+//! accepting on the listeners that it owns. The sessions cannot be helped. The connections are placed on other workers;
+//! and the monitor accepts in the worker's place, from duplicates of its listeners, because the worker's own accept is
+//! armed in a ring, port or poller that nobody turns. (An accept armed in another worker's ring would not do: accepts
+//! of io_uring wait exclusively, and the blocked ring, the first in line, takes each wake-up and does nothing with it.)
+//!
+//! On Windows the accepts in flight belong to the blocked worker's port and take the next connections, whoever else
+//! accepts; nobody does.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proactor::{AcceptWatch, Socket, try_accept};
+
+use crate::acceptor::{Acceptor, Delivery};
+use crate::addresses::Addresses;
+use crate::heartbeat::{Pulses, Rest, TICK};
+use crate::mailbox::WorkerFace;
+use crate::worker::{ACCEPT_PAUSE, Arrival};
+
+/// Connections that the monitor hands to one worker before that has taken some of them. What is beyond stays in the
+/// backlog.
+const HANDED: usize = 64;
+/// How soon it looks whether some were taken.
+const SOON: Duration = Duration::from_millis(1);
+
+pub(super) struct Monitor {
+    faces: Vec<Arc<WorkerFace>>,
+    pulses: Pulses,
+    acceptor: Arc<Acceptor<Arrival<Socket>>>,
+    addresses: Option<Arc<Addresses>>,
+    watch: AcceptWatch,
+    /// By worker: true exactly when the monitor accepts in its place.
+    accepting: Vec<bool>,
+    /// Until when accepting pauses, because the system is short of something (INV-9).
+    paused_until: Option<Instant>,
+}
+
+impl Monitor {
+    /// # Errors
+    /// What the system says: out of descriptors.
+    pub(super) fn new(
+        faces: &[Arc<WorkerFace>],
+        acceptor: Arc<Acceptor<Arrival<Socket>>>,
+        addresses: Option<Arc<Addresses>>,
+    ) -> io::Result<Monitor> {
+        let watch = AcceptWatch::new()?;
+        for face in faces {
+            face.heartbeat.set_monitor(watch.waker());
+        }
+        Ok(Monitor {
+            faces: faces.to_vec(),
+            pulses: Pulses::new(faces),
+            acceptor,
+            addresses,
+            watch,
+            accepting: vec![false; faces.len()],
+            paused_until: None,
+        })
+    }
+
+    /// Runs until every worker has ended. The last of them wakes it.
+    ///
+    /// # Errors
+    /// If its poller broke.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut tick_at = Instant::now();
+        loop {
+            let mut sleep = false;
+            if Instant::now() >= tick_at {
+                match self.pulses.tick() {
+                    Rest::End => return Ok(()),
+                    Rest::Sleep => sleep = true,
+                    Rest::Tick => {}
+                }
+                tick_at = Instant::now() + TICK;
+                for delivery in self.acceptor.take_back() {
+                    if let Delivery::Placed(arrival) = delivery {
+                        arrival.turn_away(self.addresses.as_deref());
+                    }
+                }
+                self.choose_listeners();
+            }
+            let more = self.accept();
+            let left = tick_at.saturating_duration_since(Instant::now());
+            let left = if more { left.min(SOON) } else { left };
+            self.watch.wait((!sleep).then_some(left))?;
+            if sleep || self.faces.iter().all(|face| face.heartbeat.has_ended()) {
+                tick_at = Instant::now();
+            }
+        }
+    }
+
+    /// Watches the listeners of workers that are blocked, and no others: a watched one wakes the monitor each time.
+    fn choose_listeners(&mut self) {
+        let somebody_turns = self.acceptor.turning().is_some();
+        for (face, accepting) in self.faces.iter().zip(&mut self.accepting) {
+            let wanted = somebody_turns && face.heartbeat.is_blocked();
+            if wanted != *accepting {
+                *accepting = wanted;
+                for listener in face.spare_listeners().iter() {
+                    if wanted {
+                        // Without memory for it each tick still looks.
+                        let _ = self.watch.watch(listener);
+                    } else {
+                        self.watch.forget(listener);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what waits in the backlogs of blocked workers. True: there may be more, and it is soon to look again.
+    fn accept(&mut self) -> bool {
+        if self.paused_until.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        self.paused_until = None;
+        let blocked = self.faces.iter().zip(&self.accepting).filter(|(_, accepting)| **accepting);
+        for (face, _) in blocked {
+            match self.accept_for(face) {
+                Taken::All => {}
+                Taken::Some => return true,
+                Taken::Failed => {
+                    self.paused_until = Some(Instant::now() + ACCEPT_PAUSE);
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// Hands what waits on one worker's listeners to workers that turn. Admission is theirs: what the monitor accepts
+    /// is counted, limited, placed and reported like any other connection.
+    fn accept_for(&self, face: &WorkerFace) -> Taken {
+        // Locked for as long as no call waits: the worker, once it is back, closes them under the same lock.
+        let listeners = face.spare_listeners();
+        for listener in listeners.iter() {
+            while face.heartbeat.is_blocked()
+                && let Some(worker) = self.acceptor.turning()
+            {
+                if self.acceptor.waiting(worker) >= HANDED {
+                    return Taken::Some;
+                }
+                let delivery = match try_accept(listener) {
+                    Ok(None) => break,
+                    Ok(Some(socket)) => Delivery::Accepted(Arrival::accepted(socket)),
+                    Err(error) => Delivery::AcceptFailed(error),
+                };
+                let failed = matches!(delivery, Delivery::AcceptFailed(_));
+                // If all have ended meanwhile, the server has: the connection is closed.
+                drop(self.acceptor.hand(delivery));
+                if failed {
+                    return Taken::Failed;
+                }
+            }
+        }
+        Taken::All
+    }
+}
+
+/// How much of what waited was taken.
+enum Taken {
+    All,
+    Some,
+    Failed,
+}
+
+#[cfg(all(test, unix, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Worker 0 is blocked, and its listener is one that nothing can be accepted from. Worker 1 turns.
+    fn with_a_broken_listener() -> (Monitor, Arc<Acceptor<Arrival<Socket>>>) {
+        let faces: Vec<Arc<WorkerFace>> = vec![Arc::default(), Arc::default()];
+        let acceptor = Arc::new(Acceptor::new(&faces, 10));
+        let mut monitor = Monitor::new(&faces, Arc::clone(&acceptor), None).unwrap();
+        // Readable, because it is not connected, and no listener: EINVAL, accept(2).
+        let broken = std::net::TcpListener::bind("127.0.0.1:0").map(Socket::from).unwrap();
+        broken.shutdown(std::net::Shutdown::Both).unwrap();
+        faces[0].spare_listeners().push(broken);
+        for _ in 0..5 {
+            monitor.pulses.tick();
+        }
+        faces[1].heartbeat.begin_wait();
+        (monitor, acceptor)
+    }
+
+    #[test]
+    fn accepting_pauses_when_it_fails() {
+        let (mut monitor, acceptor) = with_a_broken_listener();
+        monitor.choose_listeners();
+        assert_eq!(monitor.accepting, [true, false]);
+        for _ in 0..10 {
+            assert!(!monitor.accept(), "not soon again");
+        }
+        assert_eq!(acceptor.waiting(1), 1, "it fails once in the pause, and is reported once");
+        monitor.paused_until = Some(Instant::now());
+        monitor.accept();
+        assert_eq!(acceptor.waiting(1), 2, "and is tried again after it");
+    }
+
+    #[test]
+    fn nothing_is_accepted_for_a_worker_that_is_back_or_while_nobody_turns() {
+        let (mut monitor, acceptor) = with_a_broken_listener();
+        monitor.choose_listeners();
+        monitor.faces[0].heartbeat.begin_wait();
+        assert!(!monitor.accept());
+        assert_eq!((acceptor.waiting(0), acceptor.waiting(1)), (0, 0));
+        monitor.choose_listeners();
+        assert_eq!(monitor.accepting, [false, false]);
+        monitor.faces[0].heartbeat.end_wait();
+        monitor.faces[1].heartbeat.end();
+        for _ in 0..5 {
+            monitor.pulses.tick();
+        }
+        monitor.choose_listeners();
+        assert_eq!(monitor.accepting, [false, false], "who should take it?");
+    }
+
+    /// What the worker that takes them has not taken stays in the backlog.
+    #[test]
+    fn no_more_is_handed_to_a_worker_than_it_takes() {
+        let (mut monitor, acceptor) = with_a_broken_listener();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        *monitor.faces[0].spare_listeners() = vec![listener.into()];
+        monitor.choose_listeners();
+        let clients: Vec<_> =
+            (0..HANDED + 5).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        assert!(monitor.accept(), "it is soon to look again");
+        assert_eq!(acceptor.waiting(1), HANDED);
+        while acceptor.arrivals(1).queue.pop().is_some() {}
+        assert!(!monitor.accept());
+        assert_eq!(acceptor.waiting(1), 5);
+        drop(clients);
+    }
+}

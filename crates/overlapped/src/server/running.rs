@@ -1,0 +1,185 @@
+//! Where the workers of a server are: made, started, running, ended; and who waits for that.
+//!
+//! However a worker ends, with a panic too, it is counted out: nobody waits for it in vain.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::{io, result};
+
+use proactor::Name;
+
+use super::start::StartError;
+use crate::error::{Error, Result};
+
+thread_local! {
+    /// The server that this thread is a worker of; 0 for none. It stays so to the thread's very end: what the handler
+    /// left in thread-locals is dropped after the worker, and must not wait for it either.
+    static WORKER_OF: Cell<u64> = const { Cell::new(0) };
+}
+
+static SERVERS: AtomicU64 = AtomicU64::new(0);
+
+/// Shared by a server's threads and its handles.
+pub(super) struct Running {
+    /// Which server of this process.
+    server: u64,
+    state: Mutex<RunState>,
+    changed: Condvar,
+}
+
+struct RunState {
+    /// Workers without a driver yet.
+    without_driver: usize,
+    /// Workers without a handler yet.
+    without_handler: usize,
+    running: usize,
+    /// Why none of them runs.
+    refused: Option<StartError>,
+    broken: Option<Breakdown>,
+    /// Joined by the first who waits for the end: then nothing of a server is left.
+    threads: Vec<JoinHandle<()>>,
+    /// True exactly while somebody joins them.
+    joining: bool,
+}
+
+/// What ended a server before it was asked to end. Kept, for everybody who waits is told.
+pub(super) enum Breakdown {
+    Panicked { worker: usize, message: String },
+    Backend { backend: Name, source: io::Error },
+}
+
+impl Breakdown {
+    pub(super) fn error(&self) -> Error {
+        match self {
+            Breakdown::Panicked { worker, message } => {
+                Error::Worker { worker: *worker, source: io::Error::other(format!("it panicked: {message}")) }
+            }
+            Breakdown::Backend { backend, source } => {
+                // Not `Clone`, but one of the system is its number, and of any other the kind and the text matter.
+                let source = match source.raw_os_error() {
+                    Some(code) => io::Error::from_raw_os_error(code),
+                    None => io::Error::new(source.kind(), source.to_string()),
+                };
+                Error::Backend { backend: *backend, source }
+            }
+        }
+    }
+}
+
+impl Running {
+    pub(super) fn new(workers: usize) -> Running {
+        let state = RunState {
+            without_driver: workers,
+            without_handler: workers,
+            running: workers,
+            refused: None,
+            broken: None,
+            threads: Vec::new(),
+            joining: false,
+        };
+        let server = SERVERS.fetch_add(1, Ordering::Relaxed) + 1;
+        Running { server, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// The calling thread is a worker of this server, to its end.
+    pub(super) fn enter(&self) {
+        WORKER_OF.set(self.server);
+    }
+
+    /// Refuses to wait for the calling thread.
+    ///
+    /// # Errors
+    /// [`Error::OnWorker`] on a worker of this server. Another server's may wait.
+    pub(super) fn check_not_inside(&self) -> Result<()> {
+        if WORKER_OF.get() == self.server { Err(Error::OnWorker) } else { Ok(()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RunState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while(&self, condition: impl Fn(&RunState) -> bool) -> MutexGuard<'_, RunState> {
+        let waited = self.changed.wait_while(self.lock(), |state| condition(state));
+        waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn spawned(&self, thread: JoinHandle<()>) {
+        self.lock().threads.push(thread);
+    }
+
+    /// A worker cannot be had: none of them runs.
+    pub(super) fn refuse(&self, why: StartError) {
+        self.lock().refused.get_or_insert(why);
+        self.changed.notify_all();
+    }
+
+    /// A worker's driver is made. Waits for the others'; false if one of them cannot be had.
+    pub(super) fn drivers_are_made(&self) -> bool {
+        self.lock().without_driver -= 1;
+        self.changed.notify_all();
+        self.wait_while(|state| state.without_driver > 0 && state.refused.is_none()).refused.is_none()
+    }
+
+    /// A worker is ready. Waits for the others; false if one of them cannot be had.
+    pub(super) fn handlers_are_made(&self) -> bool {
+        self.lock().without_handler -= 1;
+        self.changed.notify_all();
+        self.has_started()
+    }
+
+    /// Waits until every worker is ready; false if one of them cannot be had.
+    pub(super) fn has_started(&self) -> bool {
+        self.wait_while(|state| state.without_handler > 0 && state.refused.is_none()).refused.is_none()
+    }
+
+    /// Waits until every worker is ready, or, where one cannot be had, until nothing is left of the others.
+    pub(super) fn wait_started(&self) -> result::Result<(), StartError> {
+        let state = self.wait_while(|state| state.without_handler > 0 && state.refused.is_none());
+        if state.refused.is_none() {
+            return Ok(());
+        }
+        // Taken out only now: those that wait for the others have to find it.
+        self.join(state).refused.take().map_or(Ok(()), Err)
+    }
+
+    /// A worker has ended. True if it broke, so that the others should end too.
+    pub(super) fn ended(&self, result: result::Result<(), Breakdown>) -> bool {
+        let mut state = self.lock();
+        state.running -= 1;
+        self.changed.notify_all();
+        match result {
+            Ok(()) => false,
+            Err(breakdown) => {
+                state.broken.get_or_insert(breakdown);
+                true
+            }
+        }
+    }
+
+    /// Waits until every worker has ended, and its thread with it. Says each time what broke.
+    pub(super) fn wait_ended(&self) -> Result<()> {
+        self.check_not_inside()?;
+        let mut state = self.wait_while(|state| state.running > 0 || state.joining);
+        state = self.join(state);
+        state.broken.as_ref().map_or(Ok(()), |breakdown| Err(breakdown.error()))
+    }
+
+    /// Joins the threads, which are about to end by themselves. Their panics were caught; they have nothing to say.
+    fn join<'a>(&'a self, mut state: MutexGuard<'a, RunState>) -> MutexGuard<'a, RunState> {
+        let threads = std::mem::take(&mut state.threads);
+        if threads.is_empty() {
+            return state;
+        }
+        state.joining = true;
+        drop(state);
+        for thread in threads {
+            let _ = thread.join();
+        }
+        let mut state = self.lock();
+        state.joining = false;
+        self.changed.notify_all();
+        state
+    }
+}

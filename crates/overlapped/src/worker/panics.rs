@@ -1,0 +1,84 @@
+//! Panics of a handler: each is caught, counted and reported, costs the session it happened in, and is told to the
+//! handler itself, so that tables of its own do not keep what is gone.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use proactor::ConnectionKey;
+use proactor::backend::Backend;
+
+use super::core::{MOST_REFUSALS, Running};
+use super::{Layer, Worker, WorkerContext};
+use crate::config::OnPanic;
+use crate::events::Event;
+use crate::handler::Handler;
+use crate::panics::{contain, into_message};
+use crate::session::CloseReason;
+
+impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
+    /// Runs a part of the turn that calls the handler. A panic of the handler costs its session, not the worker,
+    /// and the part goes on where it was: what it had taken is taken, the rest still stands in queues.
+    pub(super) fn guarded(&mut self, part: fn(&mut Self)) {
+        // The worker's own state is whole at every callback; the handler's is the handler's.
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| part(self))) {
+            let session = match std::mem::replace(&mut self.core.running, Running::Engine) {
+                Running::Engine => resume_unwind(payload),
+                Running::Worker | Running::Answer { .. } => None,
+                Running::Session(key) => Some(key),
+            };
+            let message = into_message(payload);
+            self.report_panic(session, &message);
+            if self.core.config.on_panic == OnPanic::StopServer {
+                resume_unwind(Box::new(message));
+            }
+            self.recover(session, &message);
+        }
+    }
+
+    fn report_panic(&mut self, session: Option<ConnectionKey>, message: &str) {
+        let session = session.map(|key| self.core.id(key));
+        self.core.report.emit(&Event::Panicked { session, message });
+    }
+
+    /// Ends the session of a callback that panicked, and tells the handler. What panics in here is reported too, and
+    /// leads to nothing else.
+    #[cold]
+    fn recover(&mut self, session: Option<ConnectionKey>, message: &str) {
+        if let Some(key) = session {
+            self.core.abort(key, CloseReason::Panicked);
+            // It may be half-updated, and no callback sees it again. After a panic in `on_close` it is gone already.
+            self.drop_state(key.index(), session);
+        }
+        let id = session.map(|key| self.core.id(key));
+        self.core.running = Running::Answer { refusals: MOST_REFUSALS };
+        let mut worker = WorkerContext { core: &mut self.core, addresses: &self.driver };
+        let told = contain(|| self.handler.on_panic(&mut worker, id, message));
+        self.core.running = Running::Engine;
+        if let Err(message) = told {
+            self.report_panic(session, &message);
+        }
+    }
+
+    /// Drops the handler's state of a session. A panic in its destructor is reported.
+    fn drop_state(&mut self, slot: usize, session: Option<ConnectionKey>) {
+        let state = self.states.get_mut(slot).and_then(Option::take);
+        if let Err(message) = contain(|| drop(state)) {
+            self.report_panic(session, &message);
+        }
+    }
+
+    /// Drops what the handler's side left behind where a worker ends before its sessions, one by one: a second panic
+    /// of destructors that are dropped together would end the process.
+    pub(super) fn drop_what_is_left(&mut self) {
+        for slot in 0..self.states.len() {
+            self.drop_state(slot, None);
+        }
+        let mut mail = std::mem::take(&mut self.mail);
+        mail.extend(self.mailbox.mail.close());
+        for mail in mail {
+            if let Err(message) = contain(|| drop(mail)) {
+                self.report_panic(None, &message);
+            }
+        }
+        self.publish();
+    }
+}

@@ -1,0 +1,202 @@
+//! Panics of handlers: each is counted, costs what it concerns, and is told to the handler.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::world::{End, Probe, Seen, What, World, behaviours};
+use crate::config::{Config, OnPanic};
+use crate::mailbox::Mail;
+use crate::session::SessionId;
+
+type Dropped = Rc<RefCell<Vec<SessionId>>>;
+
+/// Panics over a piece that begins with an exclamation mark; notes which states were dropped.
+fn fragile() -> (Probe, Dropped) {
+    let dropped = Dropped::default();
+    let note = Rc::clone(&dropped);
+    let probe = Probe::new(|session, what| match what {
+        What::Data(data) if data[0] == b'!' => panic!("a mistake"),
+        What::Data(data) => drop(session.send(data)),
+        What::HalfClose => session.close(),
+        _ => {}
+    });
+    (probe.on_drop(move |id| note.borrow_mut().push(id)), dropped)
+}
+
+fn opened(world: &World) -> Vec<SessionId> {
+    let id = |seen| if let Seen::Open(id) = seen { Some(id) } else { None };
+    world.log().into_iter().filter_map(id).collect()
+}
+
+fn panics(world: &World) -> Vec<(Option<SessionId>, String)> {
+    let told = |seen| if let Seen::Panic(id, message) = seen { Some((id, message)) } else { None };
+    world.log().into_iter().filter_map(told).collect()
+}
+
+#[test]
+fn a_panic_drops_the_state_and_is_told() {
+    for behaviour in behaviours() {
+        let (probe, dropped) = fragile();
+        // It is gone when the handler hears of it, and nobody can reach the session.
+        let gone = Rc::clone(&dropped);
+        let probe = probe.on_worker(move |worker, seen| {
+            if let Seen::Panic(Some(id), _) = seen {
+                assert_eq!(*gone.borrow(), [id]);
+                assert!(worker.session(id).is_none_or(|session| session.is_closing()));
+            }
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        let (bad, good) = (world.connect(), world.connect());
+        world.send(bad, b"!");
+        world.settle();
+        world.send(good, b"fine");
+        world.settle();
+        assert_eq!((world.end(bad), world.got(good)), (End::Reset, &b"fine"[..]), "{behaviour:?}");
+        let [bad, good] = opened(&world)[..] else { panic!("two") };
+        assert_eq!(panics(&world), [(Some(bad), "a mistake".to_owned())]);
+        assert_eq!(*dropped.borrow(), [bad], "once");
+        let stats = world.all_stats();
+        assert_eq!((stats.panics, stats.sessions_panicked), (1, 1), "{behaviour:?}");
+        world.post(0, Mail::Stop);
+        world.settle();
+        assert_eq!(world.reasons().len(), 1, "after a panic there is no on_close");
+        assert_eq!(*dropped.borrow(), [bad, good]);
+        world.assert_clean();
+    }
+}
+
+/// Whatever panics, it is counted and told; a connect that is never answered otherwise fails.
+#[test]
+fn a_panic_in_any_callback_is_counted_and_told_once() {
+    for behaviour in behaviours() {
+        let probe = Probe::new(|session, what| match what {
+            What::Open if session.is_outbound() => panic!("open"),
+            What::Open => session.set_timer(Duration::from_millis(100), 0),
+            What::Timer(_) => session.close(),
+            _ => {}
+        });
+        let probe = probe.on_worker(|worker, seen| match seen {
+            Seen::Message(1) => panic!("message"),
+            Seen::Message(2) => worker.connect(SocketAddr::from(([127, 0, 0, 1], 1)), 1),
+            Seen::Message(_) => worker.connect(SocketAddr::from(([127, 0, 0, 1], 7777)), 2),
+            Seen::ConnectFailed(..) => panic!("connect"),
+            Seen::Tick => panic!("tick"),
+            Seen::Close(..) => panic!("close"),
+            _ => {}
+        });
+        let config = Config { tick: Some(Duration::from_millis(500)), ..Config::default() };
+        let mut world = World::new(behaviour, 1, config, probe);
+        world.listen_outside();
+        let key = world.connect();
+        for message in 1..=3 {
+            world.handles[0].post(message).unwrap();
+        }
+        world.pass(Duration::from_millis(100));
+        world.finish(key);
+        world.settle();
+        world.pass(Duration::from_millis(450));
+        let [first, outbound] = opened(&world)[..] else { panic!("two") };
+        let mut told = panics(&world);
+        told.sort_by(|one, other| one.1.cmp(&other.1));
+        let wanted = [(Some(first), "close"), (None, "connect"), (None, "message"), (Some(outbound), "open")];
+        let mut wanted = wanted.map(|(id, text)| (id, text.to_owned())).to_vec();
+        wanted.push((None, "tick".to_owned()));
+        assert_eq!(told, wanted, "{behaviour:?}");
+        let stats = world.all_stats();
+        assert_eq!((stats.panics, stats.sessions_panicked, stats.sessions), (5, 1, 0), "{behaviour:?}");
+        world.assert_clean();
+    }
+}
+
+/// The destructor of the state, and `on_panic` itself: both are counted, and lead to nothing else.
+#[test]
+fn what_panics_after_a_panic_goes_no_further() {
+    for behaviour in behaviours() {
+        let (probe, _) = fragile();
+        let probe = probe.on_drop(|_| panic!("a destructor")).on_worker(|_, seen| {
+            if let Seen::Panic(..) = seen {
+                panic!("telling");
+            }
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        let (bad, good) = (world.connect(), world.connect());
+        world.send(bad, b"!");
+        world.send(good, b"fine");
+        world.settle();
+        assert_eq!((world.end(bad), world.got(good)), (End::Reset, &b"fine"[..]), "{behaviour:?}");
+        let bad = opened(&world)[0];
+        assert_eq!(panics(&world), [(Some(bad), "a mistake".to_owned())], "told once");
+        assert_eq!((world.all_stats().panics, world.all_stats().sessions_panicked), (3, 1), "{behaviour:?}");
+    }
+}
+
+#[test]
+fn what_on_panic_asks_for_is_done() {
+    for behaviour in behaviours() {
+        let (probe, _) = fragile();
+        let probe = probe.on_worker(|worker, seen| {
+            if let Seen::Panic(..) = seen {
+                worker.broadcast(&"sorry".into(), None);
+                worker.connect(SocketAddr::from(([127, 0, 0, 1], 7777)), 3);
+            }
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        world.listen_outside();
+        let (bad, good) = (world.connect(), world.connect());
+        world.send(bad, b"!");
+        world.settle();
+        assert_eq!(world.got(good), b"sorry", "{behaviour:?}");
+        assert_eq!(world.outside().count(), 1);
+    }
+}
+
+/// Every callback that a drain still brings panics, the last message's too, and so does what hears of that.
+#[test]
+fn a_drain_in_which_everything_panics_ends() {
+    for behaviour in behaviours() {
+        let (probe, dropped) = fragile();
+        let probe = probe.on_worker(|worker, seen| {
+            worker.connect(SocketAddr::from(([127, 0, 0, 1], 7777)), 3);
+            panic!("in {seen:?}");
+        });
+        let config = Config { tick: Some(Duration::from_millis(20)), ..Config::default() };
+        let mut world = World::new(behaviour, 1, config, probe);
+        let keys: Vec<_> = (0..5).map(|_| world.connect()).collect();
+        world.send(keys[0], b"!");
+        world.post(0, Mail::Drain(Duration::from_secs(1)));
+        world.handles[0].post(1).unwrap();
+        world.settle();
+        for _ in 0..50 {
+            world.pass(Duration::from_millis(20));
+        }
+        assert!(world.workers[0].has_ended(), "{behaviour:?} {:?}", world.all_stats());
+        assert_eq!(dropped.borrow().len(), 5, "nothing leaks");
+        world.assert_clean();
+    }
+}
+
+/// The worker ends with sessions in hand, whose destructors panic all: the process lives, and each of them ran.
+#[test]
+fn a_worker_that_stops_for_a_panic_drops_every_state() {
+    for behaviour in behaviours() {
+        let (probe, dropped) = fragile();
+        let note = Rc::clone(&dropped);
+        let probe = probe.on_drop(move |id| {
+            note.borrow_mut().push(id);
+            panic!("a destructor");
+        });
+        let config = Config { on_panic: OnPanic::StopServer, ..Config::default() };
+        let mut world = World::new(behaviour, 1, config, probe);
+        let keys: Vec<_> = (0..5).map(|_| world.connect()).collect();
+        world.send(keys[2], b"!");
+        let stopped = catch_unwind(AssertUnwindSafe(|| world.settle())).expect_err("it stops");
+        assert_eq!(stopped.downcast_ref::<String>().map(String::as_str), Some("a mistake"));
+        world.workers.clear();
+        assert_eq!(dropped.borrow().len(), 5, "{behaviour:?}");
+        assert!(panics(&world).is_empty(), "its fields are not to be trusted");
+        assert_eq!(world.all_stats().panics, 6);
+    }
+}

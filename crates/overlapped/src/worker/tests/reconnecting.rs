@@ -1,0 +1,404 @@
+//! Connects that are asked for in a drain: answered once each, and no drain is longer for them.
+
+use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::world::{End, Probe, Seen, What, World, behaviours};
+use proactor::Time;
+
+use crate::config::Config;
+use crate::mailbox::{Mail, WorkerHandle};
+use crate::session::{CloseReason, Session};
+use crate::worker::{Connect, WorkerContext};
+
+const LIMIT: Duration = Duration::from_secs(1);
+const OUTSIDE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7777);
+
+/// What was asked for, and how it was answered.
+#[derive(Clone, Default)]
+struct Asked(Rc<Cell<u64>>);
+
+impl Asked {
+    fn connect(&self, worker: &mut WorkerContext<'_>) {
+        // Far more than anybody has to ask for here, and few enough for the simulated network.
+        if self.0.get() < 10_000 {
+            self.0.set(self.0.get() + 1);
+            worker.connect(OUTSIDE, self.0.get());
+        }
+    }
+
+    /// Every token has one answer.
+    fn assert_answered(&self, world: &World, opened: &[u64]) {
+        let failed = |seen| if let Seen::ConnectFailed(token, _) = seen { Some(token) } else { None };
+        let mut answered: Vec<u64> = world.log().into_iter().filter_map(failed).collect();
+        answered.extend(opened);
+        answered.sort_unstable();
+        assert_eq!(
+            answered,
+            (1..=self.0.get()).collect::<Vec<_>>(),
+            "each is answered once: {:?}",
+            world.log()
+        );
+    }
+}
+
+/// The tokens of outbound sessions, noted as they open.
+fn note_token(opened: &Rc<RefCell<Vec<u64>>>, session: &Session<'_>) {
+    opened.borrow_mut().extend(session.token());
+}
+
+fn failures(world: &World) -> Vec<(u64, ErrorKind)> {
+    let failed = |seen| if let Seen::ConnectFailed(token, kind) = seen { Some((token, kind)) } else { None };
+    world.log().into_iter().filter_map(failed).collect()
+}
+
+/// Clients that come back whenever they are cut off.
+#[test]
+fn who_comes_back_does_not_keep_a_drain_from_ending() {
+    for behaviour in behaviours() {
+        for first in [Mail::Drain(LIMIT), Mail::Drain(Duration::ZERO), Mail::Stop] {
+            let (asked, opened) = (Asked::default(), Rc::<RefCell<Vec<u64>>>::default());
+            let (ask, note, again) = (asked.clone(), Rc::clone(&opened), RefCell::new(Vec::new()));
+            let probe = Probe::new(move |session, what| {
+                if let What::Open = what {
+                    note_token(&note, session);
+                }
+            });
+            let probe = probe.on_worker(move |worker, seen| match seen {
+                // Once more, each.
+                Seen::ConnectFailed(token, _) if again.borrow().contains(&token) => {}
+                Seen::ConnectFailed(..) => {
+                    ask.connect(worker);
+                    again.borrow_mut().push(ask.0.get());
+                }
+                _ => ask.connect(worker),
+            });
+            let config = Config { tick: Some(Duration::from_millis(50)), ..Config::default() };
+            let mut world = World::new(behaviour, 1, config, probe);
+            world.listen_outside();
+            for message in 0..20 {
+                world.handles[0].post(message).unwrap();
+            }
+            world.settle();
+            assert_eq!(world.stats(0).sessions, 20, "{behaviour:?}");
+            world.post(0, first);
+            world.settle();
+            world.pass(LIMIT);
+            assert!(world.workers[0].has_ended(), "at its deadline: {behaviour:?} {:?}", world.all_stats());
+            assert_eq!(world.outside().count(), 20, "nobody is dialled in a drain");
+            world.assert_clean();
+            assert_eq!(world.reasons().len(), 20, "each session hears of its end: {behaviour:?}");
+            asked.assert_answered(&world, &opened.borrow());
+            assert_eq!(world.all_stats().connects_failed, asked.0.get() - 20, "counted, each");
+        }
+    }
+}
+
+/// One connect from each kind of callback, in a drain that a paused session holds up.
+#[test]
+fn only_the_callbacks_of_live_sessions_connect_in_a_drain() {
+    for behaviour in behaviours() {
+        let ticks = Rc::new(Cell::new(0));
+        let probe = Probe::new(|session, what| match what {
+            What::Open if !session.is_outbound() => {
+                session.pause();
+                session.set_timer(Duration::from_millis(100), 0);
+            }
+            What::Timer(0) => {
+                session.worker().connect(OUTSIDE, 10);
+                session.set_timer(Duration::from_millis(100), 1);
+            }
+            What::Timer(_) => {
+                session.close();
+                session.worker().connect(OUTSIDE, 11);
+            }
+            _ => {}
+        });
+        let probe = probe.on_worker(move |worker, seen| {
+            let token = match seen {
+                Seen::Tick if worker.is_draining() && ticks.replace(1) == 0 => 20,
+                Seen::Message(_) => 21,
+                Seen::Close(..) if worker.is_draining() => 22,
+                // In the name of a session that lives: it is still this callback that asks.
+                Seen::ConnectFailed(21, _) => {
+                    let live = worker.sessions()[0];
+                    return worker.session(live).unwrap().worker().connect(OUTSIDE, 23);
+                }
+                _ => return,
+            };
+            worker.connect(OUTSIDE, token);
+        });
+        let config = Config { tick: Some(Duration::from_millis(20)), ..Config::default() };
+        let mut world = World::new(behaviour, 1, config, probe);
+        world.listen_outside();
+        let key = world.connect();
+        world.post(0, Mail::Drain(LIMIT));
+        world.settle();
+        world.handles[0].post(1).unwrap();
+        world.pass(Duration::from_millis(20));
+        let mut refused = [20, 21, 23].map(|token| (token, ErrorKind::ConnectionAborted)).to_vec();
+        let mut so_far = failures(&world);
+        so_far.sort_unstable_by_key(|(token, _)| *token);
+        assert_eq!(so_far, refused, "{behaviour:?}");
+        assert_eq!(world.outside().count(), 0);
+        world.pass(Duration::from_millis(100));
+        assert_eq!(world.outside().count(), 1, "a live session connects: {behaviour:?}");
+        world.pass(Duration::from_millis(100));
+        assert_eq!(world.outside().count(), 1, "one that closes does not");
+        assert_eq!(world.end(key), End::Finished);
+        world.finish(key);
+        world.settle();
+        assert!(world.workers[0].has_ended(), "{behaviour:?}");
+        refused.extend([(11, ErrorKind::ConnectionAborted), (22, ErrorKind::ConnectionAborted)]);
+        refused.push((22, ErrorKind::ConnectionAborted)); // two sessions ended
+        let mut all = failures(&world);
+        all.sort_unstable_by_key(|(token, _)| *token);
+        refused.sort_unstable_by_key(|(token, _)| *token);
+        assert_eq!(all, refused, "{behaviour:?}");
+        world.assert_clean();
+    }
+}
+
+/// What the backlog brings needs an upstream that is connected to in the drain.
+#[test]
+fn a_relay_reaches_its_upstream_in_a_drain() {
+    for behaviour in behaviours() {
+        let inbound = Rc::new(Cell::new(None));
+        let probe = Probe::new(move |session, what| match what {
+            What::Open if session.is_outbound() => {
+                let from = inbound.get().expect("somebody asked");
+                session.send("hello");
+                session.sibling(from).expect("it is paused").resume();
+            }
+            What::Open => {
+                inbound.set(Some(session.id()));
+                session.pause();
+                session.worker().connect(OUTSIDE, 1);
+            }
+            _ => {}
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        world.listen_outside();
+        let key = world.begin_connect();
+        // In the backlog by then.
+        while !world.client.is_receiving(key) {
+            world.round_of_client();
+        }
+        world.post(0, Mail::Drain(LIMIT));
+        world.settle();
+        let got: Vec<&[u8]> = world.outside().map(|peer| &peer.got[..]).collect();
+        assert_eq!(got, [b"hello"], "{behaviour:?}");
+        assert_eq!(world.end(key), End::Finished);
+        world.finish(key);
+        world.settle();
+        assert!(world.workers[0].has_ended());
+        assert_eq!(world.reasons(), [CloseReason::Drained; 2], "{behaviour:?}");
+        assert!(failures(&world).is_empty());
+        world.assert_clean();
+    }
+}
+
+/// Asked for by a session at the last moment: it fails with the deadline, once, and what that asks for is refused.
+#[test]
+fn a_connect_that_stands_at_the_deadline_fails_once() {
+    for behaviour in behaviours() {
+        let probe = Probe::new(|session, what| match what {
+            What::Open if !session.is_outbound() => {
+                session.pause();
+                session.set_timer(LIMIT, 0);
+            }
+            What::Timer(_) => {
+                for token in 1..=5 {
+                    session.worker().connect(OUTSIDE, token);
+                }
+            }
+            _ => {}
+        });
+        let probe = probe.on_worker(|worker, seen| {
+            if let Seen::ConnectFailed(token @ ..=5, _) = seen {
+                worker.connect(OUTSIDE, token + 5);
+            }
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        world.listen_outside();
+        world.connect();
+        world.post(0, Mail::Drain(LIMIT));
+        world.settle();
+        world.pass(LIMIT);
+        assert!(world.workers[0].has_ended(), "{behaviour:?}");
+        let mut failed = failures(&world);
+        failed.sort_unstable_by_key(|(token, _)| *token);
+        let wanted: Vec<_> = (1..=10).map(|token| (token, ErrorKind::ConnectionAborted)).collect();
+        assert_eq!(failed, wanted, "{behaviour:?}");
+        assert_eq!(world.reasons(), [CloseReason::Cut]);
+        assert_eq!(world.all_stats().connects_failed, 10);
+        world.assert_clean();
+    }
+}
+
+/// Who never gives up is answered a number of times; then the drain goes on, and ends without waiting for it.
+#[test]
+fn who_asks_again_for_ever_is_not_answered_for_ever() {
+    for behaviour in behaviours() {
+        for idle in [true, false] {
+            let probe = Probe::new(|session, _| session.pause()).on_worker(|worker, seen| match seen {
+                Seen::Message(_) => worker.connect(OUTSIDE, 1),
+                Seen::ConnectFailed(token, _) => worker.connect(OUTSIDE, token + 1),
+                _ => {}
+            });
+            let mut world = World::new(behaviour, 1, Config::default(), probe);
+            if !idle {
+                world.connect();
+            }
+            world.post(0, Mail::Drain(LIMIT));
+            world.handles[0].post(1).unwrap();
+            world.settle();
+            assert_eq!(world.workers[0].has_ended(), idle, "{behaviour:?}");
+            let tokens: Vec<u64> = failures(&world).into_iter().map(|(token, _)| token).collect();
+            assert_eq!(tokens, (1..=16).collect::<Vec<_>>(), "{behaviour:?}");
+            world.pass(LIMIT);
+            assert!(world.workers[0].has_ended());
+            world.assert_clean();
+        }
+    }
+}
+
+/// A session's end, or what is refused after it, is the last thing there is: nobody sleeps until the deadline before that
+/// is seen.
+#[test]
+fn a_drain_ends_with_its_last_answer() {
+    const ENDS: Duration = Duration::from_millis(500);
+    for behaviour in behaviours() {
+        for retries in 0..=3 {
+            let probe = Probe::new(|session, what| match what {
+                What::Open => {
+                    session.pause();
+                    session.set_timer(ENDS, 0);
+                }
+                _ => session.abort(),
+            });
+            let probe = probe.on_worker(move |worker, seen| match seen {
+                Seen::Close(..) => worker.connect(OUTSIDE, 1),
+                Seen::ConnectFailed(token, _) if token <= retries => worker.connect(OUTSIDE, token + 1),
+                _ => {}
+            });
+            let mut world = World::new(behaviour, 1, Config::default(), probe);
+            world.connect();
+            world.post(0, Mail::Drain(LIMIT));
+            // Its waits let the time pass.
+            world.workers[0].run().unwrap();
+            assert_eq!(failures(&world).len() as u64, retries + 1);
+            let ended = world.workers[0].driver.now();
+            assert!(ended < Time::ZERO + LIMIT, "{retries} retries, {behaviour:?}: {ended:?}");
+        }
+    }
+}
+
+/// The last session's end posts a message, and that asks for a connect: the worker has nothing else left to do.
+#[test]
+fn a_connect_that_the_last_message_asks_for_is_answered() {
+    for behaviour in behaviours() {
+        let handle: Rc<RefCell<Option<WorkerHandle<u32>>>> = Rc::default();
+        let post = Rc::clone(&handle);
+        let probe = Probe::echo().on_worker(move |worker, seen| match seen {
+            Seen::Close(..) => post.borrow().as_ref().unwrap().post(1).unwrap(),
+            Seen::Message(1) => worker.connect(OUTSIDE, 5),
+            Seen::ConnectFailed(token @ ..=7, _) => worker.connect(OUTSIDE, token + 1),
+            _ => {}
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        world.listen_outside();
+        *handle.borrow_mut() = Some(world.handles[0].clone());
+        world.connect();
+        world.post(0, Mail::Drain(Duration::ZERO));
+        world.settle();
+        assert!(world.workers[0].has_ended(), "{behaviour:?}");
+        assert!(world.log().contains(&Seen::Message(1)));
+        let wanted = [5, 6, 7, 8].map(|token| (token, ErrorKind::ConnectionAborted));
+        assert_eq!(failures(&world), wanted, "{behaviour:?}");
+        assert_eq!(world.outside().count(), 0);
+        handle.borrow_mut().take();
+    }
+}
+
+/// The kernel does not give everything back in time: the worker ends, and each session hears of it.
+#[test]
+fn a_session_that_is_not_joined_in_time_hears_of_its_end() {
+    for behaviour in behaviours() {
+        let asked = Asked::default();
+        let ask = asked.clone();
+        let probe = Probe::echo().on_worker(move |worker, seen| {
+            if let Seen::Close(..) = seen {
+                ask.connect(worker);
+                // One of them panics: the others hear of their end all the same.
+                assert_ne!(ask.0.get(), 150, "on purpose");
+            }
+        });
+        let config = Config { max_sessions: 300, ..Config::default() };
+        let mut world = World::new(behaviour, 1, config, probe);
+        world.listen_outside();
+        for _ in 0..200 {
+            world.begin_connect();
+        }
+        world.settle();
+        assert_eq!(world.stats(0).sessions, 200);
+        world.post(0, Mail::Stop);
+        world.workers[0].turn(false).unwrap();
+        assert!(!world.workers[0].has_ended());
+        // A turn takes 64 completions at most, and then it is too late for the rest.
+        world.simulation.advance(Duration::from_secs(2));
+        world.workers[0].turn(false).unwrap();
+        assert!(world.workers[0].has_ended(), "{behaviour:?}");
+        world.workers[0].publish();
+        let stats = world.all_stats();
+        assert_eq!((stats.sessions, stats.sessions_closed), (0, 200), "{behaviour:?}");
+        assert_eq!(stats.drained + stats.cut, 200);
+        assert_eq!(world.reasons().len(), 200, "{behaviour:?}");
+        asked.assert_answered(&world, &[]);
+        assert_eq!(room(&world), 300, "INV-2: all are counted out");
+    }
+}
+
+/// A connection that another worker placed on this one before it knew that the deadline had passed.
+#[test]
+fn nothing_begins_after_the_deadline() {
+    for behaviour in behaviours() {
+        let config = Config { max_sessions: 10, ..Config::default() };
+        let mut world = World::new(behaviour, 2, config, Probe::echo());
+        // Three on the first, two on the second: the next is the second's.
+        let mut keys: Vec<_> = (0..5).map(|_| world.connect()).collect();
+        assert_eq!((world.stats(0).sessions, world.stats(1).sessions), (3, 2));
+        world.post(1, Mail::Drain(Duration::ZERO));
+        world.workers[1].turn(false).unwrap();
+        assert!(!world.workers[1].has_ended(), "its two are not joined yet");
+        let late = world.begin_connect();
+        while !world.client.is_receiving(late) {
+            world.round_of_client();
+        }
+        for _ in 0..20 {
+            world.workers[0].turn(false).unwrap();
+        }
+        // Nor what a session asked for before, if it was not begun by then.
+        let left = Connect { address: world.address, token: 9, refusals: 0 };
+        world.workers[1].core.connects.push_back(left);
+        world.settle();
+        assert!(world.workers[1].has_ended(), "{behaviour:?}");
+        assert_eq!(world.all_stats().sessions_opened, 5, "{behaviour:?}");
+        assert_eq!(world.end(late), End::Finished, "it is turned away");
+        assert_eq!(failures(&world), [(9, ErrorKind::ConnectionAborted)]);
+        assert_eq!(world.reasons().len(), 2);
+        keys.push(late);
+        keys.into_iter().for_each(|key| world.client.abort(key));
+        world.settle();
+        world.assert_clean();
+        assert_eq!(room(&world), 10, "INV-2: all are counted out");
+    }
+}
+
+/// How many sessions the server has room for.
+fn room(world: &World) -> usize {
+    (0..1_000).take_while(|_| world.workers[0].acceptor.reserve()).count()
+}

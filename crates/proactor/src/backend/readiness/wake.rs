@@ -1,0 +1,15 @@
+//! Waking a poller from another thread.
+
+use std::sync::Arc;
+
+use crate::waker::Wake;
+
+pub(crate) struct PollWaker(pub(crate) Arc<mio::Waker>);
+
+impl Wake for PollWaker {
+    fn wake(&self) -> bool {
+        // It fails only when a wake is pending already, or when the poller is gone.
+        let _ = self.0.wake();
+        true
+    }
+}
