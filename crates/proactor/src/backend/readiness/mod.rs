@@ -232,17 +232,18 @@ impl Readiness {
     fn receive(&mut self, handle: Handle) -> Attempt {
         let Some(mut block) = self.pool.take() else { return Attempt::Done(Outcome::NoBlocks) };
         let result = calls::receive(handle.fd, block.bytes_mut());
-        let source = self.source(handle);
-        if source.urgent && urgent::is_refused_by_signal(handle, &result) {
-            return Attempt::WouldBlock; // and may be tried again
-        }
-        if let Ok(len) = result {
+        match result {
             // A read that did not fill the block emptied the socket: epoll(7), "Questions and answers", 9. Unless
             // the end or urgent data was announced with the same edge: that has no edge of its own to come.
-            let stopped_short = source.ended || source.urgent || !urgent::ANNOUNCED;
-            if len < block.capacity() as usize && !stopped_short {
-                source.readable = false;
+            Ok(len) if urgent::ANNOUNCED && len < block.capacity() as usize => {
+                let source = self.source(handle);
+                source.readable = source.ended | source.urgent;
             }
+            // It may be tried again.
+            Err(ref error) if self.source(handle).urgent && urgent::is_refused_by_signal(handle, error) => {
+                return Attempt::WouldBlock;
+            }
+            _ => {}
         }
         self.noted(handle, result, false, |len| match len {
             0 => Outcome::EndOfStream,
@@ -290,7 +291,9 @@ impl Readiness {
             source.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
             source.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
             source.ended |= event.is_read_closed() || event.is_error();
-            source.urgent |= event.is_priority();
+            if event.is_priority() {
+                source.urgent = true;
+            }
             if event.is_error() || event.is_read_closed() && event.is_write_closed() {
                 self.watches.broke(at);
             } else if event.is_read_closed() {

@@ -22,8 +22,8 @@ pub(super) fn announced_with(events: Interest) -> Interest {
 /// urgent mark while a signal is pending (`tcp_recvmsg_locked` in `net/ipv4/tcp.c`: "Are we at urgent data?"), so that a
 /// handler of `SIGURG` could run. No event tells when that is over: it is over when the call returns.
 #[cold]
-pub(super) fn is_refused_by_signal(handle: Handle, result: &io::Result<usize>) -> bool {
-    let blocked = matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+pub(super) fn is_refused_by_signal(handle: Handle, error: &io::Error) -> bool {
+    let blocked = error.kind() == io::ErrorKind::WouldBlock;
     // SAFETY: the connection in whose name this is called keeps the descriptor open (INV-2).
     blocked && unsafe { socket::unread_of(handle.fd) }.is_ok_and(|unread| unread > 0)
 }
