@@ -16,7 +16,6 @@ use crate::error::{Error, Result};
 thread_local! {
     /// The server that this thread is a worker of; 0 for none. It stays so to the thread's very end: what the handler
     /// left in thread-locals is dropped after the worker, and must not wait for it either.
-    #[allow(clippy::missing_const_for_thread_local, reason = "it is, and Clippy does not see it on every target")]
     static WORKER_OF: Cell<u64> = const { Cell::new(0) };
 }
 
