@@ -40,8 +40,8 @@ use table::{SYSTEM, Table};
 
 /// Accepts in flight per listener: a burst of so many connections is taken without a system call between them.
 const ACCEPTS: u16 = 16;
-/// A receive takes a block along while at least one in so many blocks is available. The other half of the pool
-/// is for what arrives on connections that have none.
+/// A receive takes a block along while one in so many blocks is available without it. The other half of the pool is for
+/// what arrives on connections that have none: in a pool of one block, all of it.
 const RESERVE: u32 = 2;
 /// How far apart the tries are of a cancel that the system refuses.
 const CANCEL_PAUSE_MS: u32 = 10;
@@ -264,7 +264,7 @@ impl Backend for Iocp {
     ) -> Submitted<Socket> {
         header.asked_to_end = false;
         if let Operation::Receive { block, .. } = operation
-            && self.pool.available() * RESERVE > self.pool.blocks()
+            && self.pool.available().saturating_sub(1) * RESERVE >= self.pool.blocks()
         {
             *block = self.pool.take();
         }
