@@ -75,7 +75,8 @@ fn panics_leave_nothing_behind_and_each_is_counted() {
         for _ in 0..PANICS {
             let mut bad = dial(server.local_addr());
             bad.write_all(b"!").unwrap();
-            assert!(bad.read(&mut [0]).is_err(), "a reset");
+            // Wine may tell a reset that comes before the read as an end of stream.
+            assert!(bad.read(&mut [0]).map_or(true, |len| cfg!(windows) && len == 0), "a reset");
             let (session, message) = told.recv_timeout(PATIENCE).expect("the handler is told");
             assert!(session.is_some() && message.contains("a mistake"), "{message}");
         }
