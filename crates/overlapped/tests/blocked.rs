@@ -1,4 +1,8 @@
 //! Callbacks that block, on the real backends: what they cost their own worker, and nobody else.
+#![cfg_attr(
+    windows,
+    allow(dead_code, unused_imports, reason = "accepting moves away from a blocked worker on Unix alone")
+)]
 
 mod common;
 

@@ -302,7 +302,7 @@ fn an_impossible_frame_ends_its_session_and_no_other() {
             drop(client);
             match told.recv_timeout(PATIENCE) {
                 Ok(Told::Bad(error)) => {
-                    assert_eq!(error, FrameError::Impossible { start, len, end, bytes: 1 })
+                    assert_eq!(error, FrameError::Impossible { start, len, end, bytes: 1 });
                 }
                 _ => panic!("{choice:?}: a bad frame was expected"),
             }

@@ -76,7 +76,9 @@ impl<'a> Toolchain<'a> {
         let mut command = self.command(CLIPPY, "clippy");
         // Else it takes the first cargo of the path.
         command.env("CARGO", CARGO).args(["--quiet", "--all-targets"]);
-        command.args(which).args(["--", "--deny", "warnings"]);
+        // For this target Clippy takes `const { … }` in a `thread_local!` for an initializer that is not const.
+        let wrong = ["--allow", "clippy::missing_const_for_thread_local"];
+        command.args(which).args(["--", "--deny", "warnings"]).args(wrong);
         bounded::run(&mut command, BUILD)
     }
 

@@ -88,7 +88,7 @@ pub(crate) fn while_stopping(backend: &str) {
     for round in 0..400 {
         let (stream, client) = (STREAMS[round % STREAMS.len()], served(server.address()));
         // Without others, in half of the rounds.
-        let others = if round / STREAMS.len() % 2 == 0 { &others[..] } else { &[] };
+        let others = if (round / STREAMS.len()).is_multiple_of(2) { &others[..] } else { &[] };
         others.iter().for_each(|other| send(other, &["before"]));
         signal(&server, Signal::STOP);
         send(&client, stream);

@@ -169,9 +169,9 @@ impl SessionState {
     pub(crate) fn keep(&mut self, data: Lease, handler_had_it: bool) {
         let held = self.held.get_or_insert_default();
         if handler_had_it {
-            held.push_front(data)
+            held.push_front(data);
         } else {
-            held.push_back(data)
+            held.push_back(data);
         }
         self.update_held_back();
     }

@@ -96,8 +96,12 @@ pub(super) struct Deadlines {
     /// For each slot the deadlines that have a timer for it. With one limit for all, a timer that was set for an
     /// earlier session of the slot is never too late for a later one.
     watched: Vec<u8>,
-    /// Passed and not judged yet.
+    /// Noticed in this turn.
+    passed: VecDeque<Overdue>,
+    /// Noticed in an earlier turn, and not judged yet.
     overdue: VecDeque<Overdue>,
+    /// When those were noticed, and so before the turns that look: a worker may be stopped between a look and the clock.
+    noticed_at: Time,
     /// How often judging was put off.
     put_off: usize,
 }
@@ -111,12 +115,12 @@ impl Deadlines {
 
     /// Whether a deadline has passed and was not judged yet: the worker must not sleep.
     pub(super) fn has_overdue(&self) -> bool {
-        !self.overdue.is_empty()
+        !self.overdue.is_empty() || !self.passed.is_empty()
     }
 
     /// A deadline with a timer of its own has passed: it is judged with the others.
     pub(super) fn has_passed(&mut self, overdue: Overdue) {
-        self.overdue.push_back(overdue);
+        self.passed.push_back(overdue);
     }
 
     /// A session begins.
@@ -160,12 +164,20 @@ fn coarse(since: Time, limit: Duration) -> Time {
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn look_at_deadlines(&mut self) {
-        let Deadlines { silence, writes, overdue, .. } = &mut self.deadlines;
-        silence.take_due(self.core.now, overdue);
-        writes.take_due(self.core.now, overdue);
-        if overdue.is_empty() || !self.may_judge() {
-            return;
+        if !self.deadlines.overdue.is_empty() && self.may_judge() {
+            self.judge_overdue();
         }
+        let now = self.core.now;
+        let Deadlines { silence, writes, passed, overdue, noticed_at, .. } = &mut self.deadlines;
+        silence.take_due(now, passed);
+        writes.take_due(now, passed);
+        if overdue.is_empty() {
+            *noticed_at = now;
+            overdue.append(passed);
+        }
+    }
+
+    fn judge_overdue(&mut self) {
         while let Some(overdue) = self.deadlines.overdue.pop_front() {
             match overdue {
                 Overdue::Slot(slot, deadline) => {
@@ -191,7 +203,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     /// The session of a slot, if its deadline has passed. If it has not, the slot is looked at again.
     fn judge(&mut self, slot: usize, deadline: Deadline) -> Option<ConnectionKey> {
-        let now = self.core.now;
+        let now = self.deadlines.noticed_at;
         let state = self.core.sessions.at(slot)?;
         if deadline == Deadline::Write {
             state.watched = false;
@@ -208,7 +220,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if now.since(since) >= limit {
             return Some(key);
         }
-        self.deadlines.watch(deadline, state, &self.core.config, now);
+        self.deadlines.watch(deadline, state, &self.core.config, self.core.now);
         None
     }
 
