@@ -34,7 +34,7 @@ pub trait Handler: Sized + 'static {
     fn on_open(&mut self, session: &mut Session<'_>) -> Self::State;
 
     /// Bytes arrived, at least one, cut as the network pleased. To answer with them as they are, send the lease
-    /// itself; to keep them, copy them.
+    /// itself; to keep them, copy them. Urgent bytes (RFC 6093) are among them, in their place, and look like any other.
     fn on_data(&mut self, session: &mut Session<'_>, state: &mut Self::State, data: Lease);
 
     /// The peer sends no more; it may still read. By default the session is closed gracefully: everything queued
