@@ -464,12 +464,26 @@ cases! {
     }
 }
 
-/// Sends more than the kernel takes: a send is under way.
+/// Sends more than the kernel takes: a send is under way, and waits for the peer.
 fn pile_up(scene: &mut Scene, key: ConnectionKey) {
     for _ in 0..64 {
-        if scene.driver.send(key, vec![7; 8 << 20]) == Sending::InFlight {
+        if scene.driver.send(key, vec![7; 8 << 20]) == Sending::InFlight && waits(scene, key) {
             return;
         }
     }
     panic!("the kernel takes everything");
+}
+
+/// Whether the send in flight comes to rest before it is over. It goes on from turn to turn while the kernel takes it.
+fn waits(scene: &mut Scene, key: ConnectionKey) -> bool {
+    let mut quiet = 0;
+    while scene.driver.is_sending(key) && quiet < 3 {
+        let before = scene.driver.send_progress(key);
+        scene.driver.turn(Wait::Poll).expect("the port works");
+        while let Some(event) = scene.driver.next_event() {
+            assert!(matches!(event, Event::Sent { .. }), "{event:?}");
+        }
+        quiet = if scene.driver.send_progress(key) == before { quiet + 1 } else { 0 };
+    }
+    scene.driver.is_sending(key)
 }
