@@ -167,7 +167,11 @@ impl<S> Acceptor<S> {
         if is_session {
             count(to).fetch_sub(1, Ordering::Relaxed);
         }
-        let delivery = self.workers[from].1.queue.unpop(delivery).err()?;
+        let Err(delivery) = self.workers[from].1.queue.unpop(delivery) else {
+            // It may turn again, and have found nothing meanwhile.
+            self.workers[from].0.bell.ring();
+            return None;
+        };
         if is_session {
             self.release(from);
         }

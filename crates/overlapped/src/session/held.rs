@@ -41,21 +41,28 @@ impl Held {
     /// Adds what arrived behind the rest.
     pub(crate) fn push_back(&mut self, data: Lease) {
         self.bytes += data.len();
-        if self.blocks < BLOCKS && data.pool_has_reserve() {
-            self.blocks += 1;
-            return self.parts.push_back(Part::Block(data));
-        }
-        match self.parts.back_mut() {
-            Some(Part::Copy(copy)) if copy.len() + data.len() <= CHUNK => copy.extend_from_slice(&data),
-            _ => self.parts.push_back(Part::Copy(data.to_vec())),
+        match (self.part(data), self.parts.back_mut()) {
+            (Part::Copy(more), Some(Part::Copy(copy))) if copy.len() + more.len() <= CHUNK => {
+                copy.extend_from_slice(&more);
+            }
+            (part, _) => self.parts.push_back(part),
         }
     }
 
     /// Puts bytes before the rest: the handler was called with them and could not take them.
     pub(crate) fn push_front(&mut self, data: Lease) {
         self.bytes += data.len();
-        self.blocks += 1;
-        self.parts.push_front(Part::Block(data));
+        let part = self.part(data);
+        self.parts.push_front(part);
+    }
+
+    /// The block itself, where that keeps no other session from receiving; else a copy.
+    fn part(&mut self, data: Lease) -> Part {
+        if self.blocks < BLOCKS && data.pool_has_reserve() {
+            self.blocks += 1;
+            return Part::Block(data);
+        }
+        Part::Copy(data.to_vec())
     }
 
     /// Takes out the first piece.
@@ -112,6 +119,9 @@ mod tests {
         let mut held = Held::default();
         held.push_back(lease(&pool, b"abc"));
         assert_eq!(pool.in_use(), 3, "the block went back at once");
+        held.push_front(lease(&pool, b"put back"));
+        assert_eq!(pool.in_use(), 3, "and so did one that the handler could not take");
+        assert_eq!(held.pop().as_deref(), Some(&b"put back"[..]));
         assert_eq!(held.pop().as_deref(), Some(&b"abc"[..]));
     }
 }

@@ -136,6 +136,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             && self.listeners.is_empty()
             && self.connecting.is_empty()
             && self.core.connects.is_empty()
+            && self.arrivals.queue.len() == 0
             && self.driver.snapshot().connections == 0
     }
 

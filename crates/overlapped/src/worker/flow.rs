@@ -200,13 +200,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             return self.go_on(key, data, ended);
         }
         state.receive_changed = false;
+        // It may have been paused for longer than its slot was watched.
+        self.deadlines.watch(Deadline::Idle, state, &self.core.config, self.core.now);
         if state.held_back {
             self.driver.pause_receive(key);
             self.driver.watch(key);
         } else {
             self.driver.receive(key);
-            // It may have been paused for longer than its slot was watched.
-            self.deadlines.watch(Deadline::Idle, state, &self.core.config, self.core.now);
         }
     }
 

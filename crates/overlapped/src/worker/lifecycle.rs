@@ -125,8 +125,16 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.face.heartbeat.end();
         for delivery in self.arrivals.queue.close() {
             match delivery {
-                Delivery::Placed(arrival) => self.turn_away(arrival),
-                // It was accepted in the place of another worker, which may still serve it.
+                // Another worker may still serve it: one in the backlog is served in a drain, wherever it was placed.
+                Delivery::Placed(arrival) => {
+                    self.acceptor.release(self.core.worker as usize);
+                    self.leave_address(arrival.peer.as_deref());
+                    let again = self.acceptor.hand(Delivery::Accepted(arrival));
+                    if let Err(Delivery::Accepted(arrival)) = again {
+                        self.driver.refuse(arrival.socket);
+                    }
+                }
+                // It was accepted in the place of another worker.
                 other => {
                     if let Err(Delivery::Accepted(arrival)) = self.acceptor.hand(other) {
                         self.driver.refuse(arrival.socket);

@@ -409,3 +409,38 @@ fn a_paused_session_hears_of_a_reset_and_of_an_end_with_nothing_before_it() {
         }
     }
 }
+
+/// Its slot was not watched while it was paused. It resumes while too much is unsent: idle applies again.
+#[test]
+fn a_session_that_resumes_while_it_is_full_is_watched_again() {
+    for behaviour in behaviours() {
+        let len = 8 * behaviour.capacity;
+        let probe = Probe::new(move |session, what| match what {
+            What::Data(_) => {
+                session.send(vec![7; len]);
+                session.pause();
+                session.set_timer(3 * SECOND, 0);
+            }
+            What::Timer(_) => session.resume(),
+            _ => {}
+        });
+        let config = Config {
+            idle_timeout: Some(SECOND),
+            write_timeout: None,
+            high_water: 200,
+            low_water: 100,
+            hard_limit: 1 << 20,
+            ..Config::default()
+        };
+        let mut world = World::new(behaviour, 1, config, probe);
+        let key = world.connect();
+        world.client.pause_receive(key);
+        world.settle();
+        world.send(key, b"x");
+        world.settle();
+        pass_in_steps(&mut world, 3 * SECOND);
+        assert_eq!(idle_calls(&world), 0, "{behaviour:?}");
+        pass_in_steps(&mut world, 3 * SECOND);
+        assert!(idle_calls(&world) > 0, "nothing moves: {behaviour:?}");
+    }
+}

@@ -194,3 +194,33 @@ fn a_reset_ends_a_session_in_which_bytes_wait() {
         world.assert_clean();
     }
 }
+
+/// Sessions that wait with part of a block in hand, more than there are blocks: the others receive all the same.
+#[test]
+fn sessions_that_wait_leave_blocks_for_the_others() {
+    for behaviour in behaviours() {
+        let probe = Probe::new(|session, what| match what {
+            What::Data(mut data) if data[0] == b'W' => {
+                data.advance(1);
+                session.pause();
+                session.put_back(data);
+            }
+            What::Data(data) => {
+                session.send(data);
+            }
+            _ => {}
+        });
+        let pool = proactor::PoolConfig { blocks: 4, block_len: 512 };
+        let mut world = World::new(behaviour, 1, Config { pool, ..Config::default() }, probe);
+        for _ in 0..12 {
+            let key = world.connect();
+            world.send(key, b"Wait");
+            world.settle();
+        }
+        let other = world.connect();
+        world.send(other, b"served");
+        world.settle();
+        assert_eq!(world.got(other), b"served", "INV-6: {behaviour:?}");
+        assert_eq!(world.all_stats().starved, 0, "{behaviour:?}");
+    }
+}
