@@ -40,14 +40,21 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     let wine = Wine::new(&place)?;
     step("tests on Windows");
     for test in tests.iter().chain(&guarded).filter(|program| is_test(program)) {
-        let filters: &[&str] = if is_conformance(test) { &["iocp::"] } else { &[] };
-        wine.test(test, filters, TESTS)?;
+        let parts: &[&[&str]] = if is_conformance(test) { &CONFORMANCE } else { &[&[]] };
+        for part in parts {
+            wine.test(test, part, TESTS)?;
+        }
     }
     step("Windows and Linux with each other");
     between_systems(&wine, &program)?;
     step("all held");
     Ok(())
 }
+
+/// The cases for IOCP, in three processes. With guard pages each operation that is over leaves a mapping behind, and a
+/// process may have 65,530 (`vm.max_map_count`).
+const CONFORMANCE: [&[&str]; 3] =
+    [&["iocp::a"], &["iocp::p"], &["iocp::", "--skip", "iocp::a", "--skip", "iocp::p"]];
 
 /// The end-to-end cases of this system, with the program for Windows at one end: its server and clients of ours, its
 /// client and a server of ours.
