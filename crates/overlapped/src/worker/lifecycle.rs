@@ -119,27 +119,19 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
-    /// Connections placed on this worker are closed unserved, and counted out: others may have room for more.
+    /// Connections that wait for this worker are counted out and handed to one that has not ended, which may still serve
+    /// them: what was in the backlog is served in a drain, wherever it was placed. If all have ended, they are closed.
     pub(super) fn turn_arrivals_away(&mut self) {
         // In this order: whoever finds the queue closed finds that the worker has ended.
         self.face.heartbeat.end();
-        for delivery in self.arrivals.queue.close() {
-            match delivery {
-                // Another worker may still serve it: one in the backlog is served in a drain, wherever it was placed.
-                Delivery::Placed(arrival) => {
-                    self.acceptor.release(self.core.worker as usize);
-                    self.leave_address(arrival.peer.as_deref());
-                    let again = self.acceptor.hand(Delivery::Accepted(arrival));
-                    if let Err(Delivery::Accepted(arrival)) = again {
-                        self.driver.refuse(arrival.socket);
-                    }
-                }
-                // It was accepted in the place of another worker.
-                other => {
-                    if let Err(Delivery::Accepted(arrival)) = self.acceptor.hand(other) {
-                        self.driver.refuse(arrival.socket);
-                    }
-                }
+        for mut delivery in self.arrivals.queue.close() {
+            if let Delivery::Placed(arrival) = delivery {
+                self.acceptor.release(self.core.worker as usize);
+                self.leave_address(arrival.peer.as_deref());
+                delivery = Delivery::Accepted(arrival);
+            }
+            if let Err(Delivery::Accepted(arrival)) = self.acceptor.hand(delivery) {
+                self.driver.refuse(arrival.socket);
             }
         }
     }
