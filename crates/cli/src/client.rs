@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use overlapped::AlignedBuf;
 
 use crate::args::ClientArgs;
-use crate::output::{Failure, fail, say};
+use crate::output::{Failure, fail, reader_gone, say};
 
 /// How long the server has to end its stream when we have ended ours.
 const GOODBYE: Duration = Duration::from_millis(200);
@@ -153,7 +153,7 @@ fn exchange(mut stream: &TcpStream, echo: &Echo, interactive: bool, address: &st
         match state.unprinted.take() {
             None => {}
             // A reader that has gone away is no error.
-            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Some(error) if reader_gone(&error) => return Ok(()),
             Some(error) => return Err(Failure::failed(format_args!("cannot print the echo: {error}"))),
         }
         if state.left > 0 {

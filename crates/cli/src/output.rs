@@ -35,6 +35,15 @@ impl Failure {
     }
 }
 
+/// Whether a write failed because nobody reads the stream any more: that is the reader's choice, and no error.
+pub(crate) fn reader_gone(error: &io::Error) -> bool {
+    // The reader has disconnected its end of a pipe: Rust has no kind for it, as it has for the other two that
+    // Windows knows (`ERROR_BROKEN_PIPE`, `ERROR_NO_DATA`).
+    const ERROR_PIPE_NOT_CONNECTED: i32 = 233;
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+        || (cfg!(windows) && error.raw_os_error() == Some(ERROR_PIPE_NOT_CONNECTED))
+}
+
 /// A line on stdout, at once: a reader waits for it.
 pub(crate) fn say(line: impl Display) {
     let mut out = io::stdout().lock();

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::append;
 use super::queue::{Batch, Queue, lines};
+use crate::output::reader_gone;
 
 /// Most bytes of one write, in whole lines: a pipe takes so many in one piece, and another writer to the same pipe
 /// (`2>&1`) cannot come in between. POSIX, `PIPE_BUF`: Linux has 4096, others promise 512.
@@ -195,9 +196,7 @@ impl Writer {
     }
 
     fn failed(&self, error: &io::Error) -> Result<(), Gone> {
-        let gone = matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
-            || error.raw_os_error() == Some(NO_STREAM);
-        if gone {
+        if reader_gone(error) || error.raw_os_error() == Some(NO_STREAM) {
             return Err(Gone);
         }
         *self.stream.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
