@@ -8,6 +8,8 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use crate::backend::{Backend, Operation};
 
+use super::queue::InSlot;
+
 #[cfg(not(feature = "guard-pages"))]
 const CHUNK: usize = 64;
 #[cfg(not(feature = "guard-pages"))]
@@ -52,6 +54,12 @@ impl OpKey {
 
     const fn generation(self) -> u32 {
         self.0.get() as u32
+    }
+}
+
+impl InSlot for OpKey {
+    fn slot(self) -> u32 {
+        (self.0.get() >> 32) as u32
     }
 }
 

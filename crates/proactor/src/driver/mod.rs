@@ -14,9 +14,12 @@ mod guarded;
 #[cfg_attr(feature = "guard-pages", expect(clippy::modulo_one, reason = "a chunk then holds one entry"))]
 mod inflight;
 mod progress;
+mod queue;
 mod receive;
 mod send;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod watch;
 mod weather;
@@ -37,6 +40,7 @@ pub(crate) use accept::is_about_the_peer;
 use connection::{Connection, Life};
 pub use event::{Event, Verb};
 pub use inflight::{Entry, InFlight, OpKey, Table};
+use queue::SlotQueue;
 pub use send::Sending;
 use slots::{Key, Slots};
 pub use trace::{Call, Moment, Step, Told, Tracer};
@@ -112,7 +116,7 @@ pub struct Driver<B: Backend> {
     rearmed: bool,
     /// Watches in flight, by the index of their connections.
     watches: Vec<Option<OpKey>>,
-    starved: VecDeque<Key>,
+    starved: SlotQueue<Key>,
     sends: usize,
     weather: Weather,
     tracer: Option<Tracer>,
@@ -134,7 +138,7 @@ impl<B: Backend> Driver<B> {
             rearm: None,
             rearmed: false,
             watches: Vec::new(),
-            starved: VecDeque::new(),
+            starved: SlotQueue::new(),
             sends: 0,
             weather: Weather::new(),
             tracer: None,
@@ -417,7 +421,7 @@ impl<B: Backend> Drop for Driver<B> {
     /// Cancels everything and takes the completions before any memory goes (INV-10). What the kernel does not
     /// give back in time is leaked: never freed under its hands.
     fn drop(&mut self) {
-        self.starved.clear();
+        drop(self.starved.take_all());
         self.rearm = None;
         self.ready.extend(self.next_turn.drain(..).map(Ready::Completion));
         for op in self.weather.take_sends() {

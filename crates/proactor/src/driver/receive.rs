@@ -102,7 +102,7 @@ impl<B: Backend> Driver<B> {
     /// A connection that wants nothing any more leaves the queue: it would take the turn of one that does.
     pub(super) fn leave_queue(&mut self, key: Key, was: Receive) {
         match was {
-            Receive::Starved => self.starved.retain(|starved| *starved != key),
+            Receive::Starved => drop(self.starved.remove(key)),
             Receive::Delayed => self.weather.forget_receive(key),
             _ => {}
         }

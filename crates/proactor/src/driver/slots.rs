@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::queue::InSlot;
+
 const NONE: u32 = u32::MAX;
 
 /// A slot's index and the generation it had when the key was given out. One word: keys are copied and compared
@@ -20,6 +22,12 @@ impl Key {
 
     pub(super) const fn generation(self) -> u32 {
         self.0 as u32
+    }
+}
+
+impl InSlot for Key {
+    fn slot(self) -> u32 {
+        self.index()
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the system had no memory for is tried again a little later: weather, not death (INV-9). Nobody's connection
 //! breaks for it, and nobody spins: all that waits is tried together, after a pause that doubles while it lasts.
 
-use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use crate::backend::{Backend, Wait};
 use crate::time::Time;
 
 use super::connection::{Receive, Watch};
+use super::queue::SlotQueue;
 use super::slots::Key;
 use super::{Driver, OpKey};
 
@@ -19,11 +19,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What waits for the system to have memory again.
 pub(super) struct Weather {
     /// Connections whose receive is [`Receive::Delayed`].
-    receives: VecDeque<Key>,
+    receives: SlotQueue<Key>,
     /// Sends that stay in the table, in nobody's hands but ours.
-    sends: VecDeque<OpKey>,
+    sends: SlotQueue<OpKey>,
     /// Connections whose watch is [`Watch::Delayed`].
-    watches: Vec<Key>,
+    watches: SlotQueue<Key>,
     /// When they are tried again; meaningful while there are some.
     due: Time,
     pause: Duration,
@@ -32,9 +32,9 @@ pub(super) struct Weather {
 impl Weather {
     pub(super) const fn new() -> Weather {
         Weather {
-            receives: VecDeque::new(),
-            sends: VecDeque::new(),
-            watches: Vec::new(),
+            receives: SlotQueue::new(),
+            sends: SlotQueue::new(),
+            watches: SlotQueue::new(),
             due: Time::ZERO,
             pause: PAUSE,
         }
@@ -48,24 +48,28 @@ impl Weather {
         self.receives.len() + self.sends.len() + self.watches.len()
     }
 
+    /// See [`SlotQueue`].
+    #[cfg(test)]
+    pub(super) fn steps(&self) -> usize {
+        self.receives.steps + self.sends.steps + self.watches.steps
+    }
+
     pub(super) fn forget_receive(&mut self, key: Key) {
-        self.receives.retain(|waiting| *waiting != key);
+        self.receives.remove(key);
     }
 
     pub(super) fn forget_watch(&mut self, key: Key) {
-        self.watches.retain(|waiting| *waiting != key);
+        self.watches.remove(key);
     }
 
     /// Takes out a send that waits here. True if it did: then the kernel knows nothing of it.
     pub(super) fn take_send(&mut self, op: OpKey) -> bool {
-        let before = self.sends.len();
-        self.sends.retain(|waiting| *waiting != op);
-        self.sends.len() < before
+        self.sends.remove(op)
     }
 
     /// Takes out every send.
-    pub(super) fn take_sends(&mut self) -> VecDeque<OpKey> {
-        std::mem::take(&mut self.sends)
+    pub(super) fn take_sends(&mut self) -> Vec<OpKey> {
+        self.sends.take_all()
     }
 }
 
@@ -88,7 +92,7 @@ impl<B: Backend> Driver<B> {
     pub(super) fn delay_watch(&mut self, key: Key) {
         self.connection(key).watch = Watch::Delayed;
         self.put_off();
-        self.weather.watches.push(key);
+        self.weather.watches.push_back(key);
     }
 
     /// A send stays in the table, counted like any other (INV-2), and is submitted again later.
@@ -113,14 +117,14 @@ impl<B: Backend> Driver<B> {
     pub(super) fn weather_the_turn(&mut self, wait: Wait) -> Wait {
         if self.backend.now() >= self.weather.due {
             self.weather.pause = (self.weather.pause * 2).min(LONGEST_PAUSE);
-            for key in std::mem::take(&mut self.weather.receives) {
+            for key in self.weather.receives.take_all() {
                 self.connection(key).receive = Receive::Wanted;
                 self.arm_receive(key);
             }
             for op in self.weather.take_sends() {
                 self.restart(op);
             }
-            for key in std::mem::take(&mut self.weather.watches) {
+            for key in self.weather.watches.take_all() {
                 self.connection(key).watch = Watch::Wanted;
                 self.arm_watch(key);
             }
