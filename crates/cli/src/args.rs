@@ -94,6 +94,17 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
 
+    /// Ask the peers of silent sessions for a sign of life: when nothing has come for so long, up to four TCP keep-alive
+    /// probes go out, a quarter of that time apart (whole seconds); without an answer the session ends, after about twice
+    /// the time. At most 9h
+    #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
+    pub(crate) keepalive: Limit,
+
+    /// End sessions whose peer's system does not acknowledge for so long what was sent (TCP_USER_TIMEOUT; refused on
+    /// systems without it). At most 24 days
+    #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
+    pub(crate) user_timeout: Limit,
+
     /// Unsent bytes at which a session's receive pauses
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
     pub(crate) high_water: usize,

@@ -174,6 +174,8 @@ fn build(args: &ServeArgs) -> overlapped::Result<Server> {
         .idle_timeout(args.idle_timeout.0)
         .first_byte_timeout(args.first_byte_timeout.0)
         .write_timeout(args.write_timeout.0)
+        .keepalive(args.keepalive.0)
+        .user_timeout(args.user_timeout.0)
         .max_per_address(args.max_per_address.map(|sessions| sessions as usize))
         .busy_poll(args.busy_poll.0)
         .trace_operations(args.log_ops || args.trace.is_some());

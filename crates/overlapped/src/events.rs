@@ -13,7 +13,7 @@ use crate::session::{CloseReason, SessionId};
 use crate::stats::Stats;
 use crate::sync::atomic::Ordering;
 
-/// Why a connection was closed as soon as it had arrived.
+/// Why a connection was turned away as soon as it had arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -49,7 +49,7 @@ pub enum Event<'a> {
         /// Bytes sent in all.
         sent: u64,
     },
-    /// A connection was closed at once.
+    /// A connection was turned away (see [`Server::max_sessions`](crate::Server::max_sessions)).
     Rejected {
         /// Why.
         reason: Rejection,
@@ -187,7 +187,10 @@ impl Stats {
                     CloseReason::BadFrame => self.sessions_misframed += 1,
                     CloseReason::Drained => self.drained += 1,
                     CloseReason::Cut => self.cut += 1,
-                    CloseReason::IdleTimeout | CloseReason::FirstByteTimeout | CloseReason::WriteTimeout => {
+                    CloseReason::IdleTimeout
+                    | CloseReason::FirstByteTimeout
+                    | CloseReason::WriteTimeout
+                    | CloseReason::PeerLost => {
                         self.sessions_timed_out += 1;
                     }
                     CloseReason::EndOfStream

@@ -70,7 +70,7 @@ pub use mailbox::{PostError, WorkerHandle};
 #[doc(inline)]
 pub use proactor::Name as Backend;
 pub use proactor::backend::detect::{Choice, Refusal};
-pub use proactor::{AlignedBuf, Call, Lease, Moment, OpKey, Payload, Step, Told};
+pub use proactor::{AlignedBuf, Call, Lease, Moment, OpKey, Payload, SocketOptions, Step, Told};
 pub use server::{DrainReport, Server, ServerHandle};
 pub use session::{CloseReason, Sent, Session, SessionHandle, SessionId};
 pub use stats::Stats;

@@ -13,6 +13,13 @@ const MONITOR: u64 = 3;
 /// For whatever else a program opens; less under a small limit.
 const RESERVE: u64 = 32;
 
+/// Connections that a worker turns away at a time, because there is no room for them: each keeps its descriptor for up to
+/// 100 ms.
+pub(crate) const TURNED_AWAY: usize = 128;
+
+/// Of a small descriptor limit, the part that those of all workers may take.
+const TURNED_AWAY_PART: u64 = 16;
+
 /// Raises the process's soft descriptor limit to its hard limit, so that running out is rare. Returns the limit
 /// that holds now; `None` where there is none, as on Windows. Call it before starting a server.
 #[must_use]
@@ -22,7 +29,7 @@ pub fn raise_descriptor_limit() -> Option<u64> {
 
 /// See [`Server::descriptors_needed`](crate::Server::descriptors_needed).
 pub(crate) fn descriptors_needed(sessions: u64, workers: usize) -> u64 {
-    sessions + of_threads(workers) + RESERVE
+    sessions + of_threads(workers) + RESERVE + (TURNED_AWAY * workers) as u64
 }
 
 fn of_threads(workers: usize) -> u64 {
@@ -43,7 +50,18 @@ pub(crate) fn default_max_sessions(workers: usize) -> Result<usize> {
     }
 }
 
-/// What is open, what the workers will open, and a reserve.
+/// How many connections each worker may turn away at a time.
+pub(crate) fn turned_away(workers: usize) -> usize {
+    system::descriptor_limit().map_or(TURNED_AWAY, |limit| turned_away_under(limit, workers))
+}
+
+fn turned_away_under(limit: u64, workers: usize) -> usize {
+    usize::try_from(limit / TURNED_AWAY_PART / workers as u64)
+        .map_or(TURNED_AWAY, |share| share.min(TURNED_AWAY))
+}
+
+/// What is open, what the workers will open, what those turned away may keep, and a reserve.
 fn taken(limit: u64, workers: usize) -> u64 {
-    system::open_descriptors() + of_threads(workers) + RESERVE.min(limit / 8)
+    let turned_away = turned_away_under(limit, workers) * workers;
+    system::open_descriptors() + of_threads(workers) + RESERVE.min(limit / 8) + turned_away as u64
 }

@@ -54,7 +54,7 @@ counters! {
     observer_panics,
     /// Sessions closed because more was queued for them than the hard limit.
     sessions_overflowed,
-    /// Sessions closed by an idle, first-byte or write deadline.
+    /// Sessions closed by an idle, first-byte or write deadline, or because the peer's system stopped answering.
     sessions_timed_out,
     /// Sessions closed because what they sent was no frame, or too long a one.
     sessions_misframed,

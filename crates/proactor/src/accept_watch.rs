@@ -83,7 +83,7 @@ mod unix {
 
     use crate::backend::readiness::PollWaker;
     use crate::driver::is_about_the_peer;
-    use crate::socket::Socket;
+    use crate::socket::{Socket, inline_urgent, nodelay};
     use crate::system::CountedPort;
     use crate::waker::Waker;
 
@@ -165,13 +165,20 @@ mod unix {
         let (socket, _) = accepted?;
         restored?;
         socket.set_read_timeout(before)?;
-        Ok(socket.into())
+        Ok(prepared(socket))
     }
 
     /// Only the readiness backend runs here, and its listeners do not block.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn accept(listener: &Socket) -> io::Result<Socket> {
-        listener.accept().map(|(socket, _)| socket.into())
+        listener.accept().map(|(socket, _)| prepared(socket))
+    }
+
+    /// One that waited in the backlog of a listener made elsewhere has not inherited what a driver set since.
+    fn prepared(socket: socket2::Socket) -> Socket {
+        let _ = inline_urgent(&socket);
+        let _ = nodelay(&socket);
+        socket.into()
     }
 }
 

@@ -34,6 +34,6 @@ pub use driver::{
     Snapshot, Step, Table, Told, Tracer, Verb,
 };
 pub use prefetch::prefetch;
-pub use socket::{ListenOptions, Socket, listen};
+pub use socket::{ListenOptions, Socket, SocketOptions, listen, turn_away};
 pub use time::Time;
 pub use waker::{Wake, Waker};

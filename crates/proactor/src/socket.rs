@@ -3,6 +3,7 @@
 
 #[cfg(target_os = "linux")]
 mod delivery;
+mod options;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,6 +15,7 @@ use crate::system::CountedSocket;
 
 #[cfg(target_os = "linux")]
 pub(crate) use delivery::delivery;
+pub use options::SocketOptions;
 
 /// An open TCP socket of a real kernel, whichever backend it is for. Closed when dropped, and
 /// [counted](crate::system::handles) until then.
@@ -137,6 +139,16 @@ pub(crate) fn inline_urgent(socket: &socket2::Socket) -> io::Result<bool> {
     Ok(before)
 }
 
+/// Has small segments sent at once (`TCP_NODELAY`): a session answers when it has something to say, not a round trip
+/// later. Returns whether it was so before. Accepted sockets inherit it from their listener on Linux and the BSDs.
+pub(crate) fn nodelay(socket: &socket2::Socket) -> io::Result<bool> {
+    let before = socket.tcp_nodelay()?;
+    if !before {
+        socket.set_tcp_nodelay(true)?;
+    }
+    Ok(before)
+}
+
 /// Bytes that arrived on `socket` and were not received yet: `FIONREAD`.
 #[cfg(unix)]
 pub(crate) fn unread(socket: &Socket) -> io::Result<usize> {
@@ -155,6 +167,37 @@ pub(crate) unsafe fn unread_of(fd: std::os::fd::RawFd) -> io::Result<usize> {
     // SAFETY: an open descriptor, says the caller, and an integer that the call writes.
     let result = unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) };
     if result == 0 { Ok(usize::try_from(count).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes what has arrived, 256 KiB or little more, and throws it away, without waiting. True: the peer has ended its
+/// stream. For a socket that is only to be closed: on Windows its calls that are not overlapped wait no more.
+pub(crate) fn discard(socket: &Socket) -> io::Result<bool> {
+    #[cfg(unix)]
+    const FLAGS: i32 = libc::MSG_DONTWAIT;
+    #[cfg(windows)]
+    const FLAGS: i32 = 0;
+    #[cfg(windows)]
+    socket.set_nonblocking(true)?;
+    let mut scratch = [const { std::mem::MaybeUninit::uninit() }; 16 * 1024];
+    let mut taken = 0;
+    while taken < crate::backend::MOST_AT_ONCE {
+        match socket.recv_with_flags(&mut scratch, FLAGS) {
+            Ok(0) => return Ok(true),
+            Ok(bytes) => taken += bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// Turns away an accepted socket that no driver has: FIN, then what has arrived is discarded and the socket closed, so
+/// that its peer reads an end of stream. It does not wait for the peer: what arrives later resets the connection. Where
+/// there is a driver, it does better: [`Driver::refuse`](crate::Driver::refuse).
+pub fn turn_away(socket: Socket) {
+    let _ = socket.shutdown(std::net::Shutdown::Write);
+    let _ = discard(&socket);
 }
 
 /// No other Unix tells how many bytes were acknowledged.

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+#[cfg(doc)]
+use proactor::SocketOptions;
 use proactor::backend::Backend;
 use proactor::backend::detect::{Choice, Refusal};
 use proactor::{ListenOptions, Name, listen};
@@ -110,16 +112,22 @@ impl Server {
         self
     }
 
-    /// Sessions at most, over all workers; connections beyond are closed at once and counted. Default: what the
-    /// descriptor limit leaves room for (see [`raise_descriptor_limit`](crate::raise_descriptor_limit)).
+    /// Sessions at most, over all workers; connections beyond are turned away and counted. Default: what the descriptor
+    /// limit leaves room for (see [`raise_descriptor_limit`](crate::raise_descriptor_limit)).
+    ///
+    /// A client that is turned away reads an end of stream, not a reset, also if it has already spoken: FIN goes out at
+    /// once, what it sends is discarded, and its connection is closed when it ends its own stream, at the latest after 100
+    /// ms. Only one that still sends after that time is reset. Up to 128 on each worker (a sixteenth of a small
+    /// descriptor limit, on all workers together) are turned away at a time, beside the sessions; in a flood, the oldest of
+    /// them is closed as soon as another one comes. A drain waits for them until its deadline.
     #[must_use]
     pub fn max_sessions(mut self, sessions: usize) -> Server {
         self.config.max_sessions = sessions;
         self
     }
 
-    /// Sessions from one peer address at most; connections beyond are closed at once and counted. Default: no
-    /// such limit.
+    /// Sessions from one peer address at most; connections beyond are turned away, as over the
+    /// [session limit](Self::max_sessions), and counted. Default: no such limit.
     #[must_use]
     pub fn max_per_address(mut self, sessions: Option<usize>) -> Server {
         self.config.max_per_address = sessions;
@@ -170,21 +178,22 @@ impl Server {
         self
     }
 
-    /// Calls [`Handler::on_idle`] for sessions on which nothing moved for so long. Default: off.
+    /// Calls [`Handler::on_idle`] for sessions on which nothing moved for so long. Zero is an error at the start.
+    /// Default: off.
     #[must_use]
     pub fn idle_timeout(mut self, after: Option<Duration>) -> Server {
         self.config.idle_timeout = after;
         self
     }
 
-    /// Closes sessions that never sent a byte. Default: off.
+    /// Closes sessions that never sent a byte. Zero is an error at the start. Default: off.
     #[must_use]
     pub fn first_byte_timeout(mut self, after: Option<Duration>) -> Server {
         self.config.first_byte_timeout = after;
         self
     }
 
-    /// Aborts sessions whose peer does not read what is sent. Default: 60 s.
+    /// Aborts sessions whose peer does not read what is sent. Zero is an error at the start. Default: 60 s.
     #[must_use]
     pub fn write_timeout(mut self, after: Option<Duration>) -> Server {
         self.config.write_timeout = after;
@@ -192,7 +201,8 @@ impl Server {
     }
 
     /// How long [`WorkerContext::connect`](crate::WorkerContext::connect) may take before it has failed with
-    /// [`TimedOut`](std::io::ErrorKind::TimedOut). Default: 10 s. The system's own limit holds too.
+    /// [`TimedOut`](std::io::ErrorKind::TimedOut). Zero is an error at the start. Default: 10 s. The system's own limit
+    /// holds too.
     #[must_use]
     pub fn connect_timeout(mut self, after: Option<Duration>) -> Server {
         self.config.connect_timeout = after;
@@ -203,6 +213,34 @@ impl Server {
     #[must_use]
     pub fn linger_timeout(mut self, after: Duration) -> Server {
         self.config.linger_timeout = after;
+        self
+    }
+
+    /// TCP keep-alive, on sessions of both directions: when nothing has arrived for `idle`, the peer's system is asked for
+    /// an acknowledgement, up to four times, a quarter of `idle` apart. If it answers none, the session ends with
+    /// [`CloseReason::PeerLost`](crate::CloseReason::PeerLost): about twice `idle` after the last sign of life. In whole
+    /// seconds, rounded up, at least one between two probes; at most 32,767 s. More, and zero, is an error at the start.
+    /// Default: off. [`SocketOptions::keepalive`] has the system's names for it.
+    ///
+    /// It finds out about machines that are gone, not about programs that hang: their systems answer. For those there is
+    /// the [idle timeout](Self::idle_timeout).
+    #[must_use]
+    pub fn keepalive(mut self, idle: Option<Duration>) -> Server {
+        self.config.options.keepalive = idle;
+        self
+    }
+
+    /// Ends sessions of both directions with [`CloseReason::PeerLost`](crate::CloseReason::PeerLost) when what was sent
+    /// stays unacknowledged by the peer's system for so long (`TCP_USER_TIMEOUT`, RFC 793); also how long a
+    /// [`connect`](crate::WorkerContext::connect) may take. It counts in place of the number of probes if there is
+    /// [keep-alive](Self::keepalive) too. In milliseconds, rounded up, at most 2,147,483,647. More, zero, and a system that
+    /// has no such option (macOS, the BSDs, older Windows) is an error at the start. Default: off; the system's own limit
+    /// is a quarter of an hour or so.
+    ///
+    /// A peer that acknowledges and does not read is a matter of the [write timeout](Self::write_timeout).
+    #[must_use]
+    pub fn user_timeout(mut self, limit: Option<Duration>) -> Server {
+        self.config.options.user_timeout = limit;
         self
     }
 
@@ -307,6 +345,7 @@ impl Server {
         if self.config.max_sessions == usize::MAX {
             self.config.max_sessions = limits::default_max_sessions(workers)?;
         }
+        self.config.turned_away = limits::turned_away(workers);
         self.config.check()?;
         let factory = Arc::new(factory);
         let mut refusals = Vec::new();
@@ -337,7 +376,8 @@ impl Server {
     }
 }
 
-/// Takes over a listener made elsewhere, for instance by a service manager.
+/// Takes over a listener made elsewhere, for instance by a service manager. It and what it accepts get `TCP_NODELAY` and
+/// urgent data in line, as a listener of [`Server::bind`] does; its backlog stays as it is.
 impl From<TcpListener> for Server {
     fn from(listener: TcpListener) -> Server {
         let addresses = listener.local_addr().into_iter().collect();

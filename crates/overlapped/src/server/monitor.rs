@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proactor::{AcceptWatch, Socket, try_accept};
+use proactor::{AcceptWatch, Socket, try_accept, turn_away};
 
 use crate::acceptor::{Acceptor, Delivery};
 use crate::addresses::Addresses;
@@ -79,7 +79,7 @@ impl Monitor {
                 tick_at = Instant::now() + TICK;
                 for delivery in self.acceptor.take_back() {
                     if let Delivery::Placed(arrival) = delivery {
-                        arrival.turn_away(self.addresses.as_deref());
+                        turn_away(arrival.leave(self.addresses.as_deref()));
                     }
                 }
                 self.choose_listeners();
@@ -151,8 +151,10 @@ impl Monitor {
                     Err(error) => Delivery::AcceptFailed(error),
                 };
                 let failed = matches!(delivery, Delivery::AcceptFailed(_));
-                // If all have ended meanwhile, the server has: the connection is closed.
-                drop(self.acceptor.hand(delivery));
+                // If all have ended meanwhile, the server has.
+                if let Err(Delivery::Accepted(arrival)) = self.acceptor.hand(delivery) {
+                    turn_away(arrival.leave(None));
+                }
                 if failed {
                     return Taken::Failed;
                 }

@@ -187,7 +187,7 @@ fn run_worker<B, H, F>(
     let panicked = |message| Breakdown::Panicked { worker: index, message };
     let (driver, listeners) = match contain(|| plan.make_driver(index, sockets)).map_err(panicked) {
         Ok(Ok(made)) => made,
-        Ok(Err(refusal)) => return running.refuse(StartError::Refused(refusal)),
+        Ok(Err(error)) => return running.refuse(error),
         Err(breakdown) => return running.refuse(StartError::Failed(breakdown.error())),
     };
     if !running.drivers_are_made() {
@@ -223,17 +223,22 @@ where
         &self,
         index: usize,
         sockets: Vec<RealSocket>,
-    ) -> result::Result<(Driver<B>, Vec<ListenerKey>), Refusal> {
-        let pool = Pool::new(self.config.pool);
-        let mut driver = Driver::new((self.create)(index, &pool)?, pool);
+    ) -> result::Result<(Driver<B>, Vec<ListenerKey>), StartError> {
+        let pool = self.config.make_pool().map_err(StartError::Failed)?;
+        let backend = (self.create)(index, &pool).map_err(StartError::Refused)?;
+        let mut driver = Driver::new(backend, pool);
+        driver.set_options(self.config.options);
+        driver.turn_away_at_most(self.config.turned_away);
         if let Some(observer) = self.observer(index).filter(|_| self.config.trace_operations) {
             trace_operations(&mut driver, index, observer);
         }
         let listen = |socket| {
-            driver.listen(socket).map_err(|error| Refusal {
-                backend: B::NAME,
-                reason: format!("a listener cannot be registered: {error}"),
-                remedy: "raise the descriptor limit (`ulimit -n`)".into(),
+            driver.listen(socket).map_err(|error| {
+                StartError::Refused(Refusal {
+                    backend: B::NAME,
+                    reason: format!("a listener cannot be registered: {error}"),
+                    remedy: "raise the descriptor limit (`ulimit -n`)".into(),
+                })
             })
         };
         let listeners = sockets.into_iter().map(listen).collect::<result::Result<Vec<_>, _>>()?;

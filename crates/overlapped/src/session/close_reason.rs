@@ -21,6 +21,10 @@ pub enum CloseReason {
     FirstByteTimeout,
     /// The peer read nothing for longer than the write timeout.
     WriteTimeout,
+    /// The peer's system has stopped answering: what was sent, or probes of keep-alive, stayed unacknowledged for as long as
+    /// [`Server::user_timeout`](crate::Server::user_timeout), [`Server::keepalive`](crate::Server::keepalive) or the system
+    /// allows (`ETIMEDOUT`; `EHOSTUNREACH` or `ENETUNREACH` where a router has said why).
+    PeerLost,
     /// More was queued for it than the hard limit, and the policy is to close.
     Overflow,
     /// The server drained, and it got everything that was queued for it.
@@ -50,6 +54,7 @@ impl CloseReason {
             CloseReason::Aborted
             | CloseReason::Reset
             | CloseReason::WriteTimeout
+            | CloseReason::PeerLost
             | CloseReason::Overflow
             | CloseReason::Cut
             | CloseReason::Panicked
@@ -62,6 +67,9 @@ impl CloseReason {
         match error.kind() {
             // A send after the peer's reset was noticed says "broken pipe".
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => CloseReason::Reset,
+            io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                CloseReason::PeerLost
+            }
             kind => CloseReason::Failed(kind),
         }
     }
@@ -77,6 +85,7 @@ impl fmt::Display for CloseReason {
             CloseReason::IdleTimeout => "idle for too long",
             CloseReason::FirstByteTimeout => "no first byte in time",
             CloseReason::WriteTimeout => "the peer does not read",
+            CloseReason::PeerLost => "the peer no longer answers",
             CloseReason::Overflow => "too much queued for it",
             CloseReason::Drained => "drained",
             CloseReason::Cut => "cut by the drain deadline",

@@ -16,7 +16,10 @@ pub(crate) struct HandleState {
     pub(crate) posted: AtomicUsize,
     /// Memory charged for what is queued, as of the worker's last look.
     pub(crate) queued: AtomicUsize,
+    /// True once nothing can be sent any more.
     pub(crate) closed: AtomicBool,
+    /// True once the session has begun to close.
+    pub(crate) closing: AtomicBool,
 }
 
 /// A session as other threads may use it. Cheap to clone. Kept longer than its session, it answers
@@ -75,10 +78,12 @@ impl SessionHandle {
         self.mailbox.post_to_session(self.id.key, SessionCommand::Abort)
     }
 
-    /// Whether the session has begun to close.
+    /// Whether the session has begun to close, as [`Session::is_closing`](crate::Session::is_closing) says on its worker.
+    /// One that only [finished](crate::Session::finish) its own stream has not; [`send`](Self::send) answers
+    /// [`Sent::Closed`] for it, too.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.state.closed.load(Ordering::Acquire)
+        self.state.closing.load(Ordering::Acquire)
     }
 }
 

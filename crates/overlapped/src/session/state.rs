@@ -24,6 +24,13 @@ pub(crate) enum Phase {
     Aborting,
 }
 
+impl Phase {
+    /// Whether a session in this phase has not begun to close: its handler still hears of it.
+    pub(crate) fn is_live(self) -> bool {
+        self <= Phase::Ending
+    }
+}
+
 /// In the order of use: what a message touches is on the first two cache lines.
 #[repr(C, align(64))]
 pub(crate) struct SessionState {
@@ -122,7 +129,7 @@ impl SessionState {
 
     /// Whether its handler still hears of it.
     pub(crate) fn is_live(&self) -> bool {
-        self.phase <= Phase::Ending
+        self.phase.is_live()
     }
 
     /// Whether the handler may be called with bytes: nobody holds the session, and its handler has not paused it.

@@ -223,10 +223,13 @@ impl<'a> Session<'a> {
                 Arc::new(HandleState {
                     queued: queued.into(),
                     closed: closed.into(),
+                    closing: (!state.phase.is_live()).into(),
                     ..HandleState::default()
                 })
             })),
-            None => Arc::new(HandleState { closed: true.into(), ..HandleState::default() }),
+            None => {
+                Arc::new(HandleState { closed: true.into(), closing: true.into(), ..HandleState::default() })
+            }
         };
         SessionHandle { id, state, mailbox, limit }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proactor::backend::Backend;
-use proactor::{ConnectionKey, Driver, Payload, Time};
+use proactor::{ConnectionKey, Driver, Payload, SocketOptions, Time};
 
 use crate::config::{Config, Overflow};
 use crate::events::{Event, Report};
@@ -60,6 +60,8 @@ pub(crate) struct Connect {
     pub(crate) token: u64,
     /// How many were refused in a row, this one included. If it was, that is only still to be told.
     pub(crate) refusals: u8,
+    /// In place of the server's.
+    pub(crate) options: Option<SocketOptions>,
 }
 
 /// A handler that asks again whenever it is refused is answered so often: more than a reasonable one tries.
@@ -179,6 +181,9 @@ impl Core {
             && let Some(handle) = &state.handle
         {
             handle.closed.store(true, Ordering::Release);
+            if !state.is_live() {
+                handle.closing.store(true, Ordering::Release);
+            }
         }
         self.touch(key);
     }
@@ -317,10 +322,26 @@ impl WorkerContext<'_> {
     /// `on_close`, `on_connect_failed`, a session that closes) nothing is dialled, and `on_connect_failed` follows with
     /// the same kind of error. Where that one asks again each time, it would go on for ever: after 16 refusals in a row
     /// nothing follows any more, and neither does for what [`on_panic`](crate::Handler::on_panic) asks in a drain.
+    ///
+    /// A connection that meets itself has failed, as if it had been refused: where nobody listens on a port of this
+    /// machine, the system may give that very port to the socket that connects there.
     pub fn connect(&mut self, address: SocketAddr, token: u64) {
+        self.ask_to_connect(address, token, None);
+    }
+
+    /// The same, with socket options of its own in place of the server's ([`Server::keepalive`](crate::Server::keepalive)
+    /// and [`Server::user_timeout`](crate::Server::user_timeout)).
+    ///
+    /// Options that this system does not have are left out: try them first with
+    /// [`SocketOptions::check_keepalive`] and [`SocketOptions::check_user_timeout`].
+    pub fn connect_with(&mut self, address: SocketAddr, token: u64, options: SocketOptions) {
+        self.ask_to_connect(address, token, Some(options));
+    }
+
+    fn ask_to_connect(&mut self, address: SocketAddr, token: u64, options: Option<SocketOptions>) {
         let refusals = self.core.refusals();
         if refusals <= MOST_REFUSALS {
-            self.core.connects.push_back(Connect { address, token, refusals });
+            self.core.connects.push_back(Connect { address, token, refusals, options });
         }
     }
 

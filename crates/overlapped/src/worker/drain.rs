@@ -5,6 +5,9 @@
 //! Nothing left: FIN. Something left: it is received and answered, and the question is asked again. It is asked before
 //! the answer goes out, where it can be: a quick peer has said the next thing by the time the answer is out.
 //!
+//! Connections that are turned away, because the server is full, are waited for like sessions, for the 100 ms that they
+//! may take; the deadline closes them too.
+//!
 //! Sessions may open others until the deadline; nothing else begins once the backlog is empty. At the deadline all of
 //! them are cut, and `LAST_WAIT` later the worker ends whatever the kernel still has in hand. Each session whose `on_open`
 //! returned gets its `on_close`, and each connect its answer, before that.
@@ -30,6 +33,8 @@ pub(super) struct Drain {
     quiet_rounds: u32,
     listening: bool,
     cut: bool,
+    /// Outbound connections that the deadline has still to fail.
+    cutting: Vec<ConnectionKey>,
 }
 
 impl Drain {
@@ -55,7 +60,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             return;
         }
         self.core.draining = true;
-        self.drain = Some(Drain { deadline, quiet_rounds: 0, listening: true, cut: false });
+        self.drain =
+            Some(Drain { deadline, quiet_rounds: 0, listening: true, cut: false, cutting: Vec::new() });
         let sessions = self.core.sessions.len();
         self.core.report.emit(&Event::Draining { sessions });
         for key in self.core.sessions.keys() {
@@ -138,6 +144,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             && self.core.connects.is_empty()
             && self.arrivals.queue.len() == 0
             && self.driver.snapshot().connections == 0
+            && (self.driver.snapshot().turned_away == 0 || self.is_cut())
     }
 
     /// Ends the sessions whose connections are not joined, as if they were.
@@ -173,11 +180,14 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Phase::Closing | Phase::Aborting => {}
             }
         }
+        if let Some(drain) = &mut self.drain {
+            drain.cutting = self.connecting.keys().copied().collect();
+        }
         self.guarded(Self::cut_connects);
     }
 
     fn cut_connects(&mut self) {
-        while let Some(key) = self.connecting.keys().next().copied() {
+        while let Some(key) = self.drain.as_mut().and_then(|drain| drain.cutting.pop()) {
             self.connect_failed(key, &io::ErrorKind::ConnectionAborted.into());
         }
     }

@@ -214,7 +214,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn start_connects(&mut self) {
         // Those asked for meanwhile have to wait for the next turn, and others their turn with it.
         for _ in 0..self.core.connects.len() {
-            let Some(Connect { address, token, refusals }) = self.core.connects.pop_front() else { return };
+            let Some(Connect { address, token, refusals, options }) = self.core.connects.pop_front() else {
+                return;
+            };
             if refusals > 0 || self.is_cut() {
                 let error = io::Error::new(io::ErrorKind::ConnectionAborted, "the server is draining");
                 self.tell_refused(token, refusals, &error);
@@ -226,7 +228,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 continue;
             }
             self.acceptor.place_at(self.core.worker as usize);
-            match self.driver.connect(address) {
+            let options = options.unwrap_or(self.core.config.options);
+            match self.driver.connect_with(address, options) {
                 Ok(key) => {
                     let limit = self.core.config.connect_timeout;
                     let deadline =

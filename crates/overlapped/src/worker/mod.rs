@@ -94,11 +94,12 @@ impl<S> Arrival<S> {
         Arrival { socket, peer: None }
     }
 
-    /// Counts an admitted connection's address out, and closes the connection.
-    pub(crate) fn turn_away(self, addresses: Option<&Addresses>) {
+    /// Counts an admitted connection's address out, if it was. Returns the socket.
+    pub(crate) fn leave(self, addresses: Option<&Addresses>) -> S {
         if let (Some(addresses), Some(peer)) = (addresses, &self.peer) {
             addresses.leave(peer.ip());
         }
+        self.socket
     }
 }
 

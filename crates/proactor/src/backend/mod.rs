@@ -9,6 +9,7 @@
 //! | `harvest` | one `enter`: submits and waits | `GetQueuedCompletionStatusEx` | `epoll_wait`, `kevent` | advances the virtual clock |
 //! | `next` | a CQE | a packet | performs what became possible | a seeded choice |
 //! | `looked` | nothing left over by `enter` | fewer packets than it takes | fewer events than it takes, all served | nothing left |
+//! | `discard` | `recv` with `MSG_DONTWAIT` | `recv` after `FIONBIO` | `recv` with `MSG_DONTWAIT` | empties the stream |
 //! | `delivery` | `SIOCOUTQ`, `TCP_INFO` | `SIO_TCP_INFO` | as io_uring on Linux; elsewhere it is not known | the stream's counts |
 //! | `now` | monotonic clock | monotonic clock | monotonic clock | virtual clock |
 //! | `waker` | an eventfd | a posted packet | the poller's own | a flag |
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use crate::buffer::{Block, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
+use crate::socket::SocketOptions;
 use crate::time::Time;
 use crate::waker::Waker;
 
@@ -118,6 +120,19 @@ pub trait Backend: Sized {
     /// What the system says.
     fn inline_urgent(&self, socket: &Self::Socket) -> io::Result<bool>;
 
+    /// Has small segments sent at once (`TCP_NODELAY`). Sockets that a listener accepts from then on inherit it. Returns
+    /// whether it was so before.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn nodelay(&self, socket: &Self::Socket) -> io::Result<bool>;
+
+    /// Sets the options of a connection.
+    ///
+    /// # Errors
+    /// What the system says, for instance of a connection that is already broken.
+    fn set_options(&self, socket: &Self::Socket, options: &SocketOptions) -> io::Result<()>;
+
     /// Starts an operation.
     ///
     /// # Safety
@@ -180,6 +195,14 @@ pub trait Backend: Sized {
     /// # Errors
     /// What the system says.
     fn unread(&self, socket: &Self::Socket) -> io::Result<usize>;
+
+    /// Takes what has arrived, at most [`MOST_AT_ONCE`] bytes or little more, and throws it away. Never waits. The socket
+    /// has no operation in flight, and is used for nothing else any more but to be closed. True: the peer has ended its
+    /// stream, and nothing of it is left.
+    ///
+    /// # Errors
+    /// If the connection broke.
+    fn discard(&mut self, socket: &Self::Socket) -> io::Result<bool>;
 
     /// How far the peer's system has taken what was sent; `None` where the system does not tell.
     fn delivery(&self, socket: &Self::Socket) -> Option<Delivery>;
@@ -351,6 +374,17 @@ pub enum Wait {
     Until(Time),
     /// Until something completes.
     Forever,
+}
+
+impl Wait {
+    /// The same wait, or one until `at` if that comes first.
+    pub(crate) fn at_latest(self, at: Time) -> Wait {
+        match self {
+            Wait::Poll => Wait::Poll,
+            Wait::Until(moment) => Wait::Until(moment.min(at)),
+            Wait::Forever => Wait::Until(at),
+        }
+    }
 }
 
 /// How a socket is closed.

@@ -1,5 +1,6 @@
 //! The memory of a pool: zeroed, aligned, resident only where it was touched.
 
+use std::alloc::{self, Layout};
 use std::ptr::NonNull;
 
 use super::CACHE_LINE;
@@ -20,20 +21,18 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// `bytes` zeroed bytes.
-    ///
-    /// # Panics
-    /// If the address space cannot hold them.
-    pub(super) fn zeroed(bytes: usize) -> Pages {
+    /// `bytes` zeroed bytes. `None` if the address space or the system has no room for them.
+    pub(super) fn zeroed(bytes: usize) -> Option<Pages> {
         let alignment = if bytes < PAGE { CACHE_LINE } else { PAGE };
-        let allocated = bytes.checked_add(alignment).expect("a pool fits into memory");
-        let memory: Box<[u8]> = vec![0; allocated].into_boxed_slice();
-        let allocation = NonNull::new(Box::into_raw(memory).cast::<u8>()).expect("a box is never null");
+        let allocated = bytes.checked_add(alignment)?;
+        let layout = Layout::array::<u8>(allocated).ok()?;
+        // SAFETY: the size is not zero: the alignment is a part of it.
+        let allocation = NonNull::new(unsafe { alloc::alloc_zeroed(layout) })?;
         let to_page = allocation.addr().get().wrapping_neg() % alignment;
         // SAFETY: less than the alignment further on, inside an allocation of that and more.
         let start = unsafe { allocation.add(to_page) };
         assert!(start.addr().get().is_multiple_of(alignment), "pool memory is aligned");
-        Pages { start, allocation, allocated }
+        Some(Pages { start, allocation, allocated })
     }
 
     /// The first byte. It stays where it is for as long as this lives.
@@ -45,9 +44,9 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        let memory = std::ptr::slice_from_raw_parts_mut(self.allocation.as_ptr(), self.allocated);
-        // SAFETY: made by Box::into_raw with this length, and dropped once. Its owner, the pool, sees to it that
-        // nobody holds a piece of it by then (INV-1).
-        drop(unsafe { Box::from_raw(memory) });
+        let layout = Layout::array::<u8>(self.allocated).expect("it was allocated with this layout");
+        // SAFETY: made by `alloc_zeroed` with this layout, and freed once. Its owner, the pool, sees to it that nobody
+        // holds a piece of it by then (INV-1).
+        unsafe { alloc::dealloc(self.allocation.as_ptr(), layout) };
     }
 }

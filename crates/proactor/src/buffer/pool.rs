@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 
 use super::pages::Pages;
@@ -57,23 +58,38 @@ impl Pool {
     /// space only.
     ///
     /// # Panics
-    /// On a configuration without blocks or bytes, or with more than 32,768 blocks.
+    /// Where [`try_new`](Self::try_new) has an error.
     #[must_use]
     pub fn new(config: PoolConfig) -> Pool {
-        assert!(config.block_len > 0, "a block needs at least one byte");
-        assert!((1..=32_768).contains(&config.blocks), "a pool has 1 to 32,768 blocks");
+        Pool::try_new(config).unwrap_or_else(|error| panic!("no pool of {config:?}: {error}"))
+    }
+
+    /// The same, for a configuration that comes from outside.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) without blocks or bytes, or with more than 32,768 blocks;
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if the address space or the system has no room for it.
+    pub fn try_new(config: PoolConfig) -> io::Result<Pool> {
+        if config.block_len == 0 || !(1..=32_768).contains(&config.blocks) {
+            let problem = "a pool has 1 to 32,768 blocks of at least one byte";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
         let blocks = config.blocks.next_power_of_two();
-        let stride = (config.block_len as usize).next_multiple_of(CACHE_LINE);
-        let bytes = usize::from(blocks).checked_mul(stride).expect("a pool fits into memory");
+        let stride = (config.block_len as usize).checked_next_multiple_of(CACHE_LINE);
+        let bytes = stride.and_then(|stride| usize::from(blocks).checked_mul(stride));
+        let memory = bytes.and_then(Pages::zeroed);
+        let (Some(memory), Some(stride)) = (memory, stride) else {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        };
         let shared = Shared {
-            memory: Pages::zeroed(bytes),
+            memory,
             stride,
             block_len: config.block_len,
             holders: vec![Cell::new(FREE); usize::from(blocks)].into_boxed_slice(),
             free: RefCell::new((0..blocks).rev().collect()),
             lent: Cell::new(0),
         };
-        Pool { shared: Rc::new(shared) }
+        Ok(Pool { shared: Rc::new(shared) })
     }
 
     /// Takes a free block, the most recently used first. `None` when all are in use.
@@ -300,6 +316,16 @@ mod tests {
                     assert!(lease.iter().all(|byte| *byte == mark), "{block_len}: block {mark}");
                 }
             }
+        }
+    }
+
+    /// Too many bytes to count, too many to map: an error, not the end of the process.
+    #[test]
+    fn a_pool_that_cannot_be_is_an_error() {
+        let kind = |blocks, block_len| Pool::try_new(PoolConfig { blocks, block_len }).unwrap_err().kind();
+        assert_eq!(kind(32_768, u32::MAX), io::ErrorKind::OutOfMemory);
+        for (blocks, block_len) in [(0, 64), (1, 0), (32_769, 64), (u16::MAX, u32::MAX)] {
+            assert_eq!(kind(blocks, block_len), io::ErrorKind::InvalidInput, "{blocks} of {block_len}");
         }
     }
 

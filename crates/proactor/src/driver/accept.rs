@@ -8,6 +8,7 @@ use crate::backend::{Backend, Close, Operation, Outcome};
 use super::connection::{Connection, Life};
 use super::slots::Key;
 use super::{ConnectionKey, Driver, Event, ListenerKey, OpKey, Ready, Verb};
+use crate::socket::SocketOptions;
 
 /// A listening socket and the accepts in flight for it.
 pub(super) struct Listener<B: Backend> {
@@ -16,8 +17,8 @@ pub(super) struct Listener<B: Backend> {
     /// Bounded by the backend's `accepts`.
     armed: Vec<OpKey>,
     life: ListenerLife,
-    /// True exactly when its backlog may hold connections from before urgent data was to be delivered in line: they have
-    /// not inherited that.
+    /// True exactly when its backlog may hold connections from before urgent data was to be delivered in line and small
+    /// segments were to be sent at once: they have not inherited that.
     foreign: bool,
 }
 
@@ -29,7 +30,8 @@ enum ListenerLife {
 }
 
 impl<B: Backend> Driver<B> {
-    /// Takes over a listening socket and accepts on it. What it accepts delivers urgent data in line (RFC 6093).
+    /// Takes over a listening socket and accepts on it. What it accepts delivers urgent data in line (RFC 6093) and sends
+    /// small segments at once (`TCP_NODELAY`), whoever has made the listener.
     ///
     /// # Errors
     /// If the backend cannot register it; the socket is closed then.
@@ -41,8 +43,9 @@ impl<B: Backend> Driver<B> {
                 return Err(error);
             }
         };
-        // Where it cannot be set, urgent bytes are missing in the stream, and nothing else is.
-        let foreign = !self.backend.inline_urgent(&socket).unwrap_or(true);
+        // Where they cannot be set, urgent bytes are missing in the stream, or small answers come late; nothing else.
+        let inline = self.backend.inline_urgent(&socket).unwrap_or(true);
+        let foreign = !(self.backend.nodelay(&socket).unwrap_or(true) && inline);
         let listener = Listener { socket, handle, armed: Vec::new(), life: ListenerLife::Accepting, foreign };
         let key = self.listeners.insert(listener);
         self.arm_accept(key);
@@ -92,11 +95,27 @@ impl<B: Backend> Driver<B> {
 
     /// Connects to `address`. [`Event::Connected`] or [`Event::Failed`] follows.
     ///
+    /// A connection that meets itself has failed, with [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): where
+    /// nobody listens on a port of this machine, the system may give that port to the connecting socket, which then is
+    /// its own peer (RFC 9293, section 3.5, "simultaneous open"). A server could not bind the port.
+    ///
     /// # Errors
     /// If there is no socket to be had for it.
     pub fn connect(&mut self, address: SocketAddr) -> io::Result<ConnectionKey> {
+        self.connect_with(address, self.options)
+    }
+
+    /// The same, with options of its own in place of the [driver's](Self::set_options).
+    ///
+    /// # Errors
+    /// If there is no socket to be had for it.
+    pub fn connect_with(&mut self, address: SocketAddr, options: SocketOptions) -> io::Result<ConnectionKey> {
         let socket = self.backend.open(address)?;
-        let connection = self.adopt(socket)?;
+        self.set_options_of(&socket, options);
+        let connection = self.register(socket).map_err(|(socket, error)| {
+            self.backend.close(socket, None, Close::Graceful);
+            error
+        })?;
         let handle = self.connection(connection.0).handle;
         let address = Box::new(socket2::SockAddr::from(address));
         let op = self.start(connection.0, Operation::Connect { socket: handle, address });
@@ -143,16 +162,15 @@ impl<B: Backend> Driver<B> {
             Outcome::Accepted(socket, peer) => {
                 if state.foreign {
                     let _ = self.backend.inline_urgent(&socket);
+                    let _ = self.backend.nodelay(&socket);
                 }
                 Some(Event::Accepted { listener, socket, peer })
             }
             // The connection was gone before it was taken: nothing to tell, the next one is as good.
             Outcome::Failed(error) if is_about_the_peer(&error) => None,
-            Outcome::Failed(error) if state.life == ListenerLife::Accepting => {
-                state.life = ListenerLife::Paused;
-                self.cancel_accepts(key);
-                Some(Event::AcceptFailed { listener, error })
-            }
+            // Only those that are turned away have used the descriptors up: no session waits for one to end.
+            Outcome::Failed(error) if self.has_made_room(&error) => None,
+            Outcome::Failed(error) => self.accept_failed(key, error),
             _ => None,
         };
         if !more {
@@ -160,6 +178,17 @@ impl<B: Backend> Driver<B> {
             self.release_listener_if_idle(key);
         }
         event
+    }
+
+    /// Stops accepting until it is resumed. `None` if it was not wanted any more.
+    fn accept_failed(&mut self, key: Key, error: io::Error) -> Option<Event<B::Socket>> {
+        let state = self.listeners.get_mut(key)?;
+        if state.life != ListenerLife::Accepting {
+            return None;
+        }
+        state.life = ListenerLife::Paused;
+        self.cancel_accepts(key);
+        Some(Event::AcceptFailed { listener: ListenerKey(key), error })
     }
 
     fn release_listener_if_idle(&mut self, key: Key) {
@@ -188,10 +217,25 @@ impl<B: Backend> Driver<B> {
         }
         state.life = Life::Open;
         match outcome {
+            Outcome::Connected if self.met_itself(key) => {
+                let problem =
+                    "it was connected to itself: nobody listens there, and the system gave it that port";
+                let error = io::Error::new(io::ErrorKind::ConnectionRefused, problem);
+                Some(Event::Failed { connection, verb: Verb::Connect, error })
+            }
             Outcome::Connected => Some(Event::Connected { connection }),
             Outcome::Failed(error) => Some(Event::Failed { connection, verb: Verb::Connect, error }),
             other => unreachable!("a connect ended with {other:?}"),
         }
+    }
+}
+
+impl<B: Backend> Driver<B> {
+    /// Whether both ends of a connection are the same.
+    fn met_itself(&mut self, key: Key) -> bool {
+        let connection = ConnectionKey(key);
+        self.local_addr(connection)
+            .is_ok_and(|local| self.peer_addr(connection).is_ok_and(|peer| peer == local))
     }
 }
 

@@ -21,6 +21,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod turn_away;
 mod watch;
 mod weather;
 
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use crate::backend::{Abilities, About, Backend, Completion, Name, Operation, Outcome, Submitted, Wait};
 use crate::buffer::Pool;
+use crate::socket::SocketOptions;
 use crate::time::Time;
 use crate::waker::Waker;
 
@@ -44,6 +46,7 @@ use queue::SlotQueue;
 pub use send::Sending;
 use slots::{Key, Slots};
 pub use trace::{Call, Moment, Step, Told, Tracer};
+use turn_away::TurnedAway;
 use weather::Weather;
 
 /// How many results that were there at once are handed out before the kernel is asked again, first come, first served:
@@ -89,6 +92,8 @@ pub struct Snapshot {
     pub starved: usize,
     /// Receives and sends that wait for the system to have memory for them.
     pub delayed: usize,
+    /// Sockets that are being [turned away](Driver::refuse).
+    pub turned_away: usize,
 }
 
 enum Ready<S> {
@@ -119,6 +124,8 @@ pub struct Driver<B: Backend> {
     starved: SlotQueue<Key>,
     sends: usize,
     weather: Weather,
+    turned_away: TurnedAway<B::Socket>,
+    options: SocketOptions,
     tracer: Option<Tracer>,
 }
 
@@ -141,6 +148,8 @@ impl<B: Backend> Driver<B> {
             starved: SlotQueue::new(),
             sends: 0,
             weather: Weather::new(),
+            turned_away: TurnedAway::new(),
+            options: SocketOptions::default(),
             tracer: None,
         }
     }
@@ -199,6 +208,7 @@ impl<B: Backend> Driver<B> {
             blocks_in_use: self.pool.in_use() as usize,
             starved: self.starved.len(),
             delayed: self.weather.len(),
+            turned_away: self.turned_away.len(),
         }
     }
 
@@ -211,21 +221,36 @@ impl<B: Backend> Driver<B> {
     /// Takes over a connected socket. Nothing is received until [`receive`](Self::receive).
     ///
     /// # Errors
-    /// If the backend cannot register it; the socket is closed then.
+    /// If the backend cannot register it; the socket is [turned away](Self::refuse) then.
     pub fn adopt(&mut self, socket: B::Socket) -> io::Result<ConnectionKey> {
-        let handle = match self.backend.adopt(&socket, self.connections.next_index()) {
-            Ok(handle) => handle,
-            Err(error) => {
-                self.backend.close(socket, None, crate::backend::Close::Graceful);
-                return Err(error);
-            }
-        };
-        Ok(ConnectionKey(self.connections.insert(Connection::new(socket, handle, Life::Open))))
+        self.set_options_of(&socket, self.options);
+        self.register(socket).map_err(|(socket, error)| {
+            self.refuse(socket);
+            error
+        })
     }
 
-    /// Closes a socket that was accepted and is not wanted.
-    pub fn refuse(&mut self, socket: B::Socket) {
-        self.backend.close(socket, None, crate::backend::Close::Graceful);
+    /// How connections find out about peers that are gone: from now on set on each that is [adopted](Self::adopt) or
+    /// [opened](Self::connect). Try the options first ([`SocketOptions::check_keepalive`],
+    /// [`SocketOptions::check_user_timeout`]): a connection that refuses them goes on without.
+    pub fn set_options(&mut self, options: SocketOptions) {
+        self.options = options;
+    }
+
+    fn set_options_of(&self, socket: &B::Socket, options: SocketOptions) {
+        if !options.is_default() {
+            // It fails where the connection has broken already, on some systems. Its receive tells of that.
+            let _ = self.backend.set_options(socket, &options);
+        }
+    }
+
+    fn register(&mut self, socket: B::Socket) -> Result<ConnectionKey, (B::Socket, io::Error)> {
+        match self.backend.adopt(&socket, self.connections.next_index()) {
+            Ok(handle) => {
+                Ok(ConnectionKey(self.connections.insert(Connection::new(socket, handle, Life::Open))))
+            }
+            Err(error) => Err((socket, error)),
+        }
     }
 
     /// Sends in flight.
@@ -276,6 +301,7 @@ impl<B: Backend> Driver<B> {
         self.arm_wanted();
         self.feed_starved();
         let wait = if self.weather.is_empty() { wait } else { self.weather_the_turn(wait) };
+        let wait = if self.turned_away.is_empty() { wait } else { self.look_at_turned_away(wait) };
         self.ready.extend(self.next_turn.drain(..).map(Ready::Completion));
         let wait = if self.ready.is_empty() { wait } else { Wait::Poll };
         if self.tracer.is_some() {
@@ -449,6 +475,7 @@ impl<B: Backend> Drop for Driver<B> {
             std::mem::forget(std::mem::replace(&mut self.ops, Table::new()));
             std::mem::forget(self.pool.clone());
         }
+        self.close_turned_away();
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.remove(key) {
                 let how = crate::backend::Close::Reset;

@@ -129,10 +129,6 @@ impl<B: Backend> Driver<B> {
                 self.arm_watch(key);
             }
         }
-        match wait {
-            Wait::Until(at) if !self.weather.is_empty() => Wait::Until(at.min(self.weather.due)),
-            Wait::Forever if !self.weather.is_empty() => Wait::Until(self.weather.due),
-            _ => wait,
-        }
+        if self.weather.is_empty() { wait } else { wait.at_latest(self.weather.due) }
     }
 }

@@ -42,7 +42,8 @@ macro_rules! all_cases {
                 a_paused_listener_accepts_nothing_and_loses_nothing
                 pausing_and_resuming_accepts_in_a_row
                 closing_a_listener_races_with_a_connection
-                cancelling_a_connect;
+                cancelling_a_connect
+                a_connect_that_meets_itself;
             data:
                 a_few_bytes_each_way
                 many_messages_in_order
@@ -110,6 +111,16 @@ macro_rules! all_cases {
                 idle_connections_cost_no_blocks
                 an_end_without_a_block
                 a_tiny_pool_serves_many;
+            refusing:
+                who_has_spoken_reads_an_end
+                who_goes_on_speaking_reads_an_end
+                who_never_stops_is_closed
+                who_is_gone_is_closed_at_once
+                a_crowd_keeps_a_bounded_number_of_sockets
+                a_lower_limit_holds_at_once
+                a_failed_adoption_is_no_reset
+                their_descriptors_are_no_shortage
+                dropped_while_some_are_turned_away;
             wake:
                 each_wake_ends_a_wait
                 a_wake_before_the_wait_is_not_lost
@@ -147,7 +158,10 @@ macro_rules! real_cases {
                 a_client_gets_its_echo_and_the_end
                 a_client_that_resets
                 a_client_tells_close_from_abort
-                connecting_to_a_server;
+                connecting_to_a_server
+                a_listener_from_elsewhere_sends_at_once;
+            refusing:
+                a_plain_client_reads_an_end;
             urgent:
                 urgent_data_on_an_accepted_connection
                 urgent_data_on_an_opened_connection

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proactor::backend::{Abilities, About, Backend, Name};
 use proactor::backend::{Close, Completion, Operation, Outcome, Submitted, Wait};
-use proactor::{Delivery, Gather, InFlight, OpKey, Time, Waker};
+use proactor::{Delivery, Gather, InFlight, OpKey, SocketOptions, Time, Waker};
 
 /// What can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +28,18 @@ pub enum Call {
 pub struct Watched<B: Backend> {
     inner: B,
     pending: HashMap<OpKey, Pending>,
-    faults: Vec<(Call, io::ErrorKind)>,
+    faults: Vec<(Call, io::Error)>,
     submitted: Vec<Call>,
     /// True exactly when completions are kept back, as by a kernel that does not answer.
     silent: bool,
     /// What a silent kernel's time is ahead by.
     ahead: Duration,
     open: Rc<Cell<i64>>,
+    /// What is done to the next socket that is opened.
+    prepare: Option<Prepare<B::Socket>>,
 }
+
+type Prepare<S> = Box<dyn FnOnce(&S)>;
 
 /// What is known of an operation in flight.
 struct Pending {
@@ -49,12 +53,31 @@ impl<B: Backend> Watched<B> {
     pub fn new(inner: B) -> Watched<B> {
         let open = Rc::new(Cell::new(0));
         let (pending, faults, submitted) = (HashMap::new(), Vec::new(), Vec::new());
-        Watched { inner, pending, faults, submitted, silent: false, ahead: Duration::ZERO, open }
+        Watched {
+            inner,
+            pending,
+            faults,
+            submitted,
+            silent: false,
+            ahead: Duration::ZERO,
+            open,
+            prepare: None,
+        }
     }
 
     /// The next `call` fails with `error`. Several wait in line.
     pub fn fail(&mut self, call: Call, error: io::ErrorKind) {
-        self.faults.push((call, error));
+        self.faults.push((call, error.into()));
+    }
+
+    /// The same with an error by the system's number.
+    pub fn fail_with(&mut self, call: Call, code: i32) {
+        self.faults.push((call, io::Error::from_raw_os_error(code)));
+    }
+
+    /// Does this to the next socket that is opened, before it is used.
+    pub fn prepare_next(&mut self, prepare: Prepare<B::Socket>) {
+        self.prepare = Some(prepare);
     }
 
     pub fn forget_faults(&mut self) {
@@ -87,7 +110,7 @@ impl<B: Backend> Watched<B> {
 
     fn fault(&mut self, call: Call) -> Option<io::Error> {
         let at = self.faults.iter().position(|(failing, _)| *failing == call)?;
-        Some(self.faults.remove(at).1.into())
+        Some(self.faults.remove(at).1)
     }
 
     fn observe(operation: &Operation<B::Handle>) -> (Call, Pending) {
@@ -189,6 +212,9 @@ impl<B: Backend> Backend for Watched<B> {
             return Err(error);
         }
         let socket = self.inner.open(address)?;
+        if let Some(prepare) = self.prepare.take() {
+            prepare(&socket);
+        }
         self.count(1);
         Ok(socket)
     }
@@ -199,6 +225,14 @@ impl<B: Backend> Backend for Watched<B> {
 
     fn inline_urgent(&self, socket: &B::Socket) -> io::Result<bool> {
         self.inner.inline_urgent(socket)
+    }
+
+    fn nodelay(&self, socket: &B::Socket) -> io::Result<bool> {
+        self.inner.nodelay(socket)
+    }
+
+    fn set_options(&self, socket: &B::Socket, options: &SocketOptions) -> io::Result<()> {
+        self.inner.set_options(socket, options)
     }
 
     unsafe fn submit(
@@ -289,6 +323,10 @@ impl<B: Backend> Backend for Watched<B> {
 
     fn unread(&self, socket: &B::Socket) -> io::Result<usize> {
         self.inner.unread(socket)
+    }
+
+    fn discard(&mut self, socket: &B::Socket) -> io::Result<bool> {
+        self.inner.discard(socket)
     }
 
     fn delivery(&self, socket: &B::Socket) -> Option<Delivery> {

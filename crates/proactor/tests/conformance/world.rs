@@ -7,7 +7,7 @@ use proactor::backend::simulated::{Behaviour, Simulated, Simulation};
 use proactor::backend::{Backend, Create};
 use proactor::{ListenOptions, Pool, PoolConfig};
 
-use crate::side::Finished;
+use crate::side::{Finished, Side};
 
 /// A kernel that cases run on.
 pub trait World: Sized {
@@ -20,6 +20,10 @@ pub trait World: Sized {
 
     /// A listening socket. The connections that it brings have small kernel buffers, so that a sender soon waits.
     fn listen_on(&self, address: SocketAddr) -> io::Result<Socket<Self>>;
+
+    /// Has the next socket that `side` opens connect to itself. Returns the address to connect to; `None` where a socket
+    /// cannot be given its port.
+    fn meet_itself(&self, side: &mut Side<Self>) -> Option<SocketAddr>;
 
     /// Bytes that a large transfer moves: many times what the kernel buffers.
     fn large(&self) -> usize;
@@ -66,6 +70,23 @@ impl<B: Create + Backend<Socket = proactor::Socket>> World for Real<B> {
         socket.set_recv_buffer_size(64 * 1024)?;
         socket.set_send_buffer_size(64 * 1024)?;
         Ok(socket)
+    }
+
+    /// What the system does by chance once in so many thousand connects to a port of this machine where nobody listens.
+    #[cfg(unix)]
+    fn meet_itself(&self, side: &mut Side<Self>) -> Option<SocketAddr> {
+        let free = std::net::TcpListener::bind(ANY_PORT).ok()?;
+        let address = free.local_addr().ok()?;
+        let bind =
+            move |socket: &proactor::Socket| socket.bind(&address.into()).expect("it was free just now");
+        side.backend().prepare_next(Box::new(bind));
+        Some(address)
+    }
+
+    /// A socket that is opened for `ConnectEx` is bound already.
+    #[cfg(not(unix))]
+    fn meet_itself(&self, _side: &mut Side<Self>) -> Option<SocketAddr> {
+        None
     }
 
     fn large(&self) -> usize {
@@ -165,6 +186,11 @@ impl World for Imagined {
 
     fn listen_on(&self, address: SocketAddr) -> io::Result<Socket<Self>> {
         self.simulation.listen(address)
+    }
+
+    /// The first port that a network gives.
+    fn meet_itself(&self, _side: &mut Side<Self>) -> Option<SocketAddr> {
+        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 20_001)))
     }
 
     fn large(&self) -> usize {

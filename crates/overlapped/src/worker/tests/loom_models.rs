@@ -31,7 +31,7 @@ fn model(model: impl Fn() + Sync + Send + 'static) {
 }
 
 fn config() -> Config {
-    let pool = PoolConfig { blocks: 4, block_len: 64 };
+    let pool = PoolConfig { blocks: 4, block_len: 8 };
     Config { pool, high_water: 8, low_water: 4, hard_limit: 10, ..Config::default() }
 }
 

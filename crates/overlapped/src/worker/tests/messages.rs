@@ -13,6 +13,12 @@ use crate::session::{CloseReason, Sent, SessionHandle};
 
 type Handles = Rc<RefCell<Vec<SessionHandle>>>;
 
+/// Blocks are charged in full, so they are smaller than the limit.
+fn limited_to(hard_limit: usize) -> Config {
+    let pool = proactor::PoolConfig { blocks: 16, block_len: 4096 };
+    Config { high_water: 5_000, low_water: 1_000, hard_limit, pool, ..Config::default() }
+}
+
 fn with_handles() -> (Probe, Handles) {
     let handles = Handles::default();
     let kept = Rc::clone(&handles);
@@ -76,7 +82,7 @@ fn a_greeting_goes_out_at_once_on_every_worker() {
 fn a_handle_meets_the_hard_limit_before_it_fills_the_mailbox() {
     for behaviour in behaviours().take(6) {
         let (probe, handles) = with_handles();
-        let config = Config { high_water: 5_000, low_water: 1_000, hard_limit: 10_000, ..Config::default() };
+        let config = limited_to(10_000);
         let mut world = World::new(behaviour, 1, config, probe);
         let key = world.connect();
         let handle = handles.borrow()[0].clone();
@@ -105,7 +111,7 @@ fn a_handle_made_late_knows_what_is_queued() {
                 _ => kept.borrow_mut().push(session.handle()),
             }
         });
-        let config = Config { high_water: 5_000, low_water: 1_000, hard_limit: 10_000, ..Config::default() };
+        let config = limited_to(10_000);
         let mut world = World::new(behaviour, 1, config, probe);
         world.connect();
         for message in [1, 2] {
@@ -220,5 +226,34 @@ fn sessions_are_opened_outwards_too() {
         assert_eq!(reasons, [CloseReason::Local, CloseReason::EndOfStream], "{behaviour:?}");
         assert_eq!(world.all_stats().connects_failed, 1);
         world.assert_clean();
+    }
+}
+
+/// A handle calls a session closed exactly when its worker says that it is closing. One that only finished its own stream
+/// is not, though nothing can be sent in it any more; whether the handle was made before that or after.
+#[test]
+fn a_handle_and_its_session_agree_on_what_is_closed() {
+    for behaviour in behaviours() {
+        let handles: Rc<RefCell<Vec<SessionHandle>>> = Rc::default();
+        let made = Rc::clone(&handles);
+        let probe = Probe::new(move |session, what| match what {
+            What::Open => {
+                let early = session.handle();
+                session.finish();
+                for handle in [early, session.handle()] {
+                    assert_eq!((session.is_closing(), handle.is_closed()), (false, false));
+                    assert_eq!(handle.send("too late"), Sent::Closed);
+                    made.borrow_mut().push(handle);
+                }
+            }
+            What::HalfClose => assert!(made.borrow().iter().all(|handle| !handle.is_closed())),
+            _ => {}
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        let key = world.connect();
+        assert!(handles.borrow().iter().all(|handle| !handle.is_closed()), "{behaviour:?}");
+        world.finish(key);
+        world.settle();
+        assert!(handles.borrow().iter().all(SessionHandle::is_closed), "{behaviour:?}");
     }
 }

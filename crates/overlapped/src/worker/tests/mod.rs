@@ -18,4 +18,5 @@ mod random;
 mod reconnecting;
 mod ticks;
 mod timers;
+mod turning_away;
 mod world;

@@ -382,7 +382,7 @@ fn nothing_begins_after_the_deadline() {
             world.workers[0].turn(false).unwrap();
         }
         // Nor what a session asked for before, if it was not begun by then.
-        let left = Connect { address: world.address, token: 9, refusals: 0 };
+        let left = Connect { address: world.address, token: 9, refusals: 0, options: None };
         world.workers[1].core.connects.push_back(left);
         world.settle();
         assert!(world.workers[1].has_ended(), "{behaviour:?}");
@@ -401,4 +401,28 @@ fn nothing_begins_after_the_deadline() {
 /// How many sessions the server has room for.
 fn room(world: &World) -> usize {
     (0..1_000).take_while(|_| world.workers[0].acceptor.reserve()).count()
+}
+
+/// The port to connect to is the next that the system gives, and nobody listens there: the connection met itself, and has
+/// failed like any that is refused. No session begins, and who wants to listen there can.
+#[test]
+fn a_connect_that_meets_itself_has_failed() {
+    for behaviour in behaviours() {
+        let own = std::net::SocketAddr::from(([127, 0, 0, 1], 20_001));
+        let probe = Probe::echo().on_worker(move |worker, seen| {
+            if let Seen::Message(_) = seen {
+                worker.connect(own, 5);
+            }
+        });
+        let mut world = World::new(behaviour, 1, Config::default(), probe);
+        world.post(0, Mail::Message(0));
+        world.settle();
+        assert_eq!(world.log()[1..], [Seen::ConnectFailed(5, ErrorKind::ConnectionRefused)], "{behaviour:?}");
+        assert_eq!(world.all_stats().connects_failed, 1);
+        world.assert_clean();
+        world.simulation.listen(own).expect("nobody has it any more");
+        // The next try meets nobody, not even itself.
+        world.post(0, Mail::Message(0));
+        world.settle();
+    }
 }

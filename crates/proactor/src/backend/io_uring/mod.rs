@@ -30,7 +30,7 @@ use super::{
 };
 use crate::buffer::{Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
-use crate::socket::{self, Socket};
+use crate::socket::{self, Socket, SocketOptions};
 use crate::system::CountedPort;
 use crate::time::Time;
 use crate::waker::Waker;
@@ -230,6 +230,14 @@ impl Backend for IoUring {
         socket::inline_urgent(socket)
     }
 
+    fn nodelay(&self, socket: &Socket) -> io::Result<bool> {
+        socket::nodelay(socket)
+    }
+
+    fn set_options(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+        options.apply(socket)
+    }
+
     #[inline]
     unsafe fn submit(
         &mut self,
@@ -382,6 +390,10 @@ impl Backend for IoUring {
 
     fn unread(&self, socket: &Socket) -> io::Result<usize> {
         socket::unread(socket)
+    }
+
+    fn discard(&mut self, socket: &Socket) -> io::Result<bool> {
+        socket::discard(socket)
     }
 
     fn delivery(&self, socket: &Socket) -> Option<Delivery> {

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::buffer::{Gather, Pool};
 use crate::driver::{InFlight, OpKey};
-use crate::socket::Socket;
+use crate::socket::{Socket, SocketOptions};
 use crate::time::Time;
 use crate::waker::Waker;
 
@@ -256,6 +256,14 @@ impl Backend for Iocp {
         crate::socket::inline_urgent(socket)
     }
 
+    fn nodelay(&self, socket: &Socket) -> io::Result<bool> {
+        crate::socket::nodelay(socket)
+    }
+
+    fn set_options(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+        options.apply(socket)
+    }
+
     unsafe fn submit(
         &mut self,
         key: OpKey,
@@ -358,6 +366,10 @@ impl Backend for Iocp {
 
     fn unread(&self, socket: &Socket) -> io::Result<usize> {
         self.calls.unread(socket)
+    }
+
+    fn discard(&mut self, socket: &Socket) -> io::Result<bool> {
+        crate::socket::discard(socket)
     }
 
     fn delivery(&self, socket: &Socket) -> Option<Delivery> {

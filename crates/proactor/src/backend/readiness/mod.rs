@@ -27,7 +27,7 @@ use super::{
 };
 use crate::buffer::{Gather, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
-use crate::socket::{self, Socket};
+use crate::socket::{self, Socket, SocketOptions};
 use crate::system::CountedPort;
 use crate::time::Time;
 use crate::waker::Waker;
@@ -360,6 +360,14 @@ impl Backend for Readiness {
         socket::inline_urgent(socket)
     }
 
+    fn nodelay(&self, socket: &Socket) -> io::Result<bool> {
+        socket::nodelay(socket)
+    }
+
+    fn set_options(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+        options.apply(socket)
+    }
+
     unsafe fn submit(
         &mut self,
         key: OpKey,
@@ -509,6 +517,10 @@ impl Backend for Readiness {
 
     fn unread(&self, socket: &Socket) -> io::Result<usize> {
         socket::unread(socket)
+    }
+
+    fn discard(&mut self, socket: &Socket) -> io::Result<bool> {
+        socket::discard(socket)
     }
 
     fn delivery(&self, socket: &Socket) -> Option<Delivery> {

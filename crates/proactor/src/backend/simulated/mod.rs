@@ -19,6 +19,7 @@ use super::{
 };
 use crate::buffer::{Gather, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
+use crate::socket::SocketOptions;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Time;
 use crate::waker::{Wake, Waker};
@@ -331,8 +332,22 @@ impl Backend for Simulated {
         Ok(true)
     }
 
+    /// Every segment is sent at once here.
+    fn nodelay(&self, _socket: &SimSocket) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Every peer answers here.
+    fn set_options(&self, _socket: &SimSocket, _options: &SocketOptions) -> io::Result<()> {
+        Ok(())
+    }
+
     fn unread(&self, socket: &SimSocket) -> io::Result<usize> {
         Ok(self.net.borrow().unread(socket.id()))
+    }
+
+    fn discard(&mut self, socket: &SimSocket) -> io::Result<bool> {
+        self.net.borrow_mut().discard(socket.id())
     }
 
     fn delivery(&self, socket: &SimSocket) -> Option<Delivery> {

@@ -142,8 +142,12 @@ impl Net {
     }
 
     pub(super) fn connect(&mut self, id: u32, to: SocketAddr) -> io::Result<()> {
-        let listener = self.listener_at(to).ok_or(io::ErrorKind::ConnectionRefused)?;
-        let from = self.fresh_address();
+        let (listener, from) = (self.listener_at(to), self.fresh_address());
+        // As in a real kernel, a port where nobody listens may be the next that it gives: a simultaneous open with itself
+        // (RFC 9293, 3.5).
+        if listener.is_none() && from != to {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         let stream = |local, remote, peer| Stream {
             local,
             remote,
@@ -154,6 +158,10 @@ impl Net {
             finished: false,
             delivered: 0,
             delivered_at: Time::ZERO,
+        };
+        let Some(listener) = listener else {
+            self.nodes.insert(id, Node::Stream(stream(from, to, id)));
+            return Ok(());
         };
         let accepted = self.add(Node::Stream(stream(to, from, id)));
         self.nodes.insert(id, Node::Stream(stream(from, to, accepted)));
@@ -190,6 +198,18 @@ impl Net {
             peer.delivered_at = now;
         }
         len
+    }
+
+    /// Takes what has arrived and throws it away. True: the peer has sent FIN behind it.
+    pub(super) fn discard(&mut self, id: u32) -> io::Result<bool> {
+        let now = self.now;
+        let stream = self.stream(id).ok_or(io::ErrorKind::NotConnected)?;
+        let len = std::mem::take(&mut stream.inbound).len();
+        if let Some(peer) = stream.peer.and_then(|peer| self.stream(peer)) {
+            peer.delivered += len as u64;
+            peer.delivered_at = now;
+        }
+        self.end_of(id).transpose().map(|end| end.is_some())
     }
 
     pub(super) fn was_reset(&mut self, id: u32) -> bool {

@@ -189,3 +189,26 @@ pub fn cancelling_a_connect<W: World>(world: &W) -> Finished {
     }
     bench.finish()
 }
+
+/// Nobody listens on a port of this machine, and the system gives it to the socket that connects there: the two ends of
+/// that connection are one. It has failed, and its port is free when it is gone.
+pub fn a_connect_that_meets_itself<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    let Some(address) = world.meet_itself(&mut bench.here) else {
+        eprintln!("left out: no socket can be given its port here");
+        return bench.finish();
+    };
+    let here = bench.here.connect(address);
+    bench.until("its failure", |bench| bench.here.seen(here).connected || bench.here.seen(here).over());
+    assert_eq!(bench.here.seen(here).failures, [(Verb::Connect, ErrorKind::ConnectionRefused)]);
+    assert!(!bench.here.seen(here).connected);
+    let (local, peer) =
+        (bench.here.driver.local_addr(here).unwrap(), bench.here.driver.peer_addr(here).unwrap());
+    assert_eq!((local, peer), (address, address), "that is what happened");
+    bench.here.abort(here);
+    bench.until("the release", |bench| bench.here.seen(here).released);
+    bench.settle();
+    let (_, bound) = bench.there.listen(world.listen_on(address).expect("its port is free again"));
+    assert_eq!(bound, address);
+    bench.finish()
+}

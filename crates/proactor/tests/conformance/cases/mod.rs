@@ -10,6 +10,7 @@ pub mod outside;
 pub mod pool;
 pub mod progress;
 pub mod receive;
+pub mod refusing;
 pub mod schedule;
 pub mod urgent;
 pub mod wake;

@@ -6,11 +6,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use proactor::ConnectionKey;
+use proactor::backend::Backend;
 
 use crate::bench::{Bench, assert_same, pattern};
 use crate::side::Finished;
 use crate::wine::Limit;
-use crate::world::{ANY_PORT, World};
+use crate::world::{ANY_PORT, Socket, World};
 
 /// Runs a blocking client on a thread of its own, and adopts its connection.
 pub(super) fn served<W: World, T: Send + 'static>(
@@ -126,5 +127,25 @@ pub fn connecting_to_a_server<W: World>(world: &W) -> Finished {
     bench.here.close(here);
     bench.until("the server to be done", |_| server.is_finished());
     assert_eq!(server.join().unwrap(), "and good-bye");
+    bench.finish()
+}
+
+/// A listener that a service manager made: `TCP_NODELAY` is set on what it accepts, also on what was in its backlog when
+/// it was taken over.
+pub fn a_listener_from_elsewhere_sends_at_once<W: World>(world: &W) -> Finished
+where
+    Socket<W>: From<TcpListener>,
+{
+    let mut bench = Bench::new(world);
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let early = dial(listener.local_addr().unwrap());
+    let (_, address) = bench.there.listen(listener.into());
+    let late = dial(address);
+    for _ in [&early, &late] {
+        bench.until("the connection", |bench| !bench.there.accepted.is_empty());
+        let socket = bench.there.accepted.pop_front().unwrap();
+        assert!(bench.there.driver.backend().nodelay(&socket).unwrap(), "it is set already");
+        bench.there.adopt(socket);
+    }
     bench.finish()
 }
