@@ -28,9 +28,12 @@ mod fallback;
 mod load;
 #[cfg(unix)]
 mod operations;
+#[cfg(target_os = "linux")]
+mod options;
 mod peer;
 #[cfg(unix)]
 mod readers;
+mod refusing;
 mod server;
 mod sessions;
 #[cfg(unix)]
@@ -117,6 +120,8 @@ cases! {
         timeouts::idle,
         timeouts::first_byte,
         timeouts::write,
+        refusing::speakers_beyond_the_limit,
+        refusing::speakers_beyond_the_limit_per_address,
         #[cfg(target_os = "linux")] chaos::chaos_leaves_nothing_behind,
     }
     here {
@@ -128,6 +133,10 @@ cases! {
         #[cfg(target_os = "linux")] urgent::while_stopped,
         #[cfg(target_os = "linux")] urgent::while_stopping,
         #[cfg(target_os = "linux")] urgent::in_a_drain,
+        #[cfg(target_os = "linux")] refusing::two_thousand_speakers,
+        #[cfg(target_os = "linux")] refusing::speakers_beyond_the_descriptors,
+        #[cfg(target_os = "linux")] refusing::who_is_turned_away_is_soon_gone,
+        #[cfg(target_os = "linux")] options::of_accepted_sockets,
         #[cfg(target_os = "linux")] stopping::speakers_are_not_idle,
         #[cfg(target_os = "linux")] stopping::first_bytes_are_in_time,
         #[cfg(target_os = "linux")] stopping::readers_are_not_stalled,

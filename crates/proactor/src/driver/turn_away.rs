@@ -97,7 +97,9 @@ impl<B: Backend> Driver<B> {
                 }
             }
         }
-        if self.turned_away.is_empty() { wait } else { wait.at_latest(self.turned_away.look_at) }
+        // With the last of them gone: whoever waits for that is told by the turn's end.
+        let next = if self.turned_away.is_empty() { now } else { self.turned_away.look_at };
+        wait.at_latest(next)
     }
 
     /// Accepting has failed with `error`. True if that is want of descriptors, and some that were turned away have given

@@ -62,8 +62,14 @@ fn a_drain_waits_for_those_it_turns_away() {
         world.client.close(stays);
         world.settle();
         assert!(turned_away(&world) > 0 && !world.workers[0].has_ended(), "{behaviour:?}");
-        world.pass(LIMIT);
+        let before = world.client.now();
+        for _ in 0..100 {
+            if !world.workers[0].has_ended() {
+                world.workers[0].turn(true).unwrap();
+            }
+        }
         assert!(world.workers[0].has_ended(), "{behaviour:?}");
+        assert!(world.client.now().since(before) <= 2 * LIMIT, "and no longer: {behaviour:?}");
         assert_eq!((turned_away(&world), world.all_stats().cut), (0, 0), "{behaviour:?}");
     }
 }
