@@ -95,7 +95,7 @@ pub(crate) fn speakers_beyond_the_descriptors(backend: &str) {
     for workers in ["1", "2"] {
         let command = after("ulimit -n 64", &serve(backend, &["--workers", workers]));
         let server = Server::launch(command).unwrap_or_else(|ended| panic!("{ended:?}"));
-        let began = Instant::now(); 
+        let began = Instant::now();
         let answers = speak_at_once(server.address(), CLIENTS);
         assert!(answers.echoed >= 20, "{} are served", answers.echoed);
         assert_eq!(answers.echoed + answers.ended, CLIENTS);
