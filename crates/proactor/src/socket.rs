@@ -198,6 +198,7 @@ pub(crate) fn discard(socket: &Socket) -> io::Result<bool> {
 pub fn turn_away(socket: Socket) {
     let _ = socket.shutdown(std::net::Shutdown::Write);
     let _ = discard(&socket);
+    drop(socket);
 }
 
 /// No other Unix tells how many bytes were acknowledged.

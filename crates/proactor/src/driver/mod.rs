@@ -6,6 +6,7 @@
 //! do nothing: late calls are normal, strangers are impossible (INV-3).
 
 mod accept;
+mod adopt;
 mod close;
 mod connection;
 mod event;
@@ -39,7 +40,7 @@ use crate::waker::Waker;
 use accept::Listener;
 #[cfg(unix)]
 pub(crate) use accept::is_about_the_peer;
-use connection::{Connection, Life};
+use connection::Connection;
 pub use event::{Event, Verb};
 pub use inflight::{Entry, InFlight, OpKey, Table};
 use queue::SlotQueue;
@@ -216,41 +217,6 @@ impl<B: Backend> Driver<B> {
     #[must_use]
     pub fn in_flight_report(&self) -> String {
         format!("{:?}", self.ops)
-    }
-
-    /// Takes over a connected socket. Nothing is received until [`receive`](Self::receive).
-    ///
-    /// # Errors
-    /// If the backend cannot register it; the socket is [turned away](Self::refuse) then.
-    pub fn adopt(&mut self, socket: B::Socket) -> io::Result<ConnectionKey> {
-        self.set_options_of(&socket, self.options);
-        self.register(socket).map_err(|(socket, error)| {
-            self.refuse(socket);
-            error
-        })
-    }
-
-    /// How connections find out about peers that are gone: from now on set on each that is [adopted](Self::adopt) or
-    /// [opened](Self::connect). Try the options first ([`SocketOptions::check_keepalive`],
-    /// [`SocketOptions::check_user_timeout`]): a connection that refuses them goes on without.
-    pub fn set_options(&mut self, options: SocketOptions) {
-        self.options = options;
-    }
-
-    fn set_options_of(&self, socket: &B::Socket, options: SocketOptions) {
-        if !options.is_default() {
-            // It fails where the connection has broken already, on some systems. Its receive tells of that.
-            let _ = self.backend.set_options(socket, &options);
-        }
-    }
-
-    fn register(&mut self, socket: B::Socket) -> Result<ConnectionKey, (B::Socket, io::Error)> {
-        match self.backend.adopt(&socket, self.connections.next_index()) {
-            Ok(handle) => {
-                Ok(ConnectionKey(self.connections.insert(Connection::new(socket, handle, Life::Open))))
-            }
-            Err(error) => Err((socket, error)),
-        }
     }
 
     /// Sends in flight.
