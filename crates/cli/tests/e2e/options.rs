@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use socket2::{SockFilter, SockRef};
 
 use crate::peer::{dial, exchange};
-use crate::server::Server;
+use crate::server::{Server, binary, run};
 
 /// From now on nothing reaches this client.
 fn vanish(client: &TcpStream) {
@@ -39,4 +39,18 @@ pub(crate) fn of_accepted_sockets(backend: &str) {
     exchange(&mut stays, b"still here");
     drop((silent, owed));
     server.end_well();
+}
+
+/// What no system takes is wrong usage, and says what would be right.
+#[test]
+fn beyond_what_systems_take() {
+    for (flag, value, reason) in [
+        ("--keepalive", "10h", "32767s"),
+        ("--user-timeout", "1000h", "2147483.647s"),
+        ("--keepalive", "0s", ""),
+    ] {
+        let ended = run(binary(["serve", "--bind", "127.0.0.1:0", flag, value]), b"");
+        assert_eq!((ended.status, ended.text().as_str()), (Some(2), ""), "{ended:?}");
+        assert!(ended.stderr.contains(reason), "{ended:?}");
+    }
 }

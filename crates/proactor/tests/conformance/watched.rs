@@ -76,6 +76,10 @@ impl<B: Backend> Watched<B> {
     }
 
     /// Does this to the next socket that is opened, before it is used.
+    #[cfg_attr(
+        not(unix),
+        expect(dead_code, reason = "a socket for `ConnectEx` cannot be given another port")
+    )]
     pub fn prepare_next(&mut self, prepare: Prepare<B::Socket>) {
         self.prepare = Some(prepare);
     }
