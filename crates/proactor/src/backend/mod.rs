@@ -196,7 +196,7 @@ pub trait Backend: Sized {
     /// What the system says.
     fn unread(&self, socket: &Self::Socket) -> io::Result<usize>;
 
-    /// Takes what has arrived, at most [`MOST_AT_ONCE`] bytes or little more, and throws it away. Never waits. The socket
+    /// Takes what has arrived, 256 KiB or little more, and throws it away. Never waits. The socket
     /// has no operation in flight, and is used for nothing else any more but to be closed. True: the peer has ended its
     /// stream, and nothing of it is left.
     ///
