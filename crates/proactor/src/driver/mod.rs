@@ -219,7 +219,7 @@ impl<B: Backend> Driver<B> {
         Ok(ConnectionKey(self.connections.insert(Connection::new(socket, handle, Life::Open))))
     }
 
-    /// Closes a socket that was accepted and is not wanted.
+    /// Closes a socket that was accepted and is not wanted. It is closed when this returns.
     pub fn refuse(&mut self, socket: B::Socket) {
         self.backend.close(socket, None, crate::backend::Close::Graceful);
     }
@@ -457,8 +457,6 @@ impl<B: Backend> Drop for Driver<B> {
                 self.backend.close(listener.socket, Some(listener.handle), how);
             }
         }
-        // Closing may have been batched.
-        let _ = self.backend.harvest(Wait::Poll, &mut self.ops);
     }
 }
 
