@@ -3,6 +3,8 @@
 
 mod bounded;
 mod hang;
+#[cfg(unix)]
+mod kernels;
 mod loom;
 mod place;
 mod windows;
@@ -11,10 +13,12 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask loom
        cargo xtask windows [--install]
+       cargo xtask kernels [--install]
 
   loom       runs the models of what crosses threads, in every order of their steps
   windows    builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, and a
              Windows server against Linux clients
+  kernels    runs conformance, vanishing clients and a short chaos on Debian's Linux 6.1 and 6.12, in qemu
   --install  installs the Debian packages that this needs, if they are missing (as root)";
 
 fn main() -> ExitCode {
@@ -24,6 +28,10 @@ fn main() -> ExitCode {
         ["loom"] => loom::run(),
         ["windows"] => windows::run(false),
         ["windows", "--install"] => windows::run(true),
+        #[cfg(unix)]
+        ["kernels"] => kernels::run(false),
+        #[cfg(unix)]
+        ["kernels", "--install"] => kernels::run(true),
         ["--help" | "-h" | "help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -34,6 +34,15 @@
 //!
 //! Memory is bounded: over its high-water mark of unsent bytes a session stops receiving by itself; over the
 //! hard limit [`Session::send`] answers [`Sent::Full`] and a policy decides (see [`Server::overflow`]).
+//!
+//! # Other processes
+//!
+//! All descriptors that this library opens are close-on-exec: a program that the process starts, as
+//! [`std::process::Command`] does, holds none of them. A process that is made by `fork(2)` and executes nothing holds a copy
+//! of each, and a connection ends only with its last copy: while such a process lives, the peer of a session that was
+//! closed or [aborted](Session::abort) sees no reset, and no end beyond the FIN that a graceful close sends before, and the
+//! port of a server that has ended stays in use. Fork before the server starts, or execute a program. A listener that was
+//! [handed over](Server#impl-From<TcpListener>-for-Server) keeps the flags it came with.
 #![forbid(unsafe_code)]
 
 mod acceptor;

@@ -5,13 +5,13 @@ use serde_json::Value;
 use crate::server::{Ended, Keep, Process, binary, run};
 
 /// The one object on stdout; what a wrapper said before it is skipped.
-fn report(ended: &Ended) -> Value {
+pub(crate) fn report(ended: &Ended) -> Value {
     let text = ended.text();
     let start = text.find('{').unwrap_or_else(|| panic!("no object: {ended:?}"));
     serde_json::from_str(&text[start..]).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
-fn backend<'a>(report: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn backend<'a>(report: &'a Value, name: &str) -> &'a Value {
     let list = report["backends"].as_array().expect("a list");
     list.iter().find(|backend| backend["name"] == name).unwrap_or_else(|| panic!("no {name} in {report}"))
 }

@@ -12,13 +12,20 @@ use seccompiler::{
 };
 
 use crate::peer::{dial, exchange, noise};
-use crate::server::{Ended, Server, binary, serve};
+use crate::server::{Ended, Server, binary, run, serve};
 
 const ARGUMENTS: &str = "OVERLAPPED_TEST_EXEC_WITHOUT_RINGS";
 /// `io_uring_setup`: the same number on every architecture.
 const IO_URING_SETUP: i64 = 425;
+const IO_URING_ENTER: i64 = 426;
+const IO_URING_REGISTER: i64 = 427;
 const EPERM: u32 = 1;
 const ENOMEM: u32 = 12;
+const EACCES: u32 = 13;
+const EINVAL: u32 = 22;
+const ENOSYS: u32 = 38;
+/// Which call is answered with which error, as `427 1`. Else rings are forbidden.
+const ANSWER: &str = "OVERLAPPED_TEST_CALL_AND_ERROR";
 const MEMORY: &str = "OVERLAPPED_TEST_ENTRIES_WITH_MEMORY";
 
 /// No test: becomes the server, under a filter that forbids rings.
@@ -26,9 +33,11 @@ const MEMORY: &str = "OVERLAPPED_TEST_ENTRIES_WITH_MEMORY";
 #[ignore = "started by the cases in this file"]
 fn exec_without_rings() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
-    // All of them are forbidden, or those with more entries than there is memory for.
+    let answer = std::env::var(ANSWER).unwrap_or_else(|_| format!("{IO_URING_SETUP} {EPERM}"));
+    let (call, error) = answer.split_once(' ').expect("a call and an error");
+    // All of its calls are answered so, or those with more entries than there is memory for.
     let (which, error) = match std::env::var(MEMORY) {
-        Err(_) => (Vec::new(), EPERM),
+        Err(_) => (Vec::new(), error.parse().expect("an error's number")),
         Ok(entries) => {
             let entries = entries.parse().expect("a number of entries");
             let more = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Gt, entries);
@@ -36,14 +45,15 @@ fn exec_without_rings() {
         }
     };
     let filter = SeccompFilter::new(
-        BTreeMap::from([(IO_URING_SETUP, which)]),
+        BTreeMap::from([(call.parse().expect("a call's number"), which)]),
         SeccompAction::Allow,
         SeccompAction::Errno(error),
         std::env::consts::ARCH.try_into().expect("an architecture with filters"),
     );
     let program: BpfProgram = filter.expect("one rule").try_into().expect("one rule");
     seccompiler::apply_filter(&program).expect("anybody may restrict themselves");
-    let error = binary(arguments.split('\n')).env_remove(ARGUMENTS).env_remove(MEMORY).exec();
+    let error =
+        binary(arguments.split('\n')).env_remove(ARGUMENTS).env_remove(MEMORY).env_remove(ANSWER).exec();
     panic!("cannot become the server: {error}");
 }
 
@@ -53,6 +63,13 @@ pub(crate) fn forbidding_rings(command: &Command) -> Command {
     let mut again = Command::new(std::env::current_exe().expect("this binary"));
     again.args(["--exact", "fallback::exec_without_rings", "--ignored", "--nocapture", "--quiet"]);
     again.env(ARGUMENTS, arguments.join("\n"));
+    again
+}
+
+/// The same, where one system call is answered with an error.
+fn answering(call: i64, error: u32, command: &Command) -> Command {
+    let mut again = forbidding_rings(command);
+    again.env(ANSWER, format!("{call} {error}"));
     again
 }
 
@@ -120,5 +137,58 @@ fn without_memory_for_a_ring_auto_falls_back() {
         ["io_uring", "the memory-lock limit leaves no room", "ulimit -l", "serving through readiness"]
     {
         assert!(ended.stderr.contains(wanted), "{wanted:?} is missing: {ended:?}");
+    }
+}
+
+#[test]
+fn refused_io_uring_setup() {
+    refused(IO_URING_SETUP, "io_uring_setup");
+}
+
+/// A profile that allows the making of a ring, and not its use.
+#[test]
+fn refused_io_uring_enter() {
+    refused(IO_URING_ENTER, "io_uring_enter");
+}
+
+#[test]
+fn refused_io_uring_register() {
+    refused(IO_URING_REGISTER, "io_uring_register");
+}
+
+/// Each way to refuse one of the three calls is met before anything is promised: `auto` serves through readiness, a named
+/// backend does not start, and `doctor` gives the same reason. What is forbidden is not called old, and an old kernel,
+/// which does not know the flags, is not called forbidden.
+fn refused(call: i64, name: &str) {
+    for error in [EPERM, EACCES, ENOSYS, EINVAL] {
+        let server = Server::launch(answering(call, error, &serve("auto", &["--workers", "2"])));
+        let server = server.unwrap_or_else(|ended| panic!("{name} {error}: {ended:?}"));
+        assert_eq!(server.backend, "readiness", "{name} {error}");
+        exchange(&mut dial(server.address()), noise(0, 300_000));
+        let ended = server.end();
+        assert_eq!((ended.status, ended.stderr.lines().count()), (Some(0), 1), "{name} {error}: {ended:?}");
+        let (wanted, other) = match error {
+            EINVAL => ("needs Linux 6.0", "a seccomp filter forbids"),
+            _ => ("a seccomp filter forbids", "Linux 6.0"),
+        };
+        let told = &ended.stderr;
+        assert!(told.contains(wanted) && !told.contains(other) && told.contains(name), "{error}: {told}");
+
+        let doctor = run(answering(call, error, &binary(["doctor", "--json"])), b"");
+        assert_eq!(doctor.status, Some(0), "{name} {error}: {doctor:?}");
+        let report = crate::doctor::report(&doctor);
+        let found = crate::doctor::backend(&report, "io_uring");
+        for part in ["reason", "remedy"] {
+            let part = found[part].as_str().unwrap_or_else(|| panic!("{name} {error}: {report}"));
+            assert!(told.contains(part), "{name} {error}: {part:?} is not in {told}");
+        }
+
+        match Server::launch(answering(call, error, &serve("io_uring", &["--workers", "2"]))) {
+            Err(ended) => {
+                assert_eq!((ended.status, ended.stderr.lines().count()), (Some(1), 1), "{name}: {ended:?}");
+                assert!(ended.stderr.contains(wanted) && !ended.text().contains("listening"), "{ended:?}");
+            }
+            Ok(_) => panic!("{name} {error}: it serves through what is refused"),
+        }
     }
 }

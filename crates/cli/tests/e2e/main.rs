@@ -129,6 +129,7 @@ cases! {
         #[cfg(target_os = "linux")] accepting::thirty_two_descriptors,
         #[cfg(target_os = "linux")] accepting::stdout_closed,
         #[cfg(target_os = "linux")] operations::trace_without_room,
+        #[cfg(target_os = "linux")] operations::nothing_is_inherited,
         #[cfg(unix)] counters::asked_by_signal,
         #[cfg(target_os = "linux")] urgent::while_stopped,
         #[cfg(target_os = "linux")] urgent::while_stopping,

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::peer::{dial, exchange, noise};
-use crate::server::Server;
+use crate::server::{Server, serve};
+#[cfg(target_os = "linux")]
+use crate::system;
 
 /// A line for each step, in the system's own words, on stderr: stdout begins with the addresses.
 pub(crate) fn log_ops(backend: &str) {
@@ -23,7 +25,7 @@ pub(crate) fn log_ops(backend: &str) {
             "SEND sqe: submitted, 5 bytes",
             "SEND cqe: 5 bytes",
             "RECV cqe: end of stream",
-            "CLOSE sqe: done",
+            "close: done",
             "ASYNC_CANCEL sqe: asked to end",
             "ACCEPT cqe: cancelled",
         ],
@@ -88,10 +90,34 @@ pub(crate) fn trace_file(backend: &str) {
     assert_eq!(begun, 10, "a slice for each session");
 }
 
+/// Nothing that the server opens goes to a program that somebody in its process executes: listeners and their
+/// duplicates, rings or pollers, what wakes them, sessions, the trace. Only the three standard streams do.
+#[cfg(target_os = "linux")]
+pub(crate) fn nothing_is_inherited(backend: &str) {
+    let path = std::env::temp_dir().join(format!("overlapped-inherited-{}-{backend}", std::process::id()));
+    let more = ["--bind", "127.0.0.1:0", "--workers", "2", "--trace", path.to_str().unwrap()];
+    let server = Server::launch_on(serve(backend, &more), 2).unwrap_or_else(|ended| panic!("{ended:?}"));
+    let mut clients = Vec::new();
+    for number in 0..20 {
+        clients.push(dial(server.addresses[number % 2]));
+        exchange(&mut clients[number], noise(number, 5000));
+    }
+    assert!(server.descriptors() > clients.len() + 2 + 2 + 2, "sessions, listeners, duplicates, rings");
+    // What this process itself was given without the flag, it hands on.
+    let given: Vec<u32> = system::inheritable(std::process::id()).into_iter().map(|(fd, _)| fd).collect();
+    let mut inheritable = system::inheritable(server.pid());
+    let standard = inheritable.iter().filter(|(fd, _)| *fd < 3).count();
+    assert_eq!(standard, 3, "this looks at what it should: {inheritable:?}");
+    inheritable.retain(|(fd, _)| *fd >= 3 && !given.contains(fd));
+    assert_eq!(inheritable, [], "each of them would hold a connection or a port open");
+    drop(clients);
+    server.end_well();
+    std::fs::remove_file(&path).unwrap();
+}
+
 /// A trace that cannot be made is told before anything listens; one that cannot be written does not end the server.
 pub(crate) fn trace_without_room(backend: &str) {
-    let ended = match Server::launch(crate::server::serve(backend, &["--trace", "/no/such/directory/t.json"]))
-    {
+    let ended = match Server::launch(serve(backend, &["--trace", "/no/such/directory/t.json"])) {
         Err(ended) => ended,
         Ok(_) => panic!("it has no trace"),
     };

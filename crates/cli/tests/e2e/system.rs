@@ -26,6 +26,24 @@ pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()
 }
 
+/// Descriptors of a process that a program it executes would inherit: those without `O_CLOEXEC` in proc(5)'s `fdinfo`,
+/// and what each is.
+pub(crate) fn inheritable(pid: u32) -> Vec<(u32, String)> {
+    const O_CLOEXEC: u32 = 0o2_000_000;
+    let open = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process lives");
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let numbers: Vec<u32> = open.filter_map(|entry| number(entry.ok()?)).collect();
+    let is_inheritable = |fd: &u32| {
+        // One that is closed meanwhile is nobody's.
+        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).map(str::trim);
+        flags.is_some_and(|flags| u32::from_str_radix(flags, 8).expect("an octal number") & O_CLOEXEC == 0)
+    };
+    let link = |fd: &u32| fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap_or_default();
+    let inheritable = numbers.iter().filter(|fd| is_inheritable(fd));
+    inheritable.map(|fd| (*fd, link(fd).to_string_lossy().into_owned())).collect()
+}
+
 /// The server of the Wine that this test runs programs in, if it does.
 pub(crate) fn wine_server() -> Option<u32> {
     let prefix = format!("WINEPREFIX={}", std::env::var("WINEPREFIX").ok()?).into_bytes();

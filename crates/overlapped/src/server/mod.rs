@@ -38,7 +38,8 @@ type Real = proactor::backend::iocp::Iocp;
 
 /// A server that is bound and not started yet.
 ///
-/// Every setting has a default fit for production; see each method.
+/// Every setting has a default fit for production; see each method. A process that is made by `fork(2)` while a server runs,
+/// and executes no program, holds its connections and ports open: see [the crate's page](crate#other-processes).
 pub struct Server {
     sockets: Vec<RealSocket>,
     addresses: Vec<SocketAddr>,
@@ -378,6 +379,9 @@ impl Server {
 
 /// Takes over a listener made elsewhere, for instance by a service manager. It and what it accepts get `TCP_NODELAY` and
 /// urgent data in line, as a listener of [`Server::bind`] does; its backlog stays as it is.
+///
+/// Whether programs that the process executes inherit it is left as it was (`FD_CLOEXEC`); the server's own duplicates
+/// of it are never inherited.
 impl From<TcpListener> for Server {
     fn from(listener: TcpListener) -> Server {
         let addresses = listener.local_addr().into_iter().collect();

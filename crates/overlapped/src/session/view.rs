@@ -167,7 +167,8 @@ impl<'a> Session<'a> {
         self.core.close(self.key, reason);
     }
 
-    /// Closes at once: what is queued is dropped, the peer sees a reset.
+    /// Closes at once: what is queued is dropped, the peer sees a reset, unless a
+    /// [forked process](crate#other-processes) holds a copy of the connection.
     pub fn abort(&mut self) {
         self.core.abort(self.key, CloseReason::Aborted);
     }

@@ -187,7 +187,7 @@ pub trait Backend: Sized {
     fn shutdown_write(&mut self, socket: &Self::Socket) -> io::Result<()>;
 
     /// Closes a socket that has no operation in flight. [`Close::Reset`] discards what was not yet sent and
-    /// tells the peer with a reset.
+    /// tells the peer with a reset. The descriptor or handle is closed when this returns, and counted until then.
     fn close(&mut self, socket: Self::Socket, handle: Option<Self::Handle>, how: Close);
 
     /// Bytes that arrived and were not received yet.

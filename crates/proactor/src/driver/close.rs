@@ -31,12 +31,18 @@ impl<B: Backend> Driver<B> {
 
     /// Closes gracefully: a send in flight is waited for, the receive or watch is cancelled; when both are joined
     /// the socket is closed, and [`Event::Released`](super::Event::Released) is the connection's last event.
+    ///
+    /// Closing gives up this process's descriptor. A process that was made by `fork(2)` without an `exec` after it holds a
+    /// copy of each descriptor that was open, and a connection ends only with its last one: neither FIN nor the reset of
+    /// an [abort](Self::abort) goes out while such a process lives, and its port stays in use. A process that `exec`s, as
+    /// every [`std::process::Command`] does, holds none: all descriptors of this library are close-on-exec. Where a copy
+    /// may exist, call [`finish`](Self::finish) before `close`: that sends FIN whoever else holds the socket.
     pub fn close(&mut self, connection: ConnectionKey) {
         self.begin_close(connection, Close::Graceful);
     }
 
-    /// Closes at once: everything in flight is cancelled, what was not sent is discarded, the peer sees a reset.
-    /// Also hastens a graceful close that takes too long.
+    /// Closes at once: everything in flight is cancelled, what was not sent is discarded, the peer sees a reset (if no
+    /// other process holds a copy of the socket, see [`close`](Self::close)). Also hastens a graceful close that takes too long.
     pub fn abort(&mut self, connection: ConnectionKey) {
         self.begin_close(connection, Close::Reset);
     }

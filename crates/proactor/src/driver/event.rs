@@ -90,7 +90,9 @@ pub enum Event<S> {
         /// What the system said.
         error: io::Error,
     },
-    /// A closed connection is gone: nothing is in flight for it, its socket is closed, its key names nothing.
+    /// A closed connection is gone: nothing is in flight for it, its key names nothing, its socket is closed: the
+    /// descriptor is free, and FIN or the reset is on its way, unless another process holds a copy of the socket (see
+    /// [`Driver::close`](super::Driver::close)).
     Released {
         /// Which.
         connection: ConnectionKey,

@@ -454,8 +454,6 @@ impl<B: Backend> Drop for Driver<B> {
                 self.backend.close(listener.socket, Some(listener.handle), how);
             }
         }
-        // Closing may have been batched.
-        let _ = self.backend.harvest(Wait::Poll, &mut self.ops);
     }
 }
 

@@ -99,7 +99,6 @@ impl Call {
             (Name::IoUring, Call::Receive) => "RECV sqe",
             (Name::IoUring, Call::Send) => "SEND sqe",
             (Name::IoUring, Call::Watch) => "POLL_ADD sqe",
-            (Name::IoUring, Call::Close) => "CLOSE sqe",
             (Name::IoUring, Call::Wait) => "io_uring_enter",
             (Name::Iocp, Call::Accept) => "AcceptEx",
             (Name::Iocp, Call::Connect) => "ConnectEx",

@@ -94,6 +94,8 @@ macro_rules! all_cases {
                 a_reset_is_not_an_end
                 a_reset_with_a_send_in_flight_is_not_an_end
                 a_local_close_is_only_a_release
+                a_released_connection_is_closed
+                a_refused_connection_is_closed
                 closing_with_a_send_in_flight_sends_all_of_it
                 aborting_with_a_send_in_flight
                 aborting_a_send_just_submitted
@@ -109,6 +111,10 @@ macro_rules! all_cases {
                 blocks_are_handed_on_in_line
                 leaving_the_line
                 idle_connections_cost_no_blocks
+                silence_is_not_starvation
+                the_last_block_starves_nobody
+                silent_without_a_block
+                pausing_as_bytes_arrive_without_a_block
                 an_end_without_a_block
                 a_tiny_pool_serves_many;
             refusing:

@@ -9,13 +9,14 @@ mod buffers;
 pub(super) mod features;
 mod refusal;
 mod urgent;
+mod waiting;
 mod wake;
 mod watch;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,7 @@ use crate::time::Time;
 use crate::waker::Waker;
 
 use buffers::Buffers;
+use refusal::Part;
 use urgent::Urgent;
 use wake::WakeEvent;
 
@@ -46,9 +48,8 @@ const SQ_ENTRIES_MIN: u32 = 64;
 /// `WAITALL`: the kernel continues a short send itself, which makes short sends rare, not impossible.
 const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
-/// Completions that concern no operation of the table. Keys never reach these values.
+/// Completions of the wake-up event. Keys never reach this value.
 const WAKE: u64 = u64::MAX;
-const IGNORED: u64 = u64::MAX - 1;
 /// The bit that tells the cancel of an operation from the operation itself. No key has it.
 const CANCEL: u64 = 1 << 63;
 
@@ -74,9 +75,8 @@ impl Create for IoUring {
     fn create(pool: &Pool) -> Result<IoUring, Refusal> {
         let (ring, deferred) = refusal::build_ring(SQ_ENTRIES, CQ_ENTRIES, SQ_ENTRIES_MIN)?;
         refusal::check_operations(&ring)?;
-        let buffers =
-            Buffers::register(&ring, pool).map_err(|error| refusal::of("its buffer ring", &error))?;
-        let wake = WakeEvent::new().map_err(|error| refusal::of("its wake-up event", &error))?;
+        let buffers = Buffers::register(&ring, pool).map_err(|error| refusal::of(Part::Buffers, &error))?;
+        let wake = WakeEvent::new().map_err(|error| refusal::of(Part::Wake, &error))?;
         let wake = Arc::new(wake);
         let epoch = Instant::now();
         let overflow = VecDeque::new();
@@ -85,7 +85,11 @@ impl Create for IoUring {
         let mut this =
             IoUring { ring, buffers, wake, epoch, overflow, deferred, urgent, block_len, looked, _counted };
         this.arm_wake();
-        Ok(this)
+        // A profile may allow the making of a ring and forbid its use: better now than after "listening".
+        match this.enter(Some(Duration::ZERO)) {
+            Err(error) if !is_passing(&error) => Err(refusal::of(Part::Submission, &error)),
+            _ => Ok(this),
+        }
     }
 }
 
@@ -132,38 +136,45 @@ impl IoUring {
         self.push(poll.build().user_data(WAKE));
     }
 
-    fn enter(&mut self, wait: Wait) -> io::Result<usize> {
-        let timeout = match wait {
-            Wait::Poll => None,
-            Wait::Forever => return self.ring.submit_and_wait(1),
-            Wait::Until(at) => match at.since(self.now()) {
-                Duration::ZERO => None,
-                left => Some(Timespec::from(left)),
-            },
-        };
-        match timeout {
-            Some(left) => self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&left)),
-            None => {
+    /// How long an `enter` may wait; `None`: without a limit.
+    fn limit(&self, wait: Wait) -> Option<Duration> {
+        match wait {
+            Wait::Poll => Some(Duration::ZERO),
+            Wait::Until(at) => Some(at.since(self.now())),
+            Wait::Forever => None,
+        }
+    }
+
+    /// Submits, and waits for a completion for at most so long.
+    fn enter(&mut self, limit: Option<Duration>) -> io::Result<usize> {
+        match limit {
+            None => self.ring.submit_and_wait(1),
+            Some(Duration::ZERO) => {
                 let pending = self.ring.submission().len() as u32;
                 let flags = 1; // IORING_ENTER_GETEVENTS: runs deferred work even when it waits for nothing
                 // SAFETY: no argument is passed; the entries were pushed under the rule of `try_push`.
                 unsafe { self.ring.submitter().enter::<libc::sigset_t>(pending, 0, flags, None) }
             }
+            Some(left) => {
+                let left = Timespec::from(left);
+                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&left))
+            }
         }
     }
 
-    /// Whether an `enter` that waited as `wait` says left nothing over.
+    /// Whether an `enter` with this limit left nothing over.
     ///
     /// With deferred task run the kernel completes what arrived inside `enter`, and not all of it: as many as are waited
     /// for after it slept, else up to twice 20 (`__io_run_local_work`, `IO_LOCAL_TW_DEFAULT_MAX`), which need not be as
     /// many completions. What is left over shows in the flag that the ring asks for, `IORING_SQ_TASKRUN`, and what found
     /// the completion ring full in `IORING_SQ_CQ_OVERFLOW`. A wait that brought nothing was interrupted or ran out of
     /// time, whatever it returned: the number of submissions hides the error.
-    fn left_nothing(&mut self, wait: Wait) -> bool {
+    fn left_nothing(&mut self, limit: Option<Duration>) -> bool {
         let submissions = self.ring.submission();
         let over = submissions.taskrun() || submissions.cq_overflow() || !submissions.is_empty();
         drop(submissions);
-        !over && self.overflow.is_empty() && (wait == Wait::Poll || !self.ring.completion().is_empty())
+        let looked = limit == Some(Duration::ZERO) || !self.ring.completion().is_empty();
+        !over && self.overflow.is_empty() && looked
     }
 
     #[inline]
@@ -253,7 +264,7 @@ impl Backend for IoUring {
             Operation::Connect { socket, address } => {
                 opcode::Connect::new(Fd(*socket), address.as_ptr().cast(), address.len()).build()
             }
-            Operation::Receive { socket, .. } => opcode::RecvMulti::new(Fd(*socket), buffers::GROUP).build(),
+            Operation::Receive { socket, .. } => waiting::receive(*socket),
             Operation::Watch { socket } => watch::entry(*socket),
             Operation::Send { socket, payload: Outgoing::Many(gather), sent } => {
                 let message = gather.message(*sent, MOST_AT_ONCE);
@@ -284,12 +295,14 @@ impl Backend for IoUring {
             self.urgent.waited(true);
             return Ok(());
         }
-        let entered = self.enter(wait);
+        // A moment that has passed is not waited for: then nothing interrupts, and all is looked at.
+        let limit = self.limit(wait);
+        let entered = self.enter(limit);
         let brought = !self.ring.completion().is_empty();
         self.urgent.waited(brought);
         // A wait that was interrupted says so only if it submitted nothing.
         let interrupted = match &entered {
-            Ok(_) => wait != Wait::Poll && !brought,
+            Ok(_) => limit != Some(Duration::ZERO) && !brought,
             Err(error) => error.raw_os_error() == Some(libc::EINTR),
         };
         if interrupted {
@@ -297,15 +310,12 @@ impl Backend for IoUring {
         }
         match entered {
             Ok(_) => {
-                self.looked = self.left_nothing(wait);
+                self.looked = self.left_nothing(limit);
                 Ok(())
             }
-            Err(error) => match error.raw_os_error() {
-                // A signal, a deadline, or the kernel short of memory or waiting for completions to be taken:
-                // what was not submitted stays in the ring for the next harvest (INV-9).
-                Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => Ok(()),
-                _ => Err(error),
-            },
+            // What was not submitted stays in the ring for the next harvest (INV-9).
+            Err(error) if is_passing(&error) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -324,7 +334,6 @@ impl Backend for IoUring {
                     let outcome = Outcome::Cancelled;
                     return Some(Completion { about: About::Wake, outcome, more: false });
                 }
-                IGNORED => {}
                 // A cancel that failed: its operation is over, or was between two attempts and so in no list
                 // that the kernel searches. Then it may wait for ever: it is cancelled again.
                 data if data & CANCEL != 0 => {
@@ -353,6 +362,22 @@ impl Backend for IoUring {
                         }
                         continue;
                     }
+                    if let Operation::Receive { socket, .. } = entry.operation {
+                        // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
+                        match unsafe { waiting::next(socket, result, flags) } {
+                            None => {}
+                            Some(waiting::Next::Poll) => {
+                                self.push(waiting::poll(socket).user_data(data));
+                                continue;
+                            }
+                            Some(waiting::Next::Receive) => {
+                                // What has arrived is still to be handed out.
+                                self.looked = false;
+                                self.push(waiting::receive(socket).user_data(data));
+                                continue;
+                            }
+                        }
+                    }
                     let behind = cqueue::sock_nonempty(flags)
                         && matches!(entry.operation, Operation::Receive { .. })
                         && result > 0
@@ -377,15 +402,13 @@ impl Backend for IoUring {
     }
 
     fn close(&mut self, socket: Socket, _handle: Option<RawFd>, how: Close) {
-        match how {
-            Close::Graceful => {}
+        if how == Close::Reset {
             // Failing to set it leaves an orderly close.
-            Close::Reset => drop(socket.set_linger(Some(Duration::ZERO))),
-            // Not through the ring: a queued close would hold the port until the next harvest.
-            Close::Listener => return drop(socket),
+            let _ = socket.set_linger(Some(Duration::ZERO));
         }
-        let close = opcode::Close::new(Fd(socket.into_inner().into_raw_fd())).build();
-        self.push(close.flags(squeue::Flags::SKIP_SUCCESS).user_data(IGNORED));
+        // Not through the ring: a queued close would hold the descriptor, the port and the peer's end of stream until the
+        // next harvest, and cost more.
+        drop(socket);
     }
 
     fn unread(&self, socket: &Socket) -> io::Result<usize> {
@@ -409,10 +432,31 @@ impl Backend for IoUring {
     }
 }
 
-impl Drop for IoUring {
-    fn drop(&mut self) {
-        // Sockets whose close is still queued are closed now.
-        self.flush_overflow();
-        let _ = self.ring.submit();
+/// A signal, a deadline, or the kernel short of memory or waiting for completions to be taken.
+fn is_passing(error: &io::Error) -> bool {
+    const PASSING: [i32; 5] = [libc::EINTR, libc::ETIME, libc::EAGAIN, libc::EBUSY, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|code| PASSING.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::PoolConfig;
+
+    /// A deadline in the past is a look like any other, not a wait that was interrupted: that has all sockets asked for
+    /// urgent data.
+    #[test]
+    fn a_moment_that_has_passed_interrupts_nothing() {
+        let Ok(mut ring) = IoUring::create(&Pool::new(PoolConfig { blocks: 4, block_len: 64 })) else {
+            return eprintln!("skipped: no ring can be made here");
+        };
+        let mut ops = InFlight::<IoUring>::new();
+        ring.harvest(Wait::Until(Time::ZERO), &mut ops).unwrap();
+        assert!(ring.next(&mut ops).is_none());
+        assert!(ring.looked());
+        assert!(!ring.urgent.is_owed());
+        ring.harvest(Wait::Until(ring.now() + Duration::from_millis(1)), &mut ops).unwrap();
+        assert!(ring.next(&mut ops).is_none());
+        assert!(!ring.looked(), "a wait whose time ran out proves nothing");
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn build_ring(entries: u32, completions: u32, least: u32) -> Result<(
         match build(size, completions / (entries / size)) {
             Ok(made) => return Ok(made),
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && size > least => size /= 2,
-            Err(error) => return Err(of("a ring", &error)),
+            Err(error) => return Err(of(Part::Ring, &error)),
         }
     }
 }
@@ -47,79 +47,244 @@ fn build(entries: u32, completions: u32) -> io::Result<(Ring, bool)> {
 /// Multishot receive cannot be probed by itself. It came with 6.0, as zero-copy send did, which can.
 pub(super) fn check_operations(ring: &Ring) -> Result<(), Refusal> {
     let mut probe = Probe::new();
-    let known = ring.submitter().register_probe(&mut probe).is_ok();
-    if known && probe.is_supported(opcode::SendZc::CODE) {
+    ring.submitter().register_probe(&mut probe).map_err(|error| of(Part::Operations, &error))?;
+    if probe.is_supported(opcode::SendZc::CODE) {
         return Ok(());
     }
-    Err(Refusal {
-        backend: Name::IoUring,
-        reason: format!("kernel {} has no multishot receive, which came with Linux 6.0", release()),
-        remedy: "use a newer kernel, or --backend readiness".into(),
-    })
+    let reason =
+        format!("kernel {} has no multishot receive, which came with Linux 6.0", System::read().release);
+    Err(Refusal { backend: Name::IoUring, reason, remedy: USE_A_NEWER_KERNEL.into() })
 }
 
-/// Why `what` could not be made, from the error and from what the system says of itself.
-pub(super) fn of(what: &str, error: &io::Error) -> Refusal {
-    let (reason, remedy) = match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => not_permitted(error),
-        Some(libc::ENOSYS) if seccomp_filtered() => by_seccomp(),
-        Some(libc::ENOSYS) => (
-            format!("kernel {} has no io_uring", release()),
-            "use Linux 6.0 or newer with CONFIG_IO_URING".to_owned(),
-        ),
-        Some(libc::ENOMEM) => (
-            Refusal::NO_MEMORY_TO_LOCK.to_owned(),
-            "raise it (`ulimit -l`, LimitMEMLOCK= in a systemd unit)".to_owned(),
-        ),
-        Some(libc::EMFILE | libc::ENFILE) => (
-            format!("no descriptor is left for {what}"),
-            "raise the descriptor limit (`ulimit -n`, LimitNOFILE= in a systemd unit)".to_owned(),
-        ),
-        _ => (format!("{what} could not be made: {error}"), "use --backend readiness".to_owned()),
-    };
-    Refusal { backend: Name::IoUring, reason, remedy }
+/// A part of a ring, each made by one system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The ring itself.
+    Ring,
+    /// The list of operations that the kernel knows.
+    Operations,
+    /// The ring of receive buffers.
+    Buffers,
+    /// The first submission.
+    Submission,
+    /// The eventfd that wakes the ring.
+    Wake,
 }
 
-fn not_permitted(error: &io::Error) -> (String, String) {
-    const SETTING: &str = "kernel.io_uring_disabled";
-    match fs::read_to_string("/proc/sys/kernel/io_uring_disabled").as_deref().map(str::trim) {
-        Ok("2") => {
-            (format!("{SETTING} is 2, which forbids it to everybody"), format!("run `sysctl {SETTING}=0`"))
+impl Part {
+    fn call(self) -> &'static str {
+        match self {
+            Part::Ring => "io_uring_setup",
+            Part::Operations | Part::Buffers => "io_uring_register",
+            Part::Submission => "io_uring_enter",
+            Part::Wake => "eventfd2",
         }
-        Ok("1") => (
-            format!("{SETTING} is 1, which allows it to CAP_SYS_ADMIN and one group only"),
-            format!("run `sysctl {SETTING}=0`, or {}", join_the_group()),
-        ),
-        _ if seccomp_filtered() => by_seccomp(),
-        _ => (
-            format!("the kernel does not permit it: {error}"),
-            "look for a security module's rule about io_uring".to_owned(),
-        ),
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Part::Ring => "a ring",
+            Part::Operations => "the list of its operations",
+            Part::Buffers => "its buffer ring",
+            Part::Submission => "its first submission",
+            Part::Wake => "its wake-up event",
+        }
     }
 }
 
-fn join_the_group() -> String {
-    const GROUP: &str = "kernel.io_uring_group";
-    match fs::read_to_string("/proc/sys/kernel/io_uring_group").as_deref().map(str::trim) {
-        Ok("-1") | Err(_) => format!("set {GROUP} to the id of a group of yours"),
-        Ok(group) => format!("join the group {group}, which {GROUP} names"),
+/// Why `part` could not be made, from the error and from what the system says of itself.
+pub(super) fn of(part: Part, error: &io::Error) -> Refusal {
+    System::read().refusal(part, error)
+}
+
+const USE_A_NEWER_KERNEL: &str = "use Linux 6.0 or newer, or --backend readiness";
+
+/// What the system says of itself.
+struct System {
+    /// The kernel's version.
+    release: String,
+    /// Whether system calls of this process go through a seccomp filter.
+    filtered: bool,
+    /// `kernel.io_uring_disabled` and `kernel.io_uring_group`, where the kernel has them (6.6).
+    disabled: Option<String>,
+    group: Option<String>,
+}
+
+impl System {
+    fn read() -> System {
+        let read = |path| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+        let status = read("/proc/self/status").unwrap_or_default();
+        let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
+        System {
+            release: read("/proc/sys/kernel/osrelease").unwrap_or_default(),
+            filtered: mode.is_some_and(|mode| mode.trim() == "2"),
+            disabled: read("/proc/sys/kernel/io_uring_disabled"),
+            group: read("/proc/sys/kernel/io_uring_group"),
+        }
+    }
+
+    fn refusal(&self, part: Part, error: &io::Error) -> Refusal {
+        let (reason, remedy) = match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => self.not_permitted(part, error),
+            Some(libc::ENOSYS) if self.filtered => by_seccomp(part),
+            Some(libc::ENOSYS) => {
+                let missing = if part == Part::Ring { "io_uring" } else { part.call() };
+                (
+                    format!("kernel {} has no {missing}", self.release),
+                    "use Linux 6.0 or newer with CONFIG_IO_URING".to_owned(),
+                )
+            }
+            Some(libc::EINVAL) => self.too_old(part),
+            Some(libc::ENOMEM) => (
+                Refusal::NO_MEMORY_TO_LOCK.to_owned(),
+                "raise it (`ulimit -l`, LimitMEMLOCK= in a systemd unit)".to_owned(),
+            ),
+            Some(libc::EMFILE | libc::ENFILE) => (
+                format!("no descriptor is left for {}", part.what()),
+                "raise the descriptor limit (`ulimit -n`, LimitNOFILE= in a systemd unit)".to_owned(),
+            ),
+            _ => {
+                (format!("{} could not be made: {error}", part.what()), "use --backend readiness".to_owned())
+            }
+        };
+        Refusal { backend: Name::IoUring, reason, remedy }
+    }
+
+    /// A flag or registration that the kernel does not know is answered with `EINVAL`: 5.15 so answers the setup flags of
+    /// 5.18 and 5.19. A kernel that calls itself new enough and does the same is behind a filter, or is an emulation.
+    fn too_old(&self, part: Part) -> (String, String) {
+        let (release, call) = (&self.release, part.call());
+        let reason = if is_before_6(release) {
+            format!(
+                "kernel {release} is too old: {call} refuses what is used here, which needs Linux 6.0 or newer"
+            )
+        } else {
+            format!(
+                "{call} answers \"invalid argument\", as a kernel that is too old does (needs Linux 6.0 or newer, \
+                 this one calls itself {release})"
+            )
+        };
+        let remedy = if self.filtered && !is_before_6(release) {
+            format!(
+                "look for a seccomp filter that answers so, and allow {ALL_CALLS} in it, or {USE_READINESS}"
+            )
+        } else {
+            USE_A_NEWER_KERNEL.to_owned()
+        };
+        (reason, remedy)
+    }
+
+    fn not_permitted(&self, part: Part, error: &io::Error) -> (String, String) {
+        const SETTING: &str = "kernel.io_uring_disabled";
+        // The setting concerns the making of rings alone.
+        match self.disabled.as_deref().filter(|_| part == Part::Ring) {
+            Some("2") => (
+                format!("{SETTING} is 2, which forbids it to everybody"),
+                format!("run `sysctl {SETTING}=0`"),
+            ),
+            Some("1") => (
+                format!("{SETTING} is 1, which allows it to CAP_SYS_ADMIN and one group only"),
+                format!("run `sysctl {SETTING}=0`, or {}", self.join_the_group()),
+            ),
+            _ if self.filtered => by_seccomp(part),
+            _ => (
+                format!("the kernel does not permit {}: {error}", part.call()),
+                "look for a security module's rule about io_uring".to_owned(),
+            ),
+        }
+    }
+
+    fn join_the_group(&self) -> String {
+        const GROUP: &str = "kernel.io_uring_group";
+        match self.group.as_deref() {
+            Some("-1") | None => format!("set {GROUP} to the id of a group of yours"),
+            Some(group) => format!("join the group {group}, which {GROUP} names"),
+        }
     }
 }
 
-fn by_seccomp() -> (String, String) {
-    (
-        "a seccomp filter forbids it, as the default profile of containers does".to_owned(),
-        "allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile"
-            .to_owned(),
-    )
+const ALL_CALLS: &str = "io_uring_setup, io_uring_enter and io_uring_register";
+const USE_READINESS: &str = "use --backend readiness";
+
+fn by_seccomp(part: Part) -> (String, String) {
+    let reason = match part {
+        Part::Ring => "a seccomp filter forbids it, as the default profile of containers does".to_owned(),
+        _ => format!("a seccomp filter forbids {}", part.call()),
+    };
+    let remedy = match part {
+        Part::Wake => format!("allow {} in the container's seccomp profile", part.call()),
+        _ => format!("allow {ALL_CALLS} in the container's seccomp profile"),
+    };
+    (reason, remedy)
 }
 
-fn seccomp_filtered() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
+/// Whether a kernel's version, `5.15.0-91-generic`, is before 6.0. One that cannot be read is not.
+fn is_before_6(release: &str) -> bool {
+    release.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major < 6)
 }
 
-fn release() -> String {
-    let text = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    text.trim().to_owned()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARTS: [Part; 5] = [Part::Ring, Part::Operations, Part::Buffers, Part::Submission, Part::Wake];
+
+    fn system(release: &str, filtered: bool) -> System {
+        System { release: release.into(), filtered, disabled: Some("0".into()), group: Some("-1".into()) }
+    }
+
+    fn told(system: &System, part: Part, code: i32) -> String {
+        system.refusal(part, &io::Error::from_raw_os_error(code)).to_string()
+    }
+
+    #[test]
+    fn an_old_kernel_is_told_by_its_version() {
+        let old = system("5.15.0-91-generic", false);
+        for part in [Part::Ring, Part::Operations, Part::Buffers] {
+            let told = told(&old, part, libc::EINVAL);
+            assert!(told.contains("kernel 5.15.0-91-generic is too old"), "{told}");
+            assert!(told.contains("needs Linux 6.0") && told.contains(part.call()), "{told}");
+        }
+        // In a container, too: the filter let the call through, and this kernel knows no better.
+        let told = told(&system("5.10.0", true), Part::Ring, libc::EINVAL);
+        assert!(told.contains("5.10.0 is too old") && !told.contains("seccomp"), "{told}");
+    }
+
+    #[test]
+    fn a_new_kernel_that_answers_like_an_old_one_is_not_called_old() {
+        let told = told(&system("6.18.1", true), Part::Ring, libc::EINVAL);
+        assert!(told.contains("needs Linux 6.0") && told.contains("calls itself 6.18.1"), "{told}");
+        assert!(told.contains("seccomp") && !told.contains("6.18.1 is too old"), "{told}");
+    }
+
+    #[test]
+    fn what_is_forbidden_is_named_and_never_called_old() {
+        for part in PARTS {
+            for code in [libc::EPERM, libc::EACCES, libc::ENOSYS] {
+                let told = told(&system("6.1.0", true), part, code);
+                assert!(told.contains("a seccomp filter forbids") && told.contains("; allow "), "{told}");
+                assert!(told.contains(part.call()) && !told.contains("6.0"), "{told}");
+            }
+            let told = told(&system("6.1.0", false), part, libc::EACCES);
+            assert!(told.contains(part.call()) && told.contains("security module"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_setting_concerns_the_ring_alone() {
+        let mut system = system("6.6.0", false);
+        for (value, wanted) in [("2", "forbids it to everybody"), ("1", "CAP_SYS_ADMIN")] {
+            system.disabled = Some(value.into());
+            assert!(told(&system, Part::Ring, libc::EPERM).contains(wanted));
+            assert!(told(&system, Part::Submission, libc::EPERM).contains("io_uring_enter"));
+        }
+        system.group = Some("1000".into());
+        assert!(told(&system, Part::Ring, libc::EPERM).contains("join the group 1000"));
+    }
+
+    #[test]
+    fn a_kernel_without_rings() {
+        let told = told(&system("5.0.1", false), Part::Ring, libc::ENOSYS);
+        assert!(told.contains("kernel 5.0.1 has no io_uring;"), "{told}");
+    }
 }

@@ -60,6 +60,12 @@ impl Urgent {
         self.short.is_none() && self.all_at.is_none() && self.suspects.is_empty() && !self.gap.get()
     }
 
+    /// Whether all are to be asked.
+    #[cfg(test)]
+    pub(super) fn is_owed(&self) -> bool {
+        self.all_at.is_some()
+    }
+
     /// Whether a completion has to be [noted](Self::note).
     #[inline]
     pub(super) fn concerns(&self, left_bytes_behind: bool) -> bool {

@@ -43,6 +43,13 @@ pub(super) fn receive(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
     retried(|| unsafe { recv(fd, into.as_mut_ptr().cast(), into.len()) })
 }
 
+/// What a receive of one byte would find, which stays where it is.
+pub(super) fn peek(fd: RawFd) -> io::Result<usize> {
+    let mut byte = [0u8];
+    // SAFETY: one writable byte, and the call does not outlive it.
+    retried(|| unsafe { libc::recv(fd, byte.as_mut_ptr().cast(), byte.len(), libc::MSG_PEEK) })
+}
+
 #[inline]
 pub(super) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: the slice is readable for its length, and the call does not outlive it (INV-1).

@@ -4,6 +4,7 @@
 //! a socket remembers whether it may be tried. Calls are made one at a time as the driver asks for completions,
 //! so one block, still in the cache, serves one connection after the other.
 
+mod attempt;
 mod calls;
 mod urgent;
 mod wake;
@@ -25,13 +26,14 @@ use super::{
     Abilities, About, Backend, Close, Completion, Create, Delivery, MOST_AT_ONCE, Name, Operation, Outcome,
     Submitted, Wait,
 };
-use crate::buffer::{Gather, Outgoing, Pool};
+use crate::buffer::Pool;
 use crate::driver::{InFlight, OpKey};
 use crate::socket::{self, Socket, SocketOptions};
 use crate::system::CountedPort;
 use crate::time::Time;
 use crate::waker::Waker;
 
+use attempt::Attempt;
 pub(crate) use wake::PollWaker;
 use watch::Watches;
 
@@ -116,12 +118,6 @@ impl Create for Readiness {
     }
 }
 
-/// An attempt at a call that must not wait.
-enum Attempt {
-    Done(Outcome<Socket>),
-    WouldBlock,
-}
-
 impl Readiness {
     fn source(&mut self, handle: Handle) -> &mut Source {
         &mut self.sources[handle.source as usize]
@@ -179,98 +175,6 @@ impl Readiness {
         if (reads || writes) && !source.queued {
             source.queued = true;
             self.ready.push_back(at);
-        }
-    }
-
-    /// Makes the call of an operation, and notes what it says of the socket.
-    fn attempt(&mut self, operation: &mut Operation<Handle>) -> Attempt {
-        match operation {
-            Operation::Vacant | Operation::Watch { .. } => Attempt::Done(Outcome::Cancelled),
-            Operation::Accept { listener, .. } => {
-                let result = calls::accept(listener.fd);
-                self.noted(*listener, result, false, |socket| Outcome::Accepted(socket, None))
-            }
-            Operation::Connect { socket, .. } => {
-                let result = calls::connected(socket.fd);
-                self.noted(*socket, result, true, |()| Outcome::Connected)
-            }
-            Operation::Receive { socket, .. } => self.receive(*socket),
-            Operation::Send { socket, payload, sent } => {
-                let (handle, len) = (*socket, (payload.len() - *sent).min(MOST_AT_ONCE));
-                let result = match payload {
-                    Outgoing::One(payload) => calls::send(handle.fd, &payload.as_slice()[*sent..][..len]),
-                    Outgoing::Many(_) => {
-                        let mut pieces = [&[][..]; Gather::MOST];
-                        let count = payload.pieces(*sent, len, &mut pieces);
-                        calls::send_pieces(handle.fd, &pieces[..count])
-                    }
-                };
-                match self.sent(handle, result, len) {
-                    Some(Ok(sent)) => Attempt::Done(Outcome::Sent(sent)),
-                    Some(Err(error)) => Attempt::Done(Outcome::Failed(error)),
-                    None => Attempt::WouldBlock,
-                }
-            }
-        }
-    }
-
-    /// `None`: it would block. Taking less than it was given, `len`, means that the next would, too.
-    #[inline]
-    fn sent(&mut self, handle: Handle, result: io::Result<usize>, len: usize) -> Option<io::Result<usize>> {
-        match &result {
-            Ok(sent) if *sent < len => self.source(handle).writable = false,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.source(handle).writable = false;
-                return None;
-            }
-            _ => {}
-        }
-        Some(result)
-    }
-
-    #[inline]
-    fn receive(&mut self, handle: Handle) -> Attempt {
-        let Some(mut block) = self.pool.take() else { return Attempt::Done(Outcome::NoBlocks) };
-        let result = calls::receive(handle.fd, block.bytes_mut());
-        match result {
-            // A read that did not fill the block emptied the socket: epoll(7), "Questions and answers", 9. Unless
-            // the end or urgent data was announced with the same edge: that has no edge of its own to come.
-            Ok(len) if urgent::ANNOUNCED && len < block.capacity() as usize => {
-                let source = self.source(handle);
-                source.readable = source.ended | source.urgent;
-            }
-            // It may be tried again.
-            Err(ref error) if self.source(handle).urgent && urgent::is_refused_by_signal(handle, error) => {
-                return Attempt::WouldBlock;
-            }
-            _ => {}
-        }
-        self.noted(handle, result, false, |len| match len {
-            0 => Outcome::EndOfStream,
-            len => Outcome::Received(block, len),
-        })
-    }
-
-    #[inline]
-    fn noted<T>(
-        &mut self,
-        handle: Handle,
-        result: io::Result<T>,
-        writing: bool,
-        outcome: impl FnOnce(T) -> Outcome<Socket>,
-    ) -> Attempt {
-        match result {
-            Ok(value) => Attempt::Done(outcome(value)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let source = self.source(handle);
-                if writing {
-                    source.writable = false;
-                } else {
-                    (source.readable, source.urgent) = (false, false);
-                }
-                Attempt::WouldBlock
-            }
-            Err(error) => Attempt::Done(Outcome::Failed(error)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! How connections end: end of stream, reset, abort and local close are four different things (INV-7).
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use proactor::backend::Wait;
 use proactor::{ConnectionKey, Sending, Verb};
@@ -8,7 +9,7 @@ use proactor::{ConnectionKey, Sending, Verb};
 use crate::bench::{Bench, assert_same, pattern};
 use crate::side::Finished;
 use crate::wine::Limit;
-use crate::world::World;
+use crate::world::{ANY_PORT, World};
 
 /// FIN one way; the other way still carries everything, and then its own FIN (INV-8).
 pub fn half_close_both_ways<W: World>(world: &W) -> Finished {
@@ -146,6 +147,61 @@ pub fn a_local_close_is_only_a_release<W: World>(world: &W) -> Finished {
         bench.there.close(ends.there);
     }
     bench.finish()
+}
+
+/// With the release, not in a later turn, the socket is closed: the peer hears of it from a driver that never turns again.
+pub fn a_released_connection_is_closed<W: World>(world: &W) -> Finished {
+    for aborted in [false, true] {
+        for receiving in [false, true] {
+            let (mut bench, ends) = Bench::connected(world);
+            bench.there.receive(ends.there);
+            if receiving {
+                bench.here.receive(ends.here);
+                bench.settle();
+            }
+            if aborted {
+                bench.here.abort(ends.here);
+            } else {
+                bench.here.close(ends.here);
+            }
+            while !bench.here.seen(ends.here).released {
+                bench.here.step(Wait::Poll);
+            }
+            assert_eq!(bench.here.open.get(), 0);
+            there_alone(&mut bench, "the end", |bench| bench.there.seen(ends.there).over());
+            assert_eq!(bench.there.seen(ends.there).ended, !aborted, "{:?}", bench.there.seen(ends.there));
+            let _: Finished = bench.finish();
+        }
+    }
+    Bench::new(world).finish()
+}
+
+/// The same for one that is refused: no turn is needed.
+pub fn a_refused_connection_is_closed<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+    let here = bench.here.connect(address);
+    bench.until("a connection", |bench| bench.here.seen(here).connected && !bench.there.accepted.is_empty());
+    bench.here.receive(here);
+    let socket = bench.there.accepted.pop_front().unwrap();
+    bench.there.driver.refuse(socket);
+    std::mem::swap(&mut bench.here, &mut bench.there);
+    there_alone(&mut bench, "the end", |bench| bench.there.seen(here).over());
+    assert!(bench.there.seen(here).ended);
+    bench.finish()
+}
+
+/// Turns one side until `done`: the other one does nothing more.
+fn there_alone<W: World>(bench: &mut Bench<'_, W>, what: &str, done: impl Fn(&Bench<'_, W>) -> bool) {
+    const ROUNDS: usize = 2_000;
+    for _ in 0..ROUNDS {
+        if done(bench) {
+            return;
+        }
+        let moment = bench.there.driver.now() + Duration::from_millis(5);
+        bench.there.step(Wait::Until(moment));
+    }
+    panic!("waited for {what} in vain: {}", bench.there.report());
 }
 
 /// A graceful close waits for the send in flight; the peer gets all of it, and then the end (INV-8).

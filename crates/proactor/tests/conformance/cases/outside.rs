@@ -86,10 +86,15 @@ pub fn a_client_that_resets<W: World>(world: &W) -> Finished {
 pub fn a_client_tells_close_from_abort<W: World>(world: &W) -> Finished {
     for abort in [false, true] {
         let mut bench = Bench::new(world);
-        let (there, client) =
-            served(&mut bench, |mut stream| stream.read(&mut [0; 16]).map_err(|e| e.kind()));
+        let (there, client) = served(&mut bench, |mut stream| {
+            stream.write_all(b"connected").unwrap();
+            stream.read(&mut [0; 16]).map_err(|e| e.kind())
+        });
         bench.there.receive(there);
-        bench.round();
+        // Its thread may sleep for long: a reset would end its connect, and not the read that is asked about.
+        bench.until("the client to be connected", |bench| {
+            bench.there.seen(there).bytes.len() == b"connected".len()
+        });
         if abort {
             bench.there.abort(there);
         } else {

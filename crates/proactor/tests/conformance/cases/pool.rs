@@ -1,9 +1,11 @@
 //! Doing without a block (INV-9): who finds none waits, in line, and goes on when one comes back.
 
+use proactor::backend::Wait;
 use proactor::{ConnectionKey, PoolConfig};
 
 use crate::bench::{Bench, Ends, assert_same, pattern};
 use crate::side::Finished;
+use crate::wine::Limit;
 use crate::world::World;
 
 /// A bench on whose near side every block is taken: all are in `here.kept`.
@@ -102,6 +104,113 @@ pub fn an_end_without_a_block<W: World>(world: &W) -> Finished {
     bench.until("the end", |bench| bench.here.seen(ended.here).over());
     assert!(bench.here.seen(ended.here).ended);
     assert_eq!(bench.here.seen(ended.here).bytes, [7]);
+    bench.finish()
+}
+
+/// A connection without anything to receive needs no block: it stands in no line, and is not counted as starved.
+pub fn silence_is_not_starvation<W: World>(world: &W) -> Finished {
+    let mut bench = exhausted(world);
+    let silent: Vec<Ends> = (0..3).map(|_| bench.pair()).collect();
+    for ends in &silent {
+        bench.here.receive(ends.here);
+    }
+    bench.settle();
+    assert_eq!(bench.here.driver.snapshot().starved, 0, "nothing has arrived");
+    // One that speaks is the first in line, although the others asked before it.
+    bench.there.post(silent[2].there, "x");
+    bench.until("a starved connection", |bench| bench.here.driver.snapshot().starved == 1);
+    bench.here.kept.pop_front();
+    bench.until("its byte", |bench| got(bench, silent[2].here) == 1);
+    bench.settle();
+    assert_eq!(bench.here.driver.snapshot().starved, 0, "it has nothing more to receive");
+    for (turn, ends) in silent.iter().enumerate() {
+        bench.there.post(ends.there, "y");
+        bench.until("a starved connection", |bench| bench.here.driver.snapshot().starved == 1);
+        bench.here.kept.pop_front();
+        let wanted = 1 + usize::from(turn == 2);
+        bench.until("the next byte", |bench| got(bench, ends.here) == wanted);
+    }
+    bench.finish()
+}
+
+/// Neither is one that took the last block, however well its bytes filled it.
+pub fn the_last_block_starves_nobody<W: World>(world: &W) -> Finished {
+    for len in [1, 63, 64] {
+        let mut bench = Bench::with_pool(world, PoolConfig { blocks: 4, block_len: 64 });
+        let ends = bench.pair();
+        bench.here.keeping = true;
+        bench.here.receive(ends.here);
+        while bench.here.pool.available() > 0 {
+            bench.there.post(ends.there, pattern(len, 1));
+            bench.settle();
+        }
+        let wait = usize::from(bench.here.driver.unread(ends.here) > 0);
+        assert_eq!(bench.here.driver.snapshot().starved, wait, "after messages of {len} bytes");
+        let _: Finished = bench.finish();
+    }
+    Bench::new(world).finish()
+}
+
+/// What ends a connection that is silent while there is no block.
+pub fn silent_without_a_block<W: World>(world: &W) -> Finished {
+    let mut bench = exhausted(world);
+    let silent: Vec<Ends> = (0..6).map(|_| bench.pair()).collect();
+    for ends in &silent {
+        bench.here.receive(ends.here);
+    }
+    bench.settle();
+    bench.here.close(silent[0].here);
+    bench.here.abort(silent[1].here);
+    bench.here.driver.pause_receive(silent[2].here);
+    bench.until("what was asked for", |bench| {
+        bench.here.seen(silent[0].here).released
+            && bench.here.seen(silent[1].here).released
+            && bench.here.seen(silent[2].here).paused == 1
+    });
+    bench.there.close(silent[3].there);
+    bench.there.abort(silent[4].there);
+    bench.settle();
+    bench.there.post(silent[5].there, "still here");
+    bench.settle();
+    bench.here.keeping = false;
+    bench.here.kept.clear();
+    bench.until("what the peers did", |bench| {
+        bench.here.seen(silent[3].here).over()
+            && bench.here.seen(silent[4].here).over()
+            && got(bench, silent[5].here) == b"still here".len()
+    });
+    assert!(bench.here.seen(silent[3].here).ended);
+    let ended = bench.here.seen(silent[4].here).ended;
+    assert!(!ended || Limit::UnwatchedResetIsAnEnd.holds(), "a reset is no end");
+    bench.here.receive(silent[2].here);
+    bench.there.post(silent[2].there, "and this one");
+    bench.until("the one that paused", |bench| got(bench, silent[2].here) == b"and this one".len());
+    bench.finish()
+}
+
+/// Neither a pause nor a close is lost when bytes arrive at the same time for a connection without a block.
+pub fn pausing_as_bytes_arrive_without_a_block<W: World>(world: &W) -> Finished {
+    let mut bench = exhausted(world);
+    for round in 0..40 {
+        let ends = bench.pair();
+        bench.here.receive(ends.here);
+        bench.settle();
+        bench.there.post(ends.there, "x");
+        if round % 4 < 2 {
+            bench.there.step(Wait::Poll);
+        }
+        if round % 8 < 4 {
+            bench.here.step(Wait::Poll);
+        }
+        if round % 2 == 0 {
+            bench.here.driver.pause_receive(ends.here);
+            bench.until("the pause", |bench| bench.here.seen(ends.here).paused == 1);
+        }
+        bench.here.close(ends.here);
+        bench.until("the release", |bench| bench.here.seen(ends.here).released);
+        bench.there.close(ends.there);
+    }
+    assert_eq!(bench.here.driver.snapshot().starved, 0);
     bench.finish()
 }
 

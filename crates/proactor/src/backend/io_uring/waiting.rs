@@ -1,0 +1,96 @@
+//! Receives that found no block although nothing has arrived.
+//!
+//! A receive takes its block before it looks at the socket. With an empty buffer ring it ends with `ENOBUFS` at once: on
+//! every kernel when it is armed, and on Linux 6.1 also behind the bytes that took the last block (`io_recv` in
+//! `io_uring/net.c`). A connection that has nothing to receive needs no block and must not stand in line for one. So it
+//! is polled, and its receive is submitted again when something has arrived.
+//!
+//! The poll goes under the receive's own key: a cancel finds whichever of the two is in the kernel. Their completions
+//! differ, because bytes always come with a block.
+
+use std::os::fd::RawFd;
+
+use ::io_uring::types::Fd;
+use ::io_uring::{cqueue, opcode, squeue};
+
+use super::buffers;
+
+/// What a completion of a receive without a block asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Something has arrived: receive it.
+    Receive,
+    /// Nothing has: wait until something does.
+    Poll,
+}
+
+/// `None`: an outcome like any other.
+///
+/// # Safety
+/// The socket is open.
+#[inline]
+pub(super) unsafe fn next(socket: RawFd, result: i32, flags: u32) -> Option<Next> {
+    if cqueue::buffer_select(flags).is_some() {
+        return None;
+    }
+    // SAFETY: what the caller promised.
+    unsafe { without_block(socket, result) }
+}
+
+#[cold]
+unsafe fn without_block(socket: RawFd, result: i32) -> Option<Next> {
+    if result > 0 {
+        return Some(Next::Receive);
+    }
+    // SAFETY: what the caller promised.
+    (result == -libc::ENOBUFS && unsafe { is_silent(socket) }).then_some(Next::Poll)
+}
+
+pub(super) fn receive(socket: RawFd) -> squeue::Entry {
+    opcode::RecvMulti::new(Fd(socket), buffers::GROUP).build()
+}
+
+/// Ends with the first bytes, the end of the stream or an error.
+pub(super) fn poll(socket: RawFd) -> squeue::Entry {
+    opcode::PollAdd::new(Fd(socket), libc::POLLIN as u32).build()
+}
+
+/// Whether a receive would find nothing: no bytes, no end, no error. A look that a signal cuts short says yes, and the
+/// poll that follows finds out.
+///
+/// # Safety
+/// The socket is open.
+unsafe fn is_silent(socket: RawFd) -> bool {
+    let mut entry = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, as stated, which the call reads and writes. It does not wait.
+    unsafe { libc::poll(&raw mut entry, 1, 0) <= 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn only_what_has_nothing_to_receive_is_polled() {
+        const NO_BLOCKS: i32 = -libc::ENOBUFS;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        // SAFETY: the socket lives as long as this closure.
+        let next = |result, flags| unsafe { next(socket.as_raw_fd(), result, flags) };
+        assert_eq!(next(NO_BLOCKS, 0), Some(Next::Poll), "nothing has arrived");
+        assert_eq!(next(i32::from(libc::POLLIN), 0), Some(Next::Receive), "the poll says that something has");
+        assert_eq!(next(5, 1), None, "five bytes in block 0");
+        assert_eq!(next(0, 0), None, "the end");
+        for error in [libc::ECANCELED, libc::ECONNRESET, libc::ENOMEM] {
+            assert_eq!(next(-error, 0), None);
+        }
+        peer.write_all(b"x").unwrap();
+        socket.peek(&mut [0]).unwrap();
+        assert_eq!(next(NO_BLOCKS, 0), None, "it waits for a block");
+    }
+}

@@ -1,0 +1,159 @@
+//! Every descriptor of this library is close-on-exec: a program that the process executes holds none of its connections
+//! and ports open. In a process of its own, because it looks at all descriptors of the process.
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use proactor::backend::io_uring::IoUring;
+use proactor::backend::readiness::Readiness;
+use proactor::backend::{Create, Wait};
+use proactor::{
+    AcceptWatch, Driver, Event, ListenOptions, Pool, PoolConfig, Socket, listen, system, try_accept,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Open descriptors with their flags, proc(5).
+fn descriptors() -> BTreeMap<u32, u32> {
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let open = fs::read_dir("/proc/self/fdinfo").expect("proc(5)");
+    let numbers: Vec<u32> = open.filter_map(|entry| number(entry.ok()?)).collect();
+    let flags = |fd: u32| {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        Some((fd, u32::from_str_radix(flags.trim(), 8).expect("an octal number")))
+    };
+    numbers.into_iter().filter_map(flags).collect()
+}
+
+/// Asserts that so many descriptors are open that were not open before, and that none of them is inherited.
+fn assert_new(before: &BTreeMap<u32, u32>, count: usize, what: &str) {
+    const O_CLOEXEC: u32 = 0o2_000_000;
+    let new: Vec<(u32, u32)> = descriptors().into_iter().filter(|(fd, _)| !before.contains_key(fd)).collect();
+    assert_eq!(new.len(), count, "{what}: {new:?}");
+    let inherited: Vec<u32> =
+        new.iter().filter(|(_, flags)| flags & O_CLOEXEC == 0).map(|(fd, _)| *fd).collect();
+    let name = |fd: &u32| fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
+    assert!(inherited.is_empty(), "{what}: {:?}", inherited.iter().map(name).collect::<Vec<_>>());
+}
+
+struct Bench<B: Create<Socket = Socket>> {
+    driver: Driver<B>,
+    events: Vec<Event<Socket>>,
+}
+
+impl<B: Create<Socket = Socket>> Bench<B> {
+    /// Turns until there is an event of this kind, and takes it.
+    fn until(&mut self, wanted: impl Fn(&Event<Socket>) -> bool) -> Event<Socket> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(at) = self.events.iter().position(&wanted) {
+                return self.events.remove(at);
+            }
+            let soon = self.driver.now() + Duration::from_millis(10);
+            self.driver.turn(Wait::Until(soon)).unwrap();
+            while let Some(event) = self.driver.next_event() {
+                self.events.push(event);
+            }
+        }
+        panic!("nothing of that kind happened: {:?}", self.events);
+    }
+
+    fn accepted(&mut self) -> Socket {
+        match self.until(|event| matches!(event, Event::Accepted { .. })) {
+            Event::Accepted { socket, .. } => socket,
+            other => unreachable!("{other:?}"),
+        }
+    }
+}
+
+/// Everything that a worker opens, and what helps it. Then all of it is closed, and nobody counts it any more.
+fn a_life_of_a_driver<B: Create<Socket = Socket>>(own: usize) {
+    let before = descriptors();
+    let counted = system::handles();
+    let pool = Pool::new(PoolConfig { blocks: 4, block_len: 64 });
+    let Ok(backend) = B::create(&pool) else { return eprintln!("skipped: it cannot be made here") };
+    assert_new(&before, own, "a ring or poller, and what wakes it");
+    let mut bench = Bench { driver: Driver::new(backend, pool), events: Vec::new() };
+    let socket = listen(SocketAddr::from(([127, 0, 0, 1], 0)), ListenOptions::default()).unwrap();
+    let spare = socket.try_clone().unwrap();
+    let listener = bench.driver.listen(socket).unwrap();
+    let address = bench.driver.listener_addr(listener).unwrap();
+    assert_new(&before, own + 2, "a listener and a duplicate");
+    // Two, so that a multishot accept has brought more than its first.
+    let peers = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
+    let one = bench.accepted();
+    let one = bench.driver.adopt(one).unwrap();
+    let two = bench.accepted();
+    assert_new(&before, own + 2 + 2 * peers.len(), "accepted");
+    let out = bench.driver.connect(address).unwrap();
+    assert_new(&before, own + 2 + 4 + 1, "outbound");
+    let three = bench.accepted();
+    bench.driver.pause_accept(listener);
+    bench.driver.turn(Wait::Poll).unwrap();
+    let watch = AcceptWatch::new().unwrap();
+    watch.watch(&spare).unwrap();
+    let late = TcpStream::connect(address).unwrap();
+    let four = beside(&spare, &mut bench);
+    assert_new(&before, own + 2 + 4 + 2 + 2 + 2, "a watch, and what is accepted beside the driver");
+    drop((watch, late, four));
+    assert_new(&before, own + 2 + 4 + 2, "without them");
+    bench.driver.turn_away_at_most(1);
+    bench.driver.refuse(two);
+    bench.driver.refuse(three);
+    assert_new(&before, own + 2 + 4 + 1, "refused: one is turned away, the other was closed for it");
+    bench.driver.turn_away_at_most(0);
+    assert_new(&before, own + 2 + 4, "nobody is turned away");
+    for (at, key) in [one, out].into_iter().enumerate() {
+        bench.driver.receive(key);
+        bench.driver.turn(Wait::Poll).unwrap();
+        if at == 0 {
+            bench.driver.close(key);
+        } else {
+            bench.driver.abort(key);
+        }
+        bench.until(|event| matches!(event, Event::Released { connection } if *connection == key));
+        assert_new(&before, own + 2 + 4 - 1 - at, "released: closed");
+        assert_eq!(system::handles().sockets, counted.sockets + 2 + 1 - at, "and counted until then");
+    }
+    drop(peers);
+    bench.driver.close_listener(listener);
+    bench.until(|event| matches!(event, Event::ListenerReleased { .. }));
+    assert_new(&before, own + 1, "the duplicate is left");
+    drop(spare);
+    assert!(TcpStream::connect(address).is_err(), "the port is free");
+    drop(bench);
+    assert_new(&before, 0, "everything is closed");
+    assert_eq!(system::handles(), counted);
+}
+
+/// The next connection, which the driver, which pauses, does not take.
+fn beside<B: Create<Socket = Socket>>(listener: &Socket, bench: &mut Bench<B>) -> Socket {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(socket) = try_accept(listener).unwrap() {
+            return socket;
+        }
+        bench.driver.turn(Wait::Poll).unwrap();
+        // An accept that was cancelled too late may have taken it.
+        if let Some(Event::Accepted { socket, .. }) = bench.driver.next_event() {
+            return socket;
+        }
+    }
+    panic!("nobody accepts");
+}
+
+#[test]
+fn no_descriptor_is_inherited() {
+    let before = descriptors();
+    // This test sees what it is for.
+    let shared = socket2::Socket::new_raw(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let caught = std::panic::catch_unwind(|| assert_new(&before, 1, "one that is inherited"));
+    assert!(caught.is_err(), "it was not noticed");
+    drop(shared);
+    a_life_of_a_driver::<IoUring>(2);
+    a_life_of_a_driver::<Readiness>(2);
+}
