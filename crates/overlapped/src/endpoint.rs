@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
+use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
@@ -139,6 +140,9 @@ fn scope_of(
             format!("a link-local address is one of an interface; name that too, as in [{ip}%eth0]:9999"),
         ),
         None => Ok(0),
+        Some("") => {
+            wrong(io::ErrorKind::InvalidInput, "name the interface after `%`, as in [fe80::1%eth0]:9999")
+        }
         Some(scope) => scope.parse().or_else(|_| {
             interface(scope).or_else(|error| {
                 let problem = format!("this machine has no interface called `{scope}`: {error}; {LIST}");
@@ -191,6 +195,24 @@ impl fmt::Display for Endpoint {
                 let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 f.write_str(&texts.join(", "))
             }
+        }
+    }
+}
+
+/// Checks the form alone; nothing is resolved.
+///
+/// # Errors
+/// [`Error::Resolve`] if it is not `HOST:PORT`, or a link-local address without an interface.
+impl FromStr for Endpoint {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Endpoint> {
+        let endpoint = Endpoint::from(text);
+        // With a resolver and interfaces that know everything, only what is written can be wrong.
+        let loopback = |_: &str, port| Ok(vec![(Ipv4Addr::LOCALHOST, port).into()]);
+        match endpoint.resolve_by(loopback, |_| Ok(1)) {
+            Ok(_) => Ok(endpoint),
+            Err(source) => Err(Error::Resolve { address: text.to_owned(), source }),
         }
     }
 }
@@ -291,8 +313,19 @@ mod tests {
         refused("localhost%eth0:80", "only an IPv6 address has an interface");
         refused("[127.0.0.1%eth0]:80", "only an IPv6 address has an interface");
         refused("[fe80::1]:80", "[fe80::1%eth0]:9999");
-        for scope in ["eth9", "", "99999999999", "-1"] {
+        refused("[fe80::1%]:80", "name the interface");
+        for scope in ["eth9", "99999999999", "-1"] {
             refused(&format!("[fe80::1%{scope}]:80"), &format!("no interface called `{scope}`: {MISSING}"));
+        }
+    }
+
+    #[test]
+    fn the_form_is_checked_without_resolving() {
+        for right in ["no-such-host.invalid:80", "[fe80::1%no-such-if0]:80", "[::]:0"] {
+            assert_eq!(right.parse::<Endpoint>().expect(right), Endpoint::from(right));
+        }
+        for wrong in ["localhost", "[fe80::1]:80", "[localhost]:80", "::1:80"] {
+            assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
         }
     }
 
