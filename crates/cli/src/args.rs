@@ -66,8 +66,8 @@ pub(crate) enum Command {
 pub(crate) struct ServeArgs {
     /// Listen here (repeatable); port 0 picks a free one
     ///
-    /// ADDR is HOST:PORT. 0.0.0.0:9999 is every IPv4 address of this machine; [::]:9999 is every IPv6 address and, on
-    /// every system, no IPv4 one: for both, give both. An IPv4-mapped address is that IPv4 address:
+    /// ADDR is HOST:PORT. 0.0.0.0:9999 is every IPv4 address of this machine. [::]:9999 is every IPv6 address and no
+    /// IPv4 one, on every system; for both, give both. An IPv4-mapped address is that IPv4 address:
     /// [::ffff:127.0.0.1]:9999 is 127.0.0.1:9999. A link-local address needs its interface: [fe80::1%eth0]:9999.
     ///
     /// A name is all of its addresses, with one port. One that this machine does not have is skipped with a note. An
@@ -184,7 +184,6 @@ pub(crate) fn tip(error: &clap::Error) -> String {
     let first = |kind| match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
         ContextValue::Strings(texts) => texts.first().cloned(),
-        ContextValue::StyledStrs(texts) => texts.first().map(ToString::to_string),
         _ => None,
     };
     if let Some(similar) = first(ContextKind::SuggestedSubcommand) {
@@ -206,11 +205,21 @@ pub(crate) fn tip(error: &clap::Error) -> String {
         let hint = other_word(&given).map_or(String::new(), |hint| format!("; {hint}"));
         return format!("{hint}; choose one of: {}", values.join(", "));
     }
-    // Of a flag of another command: "'serve --bind' exists".
-    match first(ContextKind::Suggested) {
-        Some(text) if text.ends_with(" exists") => format!("; {text}"),
+    let flag = first(ContextKind::InvalidArg).unwrap_or_default();
+    let command = Args::command();
+    let has_it = |command: &&clap::Command| {
+        command.get_arguments().any(|arg| Some(flag.as_str()) == long(arg).as_deref())
+    };
+    match command.get_subcommands().find(has_it) {
+        Some(other) if error.kind() == ErrorKind::UnknownArgument => {
+            format!("; it is an option of `{}`", other.get_name())
+        }
         _ => "; see --help".to_owned(),
     }
+}
+
+fn long(arg: &clap::Arg) -> Option<String> {
+    arg.get_long().map(|long| format!("--{long}"))
 }
 
 /// The backend that goes by another word elsewhere.

@@ -127,7 +127,8 @@ pub(crate) fn count(count: u64, noun: &str) -> String {
 pub(crate) fn span(duration: Duration) -> String {
     let ms = duration.as_millis();
     let units = [(3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms")];
-    let (size, unit) = units.into_iter().find(|(size, _)| ms > 0 && ms.is_multiple_of(*size)).unwrap_or((1000, "s"));
+    let (size, unit) =
+        units.into_iter().find(|(size, _)| ms > 0 && ms.is_multiple_of(*size)).unwrap_or((1000, "s"));
     format!("{} {unit}", ms / size)
 }
 

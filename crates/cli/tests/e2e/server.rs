@@ -207,8 +207,19 @@ impl Server {
         system::descriptors(self.pid()) + of_wine.map_or(0, system::descriptors)
     }
 
-    /// Waits until it has ended by itself.
-    pub(crate) fn wait(mut self) -> Ended {
+    /// Waits until it has ended by itself. What it says when a drain begins is taken out of its stderr: see
+    /// [`Server::wait_for_all`].
+    pub(crate) fn wait(self) -> Ended {
+        let mut ended = self.wait_for_all();
+        let (notice, rest): (Vec<&str>, Vec<&str>) =
+            ended.stderr.split_inclusive('\n').partition(|line| line.starts_with("draining, "));
+        assert!(notice.len() <= 1, "said once: {ended:?}");
+        ended.stderr = rest.concat();
+        ended
+    }
+
+    /// The same with all that it said.
+    pub(crate) fn wait_for_all(mut self) -> Ended {
         self.process.wait()
     }
 
@@ -252,7 +263,7 @@ impl Summary {
         };
         Summary {
             sessions: number_before(" session"),
-            bytes: number_before(" bytes); drained "),
+            bytes: number_before(" byte"),
             drained: number_before(", cut "),
             cut: number_before(", lost "),
             lost: line
