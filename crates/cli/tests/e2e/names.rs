@@ -68,7 +68,7 @@ pub(crate) fn localhost_twice(backend: &str) {
     reaches(&namespace, &server, "localhost");
     let ended = server.end();
     assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
-    assert_eq!(ended.text().matches("listening on ").count(), 1, "{ended:?}");
+    assert!(!ended.text().contains("listening on "), "on a second one: {ended:?}");
 }
 
 /// Both addresses have one port, which only the server may have.
