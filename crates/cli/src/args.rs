@@ -4,18 +4,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::Styles;
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
 use overlapped::{Backend, Choice};
 
-use crate::units::{Limit, address, duration, limit, size};
+use crate::units::{Limit, duration, limit, listen_address, server_address, size};
 
-/// TCP sessions on completion I/O: IOCP on Windows, io_uring on Linux, readiness where a ring may not be made.
+/// TCP sessions on completion I/O: IOCP on Windows, io_uring on Linux, readiness where a ring may not be made
 #[derive(Parser)]
 #[command(name = "overlapped", version, propagate_version = true, arg_required_else_help = true, styles = Styles::plain())]
+#[command(max_term_width = WIDEST)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+/// Help is as wide as the terminal, up to so many columns: longer lines are hard to read.
+const WIDEST: usize = 120;
 
 #[cfg(unix)]
 const ASKED: &str = "SIGUSR1 prints the counters as of now to stderr, in one line: \
@@ -23,50 +28,58 @@ const ASKED: &str = "SIGUSR1 prints the counters as of now to stderr, in one lin
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Echo every byte back (RFC 862).
+    /// Echo every byte back (RFC 862)
     ///
-    /// Prints `listening on ADDR (BACKEND, N workers)` once connections are accepted. SIGTERM, SIGINT, SIGHUP
-    /// (unless it is ignored, as under nohup), Ctrl-C and Ctrl-Break drain: what was received is echoed, sessions
-    /// are closed gracefully, and one line sums up. A second signal, half a second or more after the first, ends
-    /// at once. Exit status 0 after a drain, 1 when its deadline cut something or it was ended at once.
+    /// Prints `listening on ADDR (BACKEND, N workers)` once connections are accepted, a line per address, and one line
+    /// at the end that sums up. There, `echoed` counts the bytes that the kernel has taken to send; what of them a peer
+    /// has read, no server can know.
     ///
-    /// Sessions never wait for whoever reads the output. 4 MiB of lines wait for the reader of stdout, 4 MiB for
-    /// that of stderr; what does not fit is dropped, and a warning says how many lines. At the end a reader that
-    /// has stopped is given one second.
+    /// SIGTERM, SIGINT, SIGHUP (unless it is ignored, as under nohup), Ctrl-C and Ctrl-Break drain: what was received
+    /// is echoed, and sessions are closed gracefully. A second signal, half a second or more after the first, ends at
+    /// once. Exit status 0 after a drain, 1 when its deadline cut something or it was ended at once.
     ///
-    /// Durations read 500ms, 30s, 5m, 1h, and off where there need not be one; sizes 64, 16KiB, 1MiB.
-    #[command(verbatim_doc_comment)]
+    /// Sessions never wait for whoever reads the output. 4 MiB of lines wait for the reader of stdout, 4 MiB for that
+    /// of stderr; what does not fit is dropped, and a warning says how many lines. At the end a reader that has stopped
+    /// is given one second.
+    ///
+    /// Durations read 500ms, 30s, 5m, 1h; 0s or off means none. Sizes are in bytes and read 64, 16KiB, 1MiB, 1GiB;
+    /// k, m and g are short for these units, so 64k is 65536.
     #[cfg_attr(unix, command(after_help = ASKED))]
     Serve(ServeArgs),
-    /// Type a line, see its echo.
+    /// Type a line, see its echo
     ///
-    /// On a terminal: a prompt, and each echo with its round-trip time; `q` quits. With stdin piped: each line
-    /// is sent, its whole echo awaited and printed bare, so that `diff` shows a faithful echo.
-    #[command(verbatim_doc_comment)]
+    /// On a terminal: a prompt, and each echo with its round-trip time; `q` quits. With stdin piped: each line is sent,
+    /// its whole echo awaited and printed bare, so that `diff` shows a faithful echo.
     Client(ClientArgs),
-    /// What would run here, and why.
+    /// What would run here, and why
     ///
-    /// Tries every backend of this system, as `serve` would make it, and says which works, which is refused and
-    /// what to do about that, and which one `auto` takes. Where rings can be made, each of their features is
-    /// tried too. Then the limits that matter, and what to set for 10,000 and for 100,000 sessions.
+    /// Tries every backend of this system, as `serve` would make it, and says which works, which is refused and what to
+    /// do about that, and which one `auto` takes. Where rings can be made, each of their features is tried too. Then
+    /// the limits that matter, and what to set for 10,000 and for 100,000 sessions.
     ///
-    /// Nothing is changed; only loopback is used. Run it as the user, and in the container or unit, that the
-    /// server will run in. Exit status 0 when a backend works, 1 when none does.
-    #[command(verbatim_doc_comment)]
+    /// Nothing is changed; only loopback is used. Run it as the user, and in the container or unit, that the server
+    /// will run in. Exit status 0 when a backend works, 1 when none does.
     Doctor(DoctorArgs),
 }
 
 #[derive(ClapArgs)]
 pub(crate) struct ServeArgs {
     /// Listen here (repeatable); port 0 picks a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9999", value_parser = address)]
+    ///
+    /// ADDR is HOST:PORT. 0.0.0.0:9999 is every IPv4 address of this machine. [::]:9999 is every IPv6 address and no
+    /// IPv4 one, on every system; for both, give both. An IPv4-mapped address is that IPv4 address:
+    /// [::ffff:127.0.0.1]:9999 is 127.0.0.1:9999. A link-local address needs its interface: [fe80::1%eth0]:9999.
+    ///
+    /// A name is all of its addresses, with one port. One that this machine does not have is skipped with a note. An
+    /// address in use is tried again for up to 250ms: a process that was killed may give its port back late.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9999", value_parser = listen_address)]
     pub(crate) bind: Vec<String>,
 
     /// Worker threads, each with a ring or port of its own [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
 
-    /// How to talk to the kernel; `auto` takes the best that works and says why
+    /// How to talk to the kernel
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) backend: BackendName,
 
@@ -90,7 +103,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = limit)]
     pub(crate) write_timeout: Limit,
 
-    /// How long a drain may take before what is left is cut
+    /// How long a drain may take before what is left is cut; 0s cuts it at once
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
 
@@ -138,8 +151,11 @@ pub(crate) struct ServeArgs {
 
 #[derive(ClapArgs)]
 pub(crate) struct ClientArgs {
-    /// The server
-    #[arg(value_name = "ADDR", default_value = "127.0.0.1:9999", value_parser = address)]
+    /// The server: HOST:PORT
+    ///
+    /// The addresses of a name are tried one after the other. An IPv4-mapped address ([::ffff:127.0.0.1]:9999) is that
+    /// IPv4 address. A link-local one needs its interface: [fe80::1%eth0]:9999.
+    #[arg(value_name = "ADDR", default_value = "127.0.0.1:9999", value_parser = server_address)]
     pub(crate) address: String,
 }
 
@@ -152,10 +168,14 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum BackendName {
+    /// The best that works here; why a better one does not, is printed
     Auto,
+    /// Linux 6.0 or newer
     #[value(name = "io_uring")]
     IoUring,
+    /// Windows
     Iocp,
+    /// epoll on Linux, kqueue on macOS and the BSDs
     Readiness,
 }
 
@@ -167,5 +187,73 @@ impl BackendName {
             BackendName::Iocp => Choice::Only(Backend::Iocp),
             BackendName::Readiness => Choice::Only(Backend::Readiness),
         }
+    }
+}
+
+/// What to do about a command line that is wrong, to follow its error in the same line.
+pub(crate) fn tip(error: &clap::Error) -> String {
+    let first = |kind| match error.get(kind)? {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(texts) => texts.first().cloned(),
+        _ => None,
+    };
+    if let Some(similar) = first(ContextKind::SuggestedSubcommand) {
+        return format!("; did you mean `{similar}`?");
+    }
+    if let Some(similar) = first(ContextKind::SuggestedArg) {
+        return format!("; did you mean {similar}?");
+    }
+    if error.kind() == ErrorKind::InvalidSubcommand {
+        let command = Args::command();
+        let names: Vec<_> =
+            command.get_subcommands().map(|command| format!("`{}`", command.get_name())).collect();
+        return format!("; choose one of: {}", names.join(", "));
+    }
+    if let Some(ContextValue::Strings(values)) = error.get(ContextKind::ValidValue)
+        && !values.is_empty()
+    {
+        let given = first(ContextKind::InvalidValue).unwrap_or_default();
+        let hint = other_word(&given).map_or(String::new(), |hint| format!("; {hint}"));
+        return format!("{hint}; choose one of: {}", values.join(", "));
+    }
+    let flag = first(ContextKind::InvalidArg).unwrap_or_default();
+    let command = Args::command();
+    let has_it = |command: &&clap::Command| {
+        command.get_arguments().any(|arg| Some(flag.as_str()) == long(arg).as_deref())
+    };
+    match command.get_subcommands().find(has_it) {
+        Some(other) if error.kind() == ErrorKind::UnknownArgument => {
+            format!("; it is an option of `{}`", other.get_name())
+        }
+        _ => "; see --help".to_owned(),
+    }
+}
+
+fn long(arg: &clap::Arg) -> Option<String> {
+    arg.get_long().map(|long| format!("--{long}"))
+}
+
+/// The backend that goes by another word elsewhere.
+fn other_word(given: &str) -> Option<String> {
+    let word = given.to_ascii_lowercase().replace('-', "_");
+    match word.as_str() {
+        "epoll" | "kqueue" | "poll" | "select" => Some(format!("{given} is what `readiness` is for")),
+        "uring" | "iouring" | "io_uring" | "ring" => {
+            Some("the ring of Linux is called `io_uring` here".to_owned())
+        }
+        "iocp" => Some("it is written `iocp`".to_owned()),
+        "readiness" => Some("it is written `readiness`".to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What clap itself finds wrong with the definitions above.
+    #[test]
+    fn the_definitions_are_consistent() {
+        Args::command().debug_assert();
     }
 }

@@ -4,13 +4,13 @@
 //! server that goes away is noticed at once, also while a person thinks.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream};
 use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use overlapped::AlignedBuf;
+use overlapped::{AlignedBuf, Endpoint};
 
 use crate::args::ClientArgs;
 use crate::output::{Failure, fail, reader_gone, say};
@@ -51,21 +51,21 @@ pub(crate) fn run(args: &ClientArgs) -> Result<ExitCode, Failure> {
 }
 
 fn connect(address: &str) -> Result<TcpStream, Failure> {
-    let resolved = address.to_socket_addrs().map_err(|error| {
-        Failure::failed(format_args!("cannot resolve {address}: {error}; give it as HOST:PORT"))
-    })?;
-    let mut last = io::Error::other("it resolves to no address");
-    for candidate in resolved {
-        match TcpStream::connect_timeout(&candidate, CONNECT_TIMEOUT) {
+    let resolved = Endpoint::from(address).resolve().map_err(Failure::failed)?;
+    let mut failures = Vec::new();
+    for candidate in &resolved {
+        match TcpStream::connect_timeout(candidate, CONNECT_TIMEOUT) {
             Ok(stream) => {
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
-            Err(error) => last = error,
+            Err(error) if resolved.len() == 1 => failures.push(error.to_string()),
+            Err(error) => failures.push(format!("{}: {error}", candidate.ip())),
         }
     }
+    let failures = failures.join(", ");
     let next = "is a server running there? start one with `overlapped serve`";
-    Err(Failure::failed(format_args!("cannot connect to {address}: {last}; {next}")))
+    Err(Failure::failed(format_args!("cannot connect to {address}: {failures}; {next}")))
 }
 
 fn gone(address: &str) -> Failure {

@@ -5,7 +5,9 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
+
+use crate::args;
 
 /// What ends the program early: one line, and the status.
 pub(crate) struct Failure {
@@ -74,16 +76,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         _ => {
             let text = error.render().to_string();
             let first = text.lines().next().unwrap_or("wrong usage").trim_start_matches("error: ");
-            let tip = match error.get(ContextKind::SuggestedArg) {
-                Some(ContextValue::String(similar)) => format!("; did you mean {similar}?"),
-                _ => match error.get(ContextKind::ValidValue) {
-                    Some(ContextValue::Strings(values)) if !values.is_empty() => {
-                        format!("; choose one of: {}", values.join(", "))
-                    }
-                    _ => "; see --help".to_owned(),
-                },
-            };
-            fail(&Failure::usage(format_args!("{first}{tip}")))
+            fail(&Failure::usage(format_args!("{first}{}", args::tip(error))))
         }
     }
 }

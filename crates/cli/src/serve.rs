@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use overlapped::{Error, Event, Handler, Lease, Rejection, Server, ServerHandle, Session, Stats};
 
@@ -13,7 +13,7 @@ use crate::log::{AT_MOST, Log, STUCK};
 use crate::output::Failure;
 use crate::signals;
 use crate::trace::{self, Trace};
-use crate::units::bytes;
+use crate::units::{bytes, count, span};
 
 struct Echo;
 
@@ -47,6 +47,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     std::panic::set_hook(Box::new(move |panic| on_panic.panicked(panic)));
     for refusal in handle.refusals() {
         log.note(format_args!("note: {refusal}; serving through {}", handle.backend()));
+    }
+    for skipped in handle.skipped_addresses() {
+        log.note(format_args!("note: {skipped}"));
     }
     log.open(&first_lines(&handle)).map_err(|error| {
         Failure::failed(format_args!("cannot start a thread to print with: {error}; raise `ulimit -u`"))
@@ -93,28 +96,27 @@ fn conclude(
 
 /// `listening on 127.0.0.1:9999 (io_uring, 2 workers)`, for each address.
 fn first_lines(handle: &ServerHandle) -> String {
-    let plural = if handle.workers() == 1 { "worker" } else { "workers" };
-    let how = format!("{}, {} {plural}", handle.backend(), handle.workers());
+    let how = format!("{}, {}", handle.backend(), count(handle.workers() as u64, "worker"));
     handle.local_addrs().iter().map(|address| format!("listening on {address} ({how})\n")).collect()
 }
 
 fn summary_of(stats: &Stats) -> String {
     let rejected = match stats.sessions_rejected {
         0 => String::new(),
-        count => format!(" (and rejected {count})"),
+        number => format!(" (and rejected {number})"),
     };
     let too_late = match stats.bytes_discarded {
         0 => String::new(),
-        count => format!(" (and discarded {count} that came too late)"),
+        number => format!(" (and discarded {number} that came too late)"),
     };
     format!(
-        "served {} sessions{rejected}, echoed {} ({} bytes); drained {}, cut {}, lost {} bytes{too_late}\n",
-        stats.sessions_opened,
+        "served {}{rejected}, echoed {} ({}); drained {}, cut {}, lost {}{too_late}\n",
+        count(stats.sessions_opened, "session"),
         bytes(stats.bytes_sent),
-        stats.bytes_sent,
+        count(stats.bytes_sent, "byte"),
         stats.drained,
         stats.cut,
-        stats.bytes_lost,
+        count(stats.bytes_lost, "byte"),
     )
 }
 
@@ -126,9 +128,9 @@ fn watch_signals(
     log: &Log,
     trace: Option<Arc<Trace>>,
 ) -> Result<Arc<AtomicBool>, Failure> {
-    let drain_timeout = args.drain_timeout;
+    let (drain_timeout, quiet) = (args.drain_timeout, args.quiet);
     let (draining, left, asked) = (handle.clone(), handle.clone(), handle.clone());
-    let (last, answers) = (log.clone(), log.clone());
+    let (last, answers, begins) = (log.clone(), log.clone(), log.clone());
     let ends_at_once = Arc::new(AtomicBool::new(false));
     let ending = Arc::clone(&ends_at_once);
     let at_once = move || {
@@ -137,15 +139,31 @@ fn watch_signals(
         if let Some(trace) = &trace {
             trace.end();
         }
-        last.last_note(&format!("ended at once: {} sessions cut", left.stats().sessions), end);
+        last.last_note(&format!("ended at once: {} cut", count(left.stats().sessions, "session")), end);
         if let Some(warning) = trace.as_ref().and_then(|trace| trace.flush_in_haste(end)) {
             last.last_note(&warning, end);
         }
     };
     let now = move || answers.note(line_of(&asked.stats()));
-    signals::watch(move |left| draining.begin_drain(drain_timeout.min(left)), at_once, now)
+    let drain = move |left| {
+        let limit = drain_timeout.min(left);
+        if !quiet {
+            // Before it begins: the end may be near.
+            begins.note(drain_notice(limit));
+        }
+        draining.begin_drain(limit);
+    };
+    signals::watch(drain, at_once, now)
         .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
     Ok(ends_at_once)
+}
+
+/// What the first request to end is answered with, on stderr: the person who asked sees why nothing seems to happen.
+fn drain_notice(limit: Duration) -> String {
+    match limit {
+        Duration::ZERO => "draining, at once: what is left is cut".to_owned(),
+        limit => format!("draining, up to {}; a second signal ends at once", span(limit)),
+    }
 }
 
 /// The counters for a script: between the commas, a name and then a number.
@@ -228,7 +246,8 @@ fn tell(log: &Log, event: &Event<'_>, verbose: bool) {
         }
         Event::Opened { session, peer: None } if verbose => log.say(format_args!("{session} opened")),
         Event::Closed { session, reason, received, sent, .. } if verbose => {
-            log.say(format_args!("{session} closed: {reason}; received {received} bytes, echoed {sent}"));
+            let received = count(*received, "byte");
+            log.say(format_args!("{session} closed: {reason}; received {received}, echoed {sent}"));
         }
         Event::Rejected { reason } if verbose => log.say(match reason {
             Rejection::SessionLimit => "a connection was rejected: the session limit is reached",

@@ -18,6 +18,7 @@ use std::time::Instant;
 use overlapped::{Call, Event, Moment, Step, Told};
 
 use crate::log::{Log, Queue};
+use crate::units::count;
 
 /// Bytes of events that may wait for the disk; as many again may be on their way to it.
 const LIMIT: usize = 16 << 20;
@@ -94,7 +95,12 @@ impl Trace {
     fn missing(&self) -> Option<String> {
         let (name, missing) = (&self.name, self.queue.unwritten());
         (missing > 0).then(|| {
-            format!("warning: {missing} events of the trace were dropped: {name} is written too slowly")
+            let events = if missing == 1 {
+                "1 event of the trace was"
+            } else {
+                &format!("{missing} events of the trace were")
+            };
+            format!("warning: {events} dropped: {name} is written too slowly")
         })
     }
 
@@ -161,7 +167,7 @@ pub(crate) fn log_step(log: &Log, began: Instant, event: &Event<'_>) {
 fn what(step: &Step) -> String {
     match step.moment {
         Moment::Submitted { bytes: 0, pending: true } => "submitted".into(),
-        Moment::Submitted { bytes, pending: true } => format!("submitted, {bytes} bytes"),
+        Moment::Submitted { bytes, pending: true } => format!("submitted, {}", count(bytes as u64, "byte")),
         Moment::Submitted { pending: false, .. } => "done at once".into(),
         Moment::Completed { result, more: true } => format!("{}, stays in flight", told(result)),
         Moment::Completed { result, .. } | Moment::Returned(result) => told(result),
@@ -174,7 +180,7 @@ fn what(step: &Step) -> String {
 fn told(result: Told) -> String {
     match result {
         Told::Done => "done".into(),
-        Told::Bytes(bytes) => format!("{bytes} bytes"),
+        Told::Bytes(bytes) => count(bytes as u64, "byte"),
         Told::EndOfStream => "end of stream".into(),
         Told::NoBlocks => "no free block".into(),
         Told::Cancelled => "cancelled".into(),

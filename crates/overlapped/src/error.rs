@@ -12,16 +12,16 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An address does not parse or resolve.
-    #[error("cannot resolve {address}: {source}; give it as IP:PORT, such as 127.0.0.1:9999")]
+    /// An address is none, or a name has none.
+    #[error("cannot resolve {address}: {}", explain_resolve(source))]
     Resolve {
         /// What was given.
         address: String,
-        /// What the resolver said.
+        /// What the resolver said; [`InvalidInput`](io::ErrorKind::InvalidInput) for what is no address and no name.
         source: io::Error,
     },
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {}", explain_bind(source))]
+    /// An address cannot be listened on. One in use was tried again for up to 250 ms.
+    #[error("cannot listen on {address}: {}", explain_bind(address, source))]
     Bind {
         /// Which.
         address: String,
@@ -80,16 +80,47 @@ pub enum Error {
     },
 }
 
-fn explain_bind(error: &io::Error) -> String {
+fn explain_resolve(error: &io::Error) -> String {
+    match error.kind() {
+        // Our own, which say what to do; see `Endpoint`.
+        io::ErrorKind::InvalidInput | io::ErrorKind::NotFound => error.to_string(),
+        _ => format!("{error}; check the name, or give an address, such as 127.0.0.1:9999"),
+    }
+}
+
+fn explain_bind(address: &str, error: &io::Error) -> String {
+    let port = address.rsplit_once(':').map_or(address, |(_, port)| port);
     let next = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "somebody listens there already; choose another port, or 0 for a free one"
+        // Our own, which says what to do.
+        _ if error.raw_os_error().is_none() => return error.to_string(),
+        io::ErrorKind::AddrInUse if port == "0" => "no port is free; end what takes them".to_owned(),
+        io::ErrorKind::AddrInUse => format!(
+            "another process listens there or uses that port, {} shows which; choose another port, or 0 for a free one",
+            who_has(port)
+        ),
+        io::ErrorKind::PermissionDenied if cfg!(windows) => {
+            "another program has that port for itself, or Windows reserves it \
+             (`netsh interface ipv4 show excludedportrange tcp`); choose another port"
+                .to_owned()
         }
-        io::ErrorKind::PermissionDenied => "this port wants privileges; choose one above 1023",
-        io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
-        _ => "choose another address",
+        io::ErrorKind::PermissionDenied => "this port wants privileges; choose one above 1023".to_owned(),
+        _ if proactor::address_unavailable(error) => {
+            "no interface of this machine has that address".to_owned()
+        }
+        _ => "choose another address".to_owned(),
     };
     format!("{error}; {next}")
+}
+
+/// The command that names the process behind a port.
+fn who_has(port: &str) -> String {
+    if cfg!(windows) {
+        format!("`netstat -ano | findstr :{port}`")
+    } else if cfg!(target_os = "linux") {
+        format!("`ss -tanp 'sport = :{port}'`")
+    } else {
+        format!("`lsof -nP -iTCP:{port}`")
+    }
 }
 
 fn list(refusals: &[Refusal]) -> String {

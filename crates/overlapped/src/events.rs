@@ -129,6 +129,16 @@ pub enum Event<'a> {
         /// Sessions it has.
         sessions: usize,
     },
+    /// An address of a name is not listened on, because this machine does not have it. Told once, by the thread that
+    /// starts the server. See [`Server::bind`](crate::Server::bind).
+    AddressSkipped {
+        /// The name with its port, as it was given.
+        name: &'a str,
+        /// The address that is left out.
+        address: SocketAddr,
+        /// What the system said.
+        error: &'a io::Error,
+    },
 }
 
 /// What a user observes events with. Called on workers' threads, between two operations: it must be quick.
@@ -210,7 +220,7 @@ impl Stats {
             Event::ConnectFailed { .. } => self.connects_failed += 1,
             Event::PostRefused => self.posts_refused += 1,
             Event::Panicked { .. } => self.panics += 1,
-            Event::Draining { .. } | Event::Operation { .. } => {}
+            Event::Draining { .. } | Event::AddressSkipped { .. } | Event::Operation { .. } => {}
         }
     }
 }

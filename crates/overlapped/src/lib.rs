@@ -48,6 +48,7 @@
 mod acceptor;
 mod addresses;
 mod config;
+mod endpoint;
 mod error;
 mod events;
 mod framed;
@@ -67,6 +68,7 @@ mod worker;
 
 pub use bytes::Bytes;
 pub use config::{OnPanic, Overflow};
+pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use events::{Event, Rejection};
 pub use framed::{
@@ -80,7 +82,7 @@ pub use mailbox::{PostError, WorkerHandle};
 pub use proactor::Name as Backend;
 pub use proactor::backend::detect::{Choice, Refusal};
 pub use proactor::{AlignedBuf, Call, Lease, Moment, OpKey, Payload, SocketOptions, Step, Told};
-pub use server::{DrainReport, Server, ServerHandle};
+pub use server::{DrainReport, Server, ServerHandle, SkippedAddress};
 pub use session::{CloseReason, Sent, Session, SessionHandle, SessionId};
 pub use stats::Stats;
 pub use worker::WorkerContext;

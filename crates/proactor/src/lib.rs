@@ -19,6 +19,7 @@ pub mod buffer;
 #[cfg(windows)]
 pub mod console;
 mod driver;
+mod interface;
 mod prefetch;
 mod socket;
 mod sync;
@@ -33,6 +34,7 @@ pub use driver::{
     CONNECTIONS, Call, ConnectionKey, Driver, Entry, Event, InFlight, ListenerKey, Moment, OpKey, Sending,
     Snapshot, Step, Table, Told, Tracer, Verb,
 };
+pub use interface::{address_unavailable, interface_index};
 pub use prefetch::prefetch;
 pub use socket::{ListenOptions, Socket, SocketOptions, listen, turn_away};
 pub use time::Time;

@@ -7,6 +7,7 @@ use proactor::backend::probe::{Feature, Finding, Offer};
 
 use super::Report;
 use super::limits::{Advice, Amount, Row, TARGETS};
+use super::machine::Answer;
 
 pub(super) fn of(report: &Report) -> impl fmt::Display + use<> {
     let backends = report.backends.iter().map(|(name, tried)| backend(name.as_str(), tried)).collect();
@@ -28,9 +29,9 @@ pub(super) fn of(report: &Report) -> impl fmt::Display + use<> {
         (
             "ring_permissions",
             Json::Object(vec![
-                ("kernel.io_uring_disabled", optional(permissions.io_uring_disabled.as_deref())),
-                ("kernel.io_uring_group", optional(permissions.io_uring_group.as_deref())),
-                ("seccomp_filtered", permissions.seccomp_filtered.map_or(Json::Null, Json::Bool)),
+                ("kernel.io_uring_disabled", answered(permissions.io_uring_disabled.as_ref())),
+                ("kernel.io_uring_group", answered(permissions.io_uring_group.as_ref())),
+                ("seccomp_filtered", permissions.seccomp_filtered.is().map_or(Json::Null, Json::Bool)),
             ]),
         ),
         ("limits", Json::List(report.limits.iter().map(limit).collect())),
@@ -69,6 +70,7 @@ fn limit(row: &Row) -> Json {
             ("ports", Json::List(vec![Json::Number(first.into()), Json::Number(last.into())]))
         }
         Amount::Unlimited => ("unlimited", Json::Null),
+        Amount::NotReadable => ("not readable", Json::Null),
     };
     let advice = TARGETS.iter().zip(&row.advice).map(|(sessions, advice)| advise(*sessions, advice));
     Json::Object(vec![
@@ -112,6 +114,11 @@ fn text(text: &str) -> Json {
 
 fn optional(value: Option<&str>) -> Json {
     value.map_or(Json::Null, text)
+}
+
+/// Null for what there is not, and for what cannot be read.
+fn answered(answer: Answer<&String>) -> Json {
+    answer.is().map_or(Json::Null, |value| text(value))
 }
 
 fn number(value: Option<u64>) -> Json {

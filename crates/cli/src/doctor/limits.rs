@@ -5,7 +5,7 @@ use overlapped::Server;
 use proactor::backend::probe::RingSize;
 use proactor::system::Limit;
 
-use super::machine::{GroupLimit, Machine, SoftLimit};
+use super::machine::{Answer, GroupLimit, Machine, SoftLimit};
 use crate::units::bytes;
 
 /// The numbers of sessions that advice is given for.
@@ -25,6 +25,7 @@ pub(super) enum Amount {
     Bytes(u64),
     Ports(u16, u16),
     Unlimited,
+    NotReadable,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,10 @@ const PROGRAM_BYTES: u64 = 64 << 20;
 const RING_BYTES: u64 = 256 * 1024;
 /// Threads beside the workers: the main one, and one for signals.
 const OTHER_THREADS: u64 = 2;
+const PORT_RANGE: &str = "net.ipv4.ip_local_port_range";
+const MEMORY_LOCK: &str = "memory lock";
+const GROUP_MEMORY: &str = "cgroup memory";
+const GROUP_PIDS: &str = "cgroup pids";
 /// The widest range that leaves out the ports of services.
 const ALL_PORTS: (u16, u16) = (1024, 65535);
 
@@ -79,22 +84,38 @@ pub(super) fn rows(facts: &Facts, machine: &Machine) -> Vec<Row> {
     let mut rows = Vec::new();
     rows.extend(facts.descriptors.iter().flat_map(|limit| descriptors(facts, *limit)));
     let wanted = |sessions| needed(facts, sessions);
-    rows.extend(setting(machine, "fs.nr_open", |sessions| wanted(sessions).next_power_of_two()));
-    let others = first_number(machine.setting("fs.file-nr")).unwrap_or(0);
-    rows.extend(setting(machine, "fs.file-max", |sessions| wanted(sessions) + others));
-    rows.extend(setting(machine, "net.core.somaxconn", |_| BACKLOG));
-    let cookies = machine.number("net.ipv4.tcp_syncookies").unwrap_or(0) > 0;
+    let always = |name, least: &dyn Fn(u64) -> u64| setting(name, machine.number(name), least);
+    let if_any = |name, least: &dyn Fn(u64) -> u64| setting(name, machine.number_if_any(name), least);
+    rows.extend(always("fs.nr_open", &|sessions| wanted(sessions).next_power_of_two()));
+    let others = machine.setting("fs.file-nr").is().and_then(|text| first_number(&text)).unwrap_or(0);
+    rows.extend(always("fs.file-max", &|sessions| wanted(sessions) + others));
+    rows.extend(always("net.core.somaxconn", &|_| BACKLOG));
+    let cookies = machine.number_if_any("net.ipv4.tcp_syncookies").is().unwrap_or(0) > 0;
     // With cookies a full queue of half-open connections turns nobody away.
     let half_open = if cookies { 0 } else { BACKLOG };
-    rows.extend(setting(machine, "net.ipv4.tcp_max_syn_backlog", |_| half_open));
-    rows.extend(setting(machine, "net.ipv4.tcp_syncookies", |_| 1));
-    rows.extend(machine.port_range().map(ports));
-    let tracked = machine.number("net.netfilter.nf_conntrack_count").unwrap_or(0);
-    rows.extend(setting(machine, "net.netfilter.nf_conntrack_max", |sessions| sessions + tracked));
-    rows.extend(machine.memory_lock().map(|limit| memory_lock(facts, limit)));
-    rows.extend(machine.group_memory().map(group_memory));
-    rows.extend(machine.group_pids().map(|limit| group_pids(facts, limit)));
+    rows.extend(always("net.ipv4.tcp_max_syn_backlog", &|_| half_open));
+    rows.extend(if_any("net.ipv4.tcp_syncookies", &|_| 1));
+    rows.extend(row(PORT_RANGE, machine.port_range(), ports));
+    let tracked = machine.number_if_any("net.netfilter.nf_conntrack_count").is().unwrap_or(0);
+    rows.extend(if_any("net.netfilter.nf_conntrack_max", &|sessions| sessions + tracked));
+    rows.extend(row(MEMORY_LOCK, machine.memory_lock(), |limit| memory_lock(facts, limit)));
+    rows.extend(row(GROUP_MEMORY, machine.group_memory(), group_memory));
+    rows.extend(row(GROUP_PIDS, machine.group_pids(), |limit| group_pids(facts, limit)));
     rows
+}
+
+/// None for what this system does not have.
+fn row<T>(
+    name: &'static str,
+    answer: Answer<T>,
+    judge: impl FnOnce(T) -> (Amount, [Advice; 2]),
+) -> Option<Row> {
+    let (now, advice) = match answer {
+        Answer::Is(value) => judge(value),
+        Answer::Absent => return None,
+        Answer::NotReadable => (Amount::NotReadable, [Advice::Unknown, Advice::Unknown]),
+    };
+    Some(Row { name, now, advice })
 }
 
 fn needed(facts: &Facts, sessions: u64) -> u64 {
@@ -125,21 +146,21 @@ fn descriptors(facts: &Facts, limit: Limit) -> [Row; 2] {
 }
 
 /// A kernel setting that wants to be at least so much.
-fn setting(machine: &Machine, name: &'static str, least: impl Fn(u64) -> u64) -> Option<Row> {
-    let now = machine.number(name)?;
-    let advice = TARGETS.map(|sessions| match least(sessions) {
-        least if now >= least => Advice::Fine,
-        least => {
-            let to = least.next_power_of_two();
-            Advice::Set { to: to.to_string(), how: vec![format!("sysctl -w {name}={to}")] }
-        }
-    });
-    Some(Row { name, now: Amount::Count(now), advice })
+fn setting(name: &'static str, answer: Answer<u64>, least: impl Fn(u64) -> u64) -> Option<Row> {
+    row(name, answer, |now| {
+        let advice = TARGETS.map(|sessions| match least(sessions) {
+            least if now >= least => Advice::Fine,
+            least => {
+                let to = least.next_power_of_two();
+                Advice::Set { to: to.to_string(), how: vec![format!("sysctl -w {name}={to}")] }
+            }
+        });
+        (Amount::Count(now), advice)
+    })
 }
 
 /// A server takes no local port for a session; a client takes one for each, per address and port of the server.
-fn ports((first, last): (u16, u16)) -> Row {
-    const NAME: &str = "net.ipv4.ip_local_port_range";
+fn ports((first, last): (u16, u16)) -> (Amount, [Advice; 2]) {
     let count = |(first, last): (u16, u16)| u64::from(last.saturating_sub(first)) + 1;
     let most = count(ALL_PORTS);
     let advice = TARGETS.map(|sessions| {
@@ -148,7 +169,7 @@ fn ports((first, last): (u16, u16)) -> Row {
         }
         let mut how = Vec::new();
         if count((first, last)) < most {
-            how.push(format!("clients only: sysctl -w {NAME}=\"{} {}\"", ALL_PORTS.0, ALL_PORTS.1));
+            how.push(format!("clients only: sysctl -w {PORT_RANGE}=\"{} {}\"", ALL_PORTS.0, ALL_PORTS.1));
         }
         if sessions > most {
             let targets = sessions.div_ceil(most);
@@ -156,11 +177,11 @@ fn ports((first, last): (u16, u16)) -> Row {
         }
         Advice::Set { to: "for clients".to_owned(), how }
     });
-    Row { name: NAME, now: Amount::Ports(first, last), advice }
+    (Amount::Ports(first, last), advice)
 }
 
 /// It depends on the rings, not on the sessions, and whether it is enough was tried.
-fn memory_lock(facts: &Facts, limit: SoftLimit) -> Row {
+fn memory_lock(facts: &Facts, limit: SoftLimit) -> (Amount, [Advice; 2]) {
     let advice = match facts.rings {
         Rings::Made(size) if size.least >= size.wanted => Advice::Fine,
         Rings::Made(_) | Rings::NoMemory => {
@@ -172,10 +193,10 @@ fn memory_lock(facts: &Facts, limit: SoftLimit) -> Row {
         Rings::Unknown => Advice::Unknown,
     };
     let now = limit.0.map_or(Amount::Unlimited, Amount::Bytes);
-    Row { name: "memory lock", now, advice: [advice.clone(), advice] }
+    (now, [advice.clone(), advice])
 }
 
-fn group_memory(limit: GroupLimit) -> Row {
+fn group_memory(limit: GroupLimit) -> (Amount, [Advice; 2]) {
     let advice = TARGETS.map(|sessions| {
         let least = PROGRAM_BYTES + sessions * SESSION_BYTES;
         if limit.most.is_none_or(|most| most >= least) {
@@ -186,10 +207,10 @@ fn group_memory(limit: GroupLimit) -> Row {
         Advice::Set { to, how: vec![how] }
     });
     let now = limit.most.map_or(Amount::Unlimited, Amount::Bytes);
-    Row { name: "cgroup memory", now, advice }
+    (now, advice)
 }
 
-fn group_pids(facts: &Facts, limit: GroupLimit) -> Row {
+fn group_pids(facts: &Facts, limit: GroupLimit) -> (Amount, [Advice; 2]) {
     let least = limit.used + facts.workers as u64 + OTHER_THREADS;
     let advice = match limit.most {
         Some(most) if most < least => {
@@ -200,11 +221,11 @@ fn group_pids(facts: &Facts, limit: GroupLimit) -> Row {
         _ => Advice::Fine,
     };
     let now = limit.most.map_or(Amount::Unlimited, Amount::Count);
-    Row { name: "cgroup pids", now, advice: [advice.clone(), advice] }
+    (now, [advice.clone(), advice])
 }
 
-fn first_number(text: Option<String>) -> Option<u64> {
-    text?.split_whitespace().next()?.parse().ok()
+fn first_number(text: &str) -> Option<u64> {
+    text.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -248,35 +269,35 @@ mod tests {
     #[test]
     fn ports_are_a_matter_of_clients() {
         let usual = ports((32768, 60999));
-        assert_eq!(usual.advice[0], Advice::Fine);
-        let (_, how) = set(&usual.advice[1]);
+        assert_eq!(usual.1[0], Advice::Fine);
+        let (_, how) = set(&usual.1[1]);
         assert!(how.contains("clients only") && how.contains("2 addresses"), "{how}");
         let narrow = ports((60000, 60999));
-        let (_, how) = set(&narrow.advice[0]);
+        let (_, how) = set(&narrow.1[0]);
         assert!(how.contains("1024 65535") && !how.contains("addresses"), "{how}");
         // Nothing is left to widen.
-        assert!(!set(&ports((1024, 65535)).advice[1]).1.contains("sysctl"));
+        assert!(!set(&ports((1024, 65535)).1[1]).1.contains("sysctl"));
     }
 
     #[test]
     fn memory_to_lock_is_judged_by_the_rings_that_were_made() {
         let mut facts = facts(1, 1);
         let limit = SoftLimit(Some(64 * 1024));
-        assert_eq!(memory_lock(&facts, limit).advice[1], Advice::Fine);
+        assert_eq!(memory_lock(&facts, limit).1[1], Advice::Fine);
         facts.rings = Rings::Made(RingSize { least: 512, wanted: 1024 });
-        assert_eq!(set(&memory_lock(&facts, limit).advice[0]).0, "1.0 MiB");
+        assert_eq!(set(&memory_lock(&facts, limit).1[0]).0, "1.0 MiB");
         facts.rings = Rings::Unknown;
-        assert_eq!(memory_lock(&facts, limit).advice[0], Advice::Unknown);
+        assert_eq!(memory_lock(&facts, limit).1[0], Advice::Unknown);
     }
 
     #[test]
     fn groups_count_what_they_use_already() {
         let facts = facts(1, 1);
-        let memory = |most| group_memory(GroupLimit { most, used: 0 }).advice;
+        let memory = |most| group_memory(GroupLimit { most, used: 0 }).1;
         assert_eq!(memory(None), [Advice::Fine, Advice::Fine]);
         let [ten, hundred] = memory(Some(512 << 20));
         assert_eq!((ten, set(&hundred).0), (Advice::Fine, "1.0 GiB"));
-        let pids = |used| group_pids(&facts, GroupLimit { most: Some(50), used }).advice[0].clone();
+        let pids = |used| group_pids(&facts, GroupLimit { most: Some(50), used }).1[0].clone();
         assert_eq!(pids(46), Advice::Fine);
         assert_eq!(set(&pids(47)).0, "64");
     }

@@ -1,12 +1,59 @@
-//! What the system says of itself in files. A file that is not there, as on another system, is no answer and no
-//! error. The root is given, so that tests can bring a machine of their own.
+//! What the system says of itself in files. What this system does not have is [`Answer::Absent`]; what it has and does
+//! not show, as where `/proc` is masked, is [`Answer::NotReadable`]. The root is given, so that tests can bring a machine of
+//! their own.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Answers from the files under a root.
 pub(super) struct Machine {
     root: Option<PathBuf>,
+}
+
+/// What became of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer<T> {
+    Is(T),
+    /// This system has no such thing.
+    Absent,
+    /// It has, or may have, and does not say.
+    NotReadable,
+}
+
+impl<T> Answer<T> {
+    pub(super) fn is(self) -> Option<T> {
+        match self {
+            Answer::Is(value) => Some(value),
+            Answer::Absent | Answer::NotReadable => None,
+        }
+    }
+
+    pub(super) fn map<U>(self, f: impl FnOnce(T) -> U) -> Answer<U> {
+        self.and_then(|value| Some(f(value)))
+    }
+
+    /// What has not the form that is expected was not understood, so not read.
+    fn and_then<U>(self, f: impl FnOnce(T) -> Option<U>) -> Answer<U> {
+        match self {
+            Answer::Is(value) => f(value).map_or(Answer::NotReadable, Answer::Is),
+            Answer::Absent => Answer::Absent,
+            Answer::NotReadable => Answer::NotReadable,
+        }
+    }
+
+    /// Where the system always has it.
+    fn always_there(self) -> Answer<T> {
+        if matches!(self, Answer::Absent) { Answer::NotReadable } else { self }
+    }
+
+    pub(super) fn as_ref(&self) -> Answer<&T> {
+        match self {
+            Answer::Is(value) => Answer::Is(value),
+            Answer::Absent => Answer::Absent,
+            Answer::NotReadable => Answer::NotReadable,
+        }
+    }
 }
 
 /// A limit of a control group.
@@ -29,77 +76,141 @@ impl Machine {
         Machine { root: cfg!(target_os = "linux").then(|| PathBuf::from("/")) }
     }
 
-    fn read(&self, path: impl AsRef<Path>) -> Option<String> {
-        let text = fs::read_to_string(self.root.as_ref()?.join(path)).ok()?;
-        Some(text.trim().to_owned())
+    fn read(&self, path: impl AsRef<Path>) -> Answer<String> {
+        let Some(root) = &self.root else { return Answer::Absent };
+        match fs::read_to_string(root.join(path)) {
+            Ok(text) => Answer::Is(text.trim().to_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Answer::Absent,
+            Err(_) => Answer::NotReadable,
+        }
     }
 
-    /// A kernel setting by its name for `sysctl`.
-    pub(super) fn setting(&self, name: &str) -> Option<String> {
-        self.read(Path::new("proc/sys").join(name.replace('.', "/")))
+    /// On a system that has these files at all.
+    fn read_always_there(&self, path: impl AsRef<Path>) -> Answer<String> {
+        let answer = self.read(path);
+        if self.root.is_some() { answer.always_there() } else { answer }
     }
 
-    pub(super) fn number(&self, name: &str) -> Option<u64> {
-        self.setting(name)?.parse().ok()
+    fn is_there(&self, path: impl AsRef<Path>) -> bool {
+        self.root.as_ref().is_some_and(|root| root.join(path).exists())
+    }
+
+    /// A kernel setting by its name for `sysctl`, which every kernel has.
+    pub(super) fn setting(&self, name: &str) -> Answer<String> {
+        self.read_always_there(path_of(name))
+    }
+
+    pub(super) fn number(&self, name: &str) -> Answer<u64> {
+        self.setting(name).and_then(|text| text.parse().ok())
+    }
+
+    /// One that only some kernels have: whether this one does shows only where its settings are in sight.
+    pub(super) fn setting_if_any(&self, name: &str) -> Answer<String> {
+        let answer = self.read(path_of(name));
+        let in_sight = self.root.is_none() || self.is_there(path_of("kernel.osrelease"));
+        if in_sight { answer } else { answer.always_there() }
+    }
+
+    pub(super) fn number_if_any(&self, name: &str) -> Answer<u64> {
+        self.setting_if_any(name).and_then(|text| text.parse().ok())
     }
 
     /// First and last local port that the system gives to clients.
-    pub(super) fn port_range(&self) -> Option<(u16, u16)> {
-        let text = self.setting("net.ipv4.ip_local_port_range")?;
-        let (first, last) = text.split_once(char::is_whitespace)?;
-        Some((first.parse().ok()?, last.trim_start().parse().ok()?))
+    pub(super) fn port_range(&self) -> Answer<(u16, u16)> {
+        self.setting("net.ipv4.ip_local_port_range").and_then(|text| {
+            let (first, last) = text.split_once(char::is_whitespace)?;
+            Some((first.parse().ok()?, last.trim_start().parse().ok()?))
+        })
     }
 
     pub(super) fn release(&self) -> Option<String> {
-        self.setting("kernel.osrelease")
+        self.setting("kernel.osrelease").is()
     }
 
     /// Whether system calls of this process go through a seccomp filter.
-    pub(super) fn seccomp_filtered(&self) -> Option<bool> {
-        let status = self.read("proc/self/status")?;
-        let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"))?;
-        Some(mode.trim() == "2")
+    pub(super) fn seccomp_filtered(&self) -> Answer<bool> {
+        // A kernel without seccomp has no such line.
+        self.read_always_there("proc/self/status").map(|status| {
+            status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
+        })
     }
 
-    pub(super) fn memory_lock(&self) -> Option<SoftLimit> {
-        let limits = self.read("proc/self/limits")?;
-        let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
-        match line.split_whitespace().next()? {
-            "unlimited" => Some(SoftLimit(None)),
-            bytes => bytes.parse().ok().map(|bytes| SoftLimit(Some(bytes))),
-        }
+    pub(super) fn memory_lock(&self) -> Answer<SoftLimit> {
+        self.read_always_there("proc/self/limits").and_then(|limits| {
+            let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
+            match line.split_whitespace().next()? {
+                "unlimited" => Some(SoftLimit(None)),
+                bytes => bytes.parse().ok().map(|bytes| SoftLimit(Some(bytes))),
+            }
+        })
     }
 
-    pub(super) fn group_memory(&self) -> Option<GroupLimit> {
-        let unified = self.group_limit("", "memory.max", "memory.current");
-        unified.or_else(|| self.group_limit("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"))
+    pub(super) fn group_memory(&self) -> Answer<GroupLimit> {
+        self.group_limit(
+            "memory",
+            ["memory.max", "memory.current"],
+            ["memory.limit_in_bytes", "memory.usage_in_bytes"],
+        )
     }
 
-    pub(super) fn group_pids(&self) -> Option<GroupLimit> {
-        let unified = self.group_limit("", "pids.max", "pids.current");
-        unified.or_else(|| self.group_limit("pids", "pids.max", "pids.current"))
+    pub(super) fn group_pids(&self) -> Answer<GroupLimit> {
+        self.group_limit("pids", ["pids.max", "pids.current"], ["pids.max", "pids.current"])
     }
 
     /// The tightest limit from this process's group up to the root of what is visible; a container sees its own
-    /// group as that root. `controller` is empty for the unified hierarchy.
-    fn group_limit(&self, controller: &str, most: &str, used: &str) -> Option<GroupLimit> {
-        let groups = self.read("proc/self/cgroup")?;
-        let group = groups.lines().find_map(|line| {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (parts.next()?, parts.next()?);
-            controllers.split(',').any(|name| name == controller).then_some(path)
-        })?;
-        let mounted = Path::new("sys/fs/cgroup").join(controller);
+    /// group as that root. `unified` and `legacy` are the files of the limit and of what is used in either version.
+    fn group_limit(&self, controller: &str, unified: [&str; 2], legacy: [&str; 2]) -> Answer<GroupLimit> {
+        let groups = match self.read("proc/self/cgroup") {
+            Answer::Is(groups) => groups,
+            // A kernel without control groups has no such file, if it shows this process at all.
+            Answer::Absent if self.root.is_none() || self.is_there("proc/self/status") => {
+                return Answer::Absent;
+            }
+            Answer::Absent | Answer::NotReadable => return Answer::NotReadable,
+        };
+        let (places, group, files) = match (group_of(&groups, controller), group_of(&groups, "")) {
+            (Some(group), _) => ([controller, controller], group, legacy),
+            (None, Some(group)) => (["", "unified"], group, unified),
+            (None, None) => return Answer::Absent,
+        };
+        // Every group of either version has this file, the root too.
+        let mounts = places.map(|place| Path::new("sys/fs/cgroup").join(place));
+        match mounts.iter().find(|mount| self.is_there(mount.join("cgroup.procs"))) {
+            Some(mount) => self.tightest(mount, Path::new(group.trim_start_matches('/')), files),
+            None => Answer::NotReadable,
+        }
+    }
+
+    fn tightest(&self, mount: &Path, group: &Path, [most, used]: [&str; 2]) -> Answer<GroupLimit> {
         let mut limit: Option<GroupLimit> = None;
-        for group in Path::new(group.trim_start_matches('/')).ancestors() {
-            let Some(text) = self.read(mounted.join(group).join(most)) else { continue };
-            let used = self.read(mounted.join(group).join(used)).and_then(|text| text.parse().ok());
-            let here = GroupLimit { most: text.parse().ok().filter(|most| *most < NO_LIMIT), used: used? };
+        for group in group.ancestors() {
+            let text = match self.read(mount.join(group).join(most)) {
+                Answer::Is(text) => text,
+                // The root has no limit, nor has a group whose parent does not hand the controller on.
+                Answer::Absent => continue,
+                Answer::NotReadable => return Answer::NotReadable,
+            };
+            let used = self.read(mount.join(group).join(used)).and_then(|text| text.parse().ok());
+            let Some(used) = used.is() else { return Answer::NotReadable };
+            let here = GroupLimit { most: text.parse().ok().filter(|most| *most < NO_LIMIT), used };
             let tighter = limit.is_none_or(|limit| here.room() < limit.room());
             limit = if tighter { Some(here) } else { limit };
         }
-        limit
+        limit.map_or(Answer::Absent, Answer::Is)
     }
+}
+
+/// The group of this process in the hierarchy that has `controller`: each is in one. The unified one is without a name.
+fn group_of<'a>(groups: &'a str, controller: &str) -> Option<&'a str> {
+    groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        controllers.split(',').any(|name| name == controller).then_some(path)
+    })
+}
+
+fn path_of(setting: &str) -> PathBuf {
+    Path::new("proc/sys").join(setting.replace('.', "/"))
 }
 
 impl GroupLimit {
@@ -140,13 +251,67 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_files_answers_nothing() {
+    fn another_system_has_nothing_of_it() {
         let machine = Machine { root: None };
-        assert_eq!(machine.setting("net.core.somaxconn"), None);
-        assert_eq!(machine.port_range(), None);
-        assert_eq!(machine.seccomp_filtered(), None);
-        assert_eq!(machine.memory_lock(), None);
-        assert_eq!(machine.group_memory(), None);
+        assert_eq!(machine.setting("net.core.somaxconn"), Answer::Absent);
+        assert_eq!(machine.number_if_any("kernel.io_uring_disabled"), Answer::Absent);
+        assert_eq!(machine.port_range(), Answer::Absent);
+        assert_eq!(machine.seccomp_filtered(), Answer::Absent);
+        assert_eq!(machine.memory_lock(), Answer::Absent);
+        assert_eq!(machine.group_memory(), Answer::Absent);
+    }
+
+    /// Nothing is mounted at `/proc`, or something is in front of it.
+    #[test]
+    fn what_is_hidden_is_not_readable() {
+        let scratch = Scratch::with("hidden", &[("etc/hosts", "")]);
+        let machine = scratch.machine();
+        assert_eq!(machine.number("net.core.somaxconn"), Answer::NotReadable);
+        assert_eq!(machine.number_if_any("net.netfilter.nf_conntrack_max"), Answer::NotReadable);
+        assert_eq!(machine.port_range(), Answer::NotReadable);
+        assert_eq!(machine.seccomp_filtered(), Answer::NotReadable);
+        assert_eq!(machine.memory_lock(), Answer::NotReadable);
+        assert_eq!(machine.group_memory(), Answer::NotReadable);
+        assert_eq!(machine.group_pids(), Answer::NotReadable);
+    }
+
+    /// What is in sight says what this kernel does not have; what makes no sense was not read.
+    #[test]
+    fn absent_and_unreadable_are_two_things() {
+        let scratch = Scratch::with(
+            "absent",
+            &[
+                ("proc/sys/kernel/osrelease", "6.1.0\n"),
+                ("proc/sys/net/core/somaxconn", "many\n"),
+                ("proc/sys/net/ipv4/ip_local_port_range", "32768\n"),
+                ("proc/self/status", "Name:\tx\n"),
+                ("proc/self/limits", "Limit Soft Hard\n"),
+            ],
+        );
+        let machine = scratch.machine();
+        assert_eq!(machine.number_if_any("net.netfilter.nf_conntrack_max"), Answer::Absent);
+        assert_eq!(machine.number("fs.nr_open"), Answer::NotReadable, "every kernel has it");
+        assert_eq!(machine.number("net.core.somaxconn"), Answer::NotReadable);
+        assert_eq!(machine.port_range(), Answer::NotReadable);
+        assert_eq!(machine.seccomp_filtered(), Answer::Is(false), "a kernel without filters");
+        assert_eq!(machine.memory_lock(), Answer::NotReadable);
+        assert_eq!(machine.group_memory(), Answer::Absent, "a kernel without groups");
+        // As root everything can be read, but not a directory as a file.
+        fs::create_dir_all(scratch.0.join("proc/sys/kernel/io_uring_disabled")).unwrap();
+        assert_eq!(machine.setting_if_any("kernel.io_uring_disabled"), Answer::NotReadable);
+    }
+
+    #[test]
+    fn groups_that_are_not_mounted_are_not_readable() {
+        let groups = ("proc/self/cgroup", "0::/inner\n");
+        let scratch = Scratch::with("unmounted", &[groups]);
+        assert_eq!(scratch.machine().group_memory(), Answer::NotReadable);
+        let procs = ("sys/fs/cgroup/cgroup.procs", "");
+        let scratch = Scratch::with("unlimited", &[groups, procs]);
+        assert_eq!(scratch.machine().group_memory(), Answer::Absent);
+        let most = ("sys/fs/cgroup/inner/memory.max", "4096\n");
+        let scratch = Scratch::with("unused", &[groups, procs, most]);
+        assert_eq!(scratch.machine().group_memory(), Answer::NotReadable, "nothing says what is used");
     }
 
     #[test]
@@ -161,10 +326,10 @@ mod tests {
             ],
         );
         let machine = scratch.machine();
-        assert_eq!(machine.number("net.core.somaxconn"), Some(128));
-        assert_eq!(machine.port_range(), Some((32768, 60999)));
-        assert_eq!(machine.seccomp_filtered(), Some(true));
-        assert_eq!(machine.memory_lock(), Some(SoftLimit(Some(65536))));
+        assert_eq!(machine.number("net.core.somaxconn"), Answer::Is(128));
+        assert_eq!(machine.port_range(), Answer::Is((32768, 60999)));
+        assert_eq!(machine.seccomp_filtered(), Answer::Is(true));
+        assert_eq!(machine.memory_lock(), Answer::Is(SoftLimit(Some(65536))));
     }
 
     #[test]
@@ -173,6 +338,7 @@ mod tests {
             "unified",
             &[
                 ("proc/self/cgroup", "0::/outer/inner\n"),
+                ("sys/fs/cgroup/cgroup.procs", ""),
                 ("sys/fs/cgroup/outer/memory.max", "1000\n"),
                 ("sys/fs/cgroup/outer/memory.current", "900\n"),
                 ("sys/fs/cgroup/outer/inner/memory.max", "max\n"),
@@ -180,7 +346,7 @@ mod tests {
             ],
         );
         let limit = scratch.machine().group_memory();
-        assert_eq!(limit, Some(GroupLimit { most: Some(1000), used: 900 }));
+        assert_eq!(limit, Answer::Is(GroupLimit { most: Some(1000), used: 900 }));
     }
 
     #[test]
@@ -189,13 +355,32 @@ mod tests {
             "legacy",
             &[
                 ("proc/self/cgroup", "5:cpu,memory:/not/visible/here\n8:pids:/\n0::/\n"),
+                ("sys/fs/cgroup/memory/cgroup.procs", ""),
+                ("sys/fs/cgroup/pids/cgroup.procs", ""),
                 ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
                 ("sys/fs/cgroup/memory/memory.usage_in_bytes", "7\n"),
                 ("sys/fs/cgroup/pids/pids.max", "50\n"),
                 ("sys/fs/cgroup/pids/pids.current", "49\n"),
             ],
         );
-        assert_eq!(scratch.machine().group_memory(), Some(GroupLimit { most: None, used: 7 }));
-        assert_eq!(scratch.machine().group_pids(), Some(GroupLimit { most: Some(50), used: 49 }));
+        assert_eq!(scratch.machine().group_memory(), Answer::Is(GroupLimit { most: None, used: 7 }));
+        assert_eq!(scratch.machine().group_pids(), Answer::Is(GroupLimit { most: Some(50), used: 49 }));
+    }
+
+    /// Version 2 beside version 1: each controller is in one of them.
+    #[test]
+    fn hybrid_control_groups_are_read_too() {
+        let scratch = Scratch::with(
+            "hybrid",
+            &[
+                ("proc/self/cgroup", "8:pids:/\n0::/inner\n"),
+                ("sys/fs/cgroup/pids/cgroup.procs", ""),
+                ("sys/fs/cgroup/unified/cgroup.procs", ""),
+                ("sys/fs/cgroup/unified/inner/memory.max", "4096\n"),
+                ("sys/fs/cgroup/unified/inner/memory.current", "96\n"),
+            ],
+        );
+        assert_eq!(scratch.machine().group_memory(), Answer::Is(GroupLimit { most: Some(4096), used: 96 }));
+        assert_eq!(scratch.machine().group_pids(), Answer::Absent, "the root has no limit");
     }
 }

@@ -17,7 +17,7 @@ use proactor::system;
 use crate::args::DoctorArgs;
 use crate::output::say;
 use limits::{Facts, Rings, Row};
-use machine::Machine;
+use machine::{Answer, Machine};
 
 /// What was found out.
 struct Report {
@@ -35,11 +35,11 @@ struct Report {
     room: Option<u64>,
 }
 
-/// What the system says about who may make rings. `None`: it does not say.
+/// What the system says about who may make rings.
 struct Permissions {
-    io_uring_disabled: Option<String>,
-    io_uring_group: Option<String>,
-    seccomp_filtered: Option<bool>,
+    io_uring_disabled: Answer<String>,
+    io_uring_group: Answer<String>,
+    seccomp_filtered: Answer<bool>,
 }
 
 impl Report {
@@ -73,8 +73,8 @@ fn examine(machine: &Machine) -> Report {
         workers,
         features: probe::ring_features(),
         permissions: Permissions {
-            io_uring_disabled: machine.setting("kernel.io_uring_disabled"),
-            io_uring_group: machine.setting("kernel.io_uring_group"),
+            io_uring_disabled: machine.setting_if_any("kernel.io_uring_disabled"),
+            io_uring_group: machine.setting_if_any("kernel.io_uring_group"),
             seccomp_filtered: machine.seccomp_filtered(),
         },
         limits: limits::rows(&facts, machine),

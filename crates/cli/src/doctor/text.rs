@@ -5,8 +5,9 @@ use std::fmt::Write;
 use proactor::backend::probe::Finding;
 
 use super::limits::{Advice, Amount, Row, TARGETS};
+use super::machine::Answer;
 use super::{Permissions, Report};
-use crate::units::bytes;
+use crate::units::{bytes, count};
 
 const WIDTH: usize = 80;
 const FEATURES_A_LINE: usize = 3;
@@ -33,11 +34,11 @@ fn head(out: &mut String, report: &Report) {
     let version = env!("CARGO_PKG_VERSION");
     let release = report.release.as_deref().map_or(String::new(), |release| format!(" {release}"));
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    let _ = writeln!(out, "overlapped {version} on {os}{release}, {arch}, {}\n", workers(report.workers));
-}
-
-fn workers(count: usize) -> String {
-    if count == 1 { "1 worker".to_owned() } else { format!("{count} workers") }
+    let _ = writeln!(
+        out,
+        "overlapped {version} on {os}{release}, {arch}, {}\n",
+        count(report.workers as u64, "worker")
+    );
 }
 
 fn backends(out: &mut String, report: &Report) {
@@ -66,24 +67,34 @@ fn backends(out: &mut String, report: &Report) {
 
 impl Permissions {
     fn known(&self) -> bool {
-        self.io_uring_disabled.is_some() || self.io_uring_group.is_some() || self.seccomp_filtered.is_some()
+        let settings = [&self.io_uring_disabled, &self.io_uring_group];
+        settings.iter().any(|answer| **answer != Answer::Absent) || self.seccomp_filtered != Answer::Absent
     }
 
     fn in_words(&self) -> String {
-        let mut words = Vec::new();
-        if let Some(value) = &self.io_uring_disabled {
+        let disabled = self.io_uring_disabled.as_ref().map(|value| {
             let meaning = match value.as_str() {
                 "1" => " (one group may)",
                 "2" => " (nobody may)",
                 _ => "",
             };
-            words.push(format!("kernel.io_uring_disabled {value}{meaning}"));
-        }
-        words.extend(self.io_uring_group.as_ref().map(|group| format!("io_uring_group {group}")));
-        words.extend(self.seccomp_filtered.map(|filtered| {
+            format!("kernel.io_uring_disabled {value}{meaning}")
+        });
+        let group = self.io_uring_group.as_ref().map(|group| format!("io_uring_group {group}"));
+        let filtered = self.seccomp_filtered.map(|filtered| {
             if filtered { "a seccomp filter is active" } else { "no seccomp filter" }.to_owned()
-        }));
-        words.join(", ")
+        });
+        let answers = [
+            ("kernel.io_uring_disabled", disabled),
+            ("io_uring_group", group),
+            ("whether a seccomp filter is active", filtered),
+        ];
+        let words = answers.into_iter().filter_map(|(name, answer)| match answer {
+            Answer::Is(words) => Some(words),
+            Answer::Absent => None,
+            Answer::NotReadable => Some(format!("{name}: not readable")),
+        });
+        words.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -112,8 +123,9 @@ fn rings(out: &mut String, report: &Report) {
     for size in report.backends.iter().filter_map(|(_, tried)| tried.as_ref().ok()?.ring) {
         if size.least < size.wanted {
             let halved = format!(
-                "the rings have room for {} submissions instead of {}: more system calls; see memory lock",
-                size.least, size.wanted
+                "the rings have room for {} instead of {}: more system calls; see memory lock",
+                count(size.least.into(), "submission"),
+                size.wanted
             );
             wrapped(out, "  ", &halved);
         }
@@ -124,16 +136,16 @@ fn rings(out: &mut String, report: &Report) {
 
 fn limits(out: &mut String, report: &Report) {
     if !report.limits.is_empty() {
-        let _ = writeln!(out, "{:<32} {:>11}   {:<15}  100,000 sessions", "Limits", "now", "10,000 sessions");
+        let _ = writeln!(out, "{:<32} {:>12}  {:<15}  100,000 sessions", "Limits", "now", "10,000 sessions");
     }
     for row in &report.limits {
         let [ten, hundred] = row.advice.each_ref().map(in_a_word);
-        let _ = writeln!(out, "  {:<30} {:>11}   {ten:<15}  {hundred}", row.name, amount(&row.now));
+        let _ = writeln!(out, "  {:<30} {:>12}  {ten:<15}  {hundred}", row.name, amount(&row.now));
     }
     match report.room {
         Some(0) => out.push_str("The descriptor limit leaves no room for a session: serve will not start.\n"),
         Some(room) => {
-            let _ = writeln!(out, "The descriptor limit leaves room for {room} sessions.");
+            let _ = writeln!(out, "The descriptor limit leaves room for {}.", count(room, "session"));
         }
         None => out.push_str("No descriptor limit is known; sessions are bounded by memory.\n"),
     }
@@ -154,6 +166,7 @@ fn amount(amount: &Amount) -> String {
         Amount::Bytes(count) => bytes(*count),
         Amount::Ports(first, last) => format!("{first}-{last}"),
         Amount::Unlimited => "unlimited".to_owned(),
+        Amount::NotReadable => "not readable".to_owned(),
     }
 }
 
@@ -169,10 +182,15 @@ fn settings(out: &mut String, rows: &[Row], target: usize) {
         }
     }
     let sessions = ["10,000", "100,000"][target];
+    let unknown = rows.iter().filter(|row| row.advice[target] == Advice::Unknown).map(|row| row.name);
+    let unknown: Vec<&str> = unknown.collect();
     match steps.as_slice() {
         _ if rows.is_empty() => {}
-        [] => {
+        [] if unknown.is_empty() => {
             let _ = writeln!(out, "For {sessions} sessions: nothing to set.");
+        }
+        [] => {
+            let _ = writeln!(out, "For {sessions} sessions: what is known is enough.");
         }
         steps => {
             let _ = writeln!(out, "For {sessions} sessions, as root:");
@@ -180,6 +198,9 @@ fn settings(out: &mut String, rows: &[Row], target: usize) {
                 wrapped(out, "  ", step);
             }
         }
+    }
+    if !unknown.is_empty() {
+        wrapped(out, "  not known here: ", &unknown.join(", "));
     }
 }
 
@@ -229,5 +250,37 @@ mod tests {
         out.clear();
         settings(&mut out, &rows, 1);
         assert_eq!(out.matches("do this").count(), 1, "{out}");
+    }
+
+    /// What could not be read is not fine for that.
+    #[test]
+    fn what_is_not_readable_is_never_nothing_to_set() {
+        let unknown = [Advice::Unknown, Advice::Unknown];
+        let row = |name, now, advice| Row { name, now, advice };
+        let fine = || row("descriptors, soft", Amount::Unlimited, [Advice::Fine, Advice::Fine]);
+        let hidden = || row("net.core.somaxconn", Amount::NotReadable, unknown.clone());
+        let mut out = String::new();
+        settings(&mut out, &[fine(), hidden()], 0);
+        assert_eq!(
+            out,
+            "For 10,000 sessions: what is known is enough.\n  not known here: net.core.somaxconn\n"
+        );
+        out.clear();
+        let set = Advice::Set { to: "8".into(), how: vec!["do this".into()] };
+        settings(&mut out, &[row("memory lock", Amount::Count(1), [set.clone(), set]), hidden()], 1);
+        assert!(out.ends_with("  do this\n  not known here: net.core.somaxconn\n"), "{out}");
+    }
+
+    #[test]
+    fn what_is_hidden_of_the_permissions_is_said() {
+        let hidden = Permissions {
+            io_uring_disabled: Answer::NotReadable,
+            io_uring_group: Answer::Absent,
+            seccomp_filtered: Answer::NotReadable,
+        };
+        assert!(hidden.known());
+        let wanted =
+            "kernel.io_uring_disabled: not readable, whether a seccomp filter is active: not readable";
+        assert_eq!(hidden.in_words(), wanted);
     }
 }

@@ -153,6 +153,33 @@ mod on_linux {
         assert!(hard.is_none() || hard.unwrap() < 512 || room.unwrap() > 256, "{json}");
     }
 
+    /// What a container hides is said to be hidden, and never to be fine.
+    #[test]
+    fn settings_that_are_hidden() {
+        let Some(namespace) = crate::namespace::Namespace::allowed() else { return };
+        let hide = "mount -t tmpfs none /proc/sys";
+        let ended = run(namespace.after(hide, &binary(["doctor", "--json"])), b"");
+        assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+        let json = report(&ended);
+        for name in ["fs.nr_open", "net.core.somaxconn", "net.ipv4.ip_local_port_range"] {
+            let limit = limit(&json, name);
+            assert_eq!((&limit["unit"], &limit["now"]), (&"not readable".into(), &Value::Null), "{limit}");
+            assert_eq!(limit["advice"][0]["fine"], Value::Null, "{limit}");
+        }
+        let ended = run(namespace.after(hide, &binary(["doctor"])), b"");
+        let text = ended.text();
+        assert!(text.lines().all(|line| line.len() <= 80 && line.trim_end() == line), "{text}");
+        assert!(!text.contains("nothing to set"), "{text}");
+        for wanted in [
+            "  net.core.somaxconn             not readable  unknown",
+            "kernel.io_uring_disabled: not readable",
+        ] {
+            assert!(text.contains(wanted), "{wanted:?} is missing: {text}");
+        }
+        // For 10,000 and for 100,000.
+        assert_eq!(text.matches("not known here: fs.nr_open, fs.file-max").count(), 2, "{text}");
+    }
+
     /// No descriptor is left for any backend: status 1, and each says so.
     #[test]
     fn nothing_works() {

@@ -6,6 +6,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::peer::{PATIENCE, dial, dial_narrow, eventually, exchange, fill, noise};
 use crate::server::{Server, Summary};
 
@@ -213,4 +215,42 @@ pub(crate) fn interrupt_drains(backend: &str) {
     assert_eq!(ended.status, Some(0), "{ended:?}");
     let wanted = Summary { sessions: 1, bytes: 6, drained: 1, cut: 0, lost: 0 };
     assert_eq!(Summary::of(&ended), wanted, "{ended:?}");
+}
+
+/// Whoever asks for the end hears on stderr what happens now and what to do about it, once; with `--quiet` not.
+pub(crate) fn the_first_signal_is_answered(backend: &str) {
+    for (flags, wanted) in [
+        (&["--drain-timeout", "5m"][..], "draining, up to 5 min; a second signal ends at once\n"),
+        (&[], "draining, up to 10 s; a second signal ends at once\n"),
+        (&["--quiet"], ""),
+    ] {
+        let server = Server::start(backend, flags);
+        let mut client = dial(server.address());
+        exchange(&mut client, b"x");
+        // Stopped, it meets both at once: the second is the first once more.
+        server.signal(Signal::STOP);
+        server.terminate();
+        server.interrupt();
+        server.signal(Signal::CONT);
+        assert_eq!(client.read(&mut [0]).expect("a graceful close"), 0);
+        let ended = server.wait_for_all();
+        assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), wanted), "{ended:?}");
+        let summary = "served 1 session, echoed 1 B (1 byte); drained 1, cut 0, lost 0 bytes";
+        assert_eq!(ended.text().contains(summary), !wanted.is_empty(), "{ended:?}");
+    }
+}
+
+/// `--drain-timeout 0s` cuts what is left at once.
+pub(crate) fn no_time_for_a_drain(backend: &str) {
+    let server = Server::start(backend, &["--drain-timeout", "0s"]);
+    let held = hold_up(server.address());
+    server.terminate();
+    let ended = server.wait_for_all();
+    assert_eq!(
+        (ended.status, ended.stderr.as_str()),
+        (Some(1), "draining, at once: what is left is cut\n"),
+        "{ended:?}"
+    );
+    assert_eq!(Summary::of(&ended).cut, 1, "{ended:?}");
+    drop(held);
 }

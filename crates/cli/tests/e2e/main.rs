@@ -26,6 +26,10 @@ mod drain;
 mod fallback;
 #[cfg(target_os = "linux")]
 mod load;
+#[cfg(target_os = "linux")]
+mod names;
+#[cfg(target_os = "linux")]
+mod namespace;
 #[cfg(unix)]
 mod operations;
 #[cfg(target_os = "linux")]
@@ -34,6 +38,8 @@ mod peer;
 #[cfg(unix)]
 mod readers;
 mod refusing;
+#[cfg(target_os = "linux")]
+mod restart;
 mod server;
 mod sessions;
 #[cfg(unix)]
@@ -48,6 +54,8 @@ mod timeouts;
 #[cfg(target_os = "linux")]
 mod urgent;
 mod usage;
+#[cfg(unix)]
+mod width;
 
 /// Each case once per backend, by the name `backend::case`. Those of `here` need what only this system has: limits of
 /// a shell, other signals.
@@ -131,6 +139,13 @@ cases! {
         #[cfg(target_os = "linux")] operations::trace_without_room,
         #[cfg(target_os = "linux")] operations::nothing_is_inherited,
         #[cfg(unix)] counters::asked_by_signal,
+        #[cfg(target_os = "linux")] names::localhost_without_ipv6,
+        #[cfg(target_os = "linux")] names::localhost_twice,
+        #[cfg(target_os = "linux")] names::localhost_on_both,
+        #[cfg(target_os = "linux")] names::link_local,
+        #[cfg(target_os = "linux")] restart::killed_servers_give_their_port_back,
+        #[cfg(unix)] drain::the_first_signal_is_answered,
+        #[cfg(unix)] drain::no_time_for_a_drain,
         #[cfg(target_os = "linux")] urgent::while_stopped,
         #[cfg(target_os = "linux")] urgent::while_stopping,
         #[cfg(target_os = "linux")] urgent::in_a_drain,

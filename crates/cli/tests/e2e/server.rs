@@ -212,6 +212,11 @@ impl Server {
         self.process.wait()
     }
 
+    /// The same, with what it said as a drain began.
+    pub(crate) fn wait_for_all(mut self) -> Ended {
+        self.process.wait_for_all()
+    }
+
     /// SIGTERM, and what it leaves behind.
     #[cfg(unix)]
     pub(crate) fn end(self) -> Ended {
@@ -252,7 +257,7 @@ impl Summary {
         };
         Summary {
             sessions: number_before(" session"),
-            bytes: number_before(" bytes); drained "),
+            bytes: number_before(" byte"),
             drained: number_before(", cut "),
             cut: number_before(", lost "),
             lost: line
@@ -383,8 +388,19 @@ impl Process {
         rustix::process::kill_process(pid, signal).expect("the child is there");
     }
 
-    /// Waits until it has ended; fails the test if it does not.
+    /// Waits until it has ended; fails the test if it does not. What a server says as a drain begins is taken out of its
+    /// stderr.
     pub(crate) fn wait(&mut self) -> Ended {
+        let mut ended = self.wait_for_all();
+        let (notice, rest): (Vec<&str>, Vec<&str>) =
+            ended.stderr.split_inclusive('\n').partition(|line| line.starts_with("draining, "));
+        assert!(notice.len() <= 1, "said once: {ended:?}");
+        ended.stderr = rest.concat();
+        ended
+    }
+
+    /// The same, with all that it said.
+    fn wait_for_all(&mut self) -> Ended {
         let deadline = Instant::now() + PATIENCE;
         let status: ExitStatus = loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {

@@ -107,7 +107,7 @@ pub(crate) fn trace_when_ended_at_once(backend: &str) {
     let ended = server.wait();
     assert_eq!(
         (ended.status, ended.stderr.as_str()),
-        (Some(1), "ended at once: 1 sessions cut\n"),
+        (Some(1), "ended at once: 1 session cut\n"),
         "{ended:?}"
     );
     let text = std::fs::read_to_string(&path).expect("a trace");

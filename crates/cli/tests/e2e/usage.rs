@@ -33,7 +33,9 @@ fn is_wrong(args: &[&str], wanted: &[&str]) {
 fn port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    fails(&["serve", "--bind", &address], &["cannot listen on", &address, "another port"]);
+    let find = if cfg!(windows) { "netstat" } else { "`" };
+    let reason = ["cannot listen on", &address, "another process listens there", find, "another port"];
+    fails(&["serve", "--bind", &address], &reason);
     // The others do not help.
     fails(&["serve", "--bind", "127.0.0.1:0", "--bind", &address], &["cannot listen on", &address]);
 }
@@ -42,7 +44,11 @@ fn port_in_use() {
 fn addresses_that_are_none() {
     is_wrong(&["serve", "--bind", "nonsense"], &["nonsense", "HOST:PORT"]);
     is_wrong(&["serve", "--bind", ""], &["HOST:PORT"]);
-    is_wrong(&["serve", "--bind", ":80"], &["HOST:PORT"]);
+    is_wrong(&["serve", "--bind", ":80"], &["HOST:PORT", "127.0.0.1:80", "0.0.0.0:80"]);
+    is_wrong(&["serve", "--bind", "80"], &["HOST:PORT", "127.0.0.1:80"]);
+    is_wrong(&["serve", "--bind", "[localhost]:80"], &["in brackets"]);
+    is_wrong(&["serve", "--bind", "[fe80::1]:80"], &["[fe80::1%eth0]:9999"]);
+    is_wrong(&["client", ":80"], &["HOST:PORT", "127.0.0.1:80"]);
     is_wrong(&["serve", "--bind", "::1:80"], &["HOST:PORT", "[::1]"]);
     is_wrong(&["serve", "--bind", "127.0.0.1:65536"], &["65536", "65535"]);
     is_wrong(&["serve", "--bind", "127.0.0.1:-1"], &["65535"]);
@@ -89,9 +95,19 @@ fn a_port_without_permission() {
 fn flags_that_make_no_sense() {
     is_wrong(&["serve", "--nonsense"], &["--nonsense"]);
     is_wrong(&["serve", "--worker", "2"], &["--worker", "did you mean --workers"]);
-    is_wrong(&["nonsense"], &["nonsense"]);
+    is_wrong(&["nonsense"], &["nonsense", "`serve`", "`client`", "`doctor`"]);
+    is_wrong(&["srve"], &["srve", "did you mean `serve`?"]);
+    is_wrong(&["server"], &["server", "did you mean `serve`?"]);
+    is_wrong(&["--bind", "127.0.0.1:0"], &["--bind", "an option of `serve`"]);
+    is_wrong(&["serve", "--json"], &["--json", "an option of `doctor`"]);
     is_wrong(&["serve", "--quiet", "-v"], &["cannot be used with"]);
     is_wrong(&["serve", "--backend", "nonsense"], &["nonsense", "io_uring", "readiness"]);
+    for poller in ["epoll", "kqueue", "EPOLL"] {
+        is_wrong(&["serve", "--backend", poller], &[poller, "`readiness`"]);
+    }
+    for ring in ["uring", "io-uring", "IO_URING"] {
+        is_wrong(&["serve", "--backend", ring], &[ring, "`io_uring`"]);
+    }
     for none in ["0", "-1", "1025", "65537", "two", "", "99999999999999999999"] {
         is_wrong(&["serve", &format!("--workers={none}")], &["--workers"]);
     }
@@ -102,16 +118,34 @@ fn flags_that_make_no_sense() {
 
 #[test]
 fn sizes_and_durations_that_are_none() {
-    for none in ["0", "0KiB", "abc", "", "-1", "1kb", "1.5MiB", "99999999999999999999", "17179869184GiB"] {
+    for none in
+        ["0", "0KiB", "abc", "", "-1", "1kx", "5s", "1.5MiB", "99999999999999999999", "17179869184GiB"]
+    {
         for flag in ["--high-water", "--low-water"] {
             is_wrong(&["serve", &format!("{flag}={none}")], &[flag, "give"]);
         }
     }
-    for none in ["0s", "0", "5", "abc", "", "-1s", "1.5s", "99999999999999999999s", "400000h"] {
+    for none in ["5", "abc", "", "-1s", "1.5s", "5MiB", "99999999999999999999s", "400000h"] {
         for flag in ["--idle-timeout", "--first-byte-timeout", "--write-timeout", "--drain-timeout"] {
             is_wrong(&["serve", &format!("{flag}={none}")], &[flag, "give"]);
         }
     }
+}
+
+/// What is not understood says what is.
+#[test]
+fn units_that_are_none() {
+    is_wrong(&["serve", "--high-water=64x"], &["`x` is no unit of size", "KiB, MiB or GiB", "k, m, g"]);
+    is_wrong(&["serve", "--idle-timeout=64k"], &["`k` is no unit of time", "ms, s, m or h", "or off"]);
+    is_wrong(&["serve", "--drain-timeout=30"], &["the unit is missing", "ms, s, m or h"]);
+    is_wrong(&["serve", "--write-timeout=1.5s"], &["only whole numbers", "500ms"]);
+}
+
+/// The marks are compared in bytes, so an error of the library shows how they were understood.
+#[test]
+fn short_units() {
+    let marks = ["serve", "--bind", "127.0.0.1:0", "--high-water=64k", "--low-water=1M"];
+    is_wrong(&marks, &["1048576 bytes", "65536"]);
 }
 
 #[test]
@@ -144,6 +178,17 @@ fn help_and_version() {
         let ended = run(binary(args), b"");
         assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{args:?}: {ended:?}");
         assert!(!ended.stdout.is_empty(), "{args:?}");
+    }
+    // No terminal, so as wide as usual; 100 columns at most.
+    for command in ["serve", "client", "doctor"] {
+        let text = run(binary([command, "--help"]), b"").text();
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    }
+    let serve = run(binary(["serve", "--help"]), b"").text();
+    for wanted in
+        ["[::]:9999", "0.0.0.0:9999", "[::ffff:127.0.0.1]:9999", "%eth0", "64k is 65536", "taken to send"]
+    {
+        assert!(serve.split_whitespace().collect::<Vec<_>>().join(" ").contains(wanted), "{wanted}: {serve}");
     }
     assert_eq!(run(binary([""; 0]), b"").status, Some(2), "no command is wrong usage");
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 use proactor::Name as Backend;
 use proactor::backend::detect::Refusal;
 
+use super::binding::SkippedAddress;
 use super::running::Running;
 use super::start::Control;
 use crate::error::Result;
+use crate::events::{Event, Observer};
 use crate::mailbox::WorkerFace;
 use crate::stats::Stats;
 
@@ -21,6 +23,7 @@ pub struct ServerHandle {
     pub(super) backend: Backend,
     pub(super) workers: usize,
     pub(super) refusals: Arc<[Refusal]>,
+    pub(super) skipped: Arc<[SkippedAddress]>,
     pub(super) faces: Arc<[Arc<WorkerFace>]>,
     pub(super) running: Arc<Running>,
     pub(super) control: Arc<dyn Control>,
@@ -66,6 +69,18 @@ impl ServerHandle {
     #[must_use]
     pub fn refusals(&self) -> &[Refusal] {
         &self.refusals
+    }
+
+    /// The addresses of names that are not listened on, because this machine does not have them.
+    #[must_use]
+    pub fn skipped_addresses(&self) -> &[SkippedAddress] {
+        &self.skipped
+    }
+
+    pub(super) fn tell_skipped(&self, observer: &Observer) {
+        for SkippedAddress { name, address, error } in self.skipped.iter() {
+            observer.tell(&Event::AddressSkipped { name, address: *address, error });
+        }
     }
 
     /// Counters and gauges, as of each worker's last turn.

@@ -1,5 +1,6 @@
 //! Building a server, running it, and ending it.
 
+mod binding;
 mod handle;
 mod monitor;
 mod running;
@@ -7,25 +8,26 @@ mod start;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-use std::fmt;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use proactor::Name;
 #[cfg(doc)]
 use proactor::SocketOptions;
 use proactor::backend::Backend;
 use proactor::backend::detect::{Choice, Refusal};
-use proactor::{ListenOptions, Name, listen};
 
 use crate::config::{Config, OnPanic, Overflow, hard_limit_for};
+use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
-use crate::events::{Event, Observe};
+use crate::events::{Event, Observe, Observer};
 use crate::handler::Handler;
 use crate::limits;
 use crate::mailbox::WorkerHandle;
 
+pub use binding::SkippedAddress;
 pub use handle::{DrainReport, ServerHandle};
 use start::StartError;
 
@@ -43,6 +45,9 @@ type Real = proactor::backend::iocp::Iocp;
 pub struct Server {
     sockets: Vec<RealSocket>,
     addresses: Vec<SocketAddr>,
+    skipped: Vec<SkippedAddress>,
+    /// What is left of the time for which addresses in use are tried again.
+    patience: Duration,
     workers: Option<usize>,
     choice: Choice,
     config: Config,
@@ -52,16 +57,27 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds an address and listens on it; all of what a name resolves to is listened on. To take over a listener
-    /// made elsewhere, for instance by a service manager, use `Server::from(TcpListener)`. Nothing is accepted before [`start`](Self::start) or
-    /// [`run`](Self::run). Port 0 picks a free port.
+    /// Binds an address and listens on it. Nothing is accepted before [`start`](Self::start) or [`run`](Self::run). To
+    /// take over a listener made elsewhere, for instance by a service manager, use `Server::from(TcpListener)`.
+    ///
+    /// * A *name* stands for all addresses that it resolves to, each once. One that this machine does not have (`::1`
+    ///   without IPv6) is skipped and [reported](Self::skipped_addresses), if it has another one; any other failure is an
+    ///   error, as every failure of a literal address is.
+    /// * `0.0.0.0` means every IPv4 address of this machine, and `[::]` every IPv6 address: an IPv6 socket takes no IPv4
+    ///   connections (`IPV6_V6ONLY` is set), whatever the system's default. For both, bind both.
+    /// * Port 0 picks a free port. All addresses of a name get the same one.
+    /// * An address in use is tried again, for at most 250 ms over all addresses of a server: what a killed process
+    ///   listened on may stay taken for some time after its end (4 to 105 ms on Linux, if it had a ring). The calling
+    ///   thread sleeps meanwhile.
     ///
     /// # Errors
     /// [`Error::Resolve`] or [`Error::Bind`].
-    pub fn bind(address: impl ToSocketAddrs + fmt::Debug) -> Result<Server> {
+    pub fn bind(endpoint: impl Into<Endpoint>) -> Result<Server> {
         let server = Server {
             sockets: Vec::new(),
             addresses: Vec::new(),
+            skipped: Vec::new(),
+            patience: binding::PATIENCE,
             workers: None,
             choice: Choice::Auto,
             config: Config::default(),
@@ -69,30 +85,23 @@ impl Server {
             low_water: None,
             observer: None,
         };
-        server.also_bind(address)
+        server.also_bind(endpoint)
     }
 
-    /// Listens on one more address. All of what a name resolves to is listened on.
+    /// Listens on one more address, or on those of one more name, as [`bind`](Self::bind) does.
     ///
     /// # Errors
     /// [`Error::Resolve`] or [`Error::Bind`].
-    pub fn also_bind(mut self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Server> {
-        let given = || format!("{address:?}").trim_matches('"').to_owned();
-        let resolved =
-            address.to_socket_addrs().map_err(|source| Error::Resolve { address: given(), source })?;
-        let mut some = false;
-        for address in resolved {
-            let failed = |source| Error::Bind { address: address.to_string(), source };
-            let socket = listen(address, ListenOptions::default()).map_err(failed)?;
-            let bound = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
+    pub fn also_bind(mut self, endpoint: impl Into<Endpoint>) -> Result<Server> {
+        let endpoint = endpoint.into();
+        let (addresses, name) = (endpoint.resolve()?, endpoint.is_name().then(|| endpoint.to_string()));
+        let wanted = binding::Wanted { addresses: &addresses, name: name.as_deref(), taken: &self.addresses };
+        let bound = binding::bind(&mut binding::System::new(), &wanted, &mut self.patience)?;
+        for (socket, address) in bound.sockets {
             self.sockets.push(socket);
-            self.addresses.push(bound);
-            some = true;
+            self.addresses.push(address);
         }
-        if !some {
-            let source = std::io::Error::other("it resolves to no address");
-            return Err(Error::Resolve { address: given(), source });
-        }
+        self.skipped.extend(bound.skipped);
         Ok(self)
     }
 
@@ -311,6 +320,13 @@ impl Server {
         &self.addresses
     }
 
+    /// The addresses of names that are not listened on, because this machine does not have them. An
+    /// [observer](Self::observer) is told of each at the start, with [`Event::AddressSkipped`].
+    #[must_use]
+    pub fn skipped_addresses(&self) -> &[SkippedAddress] {
+        &self.skipped
+    }
+
     /// Starts, and blocks for as long as the server lives, which only a broken backend ends. A server that is to be
     /// drained, or asked for its counters, is started with [`start`](Self::start).
     ///
@@ -367,6 +383,10 @@ impl Server {
             match started {
                 Ok(mut handle) => {
                     handle.refusals = refusals.into();
+                    handle.skipped = self.skipped.into();
+                    if let Some(observe) = self.observer {
+                        handle.tell_skipped(&Observer::new(observe, Arc::clone(&handle.faces[0])));
+                    }
                     return Ok(handle);
                 }
                 Err(StartError::Refused(refusal)) => refusals.push(refusal),
@@ -388,6 +408,8 @@ impl From<TcpListener> for Server {
         Server {
             sockets: vec![listener.into()],
             addresses,
+            skipped: Vec::new(),
+            patience: binding::PATIENCE,
             workers: None,
             choice: Choice::Auto,
             config: Config::default(),

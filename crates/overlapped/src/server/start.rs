@@ -91,6 +91,7 @@ impl Server {
             backend: B::NAME,
             workers,
             refusals: Arc::default(),
+            skipped: Arc::default(),
             faces: faces.into(),
             running: Arc::new(Running::new(workers)),
             control: Arc::new(Arc::clone(&plan.mailboxes)),

@@ -10,7 +10,8 @@ use proactor::backend::Create;
 use proactor::backend::detect::Refusal;
 
 use super::start::{Make, StartError};
-use super::{Real, Server, ServerHandle};
+use super::{Real, Server, ServerHandle, SkippedAddress};
+use crate::events::Event;
 use crate::handler::Handler;
 use crate::mailbox::{PostError, WorkerHandle};
 use crate::session::Session;
@@ -128,4 +129,25 @@ fn nothing_is_left_of_a_server_whose_factory_panicked() {
     for handle in given.try_iter() {
         assert_eq!(handle.post(1), Err(PostError::Stopped));
     }
+}
+
+/// What was skipped is told to the observer once, and by the handle for as long as anybody asks.
+#[test]
+fn a_skipped_address_is_reported() {
+    let mut server = configured();
+    let address = "[::1]:80".parse().unwrap();
+    let error = || std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    server.skipped.push(SkippedAddress { name: "localhost:80".to_owned(), address, error: error() });
+    let (tell, told) = channel();
+    let server = server.observer(move |event| {
+        if let Event::AddressSkipped { name, address, error } = event {
+            tell.send(((*name).to_owned(), *address, error.kind())).unwrap();
+        }
+    });
+    let (heard, _messages) = channel();
+    let handle = server.start(move |_| Ear(heard.clone())).expect("it starts");
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [("localhost:80".to_owned(), address, error().kind())]);
+    assert_eq!(handle.skipped_addresses()[0].address, address);
+    handle.drain(PATIENCE).unwrap();
+    assert_eq!(told.iter().count(), 0, "once");
 }

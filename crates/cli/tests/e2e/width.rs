@@ -1,0 +1,54 @@
+//! Help on terminals of several widths.
+
+use std::fs::File;
+use std::io::Read;
+use std::process::Stdio;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::server::binary;
+
+/// What the program shows on a terminal of so many columns.
+fn on_terminal(columns: u16, args: &[&str]) -> String {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    tcsetwinsize(&ours, Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let theirs = File::options().read(true).write(true).open(name).unwrap();
+    let mut command = binary(args);
+    command.stdin(Stdio::null()).stdout(theirs.try_clone().unwrap()).stderr(theirs);
+    let mut child = command.spawn().unwrap();
+    drop(command); // and with it the last of our copies of their end
+    let (mut screen, mut bytes) = (File::from(ours), Vec::new());
+    // Ends with an error where nobody has the other end any more.
+    let _ = screen.read_to_end(&mut bytes);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    String::from_utf8(bytes).expect("text").replace('\r', "")
+}
+
+#[test]
+fn help_is_as_wide_as_the_terminal() {
+    for args in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["serve", "-h"],
+        &["client", "--help"],
+        &["doctor", "--help"],
+    ] {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let narrow = on_terminal(60, args);
+        for columns in [60, 80, 140] {
+            let text = on_terminal(columns, args);
+            let widest = text.lines().map(|line| line.trim_end().chars().count()).max().unwrap();
+            assert!(widest <= columns.min(120).into(), "{widest} on {columns}: {text}");
+            // Paragraphs use the width there is.
+            assert!(
+                args != ["serve", "--help"] || widest > usize::from(columns.min(120)) - 10,
+                "{widest}: {text}"
+            );
+            assert_eq!(words(&text), words(&narrow), "the same on every terminal");
+        }
+    }
+}
