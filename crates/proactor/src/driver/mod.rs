@@ -6,6 +6,7 @@
 //! do nothing: late calls are normal, strangers are impossible (INV-3).
 
 mod accept;
+mod accept_error;
 mod close;
 mod connection;
 mod event;
@@ -33,7 +34,7 @@ use crate::waker::Waker;
 
 use accept::Listener;
 #[cfg(unix)]
-pub(crate) use accept::is_about_the_peer;
+pub(crate) use accept_error::is_about_the_peer;
 use connection::{Connection, Life};
 pub use event::{Event, Verb};
 pub use inflight::{Entry, InFlight, OpKey, Table};

@@ -120,6 +120,8 @@ macro_rules! all_cases {
             faults:
                 a_failed_accept_pauses
                 an_accept_whose_peer_is_gone_is_repeated
+                a_listener_that_cannot_accept_pauses
+                accepts_that_fail_without_an_end_pause
                 a_failed_connect
                 a_failed_receive
                 a_failed_send
