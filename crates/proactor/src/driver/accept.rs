@@ -1,7 +1,7 @@
 //! Listeners, and connections on their way in and out.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::backend::{Backend, Close, Operation, Outcome, Submitted};
 
@@ -102,11 +102,13 @@ impl<B: Backend> Driver<B> {
         self.backend.local_addr(&state.socket)
     }
 
-    /// Connects to `address`. [`Event::Connected`] or [`Event::Failed`] follows.
+    /// Connects to `address`. [`Event::Connected`] or [`Event::Failed`] follows. `0.0.0.0` and `[::]` mean this machine's
+    /// loopback address, as on Linux; Windows would refuse them (`WSAEADDRNOTAVAIL`), and the BSDs choose an interface.
     ///
     /// # Errors
     /// If there is no socket to be had for it.
     pub fn connect(&mut self, address: SocketAddr) -> io::Result<ConnectionKey> {
+        let address = if address.ip().is_unspecified() { loopback(address) } else { address };
         let socket = self.backend.open(address)?;
         let connection = self.adopt(socket)?;
         let handle = self.connection(connection.0).handle;
@@ -220,5 +222,12 @@ impl<B: Backend> Driver<B> {
             Outcome::Failed(error) => Some(Event::Failed { connection, verb: Verb::Connect, error }),
             other => unreachable!("a connect ended with {other:?}"),
         }
+    }
+}
+
+fn loopback(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::LOCALHOST, address.port()).into(),
     }
 }

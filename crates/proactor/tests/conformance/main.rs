@@ -37,6 +37,7 @@ macro_rules! all_cases {
                 one_connection
                 several_connections
                 connect_refused
+                connecting_to_any_is_connecting_to_loopback
                 a_closed_listener_gives_its_port_back
                 a_closed_listener_keeps_what_it_accepted
                 a_paused_listener_accepts_nothing_and_loses_nothing
