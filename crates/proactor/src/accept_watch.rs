@@ -198,10 +198,9 @@ mod windows {
     }
 
     impl Wake for Signal {
-        fn wake(&self) -> bool {
+        fn wake(&self) {
             *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
             self.changed.notify_one();
-            true
         }
     }
 

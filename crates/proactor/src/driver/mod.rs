@@ -360,7 +360,7 @@ impl<B: Backend> Driver<B> {
             self.trace_operation(op, Moment::Completed { result: Told::of(&outcome), more });
         }
         // A late completion finds nothing; what it brought is dropped with it (INV-3).
-        let entry = self.ops.get_mut(op)?;
+        let entry = self.ops.get(op)?;
         let owner = entry.owner;
         match &entry.operation {
             Operation::Vacant => None,
@@ -397,7 +397,7 @@ impl<B: Backend> Driver<B> {
         // SAFETY: the entry lies in a chunk of the table that never moves, and is removed only when the last
         // completion was taken (INV-1), or leaked with the table (INV-10). Its sockets are closed only by
         // `release_if_joined`, when nothing is in flight for their connection (INV-2).
-        let submitted = unsafe { self.backend.submit(op, &mut entry.operation, &mut entry.header) };
+        let submitted = unsafe { self.backend.submit(op, &mut entry.operation, &entry.header) };
         if self.tracer.is_some() {
             self.trace_submission(op, matches!(submitted, Submitted::Pending));
         }
@@ -469,7 +469,7 @@ impl<B: Backend> Driver<B> {
         if let Outcome::Accepted(socket, _) = completion.outcome {
             self.backend.close(socket, None, crate::backend::Close::Reset);
         }
-        if !completion.more && self.ops.get_mut(op).is_some() {
+        if !completion.more && self.ops.get(op).is_some() {
             drop(self.ops.remove(op));
         }
     }

@@ -63,6 +63,34 @@ cases! {
         scene.end();
     }
 
+    /// A network that is down is told at once, and accepting pauses; what `AcceptEx` says later is its connection's.
+    fn an_accept_without_a_network() {
+        let mut scene = Scene::new();
+        fail("accept_ex", ws::WSAENETDOWN);
+        let (listener, address) = scene.listen();
+        assert_eq!(made("accept_ex"), 1, "the next one would fail like it");
+        let told = scene.until("the failure", |event| match event {
+            Event::AcceptFailed { error, .. } => Some(error.raw_os_error()),
+            _ => None,
+        });
+        assert_eq!(told, Some(ws::WSAENETDOWN));
+        scene.quietly("nothing is in flight", |driver| driver.snapshot().in_flight == 0);
+        assert_eq!(made("accept_ex"), 1, "nothing is tried until it is asked for");
+        scene.driver.resume_accept(listener);
+        let _client = dial(address);
+        drop(scene.accepted());
+        scene.end();
+
+        for status in [win::STATUS_HOST_UNREACHABLE, win::STATUS_NETWORK_UNREACHABLE, win::STATUS_IO_TIMEOUT] {
+            let mut scene = Scene::new();
+            orders(|orders| orders.packet = Some(status));
+            let (_, address) = scene.listen();
+            let _clients = [dial(address), dial(address)];
+            drop(scene.accepted());
+            scene.end();
+        }
+    }
+
     /// A connection that cannot be made a full one is closed; the next is taken.
     fn an_accepted_socket_that_cannot_be_updated() {
         for through in [0, 1, 2] {

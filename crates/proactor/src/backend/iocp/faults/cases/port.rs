@@ -17,9 +17,25 @@ cases! {
             assert_eq!(handles(), before, "{call}");
         }
         // A machine without IPv6 has no say.
-        fail_after("socket", 1, ws::WSAEAFNOSUPPORT);
+        fail_after("socket", 2, ws::WSAEAFNOSUPPORT);
         drop(create(&pool).unwrap_or_else(|refusal| panic!("{refusal}")));
         assert_eq!(handles(), before);
+        drop(alone);
+    }
+
+    /// Sockets that are no handles of the kernel's can neither skip packets nor be cancelled one operation at a time: they
+    /// are refused, by the name of who makes them.
+    fn a_layered_provider_is_refused() {
+        let alone = alone();
+        let before = handles();
+        let pool = Pool::new(PoolConfig { blocks: 1, block_len: 64 });
+        orders(|orders| orders.layer = Some("Snoop over [TCP/IP]"));
+        let Err(refusal) = create(&pool) else { panic!("the backend was made") };
+        assert!(refusal.reason.contains("layered") && refusal.reason.ends_with("Snoop over [TCP/IP]"), "{refusal}");
+        assert!(refusal.remedy.contains("winsock"), "{refusal}");
+        assert_eq!(handles(), before);
+        orders(|orders| orders.layer = None);
+        drop(create(&pool).unwrap_or_else(|refusal| panic!("{refusal}")));
         drop(alone);
     }
 
@@ -46,25 +62,38 @@ cases! {
         scene.end();
     }
 
-    /// A few times without memory, a wake is late; for longer, it says that nobody was woken.
+    /// The system has no memory for it: it is owed to those who woke and to those who joined them, and comes by itself.
     fn a_wake_without_memory() {
         let mut scene = Scene::new();
-        for _ in 0..3 {
-            fail("post", win::ERROR_NOT_ENOUGH_MEMORY as i32);
-        }
         let waker: Waker = scene.driver.waker();
-        assert!(waker.wake());
         let woken = |event: &Event<Socket>| matches!(event, Event::Woken).then_some(());
-        scene.until("the wake", woken);
-        while made("post") < 1000 && waker.wake() {
-            scene.until("the wake", woken);
-            for _ in 0..20 {
-                fail("post", win::ERROR_NOT_ENOUGH_MEMORY as i32);
-            }
+        for wait in [Wait::Forever, Wait::Poll] {
+            fail("post", win::ERROR_NOT_ENOUGH_MEMORY as i32);
+            let before = made("post");
+            waker.wake();
+            waker.wake();
+            assert_eq!(made("post"), before + 1, "the second joined the first, which was not posted");
+            scene.driver.turn(wait).unwrap();
+            let event = scene.driver.next_event();
+            assert!(matches!(event, Some(Event::Woken)), "{wait:?}: {event:?}");
+            assert!(scene.driver.next_event().is_none(), "once");
         }
-        orders(|orders| assert!(orders.calls.is_empty(), "it tries so often, and no more"));
-        assert!(waker.wake(), "and the next one wakes");
+        waker.wake();
+        assert_eq!(made("post"), 3, "and the next one is posted");
         scene.until("the wake", woken);
+
+        // Somebody else's wake fails while the worker waits, and nobody wakes again.
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Orders are the thread's own.
+                fail("post", win::ERROR_NOT_ENOUGH_MEMORY as i32);
+                waker.wake();
+            });
+            scene.driver.turn(Wait::Forever).unwrap();
+        });
+        assert!(matches!(scene.driver.next_event(), Some(Event::Woken)));
+        assert!(start.elapsed() < PATIENCE);
         drop(waker);
         scene.end();
     }

@@ -8,7 +8,8 @@ cases! {
         let cases = [
             (ws::WSAECONNRESET, win::STATUS_CONNECTION_RESET, ErrorKind::ConnectionReset),
             (ws::WSAECONNABORTED, win::STATUS_CONNECTION_ABORTED, ErrorKind::ConnectionAborted),
-            (ws::WSAENETRESET, win::STATUS_LOCAL_DISCONNECT, ErrorKind::ConnectionAborted),
+            (ws::WSAECONNABORTED, win::STATUS_LOCAL_DISCONNECT, ErrorKind::ConnectionAborted),
+            (ws::WSAETIMEDOUT, win::STATUS_IO_TIMEOUT, ErrorKind::TimedOut),
         ];
         for (code, status, kind) in cases {
             let mut scene = Scene::new();
@@ -23,8 +24,7 @@ cases! {
             let (key, _client) = scene.connection();
             fail("receive", code);
             scene.driver.receive(key);
-            let (verb, _) = scene.failure("the call");
-            assert_eq!(verb, Verb::Receive);
+            assert_eq!(scene.failure("the call"), (Verb::Receive, kind));
             scene.driver.abort(key);
             scene.until("the release", |event| matches!(event, Event::Released { .. }).then_some(()));
             scene.end();
@@ -115,10 +115,30 @@ cases! {
         scene.end();
     }
 
+    /// Keep-alive found the peer gone; or the receiving half was shut down before the socket came here, which is an end.
+    fn a_receive_on_a_connection_that_is_no_more() {
+        let mut scene = Scene::new();
+        let (key, _client) = scene.connection();
+        fail("receive", ws::WSAENETRESET);
+        scene.driver.receive(key);
+        assert_eq!(scene.failure("the call"), (Verb::Receive, ErrorKind::TimedOut));
+        scene.end();
+
+        let mut scene = Scene::new();
+        let (key, _client) = scene.connection();
+        fail("receive", ws::WSAESHUTDOWN);
+        scene.driver.receive(key);
+        scene.until("the end", |event| matches!(event, Event::EndOfStream { .. }).then_some(()));
+        scene.end();
+    }
+
     fn a_send_that_fails() {
-        for (code, kind) in
-            [(ws::WSAECONNABORTED, ErrorKind::ConnectionAborted), (ws::WSAECONNRESET, ErrorKind::ConnectionReset)]
-        {
+        for (code, kind) in [
+            (ws::WSAECONNABORTED, ErrorKind::BrokenPipe),
+            (ws::WSAESHUTDOWN, ErrorKind::BrokenPipe),
+            (ws::WSAENETRESET, ErrorKind::TimedOut),
+            (ws::WSAECONNRESET, ErrorKind::ConnectionReset),
+        ] {
             let mut scene = Scene::new();
             let (key, _client) = scene.connection();
             fail("send", code);
