@@ -26,10 +26,9 @@ struct Sleep {
 }
 
 impl Wake for Sleep {
-    fn wake(&self) -> bool {
+    fn wake(&self) {
         *self.woken.lock().unwrap() = true;
         self.changed.notify_one();
-        true
     }
 }
 

@@ -61,10 +61,8 @@ impl Bell {
     pub(crate) fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel)
             && let Some(waker) = self.waker.get()
-            && !waker.wake()
         {
-            // Nobody was woken: the next post tries again.
-            self.rung.swap(false, Ordering::AcqRel);
+            waker.wake();
         }
     }
 

@@ -89,6 +89,9 @@ mod unix {
 
     const WAKE: Token = Token(usize::MAX);
     const LISTENER: Token = Token(0);
+    /// Connections that may be gone in a row when they are to be taken. More of them are told as an error, so that one that
+    /// does not go away is not met again and again.
+    const FAILURES: u32 = 1000;
 
     pub(super) struct Watch {
         poll: Poll,
@@ -129,11 +132,12 @@ mod unix {
     }
 
     pub(super) fn try_accept(listener: &Socket) -> io::Result<Option<Socket>> {
+        let mut failures = 0;
         while is_readable(listener)? {
             match accept(listener) {
                 Ok(socket) => return Ok(Some(socket)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if is_about_the_peer(&error) => {}
+                Err(error) if is_about_the_peer(&error) && failures < FAILURES => failures += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -201,10 +205,9 @@ mod windows {
     }
 
     impl Wake for Signal {
-        fn wake(&self) -> bool {
+        fn wake(&self) {
             *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
             self.changed.notify_one();
-            true
         }
     }
 

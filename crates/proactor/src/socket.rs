@@ -1,6 +1,7 @@
 //! Sockets of the real kernels: each is counted from the moment it is ours until it is closed. Listening ones are
 //! made and bound before any worker runs, so that a bad address is told at once.
 
+mod backlog;
 #[cfg(target_os = "linux")]
 mod delivery;
 mod options;
@@ -75,7 +76,8 @@ impl From<TcpListener> for Socket {
 /// How a listening socket is made.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenOptions {
-    /// Connections the kernel may hold completed and not yet accepted. It caps this at `somaxconn`.
+    /// Connections the kernel may hold completed and not yet accepted. Linux caps this at `net.core.somaxconn`, Windows
+    /// at 65,535.
     pub backlog: i32,
 }
 
@@ -106,7 +108,7 @@ pub fn listen(address: SocketAddr, options: ListenOptions) -> io::Result<Socket>
     socket.set_tcp_nodelay(true)?;
     inline_urgent(&socket)?;
     socket.bind(&address.into())?;
-    socket.listen(options.backlog)?;
+    socket.listen(backlog::of_this_system(options.backlog))?;
     Ok(socket)
 }
 

@@ -8,9 +8,8 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// What a backend offers to be woken by. Called from any thread, also after the backend is gone.
 pub trait Wake: Send + Sync {
-    /// Makes the present or the next wait of the backend return. Waits for nobody. False: the system has no memory for
-    /// it, after some tries; who has to be heard wakes again later.
-    fn wake(&self) -> bool;
+    /// Makes the present or the next wait of the backend return. Waits for nobody, and cannot fail.
+    fn wake(&self);
 }
 
 /// A handle that ends one driver's wait. Cheap to clone, usable from any thread; waking a driver that is gone
@@ -25,10 +24,10 @@ impl Waker {
     }
 
     /// Makes the driver's present or next [`turn`](crate::Driver::turn) return soon, with
-    /// [`Event::Woken`](crate::Event::Woken). Several wakes may become one. False, and nothing is woken, if the system
-    /// has no memory for it (INV-9), which only completion ports need; then wake again later.
-    pub fn wake(&self) -> bool {
-        self.0.wake()
+    /// [`Event::Woken`](crate::Event::Woken). Several wakes may become one. On Windows a wake needs memory of the system's;
+    /// if there is none (INV-9), it comes up to half a second late.
+    pub fn wake(&self) {
+        self.0.wake();
     }
 }
 
@@ -43,6 +42,8 @@ impl fmt::Debug for Waker {
 #[derive(Default)]
 pub(crate) struct OneWake {
     under_way: AtomicBool,
+    /// True exactly when the wake that is under way could not be handed to the kernel: the waiting side takes it from here.
+    owed: AtomicBool,
 }
 
 #[cfg(any(windows, all(loom, test)))]
@@ -52,7 +53,21 @@ impl OneWake {
         !self.under_way.swap(true, Ordering::AcqRel)
     }
 
-    /// The wake was taken, or failed: the next one is under way by itself.
+    /// The wake that is under way could not be handed to the kernel. It stays under way, for those who joined it.
+    pub(crate) fn owe(&self) {
+        self.owed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Relaxed)
+    }
+
+    /// Takes the wake that is owed. True: there was one; it is [over](Self::over) when it was handed out.
+    pub(crate) fn take_owed(&self) -> bool {
+        self.is_owed() && self.owed.swap(false, Ordering::AcqRel)
+    }
+
+    /// The wake was taken: the next one is under way by itself.
     pub(crate) fn over(&self) {
         // A swap: it sees what those did whose wakes became this one. After a mere store their work could be missed,
         // with no wake to come for it.
@@ -71,18 +86,25 @@ mod loom_models {
     #[derive(Default)]
     struct Port {
         wake: OneWake,
+        /// Posts that fail.
+        failures: Mutex<usize>,
         packets: Mutex<usize>,
         came: Condvar,
         work: AtomicBool,
     }
 
     impl Wake for Port {
-        fn wake(&self) -> bool {
-            if self.wake.begin() {
-                *self.packets.lock().unwrap() += 1;
-                self.came.notify_one();
+        fn wake(&self) {
+            if !self.wake.begin() {
+                return;
             }
-            true
+            let mut failures = self.failures.lock().unwrap();
+            if *failures > 0 {
+                *failures -= 1;
+                return self.wake.owe();
+            }
+            *self.packets.lock().unwrap() += 1;
+            self.came.notify_one();
         }
     }
 
@@ -97,6 +119,44 @@ mod loom_models {
             drop(packets);
             self.wake.over();
         }
+
+        /// One look of a wait that looks again and again. Whether there was a wake.
+        fn look(&self) -> bool {
+            let mut packets = self.packets.lock().unwrap();
+            let posted = std::mem::take(&mut *packets) > 0;
+            drop(packets);
+            let woken = posted || self.wake.take_owed();
+            if woken {
+                self.wake.over();
+            }
+            woken
+        }
+    }
+
+    /// The first post fails while another thread joins it: what both did is seen by a look that finds the wake.
+    #[test]
+    fn a_wake_that_could_not_be_posted_is_owed_to_all_who_joined_it() {
+        loom::model(|| {
+            let port = Arc::new(Port::default());
+            *port.failures.lock().unwrap() = 1;
+            let waker = Waker::new(Arc::clone(&port) as _);
+            let other = {
+                let (port, waker) = (Arc::clone(&port), waker.clone());
+                thread::spawn(move || {
+                    port.work.store(true, Ordering::Relaxed);
+                    waker.wake();
+                })
+            };
+            waker.wake();
+            // Who is not woken does not see the work: a lost wake is a loop without an end.
+            while !(port.look() && port.work.load(Ordering::Relaxed)) {
+                thread::yield_now();
+            }
+            other.join().unwrap();
+            port.look();
+            assert!(!port.wake.is_owed(), "it was taken");
+            assert!(port.wake.begin(), "and the next one is under way by itself");
+        });
     }
 
     #[test]

@@ -84,7 +84,8 @@ pub trait Backend: Sized {
     type Socket: Send + fmt::Debug + 'static;
     /// What names an adopted socket in an operation. A plain value: the connection keeps the socket alive.
     type Handle: Copy + fmt::Debug;
-    /// What the kernel wants at a fixed address while an operation is in flight: an `OVERLAPPED`, or nothing.
+    /// What the kernel wants at a fixed address while an operation is in flight: an `OVERLAPPED`, or nothing. What the
+    /// kernel writes in it, and what the backend changes meanwhile, are cells: nobody has a `&mut` to it then.
     type Header: Default;
 
     /// Which one this is.
@@ -144,7 +145,7 @@ pub trait Backend: Sized {
         &mut self,
         key: OpKey,
         operation: &mut Operation<Self::Handle>,
-        header: &mut Self::Header,
+        header: &Self::Header,
     ) -> Submitted<Self::Socket>;
 
     /// Sends what can be sent without waiting and without keeping anything of it: a send that is over at once

@@ -190,8 +190,14 @@ impl Shared {
 
     #[inline]
     fn change(&self, id: BlockId, from: Holders, to: Holders) {
-        let before = self.holders[usize::from(id)].replace(to);
-        assert!(before == from, "INV-1: block {id} had {before} holders where {from} was right");
+        let holders = &self.holders[usize::from(id)];
+        // Before anything changes: a block that is somebody else's stays that, whoever catches the panic.
+        assert!(
+            holders.get() == from,
+            "INV-1: block {id} had {} holders where {from} was right",
+            holders.get()
+        );
+        holders.set(to);
     }
 
     pub(super) fn hold(&self, id: BlockId) {
@@ -203,7 +209,7 @@ impl Shared {
     #[inline]
     pub(super) fn release(&self, id: BlockId) {
         let holders = &self.holders[usize::from(id)];
-        debug_assert!(holders.get() != FREE && holders.get() != LENT);
+        assert!(holders.get() != FREE && holders.get() != LENT, "INV-1: block {id} is nobody's to give back");
         holders.set(holders.get() - 1);
         if holders.get() == FREE {
             self.free.borrow_mut().push(id);
@@ -327,6 +333,23 @@ mod tests {
         for (blocks, block_len) in [(0, 64), (1, 0), (32_769, 64), (u16::MAX, u32::MAX)] {
             assert_eq!(kind(blocks, block_len), io::ErrorKind::InvalidInput, "{blocks} of {block_len}");
         }
+    }
+
+    /// A completion that names a block which was not lent is a bug somewhere else; the block's holder keeps it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_block_that_was_not_lent_is_not_taken_back() {
+        let pool = Pool::new(PoolConfig { blocks: 2, block_len: 64 });
+        let (held, lent) = (pool.take().unwrap(), pool.lend().unwrap());
+        let id = held.hold.id;
+        let reclaim = || drop(pool.reclaim(id));
+        let error = std::panic::catch_unwind(std::panic::AssertUnwindSafe(reclaim)).unwrap_err();
+        assert!(error.downcast_ref::<String>().unwrap().starts_with("INV-1: block"));
+        assert_eq!((pool.in_use(), pool.available()), (1, 1), "nothing has changed");
+        drop(held);
+        drop(pool.reclaim(lent));
+        let all: Vec<Block> = std::iter::from_fn(|| pool.take()).collect();
+        assert_eq!(all.len(), 2, "each block is in one place");
     }
 
     #[test]

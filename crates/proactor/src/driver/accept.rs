@@ -1,10 +1,11 @@
 //! Listeners, and connections on their way in and out.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::backend::{Backend, Close, Operation, Outcome};
+use crate::backend::{Backend, Close, Operation, Outcome, Submitted};
 
+use super::accept_error::{FAILURES, concerns_the_listener};
 use super::connection::{Connection, Life};
 use super::slots::Key;
 use super::{ConnectionKey, Driver, Event, ListenerKey, OpKey, Ready, Verb};
@@ -15,11 +16,21 @@ pub(super) struct Listener<B: Backend> {
     pub(super) socket: B::Socket,
     pub(super) handle: B::Handle,
     /// Bounded by the backend's `accepts`.
-    armed: Vec<OpKey>,
+    armed: Vec<Armed>,
     life: ListenerLife,
+    /// Accepts that failed since the last connection or pause. Bounded by [`FAILURES`].
+    failures: u32,
     /// True exactly when its backlog may hold connections from before urgent data was to be delivered in line and small
     /// segments were to be sent at once: they have not inherited that.
     foreign: bool,
+}
+
+/// An accept in the table.
+#[derive(Clone, Copy)]
+struct Armed {
+    op: OpKey,
+    /// True exactly when it failed in the call that submitted it, and waits in the ready list.
+    failed_at_once: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,7 +57,8 @@ impl<B: Backend> Driver<B> {
         // Where they cannot be set, urgent bytes are missing in the stream, or small answers come late; nothing else.
         let inline = self.backend.inline_urgent(&socket).unwrap_or(true);
         let foreign = !(self.backend.nodelay(&socket).unwrap_or(true) && inline);
-        let listener = Listener { socket, handle, armed: Vec::new(), life: ListenerLife::Accepting, foreign };
+        let (armed, life) = (Vec::new(), ListenerLife::Accepting);
+        let listener = Listener { socket, handle, armed, life, failures: 0, foreign };
         let key = self.listeners.insert(listener);
         self.arm_accept(key);
         Ok(ListenerKey(key))
@@ -93,7 +105,8 @@ impl<B: Backend> Driver<B> {
         self.backend.local_addr(&state.socket)
     }
 
-    /// Connects to `address`. [`Event::Connected`] or [`Event::Failed`] follows.
+    /// Connects to `address`. [`Event::Connected`] or [`Event::Failed`] follows. `0.0.0.0` and `[::]` mean this machine's
+    /// loopback address, as on Linux; Windows would refuse them (`WSAEADDRNOTAVAIL`), and the BSDs choose an interface.
     ///
     /// A connection that meets itself has failed, with [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): where
     /// nobody listens on a port of this machine, the system may give that port to the connecting socket, which then is
@@ -110,6 +123,7 @@ impl<B: Backend> Driver<B> {
     /// # Errors
     /// If there is no socket to be had for it.
     pub fn connect_with(&mut self, address: SocketAddr, options: SocketOptions) -> io::Result<ConnectionKey> {
+        let address = if address.ip().is_unspecified() { loopback(address) } else { address };
         let socket = self.backend.open(address)?;
         self.set_options_of(&socket, options);
         let connection = self.register(socket).map_err(|(socket, error)| {
@@ -125,21 +139,31 @@ impl<B: Backend> Driver<B> {
         Ok(connection)
     }
 
+    /// Submits accepts until as many are in flight as the backend wants, or one fails at once: what that means is decided
+    /// when it is handed out, and the next would fail like it.
     fn arm_accept(&mut self, key: Key) {
         let abilities = self.backend.abilities();
         let wanted = if abilities.multishot_accept { 1 } else { usize::from(abilities.accepts.max(1)) };
         while let Some(state) = self.listeners.get(key) {
-            if state.life != ListenerLife::Accepting || state.armed.len() >= wanted {
+            let accepting = state.life == ListenerLife::Accepting && state.armed.len() < wanted;
+            if !accepting || state.armed.iter().any(|armed| armed.failed_at_once) {
                 return;
             }
-            let op = self.start(key, Operation::Accept { listener: state.handle, scratch: None });
-            self.listeners.get_mut(key).expect("looked up above").armed.push(op);
+            let listener = state.handle;
+            let op = self.ops.insert(key.index(), Operation::Accept { listener, scratch: None });
+            let mut failed_at_once = false;
+            if let Submitted::Done(outcome) = self.submit(op) {
+                failed_at_once = matches!(outcome, Outcome::Failed(_));
+                self.end_later(op, outcome);
+            }
+            let state = self.listeners.get_mut(key).expect("looked up above");
+            state.armed.push(Armed { op, failed_at_once });
         }
     }
 
     fn cancel_accepts(&mut self, key: Key) {
-        let armed = self.listeners.get(key).map(|state| state.armed.clone()).unwrap_or_default();
-        for op in armed {
+        let in_flight = |state: &Listener<B>| state.armed.iter().map(|armed| armed.op).collect::<Vec<_>>();
+        for op in self.listeners.get(key).map(in_flight).unwrap_or_default() {
             self.cancel(op);
         }
     }
@@ -153,24 +177,24 @@ impl<B: Backend> Driver<B> {
     ) -> Option<Event<B::Socket>> {
         let key = self.listeners.key_of(owner).expect("INV-2: a listener outlives its accepts");
         let state = self.listeners.get_mut(key).expect("just found");
+        let at_once = state.armed.iter().any(|armed| armed.op == op && armed.failed_at_once);
         if !more {
-            state.armed.retain(|armed| *armed != op);
+            state.armed.retain(|armed| armed.op != op);
             drop(self.ops.remove(op));
         }
         let listener = ListenerKey(key);
         let event = match outcome {
             Outcome::Accepted(socket, peer) => {
+                state.failures = 0;
                 if state.foreign {
                     let _ = self.backend.inline_urgent(&socket);
                     let _ = self.backend.nodelay(&socket);
                 }
                 Some(Event::Accepted { listener, socket, peer })
             }
-            // The connection was gone before it was taken: nothing to tell, the next one is as good.
-            Outcome::Failed(error) if is_about_the_peer(&error) => None,
             // Only those that are turned away have used the descriptors up: no session waits for one to end.
             Outcome::Failed(error) if self.has_made_room(&error) => None,
-            Outcome::Failed(error) => self.accept_failed(key, error),
+            Outcome::Failed(error) => self.accept_failed(key, error, at_once),
             _ => None,
         };
         if !more {
@@ -180,13 +204,18 @@ impl<B: Backend> Driver<B> {
         event
     }
 
-    /// Stops accepting until it is resumed. `None` if it was not wanted any more.
-    fn accept_failed(&mut self, key: Key, error: io::Error) -> Option<Event<B::Socket>> {
+    /// Stops accepting until it is resumed, if the error concerns the listener or too many accepts have failed in a row.
+    fn accept_failed(&mut self, key: Key, error: io::Error, at_once: bool) -> Option<Event<B::Socket>> {
         let state = self.listeners.get_mut(key)?;
         if state.life != ListenerLife::Accepting {
             return None;
         }
-        state.life = ListenerLife::Paused;
+        state.failures += 1;
+        if !concerns_the_listener(&error, at_once) && state.failures < FAILURES {
+            // One connection was gone before it was taken. The next one is as good.
+            return None;
+        }
+        (state.life, state.failures) = (ListenerLife::Paused, 0);
         self.cancel_accepts(key);
         Some(Event::AcceptFailed { listener: ListenerKey(key), error })
     }
@@ -239,18 +268,9 @@ impl<B: Backend> Driver<B> {
     }
 }
 
-/// Errors of `accept` that concern one connection in the backlog, not the listener: `accept(2)`, "Error
-/// handling". Wine calls a connection that was reset before it was taken "not connected".
-pub(crate) fn is_about_the_peer(error: &io::Error) -> bool {
-    use io::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::ConnectionAborted
-            | Kind::ConnectionReset
-            | Kind::NotConnected
-            | Kind::Interrupted
-            | Kind::HostUnreachable
-            | Kind::NetworkUnreachable
-            | Kind::NetworkDown
-    )
+fn loopback(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::LOCALHOST, address.port()).into(),
+    }
 }

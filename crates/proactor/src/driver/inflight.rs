@@ -2,7 +2,11 @@
 //!
 //! Entries lie in chunks that never move and are never freed while the table lives, so an entry's address is
 //! good for as long as its operation is in flight. On Windows the header is the `OVERLAPPED` and comes first.
+//!
+//! A kernel writes into the header of an operation in flight, so no `&mut` may reach one: each entry lies in a cell of its
+//! own, so that a reference to one says nothing of its neighbours, and [`get`](Table::get) is for what is in flight.
 
+use std::cell::UnsafeCell;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
 
@@ -94,7 +98,7 @@ pub struct Entry<H, S> {
 
 /// All operations in flight of one driver; `H` is the backend's header, `S` its name for a socket.
 pub struct Table<H, S> {
-    chunks: Vec<Chunk<Entry<H, S>>>,
+    chunks: Vec<Chunk<UnsafeCell<Entry<H, S>>>>,
     free: u32,
     live: u32,
 }
@@ -116,15 +120,41 @@ impl<H: Default, S> Table<H, S> {
         self.live == 0
     }
 
-    /// The entry of an operation in flight; `None` for a key whose operation is over.
+    /// The entry of an operation in flight; `None` for a key whose operation is over. The kernel may be writing its
+    /// header: a backend whose kernel does has that in cells.
     #[inline]
     #[must_use]
-    pub fn get_mut(&mut self, key: OpKey) -> Option<&mut Entry<H, S>> {
-        let index = key.index();
-        let entry = self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)?;
+    pub fn get(&self, key: OpKey) -> Option<&Entry<H, S>> {
+        let entry = self.at(key.index())?;
         let live =
             entry.generation.get() == key.generation() && !matches!(entry.operation, Operation::Vacant);
         live.then_some(entry)
+    }
+
+    /// The same, to be changed: before it is submitted, or when its completion was taken. A kernel that writes a header
+    /// does so between those two.
+    #[inline]
+    #[must_use]
+    pub fn get_mut(&mut self, key: OpKey) -> Option<&mut Entry<H, S>> {
+        let entry = self.at_mut(key.index())?;
+        let live =
+            entry.generation.get() == key.generation() && !matches!(entry.operation, Operation::Vacant);
+        live.then_some(entry)
+    }
+
+    #[inline]
+    fn at(&self, index: usize) -> Option<&Entry<H, S>> {
+        let cell = self.chunks.get(index / CHUNK)?.get(index % CHUNK)?;
+        // SAFETY: `&mut` references to entries come from `at_mut` alone, which borrows the table as a whole. What a kernel
+        // writes meanwhile, it writes into cells of the header (INV-1).
+        Some(unsafe { &*cell.get() })
+    }
+
+    #[inline]
+    fn at_mut(&mut self, index: usize) -> Option<&mut Entry<H, S>> {
+        let cell = self.chunks.get(index / CHUNK)?.get(index % CHUNK)?;
+        // SAFETY: the table is borrowed as a whole, so nobody else has a reference to an entry.
+        Some(unsafe { &mut *cell.get() })
     }
 
     /// Has an entry brought into the cache.
@@ -139,8 +169,7 @@ impl<H: Default, S> Table<H, S> {
     /// Who holds an operation. A hint: the key may be an old one.
     #[inline]
     pub(crate) fn owner_of(&self, key: OpKey) -> Option<u32> {
-        let index = key.index();
-        Some(self.chunks.get(index / CHUNK)?.get(index % CHUNK)?.owner)
+        Some(self.at(key.index())?.owner)
     }
 
     #[inline]
@@ -150,13 +179,14 @@ impl<H: Default, S> Table<H, S> {
             self.grow();
         }
         let index = self.free;
-        let entry = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
+        let entry = self.at_mut(index as usize).expect("a free entry is in the table");
         assert!(matches!(entry.operation, Operation::Vacant), "INV-1: entry {index} is in flight");
-        self.free = entry.owner;
+        let next_free = std::mem::replace(&mut entry.owner, owner);
         entry.operation = operation;
-        entry.owner = owner;
+        let generation = entry.generation;
+        self.free = next_free;
         self.live += 1;
-        OpKey::new(index, entry.generation)
+        OpKey::new(index, generation)
     }
 
     /// Ends an operation whose last completion was taken; its bytes go back to the caller.
@@ -179,32 +209,32 @@ impl<H: Default, S> Table<H, S> {
     /// Every operation in flight.
     pub fn keys(&self) -> impl Iterator<Item = OpKey> + '_ {
         let live = |entry: &&Entry<H, S>| !matches!(entry.operation, Operation::Vacant);
-        self.chunks.iter().enumerate().flat_map(move |(at, chunk)| {
-            let first = at * CHUNK;
-            let entries = (first..).zip(chunk.iter()).filter(move |(_, entry)| live(entry));
-            entries.map(|(index, entry)| OpKey::new(index as u32, entry.generation))
-        })
+        let indices = (0..self.chunks.len() * CHUNK).filter_map(|index| Some((index, self.at(index)?)));
+        let entries = indices.filter(move |(_, entry)| live(entry));
+        entries.map(|(index, entry)| OpKey::new(index as u32, entry.generation))
     }
 
     fn grow(&mut self) {
         let first = (self.chunks.len() * CHUNK) as u32;
         assert!(first < i32::MAX as u32 - CHUNK as u32, "the table is full");
         let last = first + CHUNK as u32 - 1;
-        let chunk = (first..=last).map(|index| Entry {
-            header: H::default(),
-            operation: Operation::Vacant,
-            owner: if index == last { NONE } else { index + 1 },
-            generation: NonZeroU32::MIN,
+        let chunk = (first..=last).map(|index| {
+            UnsafeCell::new(Entry {
+                header: H::default(),
+                operation: Operation::Vacant,
+                owner: if index == last { NONE } else { index + 1 },
+                generation: NonZeroU32::MIN,
+            })
         });
         self.chunks.push(chunk.collect());
         self.free = first;
     }
 }
 
-impl<H, S: fmt::Debug> fmt::Debug for Table<H, S> {
+impl<H: Default, S: fmt::Debug> fmt::Debug for Table<H, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let operations = self.chunks.iter().flat_map(|chunk| chunk.iter()).map(|entry| &entry.operation);
-        f.debug_list().entries(operations.filter(|op| !matches!(op, Operation::Vacant))).finish()
+        let operations = self.keys().filter_map(|key| Some(&self.get(key)?.operation));
+        f.debug_list().entries(operations).finish()
     }
 }
 

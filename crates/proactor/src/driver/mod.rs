@@ -6,6 +6,7 @@
 //! do nothing: late calls are normal, strangers are impossible (INV-3).
 
 mod accept;
+mod accept_error;
 mod adopt;
 mod close;
 mod connection;
@@ -39,7 +40,7 @@ use crate::waker::Waker;
 
 use accept::Listener;
 #[cfg(unix)]
-pub(crate) use accept::is_about_the_peer;
+pub(crate) use accept_error::is_about_the_peer;
 use connection::Connection;
 pub use event::{Event, Verb};
 pub use inflight::{Entry, InFlight, OpKey, Table};
@@ -355,7 +356,7 @@ impl<B: Backend> Driver<B> {
             self.trace_operation(op, Moment::Completed { result: Told::of(&outcome), more });
         }
         // A late completion finds nothing; what it brought is dropped with it (INV-3).
-        let entry = self.ops.get_mut(op)?;
+        let entry = self.ops.get(op)?;
         let owner = entry.owner;
         match &entry.operation {
             Operation::Vacant => None,
@@ -392,7 +393,7 @@ impl<B: Backend> Driver<B> {
         // SAFETY: the entry lies in a chunk of the table that never moves, and is removed only when the last
         // completion was taken (INV-1), or leaked with the table (INV-10). Its sockets are closed only by
         // `release_if_joined`, when nothing is in flight for their connection (INV-2).
-        let submitted = unsafe { self.backend.submit(op, &mut entry.operation, &mut entry.header) };
+        let submitted = unsafe { self.backend.submit(op, &mut entry.operation, &entry.header) };
         if self.tracer.is_some() {
             self.trace_submission(op, matches!(submitted, Submitted::Pending));
         }
@@ -463,7 +464,7 @@ impl<B: Backend> Driver<B> {
         if let Outcome::Accepted(socket, _) = completion.outcome {
             self.backend.close(socket, None, crate::backend::Close::Reset);
         }
-        if !completion.more && self.ops.get_mut(op).is_some() {
+        if !completion.more && self.ops.get(op).is_some() {
             drop(self.ops.remove(op));
         }
     }

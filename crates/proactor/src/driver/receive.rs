@@ -121,8 +121,8 @@ impl<B: Backend> Driver<B> {
 
     /// The open connection that a receive in flight is for.
     #[inline]
-    pub(super) fn receiving(&mut self, op: OpKey) -> Option<ConnectionKey> {
-        let entry = self.ops.get_mut(op)?;
+    pub(super) fn receiving(&self, op: OpKey) -> Option<ConnectionKey> {
+        let entry = self.ops.get(op)?;
         debug_assert!(matches!(entry.operation, Operation::Receive { .. }), "only a receive brings bytes");
         let (key, state) = self.connections.at(entry.owner)?;
         state.is_open().then_some(ConnectionKey(key))

@@ -98,9 +98,9 @@ impl<B: Backend> Driver<B> {
 
     /// Bytes of the payload in flight that are out already; 0 without one.
     #[must_use]
-    pub fn send_progress(&mut self, connection: ConnectionKey) -> usize {
+    pub fn send_progress(&self, connection: ConnectionKey) -> usize {
         let op = self.connections.get(connection.0).and_then(|state| state.send);
-        match op.and_then(|op| self.ops.get_mut(op)).map(|entry| &entry.operation) {
+        match op.and_then(|op| self.ops.get(op)).map(|entry| &entry.operation) {
             Some(Operation::Send { sent, .. }) => *sent,
             _ => 0,
         }
@@ -141,8 +141,8 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    fn left_to_send(&mut self, op: OpKey) -> usize {
-        match self.ops.get_mut(op).map(|entry| &entry.operation) {
+    fn left_to_send(&self, op: OpKey) -> usize {
+        match self.ops.get(op).map(|entry| &entry.operation) {
             Some(Operation::Send { payload, sent, .. }) => payload.len() - sent,
             _ => unreachable!("INV-1: a send stays in the table until it is over"),
         }

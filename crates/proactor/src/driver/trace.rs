@@ -183,7 +183,7 @@ impl<B: Backend> Driver<B> {
     /// A step of an operation that is in the table.
     #[cold]
     pub(super) fn trace_operation(&mut self, op: OpKey, moment: Moment) {
-        let Some(entry) = self.ops.get_mut(op) else { return };
+        let Some(entry) = self.ops.get(op) else { return };
         let (owner, call) = (entry.owner, Call::of(&entry.operation));
         let Some(call) = call else { return };
         let connection = self.connections.key_of(owner).filter(|_| call != Call::Accept).map(ConnectionKey);
@@ -192,7 +192,7 @@ impl<B: Backend> Driver<B> {
 
     #[cold]
     pub(super) fn trace_submission(&mut self, op: OpKey, pending: bool) {
-        let Some(entry) = self.ops.get_mut(op) else { return };
+        let Some(entry) = self.ops.get(op) else { return };
         let bytes = match &entry.operation {
             Operation::Send { payload, sent, .. } => payload.len() - sent,
             _ => 0,

@@ -37,6 +37,7 @@ macro_rules! all_cases {
                 one_connection
                 several_connections
                 connect_refused
+                connecting_to_any_is_connecting_to_loopback
                 a_closed_listener_gives_its_port_back
                 a_closed_listener_keeps_what_it_accepted
                 a_paused_listener_accepts_nothing_and_loses_nothing
@@ -137,6 +138,8 @@ macro_rules! all_cases {
             faults:
                 a_failed_accept_pauses
                 an_accept_whose_peer_is_gone_is_repeated
+                a_listener_that_cannot_accept_pauses
+                accepts_that_fail_without_an_end_pause
                 a_failed_connect
                 a_failed_receive
                 a_failed_send

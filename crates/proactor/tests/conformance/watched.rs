@@ -243,7 +243,7 @@ impl<B: Backend> Backend for Watched<B> {
         &mut self,
         key: OpKey,
         operation: &mut Operation<B::Handle>,
-        header: &mut B::Header,
+        header: &B::Header,
     ) -> Submitted<B::Socket> {
         let (call, pending) = Self::observe(operation);
         assert!(!self.pending.contains_key(&key), "INV-3: {key:?} is in flight already");

@@ -76,7 +76,8 @@ fn once_memory_is_back<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Res
 
 /// A ring with blocks lent to it.
 struct Lending {
-    // The ring goes first: when it is gone the kernel writes no block any more.
+    // The ring goes first. The kernel tears it down later than its close returns; by then everything that the probe had
+    // sent to itself was received, so nothing is left to be written into a block.
     ring: Ring,
     buffers: Buffers,
 }

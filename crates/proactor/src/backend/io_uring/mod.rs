@@ -55,7 +55,8 @@ const CANCEL: u64 = 1 << 63;
 
 /// One worker's ring.
 pub struct IoUring {
-    // The ring goes first: when it is gone the kernel writes no block any more.
+    // The ring goes first. The kernel tears it down later than the close returns: that it writes no block after that is
+    // the driver's to see to, which takes every completion before it drops its backend, or leaks the blocks (INV-10).
     ring: Ring,
     buffers: Buffers,
     wake: Arc<WakeEvent>,
@@ -250,12 +251,7 @@ impl Backend for IoUring {
     }
 
     #[inline]
-    unsafe fn submit(
-        &mut self,
-        key: OpKey,
-        operation: &mut Operation<RawFd>,
-        (): &mut (),
-    ) -> Submitted<Socket> {
+    unsafe fn submit(&mut self, key: OpKey, operation: &mut Operation<RawFd>, (): &()) -> Submitted<Socket> {
         let entry = match operation {
             Operation::Vacant => return Submitted::Done(Outcome::Cancelled),
             Operation::Accept { listener, .. } => {
@@ -338,13 +334,13 @@ impl Backend for IoUring {
                 // that the kernel searches. Then it may wait for ever: it is cancelled again.
                 data if data & CANCEL != 0 => {
                     if let Some(key) = OpKey::from_u64(data & !CANCEL)
-                        && ops.get_mut(key).is_some()
+                        && ops.get(key).is_some()
                     {
                         self.cancel(key, ops);
                     }
                 }
                 data => {
-                    let entry = OpKey::from_u64(data).and_then(|key| Some((key, ops.get_mut(key)?)));
+                    let entry = OpKey::from_u64(data).and_then(|key| Some((key, ops.get(key)?)));
                     let Some((key, entry)) = entry else {
                         // Not one of ours any more: give back what it carries (INV-3).
                         drop(cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id)));

@@ -34,11 +34,10 @@ impl WakeEvent {
 }
 
 impl Wake for WakeEvent {
-    fn wake(&self) -> bool {
+    fn wake(&self) {
         let one = 1u64.to_ne_bytes();
         // SAFETY: eight readable bytes. It fails only when the counter is full, and then a wake is due anyway.
         unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-        true
     }
 }
 

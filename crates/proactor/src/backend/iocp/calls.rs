@@ -32,12 +32,10 @@ const VERSION: u16 = 0x0202;
 /// The system's calls: the table, those that Winsock has only behind pointers, and what it promises of its sockets.
 #[derive(Clone, Copy)]
 pub(super) struct Calls {
-    table: &'static Table,
+    pub(super) table: &'static Table,
     pub(super) accept_ex: AcceptEx,
     pub(super) connect_ex: ConnectEx,
     addresses_of: GetAcceptExSockaddrs,
-    /// Whether what succeeds at once posts no packet.
-    pub(super) inline: bool,
 }
 
 impl Calls {
@@ -58,10 +56,28 @@ impl Calls {
             accept_ex: accept_ex.ok_or_else(absent)?,
             connect_ex: connect_ex.ok_or_else(absent)?,
             addresses_of: addresses_of.ok_or_else(absent)?,
-            // A machine without IPv6 has no say in what its sockets are.
-            inline: is_native(table, &socket)?
-                && stream_socket(table, Domain::IPV6).map_or(Ok(true), |v6| is_native(table, &v6))?,
         })
+    }
+
+    /// The layered service provider that stands in front of TCP with sockets of its own, by its name; `None`: there is none.
+    ///
+    /// Such a socket is no handle of the kernel's, and this backend needs that twice:
+    ///
+    /// * What succeeds at once posts no packet with the kernel's handles alone:
+    ///   <https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-setfilecompletionnotificationmodes>.
+    /// * `CancelIoEx` finds an operation by its `OVERLAPPED`, and the provider has given the socket below another one. To
+    ///   cancel on that socket (`SIO_BASE_HANDLE`) would cancel everything on it, a send in flight too, whose bytes would
+    ///   then be lost in the middle of a stream (INV-4).
+    ///
+    /// A provider that hands out the kernel's handles says `XP1_IFS_HANDLES`, and does no harm:
+    /// <https://learn.microsoft.com/windows/win32/api/winsock2/ns-winsock2-wsaprotocol_infow>.
+    pub(super) fn layer(&self) -> io::Result<Option<String>> {
+        let v4 = layer_of(self.table, &stream_socket(self.table, Domain::IPV4)?)?;
+        if v4.is_some() {
+            return Ok(v4);
+        }
+        // A machine without IPv6 has no say in what its sockets are.
+        stream_socket(self.table, Domain::IPV6).map_or(Ok(None), |v6| layer_of(self.table, &v6))
     }
 
     /// A socket to accept into, of the family that its listener has.
@@ -75,6 +91,7 @@ impl Calls {
         let socket = stream_socket(self.table, Domain::for_address(address))?;
         self.set_nodelay(&socket)?;
         self.set_inline_urgent(&socket)?;
+        self.share_port(&socket);
         let any: SockAddr = match address {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into(),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into(),
@@ -92,17 +109,17 @@ impl Calls {
     pub(super) unsafe fn accept(
         &self,
         listener: ws::SOCKET,
-        into: &Socket,
+        into: ws::SOCKET,
         scratch: *mut u8,
-        header: &mut Header,
+        header: &Header,
     ) -> Started {
         let mut bytes = 0;
         // SAFETY: the caller keeps both sockets, the addresses and the header until the completion (INV-1).
         let done = unsafe {
             let (scratch, overlapped) = (scratch.cast(), header.overlapped());
-            (self.accept_ex)(listener, raw(into), scratch, 0, ADDRESS, ADDRESS, &raw mut bytes, overlapped)
+            (self.accept_ex)(listener, into, scratch, 0, ADDRESS, ADDRESS, &raw mut bytes, overlapped)
         };
-        decide(code_unless(done != 0), bytes, self.inline)
+        decide(code_unless(done != 0), bytes)
     }
 
     /// The peer's address out of what an accept that is over wrote; `None` if that is no address.
@@ -140,14 +157,14 @@ impl Calls {
     ///
     /// # Safety
     /// As for [`receive`](Self::receive); `address` stays too.
-    pub(super) unsafe fn connect(&self, socket: ws::SOCKET, to: &SockAddr, header: &mut Header) -> Started {
+    pub(super) unsafe fn connect(&self, socket: ws::SOCKET, to: &SockAddr, header: &Header) -> Started {
         let mut bytes = 0;
         // SAFETY: the caller keeps the socket, the address and the header until the completion (INV-1).
         let done = unsafe {
             let (address, len) = (to.as_ptr().cast(), to.len());
             (self.connect_ex)(socket, address, len, ptr::null(), 0, &raw mut bytes, header.overlapped())
         };
-        decide(code_unless(done != 0), bytes, self.inline)
+        decide(code_unless(done != 0), bytes)
     }
 
     /// Starts receiving up to `len` bytes; with `len` 0 it completes when there is something to receive.
@@ -160,7 +177,7 @@ impl Calls {
         socket: ws::SOCKET,
         to: *mut u8,
         len: u32,
-        header: &mut Header,
+        header: &Header,
     ) -> Started {
         let (buffer, mut bytes) = (ws::WSABUF { len, buf: to }, 0);
         // SAFETY: the caller keeps the socket, the bytes and the header until the completion (INV-1). The array
@@ -169,14 +186,14 @@ impl Calls {
             let (flags, overlapped) = (header.flags(), header.overlapped());
             (self.table.receive)(socket, &raw const buffer, 1, &raw mut bytes, flags, overlapped, None)
         };
-        decide(code_unless(result == 0), bytes, self.inline)
+        decide(code_unless(result == 0), bytes)
     }
 
     /// Starts sending the bytes of all pieces, in order. More pieces than `Gather` has parts are left out.
     ///
     /// # Safety
     /// As for [`receive`](Self::receive).
-    pub(super) unsafe fn send(&self, socket: ws::SOCKET, pieces: &[&[u8]], header: &mut Header) -> Started {
+    pub(super) unsafe fn send(&self, socket: ws::SOCKET, pieces: &[&[u8]], header: &Header) -> Started {
         let mut buffers = [ws::WSABUF { len: 0, buf: ptr::null_mut() }; Gather::MOST];
         for (buffer, piece) in buffers.iter_mut().zip(pieces) {
             *buffer = ws::WSABUF { len: piece.len() as u32, buf: piece.as_ptr().cast_mut() };
@@ -187,19 +204,19 @@ impl Calls {
         let result = unsafe {
             (self.table.send)(socket, buffers, count, &raw mut bytes, 0, header.overlapped(), None)
         };
-        decide(code_unless(result == 0), bytes, self.inline)
+        decide(code_unless(result == 0), bytes)
     }
 
     /// Asks for the operation of `header` alone to end early. True: it will end, or is over already. False: the system
     /// could not; ask again.
-    pub(super) fn cancel(&self, socket: ws::SOCKET, header: &mut Header) -> bool {
+    pub(super) fn cancel(&self, socket: ws::SOCKET, header: &Header) -> bool {
         // SAFETY: the operation's connection keeps the socket open (INV-2). The address only names an operation.
         let done = unsafe { (self.table.cancel)(socket as HANDLE, header.overlapped()) };
         done != 0 || code_unless(false) == ERROR_NOT_FOUND as i32
     }
 
     /// The Winsock code of an operation whose packet said that it failed.
-    pub(super) fn failure(&self, socket: ws::SOCKET, header: &mut Header) -> i32 {
+    pub(super) fn failure(&self, socket: ws::SOCKET, header: &Header) -> i32 {
         let (mut bytes, mut flags) = (0, 0);
         // SAFETY: the packet was taken, so the header is ours again; two integers that the call writes.
         let done =
@@ -216,42 +233,6 @@ impl Calls {
         let modes = FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE;
         // SAFETY: an open handle; no memory is passed.
         checked(unsafe { (self.table.modes)(raw(socket) as HANDLE, modes as u8) } != 0)
-    }
-
-    /// Makes an accepted socket a full one: with addresses, half-close, and its listener's options.
-    pub(super) fn update_accepted(&self, socket: &Socket, listener: ws::SOCKET) -> io::Result<()> {
-        self.set_option(raw(socket), ws::SOL_SOCKET, ws::SO_UPDATE_ACCEPT_CONTEXT, &listener.to_ne_bytes())?;
-        self.set_nodelay(socket)?;
-        // What is inherited is documented for few options.
-        self.set_inline_urgent(socket)
-    }
-
-    /// The same for a connected one.
-    pub(super) fn update_connected(&self, socket: ws::SOCKET) -> io::Result<()> {
-        self.set_option(socket, ws::SOL_SOCKET, ws::SO_UPDATE_CONNECT_CONTEXT, &[])
-    }
-
-    fn set_nodelay(&self, socket: &Socket) -> io::Result<()> {
-        self.set_option(raw(socket), ws::IPPROTO_TCP, ws::TCP_NODELAY, &1_i32.to_ne_bytes())
-    }
-
-    /// Has urgent data delivered in line with all other.
-    fn set_inline_urgent(&self, socket: &Socket) -> io::Result<()> {
-        self.set_option(raw(socket), ws::SOL_SOCKET, ws::SO_OOBINLINE, &1_i32.to_ne_bytes())
-    }
-
-    /// Has closing discard what was not sent, and tell the peer with a reset.
-    pub(super) fn linger_not(&self, socket: &Socket) -> io::Result<()> {
-        // A `LINGER`: on, for no time.
-        let value = [1_u16.to_ne_bytes(), 0_u16.to_ne_bytes()].concat();
-        self.set_option(raw(socket), ws::SOL_SOCKET, ws::SO_LINGER, &value)
-    }
-
-    fn set_option(&self, socket: ws::SOCKET, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
-        // SAFETY: an open socket, and readable bytes of the stated length.
-        let result =
-            unsafe { (self.table.set_option)(socket, level, option, value.as_ptr(), value.len() as i32) };
-        checked(result == 0)
     }
 
     pub(super) fn shutdown_write(&self, socket: &Socket) -> io::Result<()> {
@@ -371,8 +352,8 @@ unsafe fn extension<T: Default>(table: &Table, socket: &Socket, id: &GUID) -> io
     checked(result == 0).map(|()| function)
 }
 
-/// Whether a socket is the kernel's own, not one that a layered provider made: only those may skip packets.
-fn is_native(table: &Table, socket: &Socket) -> io::Result<bool> {
+/// The provider that made a socket, by its name, if the socket is not the kernel's own handle.
+fn layer_of(table: &Table, socket: &Socket) -> io::Result<Option<String>> {
     let mut info = ws::WSAPROTOCOL_INFOW::default();
     let mut len = size_of::<ws::WSAPROTOCOL_INFOW>() as i32;
     // SAFETY: an open socket, and writable room of the stated size.
@@ -381,7 +362,9 @@ fn is_native(table: &Table, socket: &Socket) -> io::Result<bool> {
         (table.get_option)(raw(socket), ws::SOL_SOCKET, ws::SO_PROTOCOL_INFOW, room, &raw mut len)
     };
     checked(result == 0)?;
-    Ok(info.dwServiceFlags1 & ws::XP1_IFS_HANDLES != 0)
+    let name = info.szProtocol.split(|unit| *unit == 0).next().unwrap_or_default();
+    let is_native = info.dwServiceFlags1 & ws::XP1_IFS_HANDLES != 0;
+    Ok((!is_native).then(|| String::from_utf16_lossy(name)))
 }
 
 /// A socket as Winsock names it.
@@ -389,7 +372,7 @@ pub(super) fn raw(socket: &Socket) -> ws::SOCKET {
     socket.as_raw_socket() as ws::SOCKET
 }
 
-fn checked(success: bool) -> io::Result<()> {
+pub(super) fn checked(success: bool) -> io::Result<()> {
     if success { Ok(()) } else { Err(super::errors::error(code_unless(false))) }
 }
 

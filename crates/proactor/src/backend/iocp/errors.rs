@@ -1,17 +1,31 @@
-//! What a failed call means: reset, abort, refusal and cancellation are told apart (INV-7).
+//! What a failed call means: reset, abort, refusal and cancellation are told apart (INV-7), in the words that the other
+//! systems use for the same thing.
+//!
+//! | Winsock | Microsoft says | kind, as on Linux |
+//! | --- | --- | --- |
+//! | `WSAECONNRESET`, `ERROR_NETNAME_DELETED` | "reset by the remote side executing a hard or abortive close" | `ConnectionReset` |
+//! | `WSAECONNABORTED` of a send | "terminated due to a time-out or other failure"; also what a send says after the peer's reset was noticed | `BrokenPipe`, as `EPIPE` |
+//! | `WSAECONNABORTED` of anything else | the same | `ConnectionAborted` |
+//! | `WSAENETRESET` | "broken due to keep-alive activity detecting a failure" | `TimedOut`: `ETIMEDOUT`, `tcp(7)` |
+//! | `WSAETIMEDOUT`, `ERROR_SEM_TIMEOUT` | "the peer system failed to respond" | `TimedOut` |
+//! | `WSAESHUTDOWN` of a send | "the socket has been shut down" | `BrokenPipe`, as `EPIPE` |
+//! | `WSAESHUTDOWN` of a receive | the same | no error: the end of the stream |
+//!
+//! <https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv>,
+//! <https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend>.
 
 use std::io;
 
 use windows_sys::Win32::Foundation as win;
 use windows_sys::Win32::Networking::WinSock as ws;
 
-use crate::backend::Outcome;
+use crate::backend::{Operation, Outcome};
 use crate::socket::Socket;
 
 /// What became of a call: the famous decision, made here and nowhere else.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Started {
-    /// It is over, with so many bytes moved. No packet comes.
+    /// It is over, with so many bytes moved. No packet comes: sockets are told to post none for what succeeds at once.
     Complete(usize),
     /// Its packet will come.
     Pending,
@@ -19,28 +33,41 @@ pub(super) enum Started {
     Failed(i32),
 }
 
-/// Decides. `error` is 0 for success; `inline` says that the socket posts no packet for what succeeds at once.
-pub(super) fn decide(error: i32, bytes: u32, inline: bool) -> Started {
+/// Decides. `error` is 0 for success.
+pub(super) fn decide(error: i32, bytes: u32) -> Started {
     match error {
-        0 if inline => Started::Complete(bytes as usize),
-        0 | ws::WSA_IO_PENDING => Started::Pending,
+        0 => Started::Complete(bytes as usize),
+        ws::WSA_IO_PENDING => Started::Pending,
         error => Started::Failed(error),
     }
 }
 
 /// How an operation ended that failed with `code`. `asked_to_end`: it had been cancelled.
-pub(super) fn ended(code: i32, asked_to_end: bool) -> Outcome<Socket> {
-    match code {
-        ws::WSA_OPERATION_ABORTED if asked_to_end => Outcome::Cancelled,
+pub(super) fn ended<H>(operation: &Operation<H>, code: i32, asked_to_end: bool) -> Outcome<Socket> {
+    let error = error(code);
+    let kind = match (operation, winsock(code)) {
+        (_, ws::WSA_OPERATION_ABORTED) if asked_to_end => return Outcome::Cancelled,
         // Nobody here asked for it: the connection was torn down below us.
-        ws::WSA_OPERATION_ABORTED => Outcome::Failed(io::ErrorKind::ConnectionAborted.into()),
-        code => Outcome::Failed(error(code)),
-    }
+        (_, ws::WSA_OPERATION_ABORTED) => io::ErrorKind::ConnectionAborted,
+        (Operation::Receive { .. } | Operation::Watch { .. }, ws::WSAESHUTDOWN) => {
+            return Outcome::EndOfStream;
+        }
+        (Operation::Send { .. }, ws::WSAECONNABORTED | ws::WSAESHUTDOWN) => io::ErrorKind::BrokenPipe,
+        (_, ws::WSAENETRESET) => io::ErrorKind::TimedOut,
+        _ => return Outcome::Failed(error),
+    };
+    // What the system said stays in the text.
+    Outcome::Failed(io::Error::new(kind, error))
 }
 
-/// A code as an error of the kind that the other systems would give.
+/// A code as an error.
 pub(super) fn error(code: i32) -> io::Error {
-    io::Error::from_raw_os_error(match u32::try_from(code).unwrap_or(0) {
+    io::Error::from_raw_os_error(winsock(code))
+}
+
+/// Winsock's own code for what Win32 calls otherwise.
+fn winsock(code: i32) -> i32 {
+    match u32::try_from(code).unwrap_or(0) {
         win::ERROR_NETNAME_DELETED | win::ERROR_PORT_UNREACHABLE => ws::WSAECONNRESET,
         win::ERROR_CONNECTION_ABORTED => ws::WSAECONNABORTED,
         win::ERROR_CONNECTION_REFUSED => ws::WSAECONNREFUSED,
@@ -48,42 +75,72 @@ pub(super) fn error(code: i32) -> io::Error {
         win::ERROR_NETWORK_UNREACHABLE => ws::WSAENETUNREACH,
         win::ERROR_SEM_TIMEOUT => ws::WSAETIMEDOUT,
         _ => code,
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::{Outgoing, Payload};
 
     #[test]
-    fn immediate_success_is_counted_once() {
-        assert_eq!(decide(0, 7, true), Started::Complete(7), "no packet comes, so it is over now");
-        assert_eq!(decide(0, 7, false), Started::Pending, "a packet comes, so it is not over yet");
-        assert_eq!(decide(ws::WSA_IO_PENDING, 0, true), Started::Pending);
-        assert_eq!(decide(ws::WSA_IO_PENDING, 0, false), Started::Pending);
+    fn immediate_success_has_no_packet() {
+        assert_eq!(decide(0, 7), Started::Complete(7), "no packet comes, so it is over now");
+        assert_eq!(decide(ws::WSA_IO_PENDING, 0), Started::Pending);
     }
 
     #[test]
     fn immediate_failure_has_no_packet() {
-        for inline in [false, true] {
-            assert_eq!(decide(ws::WSAECONNRESET, 0, inline), Started::Failed(ws::WSAECONNRESET));
+        assert_eq!(decide(ws::WSAECONNRESET, 0), Started::Failed(ws::WSAECONNRESET));
+    }
+
+    fn receive() -> Operation<()> {
+        Operation::Receive { socket: (), block: None }
+    }
+
+    fn send() -> Operation<()> {
+        Operation::Send { socket: (), payload: Outgoing::One(Payload::from("x")), sent: 0 }
+    }
+
+    fn kind(operation: &Operation<()>, code: i32, asked: bool) -> Option<io::ErrorKind> {
+        match ended(operation, code, asked) {
+            Outcome::Failed(error) => Some(error.kind()),
+            Outcome::Cancelled => None,
+            other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn resets_aborts_and_cancellations_differ() {
-        let kind = |code, asked| match ended(code, asked) {
-            Outcome::Failed(error) => Some(error.kind()),
-            Outcome::Cancelled => None,
-            other => panic!("{other:?}"),
-        };
         for asked in [false, true] {
-            for reset in [win::ERROR_NETNAME_DELETED as i32, ws::WSAECONNRESET] {
-                assert_eq!(kind(reset, asked), Some(io::ErrorKind::ConnectionReset));
+            for operation in [&receive(), &send()] {
+                for reset in [win::ERROR_NETNAME_DELETED as i32, ws::WSAECONNRESET] {
+                    assert_eq!(kind(operation, reset, asked), Some(io::ErrorKind::ConnectionReset));
+                }
+                for late in [ws::WSAENETRESET, ws::WSAETIMEDOUT, win::ERROR_SEM_TIMEOUT as i32] {
+                    assert_eq!(kind(operation, late, asked), Some(io::ErrorKind::TimedOut));
+                }
             }
-            assert_eq!(kind(ws::WSAECONNABORTED, asked), Some(io::ErrorKind::ConnectionAborted));
+            for aborted in [ws::WSAECONNABORTED, win::ERROR_CONNECTION_ABORTED as i32] {
+                assert_eq!(kind(&receive(), aborted, asked), Some(io::ErrorKind::ConnectionAborted));
+                assert_eq!(kind(&send(), aborted, asked), Some(io::ErrorKind::BrokenPipe));
+            }
         }
-        assert_eq!(kind(ws::WSA_OPERATION_ABORTED, true), None);
-        assert_eq!(kind(ws::WSA_OPERATION_ABORTED, false), Some(io::ErrorKind::ConnectionAborted));
+        assert_eq!(kind(&send(), ws::WSA_OPERATION_ABORTED, true), None);
+        assert_eq!(kind(&send(), ws::WSA_OPERATION_ABORTED, false), Some(io::ErrorKind::ConnectionAborted));
+    }
+
+    #[test]
+    fn a_half_that_was_shut_down_is_broken_or_over() {
+        assert_eq!(kind(&send(), ws::WSAESHUTDOWN, false), Some(io::ErrorKind::BrokenPipe));
+        for operation in [receive(), Operation::Watch { socket: () }] {
+            assert!(matches!(ended(&operation, ws::WSAESHUTDOWN, false), Outcome::EndOfStream));
+        }
+    }
+
+    #[test]
+    fn what_the_system_said_is_told() {
+        let Outcome::Failed(error) = ended(&receive(), ws::WSAENETRESET, false) else { panic!("it failed") };
+        assert!(error.to_string().contains("10052"), "{error}");
     }
 }

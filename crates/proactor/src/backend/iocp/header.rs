@@ -1,6 +1,6 @@
 //! What lies beside every operation: the `OVERLAPPED`, and behind it what a packet must lead back to.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
@@ -9,6 +9,9 @@ use crate::socket::Socket;
 
 /// The extended `OVERLAPPED`. It comes first in the entry of the in-flight table, so the address that a packet
 /// brings is the address of this.
+///
+/// Everything in it is a cell: from submit to completion the kernel writes the first two fields, so nobody may have a
+/// `&mut` to it.
 #[repr(C)]
 #[derive(Default)]
 pub struct Header {
@@ -17,46 +20,121 @@ pub struct Header {
     /// Where `WSARecv` may put its flags. Here and not on the stack, because some systems write them only when
     /// the operation completes.
     flags: UnsafeCell<u32>,
-    key: u64,
+    key: Cell<u64>,
+    /// True exactly from a call that answered "pending" until its packet is taken.
+    pending: Cell<bool>,
     /// True exactly when this operation was asked to end early: only then does "aborted" mean "cancelled".
-    pub(super) asked_to_end: bool,
+    pub(super) asked_to_end: Cell<bool>,
     /// The socket that an accept fills. Its owner from submit to completion is this header (INV-1).
-    pub(super) accepted: Option<Socket>,
+    pub(super) accepted: Cell<Option<Socket>>,
 }
 
 impl Header {
     /// Makes it ready for a new operation, or for the second half of one.
-    pub(super) fn prepare(&mut self, key: OpKey) {
-        *self.overlapped.get_mut() = OVERLAPPED::default();
-        *self.flags.get_mut() = 0;
-        self.key = key.to_u64();
+    pub(super) fn prepare(&self, key: OpKey) {
+        assert!(!self.pending.get(), "INV-1: the kernel has this header");
+        // SAFETY: nothing is pending, so the kernel does not have it, and nobody keeps a reference into it.
+        unsafe {
+            *self.overlapped.get() = OVERLAPPED::default();
+            *self.flags.get() = 0;
+        }
+        self.key.set(key.to_u64());
     }
 
     /// What the kernel is given. The pointer reaches the whole header.
-    pub(super) fn overlapped(&mut self) -> *mut OVERLAPPED {
-        std::ptr::from_mut(self).cast()
+    pub(super) fn overlapped(&self) -> *mut OVERLAPPED {
+        std::ptr::from_ref(self).cast_mut().cast()
     }
 
-    pub(super) fn flags(&mut self) -> *mut u32 {
+    pub(super) fn flags(&self) -> *mut u32 {
         self.flags.get()
     }
 
-    /// Which operation a packet is about.
+    /// The call answered "pending": a packet will come. Only the thread that says so takes packets (INV-5).
+    pub(super) fn begin(&self) {
+        self.pending.set(true);
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.get()
+    }
+
+    /// Which operation a packet is about. It is not pending any more.
+    ///
+    /// A packet brings an address, and no generation: it is this operation's because the kernel posts one packet for each
+    /// that is pending, and because the entry of one is not used again before its packet was taken (INV-3).
     ///
     /// # Safety
-    /// `overlapped` came with a packet whose operation was submitted with a `Header`, and nobody has a unique
-    /// reference to that header.
-    pub(super) unsafe fn key_of(overlapped: *const OVERLAPPED) -> OpKey {
-        // SAFETY: the `OVERLAPPED` is the first field of a header (`repr(C)`), and the table keeps the entry of
-        // an operation where it is until its last completion was taken (INV-1); this packet is that completion.
-        let key = OpKey::from_u64(unsafe { (*overlapped.cast::<Header>()).key });
-        key.expect("a header has its key from the submission on")
+    /// `overlapped` came with a packet whose operation was submitted with a `Header`, in a table that is still there.
+    ///
+    /// # Panics
+    /// If no operation is pending at that address: the packet is one too many.
+    pub(super) unsafe fn taken(overlapped: *const OVERLAPPED) -> OpKey {
+        // SAFETY: the `OVERLAPPED` is the first field of a header (`repr(C)`), the table keeps entries where they are, and
+        // nobody has a unique reference to one whose packet was not taken (INV-1).
+        let header = unsafe { &*overlapped.cast::<Header>() };
+        assert!(header.pending.replace(false), "INV-3: a packet for an operation that is not pending");
+        OpKey::from_u64(header.key.get()).expect("a header has its key from the submission on")
     }
 
     /// Bytes moved, if the operation succeeded. To be called when its packet was taken.
-    pub(super) fn moved(&mut self) -> Option<usize> {
-        let OVERLAPPED { Internal: status, InternalHigh: bytes, .. } = *self.overlapped.get_mut();
+    pub(super) fn moved(&self) -> Option<usize> {
+        assert!(!self.pending.get(), "INV-1: the kernel has this header");
+        // SAFETY: it is not pending, so the kernel does not write it.
+        let OVERLAPPED { Internal: status, InternalHigh: bytes, .. } = unsafe { *self.overlapped.get() };
         // An NTSTATUS: failures are negative.
         (status as i32 >= 0).then_some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> OpKey {
+        OpKey::from_u64(1 << 32 | 1).expect("it is not 0")
+    }
+
+    fn take(header: &Header) -> OpKey {
+        // SAFETY: the address of a header, which is borrowed.
+        unsafe { Header::taken(header.overlapped()) }
+    }
+
+    #[test]
+    fn a_packet_leads_to_its_operation() {
+        let header = Header::default();
+        header.prepare(key());
+        header.begin();
+        assert!(header.is_pending());
+        assert_eq!(take(&header), key());
+        assert!(!header.is_pending());
+        assert_eq!(header.moved(), Some(0));
+    }
+
+    #[test]
+    #[should_panic(expected = "INV-3")]
+    fn one_packet_too_many_is_found() {
+        let header = Header::default();
+        header.prepare(key());
+        header.begin();
+        assert_eq!(take(&header), key());
+        take(&header);
+    }
+
+    #[test]
+    #[should_panic(expected = "INV-3")]
+    fn a_packet_for_what_was_over_at_once_is_found() {
+        let header = Header::default();
+        header.prepare(key());
+        take(&header);
+    }
+
+    #[test]
+    #[should_panic(expected = "INV-1")]
+    fn a_header_in_flight_is_not_used_again() {
+        let header = Header::default();
+        header.prepare(key());
+        header.begin();
+        header.prepare(key());
     }
 }

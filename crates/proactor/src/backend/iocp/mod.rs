@@ -11,6 +11,7 @@ mod errors;
 #[cfg(test)]
 mod faults;
 mod header;
+mod options;
 mod port;
 mod table;
 
@@ -79,6 +80,20 @@ impl Iocp {
         let calls = Calls::load(table).map_err(|error| {
             refusal("Winsock does not offer what this needs, AcceptEx first of all", &error)
         })?;
+        match calls.layer() {
+            Ok(None) => {}
+            Ok(Some(name)) => {
+                return Err(Refusal {
+                    backend: Name::Iocp,
+                    reason: format!("a layered service provider stands in front of TCP: {name}"),
+                    remedy: "remove the program that installed it, or all of them \
+                             (`netsh winsock reset`, then restart the machine); \
+                             `netsh winsock show catalog` lists them"
+                        .into(),
+                });
+            }
+            Err(error) => return Err(refusal("Winsock does not tell who provides TCP", &error)),
+        }
         let port =
             Port::new(table).map_err(|error| refusal("a completion port could not be made", &error))?;
         let (packets, epoch) = (Packets::new(), Instant::now());
@@ -103,13 +118,16 @@ impl Iocp {
         &mut self,
         key: OpKey,
         operation: &mut Operation<Handle>,
-        header: &mut Header,
+        header: &Header,
     ) -> Submitted<Socket> {
         loop {
             header.prepare(key);
             // SAFETY: what the caller promised.
             let result = match unsafe { self.call(operation, header) } {
-                Ok(Started::Pending) => return Submitted::Pending,
+                Ok(Started::Pending) => {
+                    header.begin();
+                    return Submitted::Pending;
+                }
                 // Again would be for ever.
                 Ok(Started::Complete(0)) if matches!(operation, Operation::Send { .. }) => {
                     return Submitted::Done(Outcome::Failed(io::ErrorKind::WriteZero.into()));
@@ -128,17 +146,16 @@ impl Iocp {
     ///
     /// # Safety
     /// As for [`Backend::submit`].
-    unsafe fn call(&mut self, operation: &mut Operation<Handle>, header: &mut Header) -> io::Result<Started> {
+    unsafe fn call(&mut self, operation: &mut Operation<Handle>, header: &Header) -> io::Result<Started> {
         Ok(match operation {
             Operation::Vacant => return Err(io::ErrorKind::InvalidInput.into()),
             Operation::Accept { listener, scratch } => {
                 let socket = self.calls.socket_for(listener.0)?;
                 let scratch = scratch.get_or_insert_with(|| vec![0; calls::ADDRESSES].into());
-                // SAFETY: the operation owns the addresses, the header will own the socket, and the caller keeps
-                // both (INV-1).
-                let started = unsafe { self.calls.accept(listener.0, &socket, scratch.as_mut_ptr(), header) };
-                header.accepted = Some(socket);
-                started
+                let into = calls::raw(&socket);
+                header.accepted.set(Some(socket));
+                // SAFETY: the operation owns the addresses, the header owns the socket, and the caller keeps both (INV-1).
+                unsafe { self.calls.accept(listener.0, into, scratch.as_mut_ptr(), header) }
             }
             // SAFETY: the operation owns the address, and the caller keeps it (INV-1).
             Operation::Connect { socket, address } => unsafe {
@@ -170,13 +187,13 @@ impl Iocp {
     fn conclude(
         &mut self,
         operation: &mut Operation<Handle>,
-        header: &mut Header,
+        header: &Header,
         result: Result<usize, i32>,
     ) -> Option<Outcome<Socket>> {
         let accepted = header.accepted.take();
         let bytes = match result {
             Ok(bytes) => bytes,
-            Err(code) => return Some(errors::ended(code, header.asked_to_end)),
+            Err(code) => return Some(errors::ended(operation, code, header.asked_to_end.get())),
         };
         Some(match operation {
             Operation::Vacant => Outcome::Cancelled,
@@ -199,17 +216,17 @@ impl Iocp {
                 Some(block) if bytes > 0 => Outcome::Received(block, bytes),
                 Some(_) => Outcome::EndOfStream,
                 // There is something to receive now, or the end: it is looked at unless nobody wants it any more.
-                None if header.asked_to_end => Outcome::Cancelled,
+                None if header.asked_to_end.get() => Outcome::Cancelled,
                 None => {
                     *block = self.pool.take();
                     return block.is_none().then_some(Outcome::NoBlocks);
                 }
             },
-            Operation::Watch { .. } if header.asked_to_end => Outcome::Cancelled,
+            Operation::Watch { .. } if header.asked_to_end.get() => Outcome::Cancelled,
             // Bytes or the end wait to be received: behind them nothing can be heard.
             Operation::Watch { .. } => Outcome::EndOfStream,
             Operation::Send { .. } if bytes > 0 => Outcome::Sent(bytes),
-            Operation::Send { .. } if header.asked_to_end => Outcome::Cancelled,
+            Operation::Send { .. } if header.asked_to_end.get() => Outcome::Cancelled,
             // It waited, and neither failed nor sent anything. Wine ends a send so when the peer ends *its* stream.
             Operation::Send { .. } => return None,
         })
@@ -228,7 +245,7 @@ impl Backend for Iocp {
             multishot_accept: false,
             multishot_receive: false,
             accepts: ACCEPTS,
-            inline_completion: self.calls.inline,
+            inline_completion: true,
         }
     }
 
@@ -245,9 +262,7 @@ impl Backend for Iocp {
     }
 
     fn adopt(&mut self, socket: &Socket, owner: u32) -> io::Result<Handle> {
-        if self.calls.inline {
-            self.calls.skip_on_success(socket)?;
-        }
+        self.calls.skip_on_success(socket)?;
         self.port.associate(socket, owner)?;
         Ok(Handle(calls::raw(socket)))
     }
@@ -268,9 +283,9 @@ impl Backend for Iocp {
         &mut self,
         key: OpKey,
         operation: &mut Operation<Handle>,
-        header: &mut Header,
+        header: &Header,
     ) -> Submitted<Socket> {
-        header.asked_to_end = false;
+        header.asked_to_end.set(false);
         if let Operation::Receive { block, .. } = operation
             && self.pool.available().saturating_sub(1) * RESERVE >= self.pool.blocks()
         {
@@ -295,9 +310,10 @@ impl Backend for Iocp {
     }
 
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Iocp>) {
-        let Some(entry) = ops.get_mut(key) else { return };
-        entry.header.asked_to_end = true;
-        if !self.calls.cancel(socket_of(&entry.operation), &mut entry.header) {
+        let Some(entry) = ops.get(key) else { return };
+        entry.header.asked_to_end.set(true);
+        // What is over, or was never submitted, waits for its turn to be handed out.
+        if entry.header.is_pending() && !self.calls.cancel(socket_of(&entry.operation), &entry.header) {
             self.uncancelled.push(key);
         }
     }
@@ -313,23 +329,23 @@ impl Backend for Iocp {
             Wait::Forever => u32::MAX,
         };
         let millis = if self.uncancelled.is_empty() { millis } else { self.cancel_again(millis, ops) };
-        self.packets.take(&self.port, millis)?;
+        self.packets.wait(&self.port, millis)?;
         self.looked = if self.packets.is_empty() { millis == 0 } else { !self.packets.is_full() };
         Ok(())
     }
 
     fn next(&mut self, ops: &mut InFlight<Iocp>) -> Option<Completion<Socket>> {
         loop {
-            let Packet::End { overlapped, owner } = self.packets.next()? else {
+            let packet = self.packets.next().or_else(|| self.port.owes_wake().then_some(Packet::Wake))?;
+            let Packet::End { overlapped, owner } = packet else {
                 self.port.woken();
                 return Some(Completion { about: About::Wake, outcome: Outcome::Cancelled, more: false });
             };
-            // SAFETY: all packets but wake-ups are of operations that were submitted with a header; the table's
-            // entries are not borrowed here.
-            let key = unsafe { Header::key_of(overlapped) };
-            let Some(entry) = ops.get_mut(key) else { continue };
+            // SAFETY: all packets but wake-ups are of operations that were submitted with a header of this table.
+            let key = unsafe { Header::taken(overlapped) };
+            let entry = ops.get_mut(key).expect("INV-1: an operation stays in the table until it completes");
             assert_eq!(entry.owner, owner, "INV-3: a packet comes from the socket of its operation's owner");
-            let (operation, header) = (&mut entry.operation, &mut entry.header);
+            let (operation, header) = (&mut entry.operation, &entry.header);
             debug_assert_eq!(header.overlapped(), overlapped, "INV-1: entries do not move");
             let result = match header.moved() {
                 Some(bytes) => Ok(bytes),

@@ -3,8 +3,6 @@
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
-use std::thread;
-use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT};
 use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_ENTRY};
@@ -19,16 +17,16 @@ use crate::waker::{OneWake, Wake};
 const BATCH: usize = 128;
 /// The completion key of the packet that wakes; a socket's is one more than its owner's index.
 const WAKE_KEY: usize = 0;
-/// How often, and how far apart, a wake is tried for which the system has no memory.
-const WAKE_TRIES: u32 = 20;
-const WAKE_PAUSE: Duration = Duration::from_millis(1);
+/// How often a wait looks for a wake that could not be posted: the longest that such a wake can be late. Two looks a second
+/// cost an idle worker nothing that could be measured.
+const OWED_MS: u32 = 500;
 
 /// A completion port. Its worker and every waker hold it together: its handle is closed when the last of them
 /// lets go, so a late wake meets a port that nobody reads, never a stranger's handle (INV-3).
 pub(super) struct Port {
     table: &'static Table,
     handle: OwnedHandle,
-    /// Under way exactly when a wake-up packet is in the port.
+    /// Under way exactly while a wake-up packet is in the port, or a wake is owed.
     wake: OneWake,
     _counted: CountedPort,
 }
@@ -58,24 +56,25 @@ impl Port {
     pub(super) fn woken(&self) {
         self.wake.over();
     }
+
+    /// Whether a wake could not be posted, and was not handed out yet; it is the caller's then.
+    pub(super) fn owes_wake(&self) -> bool {
+        self.wake.take_owed()
+    }
 }
 
 impl Wake for Port {
-    fn wake(&self) -> bool {
+    fn wake(&self) {
         if !self.wake.begin() {
-            return true;
+            return;
         }
-        for _ in 0..WAKE_TRIES {
-            // SAFETY: the port is open for as long as `self` lives; no memory is passed.
-            let posted = unsafe { (self.table.post)(self.handle.as_raw_handle(), 0, WAKE_KEY, ptr::null()) };
-            if posted != 0 {
-                return true;
-            }
-            // The system has no memory for a packet (INV-9); a worker that sleeps on would be worse than a pause.
-            thread::sleep(WAKE_PAUSE);
+        // SAFETY: the port is open for as long as `self` lives; no memory is passed.
+        let posted = unsafe { (self.table.post)(self.handle.as_raw_handle(), 0, WAKE_KEY, ptr::null()) };
+        if posted == 0 {
+            // The system has no memory for a packet (INV-9). Others may have joined this wake already, so it is owed: the
+            // worker finds it when it next looks.
+            self.wake.owe();
         }
-        self.wake.over();
-        false
     }
 }
 
@@ -109,8 +108,22 @@ impl Packets {
         self.count == self.entries.len()
     }
 
-    /// Waits up to `millis` for packets (`u32::MAX`: for ever).
-    pub(super) fn take(&mut self, port: &Port, millis: u32) -> io::Result<()> {
+    /// Waits up to `millis` for packets (`u32::MAX`: for ever), or until a wake is owed.
+    pub(super) fn wait(&mut self, port: &Port, mut millis: u32) -> io::Result<()> {
+        loop {
+            // Looked for by whoever takes it; here only seen, because a wait in between would be too long.
+            let part = if port.wake.is_owed() { 0 } else { millis.min(OWED_MS) };
+            self.take(port, part)?;
+            if !self.is_empty() || port.wake.is_owed() || part == millis {
+                return Ok(());
+            }
+            if millis != u32::MAX {
+                millis -= part;
+            }
+        }
+    }
+
+    fn take(&mut self, port: &Port, millis: u32) -> io::Result<()> {
         debug_assert!(self.is_empty(), "packets that were not handed on would be lost");
         (self.next, self.count) = (0, 0);
         let mut count = 0;

@@ -272,12 +272,7 @@ impl Backend for Readiness {
         options.apply(socket)
     }
 
-    unsafe fn submit(
-        &mut self,
-        key: OpKey,
-        operation: &mut Operation<Handle>,
-        (): &mut (),
-    ) -> Submitted<Socket> {
+    unsafe fn submit(&mut self, key: OpKey, operation: &mut Operation<Handle>, (): &()) -> Submitted<Socket> {
         match operation {
             Operation::Connect { socket, address } => {
                 let (handle, result) = (*socket, calls::connect(socket.fd, address));
@@ -322,7 +317,7 @@ impl Backend for Readiness {
     }
 
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Readiness>) {
-        let Some(entry) = ops.get_mut(key) else { return };
+        let Some(entry) = ops.get(key) else { return };
         let (handle, writing) = match &entry.operation {
             Operation::Vacant => return,
             Operation::Accept { listener: handle, .. } | Operation::Receive { socket: handle, .. } => {

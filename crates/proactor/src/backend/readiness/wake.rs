@@ -7,9 +7,8 @@ use crate::waker::Wake;
 pub(crate) struct PollWaker(pub(crate) Arc<mio::Waker>);
 
 impl Wake for PollWaker {
-    fn wake(&self) -> bool {
+    fn wake(&self) {
         // It fails only when a wake is pending already, or when the poller is gone.
         let _ = self.0.wake();
-        true
     }
 }

@@ -131,10 +131,9 @@ pub struct Simulated {
 struct Woken(AtomicBool);
 
 impl Wake for Woken {
-    fn wake(&self) -> bool {
+    fn wake(&self) {
         // Not a store: `loom` takes one for unordered with the swap that takes wakes.
         self.0.swap(true, Ordering::AcqRel);
-        true
     }
 }
 
@@ -246,12 +245,7 @@ impl Backend for Simulated {
         Ok(socket.id())
     }
 
-    unsafe fn submit(
-        &mut self,
-        key: OpKey,
-        operation: &mut Operation<u32>,
-        (): &mut (),
-    ) -> Submitted<SimSocket> {
+    unsafe fn submit(&mut self, key: OpKey, operation: &mut Operation<u32>, (): &()) -> Submitted<SimSocket> {
         // A multishot operation is never over at once: it stays.
         let multishot = matches!(operation, Operation::Accept { .. } | Operation::Receive { .. });
         let at_once = self.behaviour.inline && !(multishot && self.behaviour.multishot);

@@ -54,6 +54,16 @@ pub fn connect_refused<W: World>(world: &W) -> Finished {
     bench.finish()
 }
 
+/// `0.0.0.0` is this machine, on every system.
+pub fn connecting_to_any_is_connecting_to_loopback<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+    let here = bench.here.connect(([0, 0, 0, 0], address.port()).into());
+    bench.until("a connection", |bench| bench.here.seen(here).connected && bench.there.accepted.len() == 1);
+    assert_eq!(bench.here.driver.peer_addr(here).unwrap(), address);
+    bench.finish()
+}
+
 /// The address of a listener that was and is not.
 fn released_address<W: World>(bench: &mut Bench<'_, W>) -> SocketAddr {
     let (listener, address) = bench.there.listen(bench.world.listen_on(ANY_PORT).unwrap());

@@ -37,6 +37,45 @@ pub fn an_accept_whose_peer_is_gone_is_repeated<W: World>(world: &W) -> Finished
     bench.finish()
 }
 
+/// What no peer can cause, and every accept meets at once: it is told, and nothing is submitted again until the engine
+/// says so. (As a success of nothing it was a loop without a wait: 11.7 million accepts a second.)
+pub fn a_listener_that_cannot_accept_pauses<W: World>(world: &W) -> Finished {
+    let mut bench = Bench::new(world);
+    for _ in 0..3 {
+        bench.there.backend().fail(Call::Accept, ErrorKind::NetworkDown);
+    }
+    let (listener, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+    let here = bench.here.connect(address);
+    for failures in 1..=3 {
+        bench.until("the failure", |bench| bench.there.accept_failures.len() >= failures);
+        bench.settle();
+        assert_eq!(bench.there.accept_failures, vec![ErrorKind::NetworkDown; failures], "told once");
+        assert_eq!(bench.there.backend().submitted(Call::Accept), failures, "and not tried again");
+        bench.there.driver.resume_accept(listener);
+    }
+    bench.until("the connection", |bench| bench.here.seen(here).connected && bench.there.accepted.len() == 1);
+    bench.finish()
+}
+
+/// What a peer can cause is skipped, however often; but not without an end, in case it is no peer after all.
+pub fn accepts_that_fail_without_an_end_pause<W: World>(world: &W) -> Finished {
+    const MOST: usize = 1000;
+    let mut bench = Bench::new(world);
+    for _ in 0..2 * MOST - 1 {
+        bench.there.backend().fail(Call::Accept, ErrorKind::ConnectionReset);
+    }
+    let (listener, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+    let here = bench.here.connect(address);
+    bench.until("the failure", |bench| !bench.there.accept_failures.is_empty());
+    bench.settle();
+    assert_eq!(bench.there.accept_failures, [ErrorKind::ConnectionReset]);
+    assert_eq!(bench.there.backend().submitted(Call::Accept), MOST, "no more than that in a row");
+    bench.there.driver.resume_accept(listener);
+    bench.until("the connection", |bench| bench.here.seen(here).connected && bench.there.accepted.len() == 1);
+    assert_eq!(bench.there.accept_failures.len(), 1, "the count begins anew");
+    bench.finish()
+}
+
 pub fn a_failed_connect<W: World>(world: &W) -> Finished {
     let mut bench = Bench::new(world);
     let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());

@@ -38,8 +38,14 @@ struct Orders {
     idle_send: Option<usize>,
     /// The packet of that: its key, and what it is about.
     idle_packet: Option<(usize, *mut OVERLAPPED)>,
+    /// The provider of sockets calls itself this, and makes no handles of the kernel's.
+    layer: Option<&'static str>,
     /// Every call made so far.
     made: Vec<&'static str>,
+    /// Options set so far: which, whether its value was null, and its length.
+    options: Vec<(i32, bool, i32)>,
+    /// Addresses connected to.
+    connected: Vec<SocketAddr>,
 }
 
 thread_local! {
@@ -96,7 +102,7 @@ pub(super) fn code() -> i32 {
     unsafe { ws::WSAGetLastError() }
 }
 
-static FAULTY: Table = Table { take, send, ..twin::TABLE };
+static FAULTY: Table = Table { take, send, get_option, set_option, ..twin::TABLE };
 /// What Winsock gave for the two calls that are behind pointers.
 static POINTERS: OnceLock<(AcceptEx, ConnectEx)> = OnceLock::new();
 
@@ -105,6 +111,42 @@ fn create(pool: &Pool) -> Result<Iocp, Refusal> {
     let _ = POINTERS.set((iocp.calls.accept_ex, iocp.calls.connect_ex));
     (iocp.calls.accept_ex, iocp.calls.connect_ex) = (accept_ex, connect_ex);
     Ok(iocp)
+}
+
+/// Tells of a socket, or says of its provider what was ordered.
+unsafe extern "system" fn get_option(
+    socket: ws::SOCKET,
+    level: i32,
+    option: i32,
+    value: *mut u8,
+    len: *mut i32,
+) -> i32 {
+    // SAFETY: what the caller promised.
+    let result = unsafe { twin::get_option(socket, level, option, value, len) };
+    if result == 0
+        && option == ws::SO_PROTOCOL_INFOW
+        && let Some(name) = orders(|orders| orders.layer)
+    {
+        // SAFETY: the call has just written one.
+        let info = unsafe { &mut *value.cast::<ws::WSAPROTOCOL_INFOW>() };
+        info.dwServiceFlags1 &= !ws::XP1_IFS_HANDLES;
+        info.szProtocol.fill(0);
+        info.szProtocol.iter_mut().zip(name.encode_utf16()).for_each(|(place, unit)| *place = unit);
+    }
+    result
+}
+
+/// Sets an option, and notes it.
+unsafe extern "system" fn set_option(
+    socket: ws::SOCKET,
+    level: i32,
+    option: i32,
+    value: *const u8,
+    len: i32,
+) -> i32 {
+    orders(|orders| orders.options.push((option, value.is_null(), len)));
+    // SAFETY: what the caller promised.
+    unsafe { twin::set_option(socket, level, option, value, len) }
 }
 
 unsafe extern "system" fn accept_ex(
@@ -137,6 +179,16 @@ unsafe extern "system" fn connect_ex(
     if meets("connect_ex") {
         return 0;
     }
+    // SAFETY: an address of that length, says the caller.
+    let to = unsafe {
+        socket2::SockAddr::try_init(|into, into_len| {
+            std::ptr::copy_nonoverlapping(address.cast::<u8>(), into.cast::<u8>(), len as usize);
+            *into_len = len;
+            Ok(())
+        })
+    };
+    let to = to.ok().and_then(|((), to)| to.as_socket()).expect("an IP address");
+    orders(|orders| orders.connected.push(to));
     let (_, real) = POINTERS.get().expect("loaded before it is called");
     // SAFETY: what the caller promised.
     unsafe { real(socket, address, len, data, data_len, bytes, overlapped) }

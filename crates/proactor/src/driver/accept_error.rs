@@ -1,0 +1,72 @@
+//! What a failed accept says: that a connection was gone before it was taken, or that the listener cannot accept.
+//!
+//! The first is skipped, because any peer can cause it; the second pauses accepting until the engine resumes it. The
+//! difference is the difference between a client that gives up and a network that is down; taking the second for the
+//! first means to submit again at once, for ever.
+
+use std::io;
+
+#[cfg(windows)]
+use super::weather::is_shortage;
+
+/// Accepts that may fail in a row, without a connection between them, before even errors that a peer can cause pause
+/// accepting. More than peers cause in a moment; far fewer than a loop makes that has nothing to wait for.
+pub(super) const FAILURES: u32 = 1000;
+
+/// Whether a failed accept says that the listener cannot accept now. `at_once`: it failed in the call that submitted it.
+///
+/// * At once, everything does but what a peer can cause. `AcceptEx` names one such error, `WSAECONNRESET`: "an incoming
+///   connection was indicated, but was subsequently terminated by the remote peer prior to accepting the call":
+///   <https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex>.
+/// * Later, on Windows, the error is about the connection that the accept had met, unless the system had no memory.
+/// * Later, elsewhere, it is what `accept(2)` returned: see [`is_about_the_peer`].
+pub(super) fn concerns_the_listener(error: &io::Error, at_once: bool) -> bool {
+    if at_once {
+        return !a_peer_can_cause(error);
+    }
+    #[cfg(windows)]
+    return is_shortage(error);
+    #[cfg(not(windows))]
+    return !is_about_the_peer(error);
+}
+
+/// Wine calls a connection that was reset before it was taken "not connected".
+fn a_peer_can_cause(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionAborted | Kind::ConnectionReset | Kind::NotConnected | Kind::Interrupted
+    )
+}
+
+/// Errors of `accept(2)` that concern one connection in the backlog. Its "Error handling" lists network errors that were
+/// pending on the new socket, to be treated "like EAGAIN by retrying".
+#[cfg(not(windows))]
+pub(crate) fn is_about_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    let pending =
+        matches!(error.kind(), Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown);
+    pending || a_peer_can_cause(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_is_down_is_no_peer() {
+        let kinds = |at_once| {
+            let all = [
+                io::ErrorKind::ConnectionReset,
+                io::ErrorKind::ConnectionAborted,
+                io::ErrorKind::NetworkDown,
+                io::ErrorKind::OutOfMemory,
+                io::ErrorKind::InvalidInput,
+            ];
+            all.map(|kind| concerns_the_listener(&kind.into(), at_once))
+        };
+        assert_eq!(kinds(true), [false, false, true, true, true]);
+        // By its packet, a failure of `AcceptEx` is its connection's.
+        assert_eq!(kinds(false), [false, false, false, true, !cfg!(windows)]);
+    }
+}
