@@ -1,4 +1,4 @@
-//! The report for a person: plain text, aligned, as wide as a terminal usually is.
+//! The report for a person: plain text, aligned, 80 columns wide, or as wide as a terminal that has less.
 
 use std::fmt::Write;
 
@@ -10,22 +10,31 @@ use super::{Permissions, Report};
 use crate::units::{bytes, count};
 
 const WIDTH: usize = 80;
-const FEATURES_A_LINE: usize = 3;
+/// A feature and what was found of it.
+const FEATURE: usize = 26;
+/// Under this width the text is as on a terminal that has it.
+const NARROWEST: usize = 40;
 
 pub(super) fn of(report: &Report) -> String {
+    let terminal = terminal_size::terminal_size_of(std::io::stdout());
+    with_width(report, terminal.map_or(WIDTH, |(width, _)| width.0.into()).clamp(NARROWEST, WIDTH))
+}
+
+fn with_width(report: &Report, width: usize) -> String {
     let mut out = String::new();
     head(&mut out, report);
-    backends(&mut out, report);
+    backends(&mut out, report, width);
     if report.permissions.known() {
-        rings(&mut out, report);
+        rings(&mut out, report, width);
     }
-    limits(&mut out, report);
+    limits(&mut out, report, width);
     out.push('\n');
     for target in 0..TARGETS.len() {
-        settings(&mut out, &report.limits, target);
+        settings(&mut out, &report.limits, target, width);
     }
     if out.contains("sysctl -w") {
-        out.push_str("What sysctl sets lasts until the next boot; a file in /etc/sysctl.d keeps it.\n");
+        let lasts = "What sysctl sets lasts until the next boot; a file in /etc/sysctl.d keeps it.";
+        wrapped(&mut out, "", lasts, width);
     }
     out
 }
@@ -41,7 +50,7 @@ fn head(out: &mut String, report: &Report) {
     );
 }
 
-fn backends(out: &mut String, report: &Report) {
+fn backends(out: &mut String, report: &Report, width: usize) {
     out.push_str("Backends, each made once for every worker\n");
     let auto = report.auto();
     for (name, tried) in &report.backends {
@@ -54,8 +63,8 @@ fn backends(out: &mut String, report: &Report) {
                 let _ = writeln!(out, "  {word:<9}  works");
             }
             Err(refusal) => {
-                wrapped(out, &format!("  {word:<9}  "), &format!("refused: {}", refusal.reason));
-                wrapped(out, "             ", &format!("remedy: {}", refusal.remedy));
+                wrapped(out, &format!("  {word:<9}  "), &format!("refused: {}", refusal.reason), width);
+                wrapped(out, "             ", &format!("remedy: {}", refusal.remedy), width);
             }
         }
     }
@@ -98,12 +107,12 @@ impl Permissions {
     }
 }
 
-fn rings(out: &mut String, report: &Report) {
+fn rings(out: &mut String, report: &Report, width: usize) {
     out.push_str("Rings of this kernel, each feature tried\n");
     if report.features.is_empty() {
         out.push_str("  not tried: no ring can be made\n");
     }
-    for line in report.features.chunks(FEATURES_A_LINE) {
+    for line in report.features.chunks(width.saturating_sub(2) / FEATURE) {
         let cell = |feature: &proactor::backend::probe::Feature| {
             let found = match feature.finding {
                 Finding::Present => "yes",
@@ -117,7 +126,7 @@ fn rings(out: &mut String, report: &Report) {
     }
     for feature in &report.features {
         if let Finding::Untried(why) = &feature.finding {
-            wrapped(out, "  ", &format!("{} could not be tried: {why}", feature.name));
+            wrapped(out, "  ", &format!("{} could not be tried: {why}", feature.name), width);
         }
     }
     for size in report.backends.iter().filter_map(|(_, tried)| tried.as_ref().ok()?.ring) {
@@ -127,28 +136,34 @@ fn rings(out: &mut String, report: &Report) {
                 count(size.least.into(), "submission"),
                 size.wanted
             );
-            wrapped(out, "  ", &halved);
+            wrapped(out, "  ", &halved, width);
         }
     }
-    wrapped(out, "  ", &report.permissions.in_words());
+    wrapped(out, "  ", &report.permissions.in_words(), width);
     out.push('\n');
 }
 
-fn limits(out: &mut String, report: &Report) {
+fn limits(out: &mut String, report: &Report, width: usize) {
+    let table = width >= WIDTH;
     if !report.limits.is_empty() {
-        let _ = writeln!(out, "{:<32} {:>12}  {:<15}  100,000 sessions", "Limits", "now", "10,000 sessions");
+        let targets = if table { "  10,000 sessions  100,000 sessions" } else { "" };
+        let _ = writeln!(out, "{:<32} {:>12}{targets}", "Limits", "now");
     }
     for row in &report.limits {
         let [ten, hundred] = row.advice.each_ref().map(in_a_word);
-        let _ = writeln!(out, "  {:<30} {:>12}  {ten:<15}  {hundred}", row.name, amount(&row.now));
-    }
-    match report.room {
-        Some(0) => out.push_str("The descriptor limit leaves no room for a session: serve will not start.\n"),
-        Some(room) => {
-            let _ = writeln!(out, "The descriptor limit leaves room for {}.", count(room, "session"));
+        let _ = write!(out, "  {:<30} {:>12}", row.name, amount(&row.now));
+        if table {
+            let _ = writeln!(out, "  {ten:<15}  {hundred}");
+        } else {
+            let _ = writeln!(out, "\n    10,000: {ten}; 100,000: {hundred}");
         }
-        None => out.push_str("No descriptor limit is known; sessions are bounded by memory.\n"),
     }
+    let room = match report.room {
+        Some(0) => "The descriptor limit leaves no room for a session: serve will not start.".to_owned(),
+        Some(room) => format!("The descriptor limit leaves room for {}.", count(room, "session")),
+        None => "No descriptor limit is known; sessions are bounded by memory.".to_owned(),
+    };
+    wrapped(out, "", &room, width);
 }
 
 fn in_a_word(advice: &Advice) -> String {
@@ -171,7 +186,7 @@ fn amount(amount: &Amount) -> String {
 }
 
 /// What to run for one of the targets; each step once, though two limits may ask for the same.
-fn settings(out: &mut String, rows: &[Row], target: usize) {
+fn settings(out: &mut String, rows: &[Row], target: usize, width: usize) {
     let mut steps: Vec<&str> = Vec::new();
     for row in rows {
         let Advice::Set { how, .. } = &row.advice[target] else { continue };
@@ -195,23 +210,25 @@ fn settings(out: &mut String, rows: &[Row], target: usize) {
         steps => {
             let _ = writeln!(out, "For {sessions} sessions, as root:");
             for step in steps {
-                wrapped(out, "  ", step);
+                // What is to be copied in one piece is left to the terminal.
+                let step_width = if step.contains('"') { usize::MAX } else { width };
+                wrapped(out, "  ", step, step_width);
             }
         }
     }
     if !unknown.is_empty() {
-        wrapped(out, "  not known here: ", &unknown.join(", "));
+        wrapped(out, "  not known here: ", &unknown.join(", "), width);
     }
 }
 
 /// Text after a first column; what does not fit goes under its beginning.
-fn wrapped(out: &mut String, first: &str, text: &str) {
+fn wrapped(out: &mut String, first: &str, text: &str, width: usize) {
     let indent = first.chars().count();
     let mut column = indent;
     out.push_str(first);
     for (index, word) in text.split(' ').enumerate() {
         let len = word.chars().count();
-        if index > 0 && column + 1 + len > WIDTH {
+        if index > 0 && column + 1 + len > width {
             let _ = write!(out, "\n{:indent$}", "");
             column = indent;
         } else if index > 0 {
@@ -231,7 +248,7 @@ mod tests {
     #[test]
     fn long_text_goes_on_under_its_beginning() {
         let mut out = String::new();
-        wrapped(&mut out, "ab  ", &["word"; 20].join(" "));
+        wrapped(&mut out, "ab  ", &["word"; 20].join(" "), WIDTH);
         let lines: Vec<&str> = out.lines().collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[0].starts_with("ab  word") && lines[0].len() <= WIDTH);
@@ -245,10 +262,10 @@ mod tests {
         let row = |name| Row { name, now: Amount::Count(1), advice: [Advice::Fine, set.clone()] };
         let rows = [row("soft"), row("hard")];
         let mut out = String::new();
-        settings(&mut out, &rows, 0);
+        settings(&mut out, &rows, 0, WIDTH);
         assert!(out.contains("10,000 sessions: nothing"), "{out}");
         out.clear();
-        settings(&mut out, &rows, 1);
+        settings(&mut out, &rows, 1, WIDTH);
         assert_eq!(out.matches("do this").count(), 1, "{out}");
     }
 
@@ -260,14 +277,14 @@ mod tests {
         let fine = || row("descriptors, soft", Amount::Unlimited, [Advice::Fine, Advice::Fine]);
         let hidden = || row("net.core.somaxconn", Amount::NotReadable, unknown.clone());
         let mut out = String::new();
-        settings(&mut out, &[fine(), hidden()], 0);
+        settings(&mut out, &[fine(), hidden()], 0, WIDTH);
         assert_eq!(
             out,
             "For 10,000 sessions: what is known is enough.\n  not known here: net.core.somaxconn\n"
         );
         out.clear();
         let set = Advice::Set { to: "8".into(), how: vec!["do this".into()] };
-        settings(&mut out, &[row("memory lock", Amount::Count(1), [set.clone(), set]), hidden()], 1);
+        settings(&mut out, &[row("memory lock", Amount::Count(1), [set.clone(), set]), hidden()], 1, WIDTH);
         assert!(out.ends_with("  do this\n  not known here: net.core.somaxconn\n"), "{out}");
     }
 

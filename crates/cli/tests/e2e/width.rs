@@ -1,4 +1,4 @@
-//! Help on terminals of several widths.
+//! Help, and the report of `doctor`, on terminals of several widths.
 
 use std::fs::File;
 use std::io::Read;
@@ -50,5 +50,17 @@ fn help_is_as_wide_as_the_terminal() {
             );
             assert_eq!(words(&text), words(&narrow), "the same on every terminal");
         }
+    }
+}
+
+#[test]
+fn the_report_of_doctor_fits() {
+    for columns in [60, 80, 140] {
+        let text = on_terminal(columns, &["doctor"]);
+        // A command with an argument in quotes is in one piece.
+        let lines = text.lines().filter(|line| !line.contains('"'));
+        let widest = lines.map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= columns.min(80).into(), "{widest} on {columns}: {text}");
+        assert!(text.contains("works; auto takes it") && text.contains("descriptors, soft"), "{text}");
     }
 }
