@@ -77,8 +77,6 @@ struct State {
     differs: bool,
     /// The server sends no more.
     ended: bool,
-    /// Somebody reports that end.
-    end_claimed: bool,
     /// What printing failed with.
     unprinted: Option<io::Error>,
     /// This end is done.
@@ -105,7 +103,6 @@ impl Echo {
             reported: false,
             differs: false,
             ended: false,
-            end_claimed: false,
             unprinted: None,
             leaving: false,
         };
@@ -162,11 +159,6 @@ impl Echo {
     /// Whether the server sends no more.
     pub(super) fn has_ended(&self) -> bool {
         self.lock().ended
-    }
-
-    /// True for the first who asks: that one reports the end of the server's stream.
-    pub(super) fn claim_end(&self) -> bool {
-        !std::mem::replace(&mut self.lock().end_claimed, true)
     }
 
     /// Receives, compares and prints until the stream ends.

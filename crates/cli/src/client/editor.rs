@@ -1,47 +1,31 @@
-//! Line editing and history on a terminal, with `rustyline`; and messages that arrive while a line is half typed.
+//! Line editing and history on a terminal, with `rustyline`.
 
-use std::io::{self, ErrorKind, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
+use std::borrow::Cow;
+use std::io::ErrorKind;
+use std::sync::Arc;
 
+use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
+use rustyline::highlight::{CmdKind, Highlighter};
+use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
-use rustyline::{Config, ExternalPrinter};
+use rustyline::validate::Validator;
+use rustyline::{ColorMode, Config, Helper};
 
-use super::echo::Echo;
 use super::mode::Mode;
-use super::terminal::PROMPT;
+use super::prompt::{PROMPT, Prompt};
 use crate::output::{Failure, note};
-
-/// A message that has the editor draw its line anew. Itself it leaves the cursor where it is: one row up, if its
-/// terminal can do that, and the line end, which a message always has.
-pub(super) const TAKE_BACK: &str = if cfg!(windows) { "\n" } else { "\x1b[A\n" };
-
-/// Clears what may be left of a line whose drawing was broken off, and ends the synchronized update that it was in.
-const CLEAR: &[u8] = if cfg!(windows) { b"\r" } else { b"\x1b[?2026l\r\x1b[J" };
-
-/// Messages that may wait to be shown.
-const MESSAGES: usize = 64;
 
 /// Terminals that cannot move their cursor as the editor needs it; the same list as in `rustyline`.
 const PLAIN: [&str; 3] = ["dumb", "cons25", "emacs"];
 
-/// What a person did.
-pub(super) enum Typed {
-    /// With its line end.
-    Line(Vec<u8>),
-    /// Ctrl-D on an empty line.
-    End,
-    /// Nothing yet, and the server has gone. The half-typed line is taken back.
-    Gone,
-}
+/// What a window has whose size is not known.
+const COLUMNS: u16 = 80;
 
 /// Dropped, it leaves the terminal as it was.
 pub(super) struct Editor {
-    lines: rustyline::Editor<(), DefaultHistory>,
-    messages: SyncSender<String>,
-    mode: Mode,
+    lines: rustyline::Editor<Watch, DefaultHistory>,
+    prompt: Arc<Prompt>,
 }
 
 impl Editor {
@@ -50,51 +34,54 @@ impl Editor {
         if !is_capable(std::env::var("TERM").ok().as_deref()) {
             return None;
         }
-        let config = Config::builder().auto_add_history(true).build();
+        // Not for colours, of which there are none: only with them it asks how to show a line, which is how we learn
+        // what it shows. Its `ExternalPrinter` would know, but loses sight of keys that come together (18.0).
+        let config = Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).build();
         let mut lines = rustyline::Editor::with_config(config).ok()?;
-        let mut printer = lines.create_external_printer().ok()?;
-        let (messages, waiting) = sync_channel::<String>(MESSAGES);
-        // A message waits for the next prompt if it comes at the very end of a line. Only this thread waits with it.
-        let print = move || while waiting.recv().is_ok_and(|message| printer.print(message).is_ok()) {};
-        thread::Builder::new().name("messages".into()).spawn(print).ok()?;
-        let mode = Mode::enter().ok()?;
-        Some(Editor { lines, messages, mode })
+        let prompt = Arc::new(Prompt::new(Some(Mode::enter().ok()?)));
+        lines.set_helper(Some(Watch(Arc::clone(&prompt))));
+        Some(Editor { lines, prompt })
     }
 
-    /// Takes messages to show above the line that is edited, each with its line end.
-    pub(super) fn messages(&self) -> SyncSender<String> {
-        self.messages.clone()
+    /// Where messages go while a line is edited.
+    pub(super) fn prompt(&self) -> Arc<Prompt> {
+        Arc::clone(&self.prompt)
     }
 
-    /// Reads a line. Ends the process at Ctrl-C, as it would without an editor.
+    /// Reads a line, which gets its line end. `None` at Ctrl-D. Ends the process at Ctrl-C, as it would without an
+    /// editor.
     ///
     /// # Errors
     /// What reading the terminal failed with.
-    pub(super) fn line(&mut self, echo: &Echo) -> Result<Typed, Failure> {
+    pub(super) fn line(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         loop {
-            let prompt = Prompt(echo);
-            let lines = &mut self.lines;
-            // After an unwinding this editor is not used any more.
-            let read = catch_unwind(AssertUnwindSafe(|| lines.readline(&prompt)));
-            return match read {
-                Ok(Ok(line)) => Ok(Typed::Line([line.as_bytes(), b"\n"].concat())),
-                Ok(Err(ReadlineError::Eof)) => Ok(Typed::End),
-                Ok(Err(ReadlineError::Interrupted)) => self.mode.interrupt(),
-                Ok(Err(ReadlineError::Io(error))) if error.kind() == ErrorKind::InvalidData => {
-                    note("warning: that key is not UTF-8; the line was not sent, type it again or pipe it");
-                    continue;
+            match self.lines.readline(PROMPT) {
+                Ok(line) => return Ok(Some([line.as_bytes(), b"\n"].concat())),
+                Err(ReadlineError::Eof) => return Ok(None),
+                Err(ReadlineError::Interrupted) => self.prompt.interrupt(),
+                Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                    note(
+                        "warning: that key is not UTF-8, and the line was not sent; type it again, or pipe it",
+                    );
                 }
-                Ok(Err(error)) => Err(Failure::failed(format_args!(
-                    "cannot read the terminal: {error}; try TERM=dumb, or pipe the input"
-                ))),
-                Err(reason) if reason.is::<ServerGone>() => {
-                    let mut output = io::stdout().lock();
-                    let _ = output.write_all(CLEAR).and_then(|()| output.flush());
-                    Ok(Typed::Gone)
+                Err(error) => {
+                    return Err(Failure::failed(format_args!(
+                        "cannot read the terminal: {error}; try TERM=dumb, or pipe the input"
+                    )));
                 }
-                Err(panic) => resume_unwind(panic),
-            };
+            }
         }
+    }
+
+    /// Columns of the terminal.
+    pub(super) fn columns(&mut self) -> usize {
+        self.lines.dimensions().map_or(COLUMNS, |(columns, _)| columns).into()
+    }
+}
+
+impl Drop for Editor {
+    fn drop(&mut self) {
+        self.prompt.restore();
     }
 }
 
@@ -106,22 +93,30 @@ fn is_capable(term: Option<&str>) -> bool {
     }
 }
 
-/// Unwinds the thread out of the editor.
-struct ServerGone;
+/// Changes nothing, and passes on what the editor draws.
+struct Watch(Arc<Prompt>);
 
-/// `readline` returns for a key only. But it asks for the prompt whenever it draws, after a message too: by then the old
-/// line is cleared. So when the server has gone, the message [`TAKE_BACK`] brings it here, and from here it unwinds;
-/// on that way the terminal's mode is restored.
-struct Prompt<'a>(&'a Echo);
-
-impl rustyline::Prompt for Prompt<'_> {
-    fn raw(&self) -> &str {
-        if self.0.has_ended() {
-            // No panic: no hook runs, nothing is printed.
-            resume_unwind(Box::new(ServerGone));
-        }
-        PROMPT
+impl Highlighter for Watch {
+    fn highlight_char(&self, line: &str, cursor: usize, _kind: CmdKind) -> bool {
+        self.0.edited(line, cursor);
+        false
     }
+
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _default: bool) -> Cow<'b, str> {
+        self.0.prompted(prompt);
+        Cow::Borrowed(prompt)
+    }
+}
+
+impl Helper for Watch {}
+impl Validator for Watch {}
+
+impl Hinter for Watch {
+    type Hint = String;
+}
+
+impl Completer for Watch {
+    type Candidate = String;
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! `overlapped client`: a line out, its echo back.
 //!
 //! `echo` sends, receives and compares; it does not know where lines come from or where echoes go. Between files and
-//! pipes that is `piped`; for a person `terminal`, with the line editor in `editor`.
+//! pipes that is `piped`; for a person `terminal`, with the line editor in `editor` and what it shows in `prompt`.
 
 mod echo;
 mod editor;
 mod mode;
 mod piped;
+mod prompt;
 mod screen;
 mod terminal;
 mod visible;

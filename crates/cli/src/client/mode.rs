@@ -1,6 +1,6 @@
 //! The terminal's mode while the client has it.
 
-pub(super) use imp::Mode;
+pub(super) use imp::{Mode, interrupt};
 
 #[cfg(unix)]
 mod imp {
@@ -17,13 +17,13 @@ mod imp {
     use signal_hook::iterator::Signals;
     use signal_hook::low_level::emulate_default_handler;
 
-    /// Ends the bracketed paste that the editor began.
-    const EDITOR_OFF: &[u8] = b"\x1b[?2004l";
+    /// Ends the bracketed paste that the editor has the terminal do.
+    const PASTE_OFF: &[u8] = b"\x1b[?2004l";
 
     /// A terminal that hands on each key, between lines too. By itself it would show what is typed before an echo has
     /// come, and would cut a line that is pasted then at 4095 bytes (Linux, termios(3)). Ctrl-C still interrupts.
     ///
-    /// The terminal is as it was when this is dropped, or a signal ends the process.
+    /// The terminal is as it was after [`Mode::restore`], and when a signal ends the process.
     pub(in super::super) struct Mode(Arc<Original>);
 
     struct Original {
@@ -54,23 +54,22 @@ mod imp {
             Ok(Mode(original))
         }
 
-        /// Ends the process as Ctrl-C does, with the terminal as it was.
-        pub(in super::super) fn interrupt(&self) -> ! {
+        /// Leaves the terminal as it was.
+        pub(in super::super) fn restore(&self) {
             self.0.restore();
-            let _ = emulate_default_handler(SIGINT);
-            unreachable!("the default for SIGINT ends the process");
         }
     }
 
-    impl Drop for Mode {
-        fn drop(&mut self) {
-            self.0.restore();
-        }
+    /// Ends the process as Ctrl-C does.
+    pub(in super::super) fn interrupt() -> ! {
+        let _ = emulate_default_handler(SIGINT);
+        unreachable!("the default for SIGINT ends the process");
     }
 
     impl Original {
         fn restore(&self) {
             let _ = tcsetattr(&self.input, OptionalActions::Now, &self.mode);
+            let _ = (&self.output).write_all(PASTE_OFF);
         }
     }
 
@@ -83,7 +82,6 @@ mod imp {
         thread::Builder::new().name("signals".into()).spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 original.restore();
-                let _ = (&original.output).write_all(EDITOR_OFF);
                 let _ = emulate_default_handler(signal);
             }
         })?;
@@ -105,11 +103,14 @@ mod imp {
             Ok(Mode)
         }
 
-        /// Ends the process as Ctrl-C does.
-        pub(in super::super) fn interrupt(&self) -> ! {
-            /// What the default handler ends a process with.
-            const STATUS_CONTROL_C_EXIT: u32 = 0xC000_013A;
-            std::process::exit(STATUS_CONTROL_C_EXIT.cast_signed());
-        }
+        /// Leaves the console as it was.
+        pub(in super::super) fn restore(&self) {}
+    }
+
+    /// Ends the process as Ctrl-C does.
+    pub(in super::super) fn interrupt() -> ! {
+        /// What the default handler ends a process with.
+        const STATUS_CONTROL_C_EXIT: u32 = 0xC000_013A;
+        std::process::exit(STATUS_CONTROL_C_EXIT.cast_signed());
     }
 }
