@@ -18,15 +18,16 @@ use clap::Parser;
 use args::{Args, Command};
 
 fn main() -> ExitCode {
+    // Before anything is written, help included.
+    signals::outlive_file_size_limit();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return output::usage(&error),
     };
-    signals::outlive_file_size_limit();
     let result = match args.command {
         Command::Serve(options) => serve::run(&options),
         Command::Client(options) => client::run(&options),
-        Command::Doctor(options) => Ok(doctor::run(&options)),
+        Command::Doctor(options) => doctor::run(&options),
     };
     result.unwrap_or_else(|failure| output::fail(&failure))
 }

@@ -1,5 +1,5 @@
-//! What goes to stdout and stderr, written at once. A reader that has gone away is no error. A server that runs prints
-//! through `log` instead, which does not wait for a reader.
+//! What goes to stdout and stderr, written at once. A reader that has gone away is no error; any other write error is,
+//! a full disk for one. A server that runs prints through `log` instead, which does not wait for a reader.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -47,9 +47,36 @@ pub(crate) fn reader_gone(error: &io::Error) -> bool {
 }
 
 /// A line on stdout, at once: a reader waits for it.
-pub(crate) fn say(line: impl Display) {
+///
+/// # Errors
+/// As [`written`].
+pub(crate) fn say(line: impl Display) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    written("the output", writeln!(out, "{line}").and_then(|()| out.flush()))
+}
+
+/// What came of writing `what` to stdout.
+///
+/// # Errors
+/// Whatever the write failed with, except that its reader has gone.
+pub(crate) fn written(what: &str, result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if !reader_gone(&error) => {
+            let next = remedy(&error);
+            Err(Failure::failed(format_args!("cannot write {what} to stdout: {error}; {next}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a user can do about a failed write.
+pub(crate) fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "make room on the disk (`df` shows it), or write elsewhere",
+        io::ErrorKind::QuotaExceeded => "make room within the quota, or write elsewhere",
+        io::ErrorKind::FileTooLarge => "raise the limit (`ulimit -f`), or write elsewhere",
+        _ => "write elsewhere",
+    }
 }
 
 /// A line on stderr, in one piece: others may write to the same file.
@@ -66,8 +93,8 @@ pub(crate) fn fail(failure: &Failure) -> ExitCode {
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print();
-            ExitCode::SUCCESS
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            written("the output", printed).map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();

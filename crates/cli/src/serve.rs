@@ -64,7 +64,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(status))
 }
 
-/// Says how it ended, and waits a second for whoever has stopped reading. Returns the exit status.
+/// Says how it ended, and waits a second for whoever has stopped reading. Returns the exit status: 1 if the drain cut
+/// something, and if stdout could not be written at its end or the trace not to its end, for another reason than that
+/// nobody reads them.
 fn conclude(
     args: &ServeArgs,
     handle: &ServerHandle,
@@ -79,6 +81,7 @@ fn conclude(
             log.note(warning);
         }
     }
+    let traced = trace.is_none_or(Trace::is_whole);
     let (last, status) = match ended {
         Err(failure) => {
             log.note(failure.line());
@@ -90,8 +93,8 @@ fn conclude(
             (last, u8::from(stats.cut > 0))
         }
     };
-    log.finish(&last, until);
-    status
+    let printed = log.finish(&last, until);
+    if printed && traced { status } else { status.max(1) }
 }
 
 /// `listening on 127.0.0.1:9999 (io_uring, 2 workers)`, for each address.

@@ -12,12 +12,14 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Instant;
 
 use overlapped::{Call, Event, Moment, Step, Told};
 
 use crate::log::{Log, Queue};
+use crate::output::{reader_gone, remedy};
 use crate::units::count;
 
 /// Bytes of events that may wait for the disk; as many again may be on their way to it.
@@ -32,6 +34,8 @@ pub(crate) struct Trace {
     name: String,
     began: Instant,
     queue: Arc<Queue>,
+    /// Set when a write has failed: the file ends there.
+    failed: Arc<AtomicBool>,
 }
 
 impl Trace {
@@ -44,11 +48,18 @@ impl Trace {
             name: name.clone(),
             began: Instant::now(),
             queue: Arc::new(Queue::in_batches(LIMIT, BATCH)),
+            failed: Arc::default(),
         };
-        let (queue, began) = (Arc::clone(&trace.queue), trace.began);
+        let (queue, failed, began) = (Arc::clone(&trace.queue), Arc::clone(&trace.failed), trace.began);
         thread::Builder::new().name("trace".into()).spawn(move || {
             if let Err(error) = file::write(file, &queue, began) {
-                log.note(format_args!("warning: the trace ends here: {name}: {error}"));
+                if !reader_gone(&error) {
+                    failed.store(true, Relaxed);
+                }
+                let next = remedy(&error);
+                log.note(format_args!("warning: the trace ends here: {name}: {error}; {next}"));
+                // Last: who waits in `flush` may end the process then.
+                queue.close();
             }
         })?;
         trace.queue.push(|text| {
@@ -77,6 +88,11 @@ impl Trace {
     /// Ends the array: later events are ignored. [`Trace::flush`] waits until it is in the file.
     pub(crate) fn end(&self) {
         self.queue.end_with(file::END);
+    }
+
+    /// Whether no write to the file has failed. A pipe whose reader has gone is no failure.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.failed.load(Relaxed)
     }
 
     /// Waits for the file, until `until`, or until `at_most` while it moves. Returns what to say about events that are

@@ -15,7 +15,7 @@ use proactor::backend::probe::{self, Feature, Offer};
 use proactor::system;
 
 use crate::args::DoctorArgs;
-use crate::output::say;
+use crate::output::{Failure, say};
 use limits::{Facts, Rings, Row};
 use machine::{Answer, Machine};
 
@@ -49,14 +49,14 @@ impl Report {
     }
 }
 
-pub(crate) fn run(args: &DoctorArgs) -> ExitCode {
+pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let report = examine(&Machine::this());
     if args.json {
-        say(json::of(&report));
+        say(json::of(&report))?;
     } else {
-        say(text::of(&report).trim_end());
+        say(text::of(&report).trim_end())?;
     }
-    if report.auto().is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(if report.auto().is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn examine(machine: &Machine) -> Report {

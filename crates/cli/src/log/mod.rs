@@ -72,7 +72,11 @@ impl Log {
 
     /// Writes `last` on stdout, after all that waits on either stream: both may be one file. Then says on stderr what is
     /// missing on stdout. Waits for readers that move, for stuck ones until `until`.
-    pub(crate) fn finish(&self, last: &str, until: Instant) {
+    ///
+    /// Returns false if stdout cannot be written at its end, as on a full disk. stderr may be the same file, so then the
+    /// exit status is what is left to say so. A reader that is slow, or gone, is no error.
+    #[must_use]
+    pub(crate) fn finish(&self, last: &str, until: Instant) -> bool {
         let at_most = until + AT_MOST;
         self.err.queue.flush(until - STUCK / 2, at_most);
         self.out.queue.push_always(last.as_bytes());
@@ -83,6 +87,7 @@ impl Log {
         }
         // A reader that is there gets it, however long another one was waited for.
         self.err.queue.flush(until.max(Instant::now() + GRACE), at_most);
+        missing == 0 || !self.out.fails()
     }
 
     /// Writes `line` on stderr, after all that waits for it, before the process ends at `end`.

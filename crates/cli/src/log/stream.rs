@@ -7,7 +7,7 @@ use std::os::fd::AsFd as AsDescriptor;
 #[cfg(windows)]
 use std::os::windows::io::AsHandle as AsDescriptor;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub(crate) struct Stream {
     name: &'static str,
     /// Missing lines that were reported in the stream itself.
     reported: AtomicU64,
-    /// Why lines were lost, if it is not for a slow reader.
+    /// What writing fails with. `None` while it works: then lines are lost to a slow reader only.
     failure: Mutex<Option<String>>,
 }
 
@@ -76,11 +76,20 @@ impl Stream {
         self.queue.unwritten().saturating_sub(self.reported.load(Relaxed))
     }
 
+    /// Whether the last write failed, and not because nobody reads.
+    pub(crate) fn fails(&self) -> bool {
+        self.failure().is_some()
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What a user reads when `lines` lines are missing.
     pub(crate) fn warning(&self, lines: u64) -> String {
         let lines = if lines == 1 { "1 line was".to_owned() } else { format!("{lines} lines were") };
         let name = self.name;
-        match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.failure() {
             None => format!("warning: {lines} dropped: the reader of {name} is too slow"),
             Some(failure) => format!("warning: {lines} dropped: {name} cannot be written: {failure}"),
         }
@@ -164,6 +173,7 @@ impl Writer {
         let warning = self.stream.warning(self.missing);
         match self.write_all(format!("{start}{warning}\n").as_bytes()) {
             Ok(()) => {
+                *self.stream.failure() = None;
                 self.stream.reported.fetch_add(std::mem::take(&mut self.missing), Relaxed);
                 if let Some(copy) = &self.copy {
                     copy.queue.push(|text| append(text, warning));
@@ -199,7 +209,7 @@ impl Writer {
         if reader_gone(error) || error.raw_os_error() == Some(NO_STREAM) {
             return Err(Gone);
         }
-        *self.stream.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        *self.stream.failure() = Some(error.to_string());
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -53,6 +54,27 @@ impl Write for Slow {
             Ok(Step::Take(most)) => self.text.write(&bytes[..most.min(bytes.len())]),
             Ok(Step::Fail(kind)) => Err(kind.into()),
             Err(_) => self.text.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A disk that may be full.
+#[derive(Clone, Default)]
+struct Disk {
+    text: Text,
+    full: Arc<AtomicBool>,
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.full.load(Relaxed) {
+            Err(io::Error::other("the disk is full"))
+        } else {
+            self.text.write(bytes)
         }
     }
 
@@ -317,7 +339,7 @@ fn a_stuck_stream_holds_up_neither_the_other_nor_the_end() {
     for line in ["one", "two", "three"] {
         log.say(line);
     }
-    log.finish("last\n", Instant::now());
+    assert!(log.finish("last\n", Instant::now()), "a slow reader is no error");
     let warning = "warning: 5 lines were dropped: the reader of stdout is too slow\n";
     assert_eq!(err.get(), format!("noted\n{warning}"));
     // Had it been there in time, its last line would be the last.
@@ -335,7 +357,7 @@ fn both_stuck_hold_up_the_end_for_a_bounded_time() {
     log.open_on("first\n", Box::new(out), Box::new(err)).unwrap();
     out_reader.wait_for_write();
     let began = Instant::now();
-    log.finish("last\n", began);
+    assert!(log.finish("last\n", began));
     log.last_note("ended at once", Instant::now());
     // Streams that have just moved are given their second; a bound of patience would find a hang.
     assert!(began.elapsed() < PATIENCE);
@@ -351,10 +373,51 @@ fn the_first_lines_are_the_first_and_the_last_is_the_last() {
     log.note("early, too");
     log.open_on("first\nsecond\n", Box::new(both.clone()), Box::new(both.clone())).unwrap();
     (0..100).for_each(|number| log.note(number));
-    log.finish("last\n", later());
+    assert!(log.finish("last\n", later()));
     let text = both.get();
     assert!(text.starts_with("first\nsecond\nearly\nearly, too\n0\n"), "{text}");
     assert!(text.ends_with("99\nlast\n"), "{text}");
+}
+
+/// A disk that is full for a while, and full at the end.
+#[test]
+fn an_end_that_cannot_be_written_is_an_error() {
+    for full_at_the_end in [false, true] {
+        let log = Log::new();
+        let (disk, err) = (Disk::default(), Text::default());
+        log.open_on("first\n", Box::new(disk.clone()), Box::new(err.clone())).unwrap();
+        written(&log.out.queue);
+        disk.full.store(true, Relaxed);
+        log.say("one");
+        written(&log.out.queue);
+        disk.full.store(full_at_the_end, Relaxed);
+        assert_eq!(log.finish("last\n", later()), !full_at_the_end);
+        let warning =
+            |lines| format!("warning: {lines} dropped: stdout cannot be written: the disk is full\n");
+        if full_at_the_end {
+            assert_eq!((disk.text.get(), err.get()), ("first\n".into(), warning("2 lines were")));
+        } else {
+            assert_eq!(disk.text.get(), format!("first\n{}last\n", warning("1 line was")));
+            assert_eq!(err.get(), warning("1 line was"));
+        }
+    }
+}
+
+/// What was lost to a full disk before is not the reason for what a slow reader loses now.
+#[test]
+fn a_failure_that_is_over_is_no_reason() {
+    let log = Log::new();
+    let disk = Disk::default();
+    log.open_on("", Box::new(disk.clone()), Box::new(Text::default())).unwrap();
+    disk.full.store(true, Relaxed);
+    log.say("one");
+    written(&log.out.queue);
+    assert!(log.out.fails());
+    disk.full.store(false, Relaxed);
+    log.say("two");
+    written(&log.out.queue);
+    assert!(!log.out.fails());
+    assert_eq!(log.out.warning(1), "warning: 1 line was dropped: the reader of stdout is too slow");
 }
 
 /// It goes where everything goes, so it cannot block a worker either.

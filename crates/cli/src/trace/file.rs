@@ -17,8 +17,9 @@ pub(super) const END: &[u8] = b"\n]\n";
 /// Writes what is queued until the queue has ended. Lines that were dropped leave an event that says how many.
 ///
 /// # Errors
-/// What a write failed with. The array is then complete up to the event before, if the file can be cut; the queue takes
-/// nothing any more.
+/// What a write failed with. The array is then complete up to the event before, or the file empty if there is none, if
+/// it can be cut. The caller is to close the queue: until then a flush waits, and the process does not end before the
+/// file is in order.
 pub(super) fn write(mut file: impl Write + Seek + Truncate, queue: &Queue, began: Instant) -> io::Result<()> {
     let mut batch = Batch::default();
     let mut place = Place::default();
@@ -28,7 +29,6 @@ pub(super) fn write(mut file: impl Write + Seek + Truncate, queue: &Queue, began
         }
         for piece in batch.bytes.chunks(PIECE) {
             if let Err(error) = place.write(&mut file, piece) {
-                queue.close();
                 // Not for a pipe, which has no place to go back to.
                 let _ = place.end_before_last_event(&mut file);
                 return Err(error);
@@ -96,9 +96,9 @@ impl Place {
     }
 
     /// Ends the array where its last event begins, which may be written in part only. What it gives back is room
-    /// enough, on a full disk too.
+    /// enough, on a full disk too. A disk without room for a first event gets an empty file.
     fn end_before_last_event(&self, file: &mut (impl Write + Seek + Truncate)) -> io::Result<()> {
-        let Some(at) = self.last_event else { return Ok(()) };
+        let Some(at) = self.last_event else { return file.truncate(0) };
         file.truncate(at)?;
         file.seek(SeekFrom::Start(at))?;
         file.write_all(END)

@@ -81,11 +81,15 @@ fn whatever_room_a_disk_has_the_array_has_an_end() {
     let whole = Disk::of(usize::MAX >> 1);
     write(whole.clone(), &queue(1 << 20, 12), Instant::now()).unwrap();
     assert_eq!(whole.events().len(), 13);
-    // With less room than for one event there is nothing to cut.
-    for room in HEADER.len() + SEPARATOR.len()..whole.text().len() {
+    for room in 0..whole.text().len() {
         let (disk, queue) = (Disk::of(room), queue(1 << 20, 12));
         let error = write(disk.clone(), &queue, Instant::now()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull);
+        // Half an event is none.
+        if room < HEADER.len() + SEPARATOR.len() {
+            assert_eq!(disk.text(), "", "{room}");
+            continue;
+        }
         let events = disk.events();
         for (number, event) in events[1..].iter().enumerate() {
             assert_eq!(event["number"], number, "{room}");
@@ -93,9 +97,38 @@ fn whatever_room_a_disk_has_the_array_has_an_end() {
         // The last event that fits makes room for the end.
         let fit = whole.text().as_bytes()[..room].windows(2).filter(|pair| pair == &SEPARATOR).count();
         assert_eq!(events.len(), fit, "{room}");
-        queue.push(|_| panic!("nothing more is taken"));
-        assert_eq!(queue.unwritten(), 0);
     }
+}
+
+/// Who waits for the trace before the process ends waits until the file is in order, and the loss reported.
+#[test]
+fn a_flush_waits_until_the_end_is_cut() {
+    #[derive(Clone)]
+    struct Watched(Disk, Arc<Queue>);
+    impl Write for Watched {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    impl Seek for Watched {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+    impl Truncate for Watched {
+        fn truncate(&self, len: u64) -> io::Result<()> {
+            assert!(!self.1.flush(Instant::now(), Instant::now()), "nobody may leave yet");
+            self.0.truncate(len)
+        }
+    }
+    let queue = Arc::new(queue(1 << 20, 12));
+    let disk = Watched(Disk::of(100), Arc::clone(&queue));
+    write(disk.clone(), &queue, Instant::now()).unwrap_err();
+    assert!(!queue.flush(Instant::now(), Instant::now()), "the loss is not reported yet");
+    assert!(disk.0.events().len() > 1);
 }
 
 #[test]

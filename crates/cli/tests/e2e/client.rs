@@ -116,6 +116,137 @@ fn server_gone_with_a_reset() {
     gone_after(9, reset);
 }
 
+/// What a server makes of a line: the first is `one\n`.
+type Answer = fn(&[u8]) -> Vec<u8>;
+
+/// A server that answers each of two lines as it likes, and ends when the client does.
+fn answers(answer: Answer) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        for line in LINES {
+            let mut received = vec![0; line.len()];
+            stream.read_exact(&mut received).unwrap();
+            assert_eq!(received, line);
+            stream.write_all(&answer(line)).unwrap();
+        }
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"");
+    });
+    address
+}
+
+const LINES: [&[u8]; 2] = [b"one\n", b"two \x1b\n"];
+
+/// What comes back is printed as it came, and the first difference is reported. The status is 1 at the end, after the
+/// other lines.
+fn differs(command: fn(SocketAddr) -> Command, answer: Answer, report: &str) {
+    let address = answers(answer);
+    let ended = run(command(address), &LINES.concat());
+    let report =
+        format!("error: {report}; is {address} an echo server? (only the first difference is reported)\n");
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(1), report.as_str()), "{ended:?}");
+    assert_same(&ended.stdout, &LINES.map(answer).concat());
+}
+
+fn differences(command: fn(SocketAddr) -> Command) {
+    let other = |line: &[u8]| line.to_ascii_uppercase();
+    let what = "the echo is not what was sent: offset 0, expected 0x6f ('o'), got 0x4f ('O')";
+    differs(command, other, what);
+    // The second line only, and what is no letter.
+    let other = |line: &[u8]| line.iter().map(|byte| if *byte == 0x1b { b' ' } else { *byte }).collect();
+    let what = "the echo is not what was sent: offset 8, expected 0x1b, got 0x20";
+    differs(command, other, what);
+    let more = |line: &[u8]| [line, if line == LINES[1] { b"\x07!\n" } else { b"" }].concat();
+    let what = "after all 10 bytes that were sent came \"\\x07!\\n\"";
+    differs(command, more, what);
+    // One byte too many in the first line is a difference in the second.
+    let more = |line: &[u8]| [line, if line == LINES[0] { b"!" } else { b"" }].concat();
+    let what = "the echo is not what was sent: offset 4, expected 0x74 ('t'), got 0x21 ('!')";
+    differs(command, more, what);
+}
+
+#[test]
+fn an_echo_that_differs() {
+    differences(client);
+}
+
+/// Nothing comes any more in the middle of a line. That is said, once; the rest is still waited for.
+#[test]
+fn an_echo_that_stops() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut process = Process::start(client(listener.local_addr().unwrap()), Keep::All);
+    process.feed(b"hello\nbye\n".to_vec());
+    let (mut server, _) = listener.accept().unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut line = [0; 6];
+    server.read_exact(&mut line).unwrap();
+    server.write_all(b"hel").unwrap();
+    let warning = process.stderr.line().expect("it says that it waits");
+    assert_eq!(warning, "warning: no echo for 5 s; still waiting for 3 of 6 bytes; Ctrl-C gives up");
+    server.write_all(b"lo\n").unwrap();
+    let mut line = [0; 4];
+    server.read_exact(&mut line).unwrap();
+    server.write_all(&line).unwrap();
+    assert_eq!(server.read(&mut line).unwrap(), 0);
+    drop(server);
+    let ended = process.wait();
+    assert_eq!((ended.status, ended.text().as_str(), ended.stderr.as_str()), (Some(0), "hello\nbye\n", ""));
+}
+
+/// A server that reads nothing more, and then ends: a line that is being sent does not wait for ever.
+#[test]
+fn server_gone_while_a_line_is_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut process = Process::start(client(address), Keep::All);
+    process.feed(vec![b'x'; 64 << 20]);
+    let (server, _) = listener.accept().unwrap();
+    let warning = process.stderr.line().expect("it says that it waits");
+    assert!(warning.starts_with("warning: no echo for 5 s; still waiting for "), "{warning}");
+    server.shutdown(std::net::Shutdown::Write).unwrap();
+    let ended = process.wait();
+    assert_eq!((ended.status, ended.stdout.as_slice()), (Some(1), &b""[..]), "{ended:?}");
+    assert!(ended.stderr.contains(&format!("the server at {address} has closed")), "{ended:?}");
+    drop(server);
+}
+
+/// `client < /dev/zero`: a line that never ends takes no more memory than a long one, and its echo comes meanwhile.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_line_that_never_ends() {
+    use std::process::Stdio;
+    const LEN: usize = 200 << 20;
+    const MEMORY: u64 = 32 << 20;
+    let server = Server::start("auto", &[]);
+    let mut command = client(server.address());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut zeros, mut echo) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let feed = thread::spawn(move || {
+        let piece = vec![0; 1 << 20];
+        // Ends early if the client does.
+        let all = (0..LEN / piece.len()).all(|_| zeros.write_all(&piece).is_ok());
+        (zeros, all)
+    });
+    let (mut buffer, mut left) = (vec![1; 1 << 20], LEN);
+    while left > 0 {
+        let count = echo.read(&mut buffer).unwrap();
+        assert!(count > 0, "the end of the stream with {left} bytes to come");
+        assert!(count <= left && buffer[..count].iter().all(|byte| *byte == 0));
+        left -= count;
+    }
+    let peak = crate::system::peak(child.id());
+    assert!(peak < MEMORY, "{peak} bytes");
+    let (zeros, all) = feed.join().unwrap();
+    assert!(all);
+    drop(zeros);
+    assert_eq!(echo.read(&mut buffer).unwrap(), 0);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
 /// Nobody reads what it prints: no error, no message.
 #[test]
 fn stdout_without_reader() {
@@ -132,15 +263,25 @@ mod wine {
     use super::*;
     use crate::server::windows_binary;
 
+    fn windows_client(address: SocketAddr) -> Command {
+        let mut client = windows_binary();
+        client.args(["client", &address.to_string()]);
+        client
+    }
+
+    #[test]
+    #[ignore = "run by `cargo xtask windows`"]
+    fn a_windows_client_and_a_server_that_differs() {
+        differences(windows_client);
+    }
+
     #[test]
     #[ignore = "run by `cargo xtask windows`"]
     fn a_windows_client_and_a_linux_server() {
         let server = Server::start("auto", &[]);
         let lines: String = (0..500).map(|number| format!("line {number}\n")).collect();
         for input in [lines.as_bytes(), b"a last line\nwithout its end", noise(3, 300_000)] {
-            let mut client = windows_binary();
-            client.args(["client", &server.address().to_string()]);
-            let ended = run(client, input);
+            let ended = run(windows_client(server.address()), input);
             assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
             assert_same(&ended.stdout, input);
         }

@@ -19,6 +19,8 @@ mod client;
 mod console;
 #[cfg(unix)]
 mod counters;
+#[cfg(target_os = "linux")]
+mod disk;
 mod doctor;
 #[cfg(unix)]
 mod drain;
@@ -169,6 +171,7 @@ cases! {
         #[cfg(unix)] readers::non_blocking_stdout,
         #[cfg(unix)] readers::one_pipe_for_both,
         #[cfg(target_os = "linux")] readers::full_disk,
+        #[cfg(target_os = "linux")] disk::trace_that_fills_at_the_end,
         #[cfg(unix)] readers::trace_into_a_stuck_pipe,
     }
 }

@@ -129,7 +129,7 @@ pub(crate) fn trace_without_room(backend: &str) {
     let server = Server::start(backend, &["--trace", "/dev/full"]);
     exchange(&mut dial(server.address()), noise(0, 1_000_000));
     let ended = server.end();
-    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert_eq!(ended.status, Some(1), "{ended:?}");
     assert_eq!(ended.stderr.matches("warning: the trace ends here").count(), 1, "{ended:?}");
 }
 

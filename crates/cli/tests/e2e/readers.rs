@@ -216,7 +216,8 @@ pub(crate) fn one_pipe_for_both(backend: &str) {
     assert!(lines.iter().all(|line| line.matches(": ").count() + line.matches(" opened by ").count() > 0));
 }
 
-/// A disk that is full loses the lines, not the sessions, and stderr says so.
+/// A disk that is full loses the lines, not the sessions, and stderr says so. So does the status, for who has both in
+/// one file.
 #[cfg(target_os = "linux")]
 pub(crate) fn full_disk(backend: &str) {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
@@ -231,7 +232,7 @@ pub(crate) fn full_disk(backend: &str) {
     }
     process.terminate();
     let ended = process.wait();
-    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert_eq!(ended.status, Some(1), "{ended:?}");
     let wanted =
         "warning: 22 lines were dropped: stdout cannot be written: No space left on device (os error 28)\n";
     assert_eq!(ended.stderr, wanted);

@@ -79,12 +79,13 @@ pub(crate) fn file_size_limit(backend: &str) {
     process.feed(b"a line\n".repeat(10_000));
     let ended = process.wait();
     assert_eq!(ended.status, Some(1), "{ended:?}");
-    assert!(ended.stderr.starts_with("error: cannot print the echo: "), "{ended:?}");
+    assert!(ended.stderr.starts_with("error: cannot write the echo to stdout: "), "{ended:?}");
+    assert!(ended.stderr.contains("`ulimit -f`"), "it says what to do: {ended:?}");
 
     client.write_all(b"the end").unwrap();
     drop(client);
     let ended = server.end();
-    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "said once: {ended:?}");
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(1), ""), "said once: {ended:?}");
     let text = std::fs::read_to_string(&path).expect("a trace");
     std::fs::remove_file(&path).unwrap();
     std::fs::remove_file(path.with_extension("echo")).unwrap();

@@ -21,6 +21,11 @@ pub(crate) fn resident(pid: u32) -> u64 {
     field(&status(pid, None), "VmRSS") * 1024
 }
 
+/// The most memory that it ever had in use, in bytes.
+pub(crate) fn peak(pid: u32) -> u64 {
+    field(&status(pid, None), "VmHWM") * 1024
+}
+
 /// Descriptors the process has open.
 pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()

@@ -1,36 +1,56 @@
 //! `overlapped client` as a person meets it: on a terminal.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::peer::PATIENCE;
+use crate::peer::{PATIENCE, assert_same, eventually};
 use crate::server::{Server, binary};
+
+/// Columns of the terminal.
+const COLUMNS: u16 = 60;
 
 /// A client whose terminal this test holds.
 struct Person {
     child: Child,
     keyboard: File,
     screen: Receiver<Vec<u8>>,
-    seen: String,
+    seen: Vec<u8>,
+    mode: Termios,
 }
 
 impl Person {
     fn at(server: SocketAddr) -> Person {
+        Person::with(binary(["client".to_owned(), server.to_string()]), "xterm")
+    }
+
+    /// At a terminal that is the client's own, as a shell gives it: there Ctrl-C is a signal.
+    fn in_a_shell(server: SocketAddr) -> Person {
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", crate::server::BINARY, "client", &server.to_string()]);
+        Person::with(command, "xterm")
+    }
+
+    fn with(mut command: Command, term: &str) -> Person {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
         let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
         let theirs: OwnedFd = File::options().read(true).write(true).open(name).unwrap().into();
-        let mut command = binary(["client".to_owned(), server.to_string()]);
+        tcsetwinsize(&theirs, Winsize { ws_row: 24, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let mode = tcgetattr(&theirs).unwrap();
         let (input, output) = (theirs.try_clone().unwrap(), theirs.try_clone().unwrap());
-        let child = command.stdin(input).stdout(output).stderr(Stdio::from(theirs)).spawn().unwrap();
+        command.env("TERM", term).stdin(input).stdout(output).stderr(Stdio::from(theirs));
+        let child = command.spawn().unwrap();
         drop(command); // and with it the last of our copies of their end
         let keyboard = File::from(ours);
         let mut reader = keyboard.try_clone().unwrap();
@@ -41,22 +61,63 @@ impl Person {
                 let _ = tell.send(buffer[..count].to_vec());
             }
         });
-        Person { child, keyboard, screen, seen: String::new() }
+        Person { child, keyboard, screen, seen: Vec::new(), mode }
     }
 
     fn types(&mut self, text: &str) {
         self.keyboard.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Waits until `text` is on the screen, after what was waited for before.
-    fn sees(&mut self, text: &str) {
-        while !self.seen.contains(text) {
+    /// Waits until `text` is on the screen, after what was waited for before. Returns what came before it.
+    fn sees(&mut self, text: &str) -> String {
+        let text = text.as_bytes();
+        let mut searched = 0;
+        let at = loop {
+            let found = self.seen[searched..].windows(text.len()).position(|part| part == text);
+            if let Some(at) = found {
+                break searched + at;
+            }
+            searched = (self.seen.len() + 1).saturating_sub(text.len());
+            let shown =
+                |seen: &[u8]| String::from_utf8_lossy(&seen[seen.len().saturating_sub(4096)..]).into_owned();
             match self.screen.recv_timeout(PATIENCE) {
-                Ok(bytes) => self.seen += &String::from_utf8_lossy(&bytes),
-                Err(_) => panic!("no {text:?} on the screen, but {:?}", self.seen),
+                Ok(bytes) => self.seen.extend(bytes),
+                Err(_) => panic!("no {:?} on the screen, but {:?}", shown(text), shown(&self.seen)),
+            }
+        };
+        let before = self.seen.drain(..at + text.len()).take(at).collect::<Vec<u8>>();
+        String::from_utf8_lossy(&before).into_owned()
+    }
+
+    /// Waits until the client has ended, and asserts that it left the terminal as it was. Returns its status, and what
+    /// it wrote last.
+    fn leaves(mut self) -> (ExitStatus, String) {
+        let mut status = None;
+        eventually("the client ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        loop {
+            match self.screen.recv_timeout(PATIENCE) {
+                Ok(bytes) => self.seen.extend(bytes),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("somebody still has the terminal"),
             }
         }
-        self.seen = self.seen.split_once(text).expect("it is there").1.to_owned();
+        // Of both ends.
+        let mode = tcgetattr(&self.keyboard).unwrap();
+        let shown = |mode: &Termios| {
+            format!("{:?} {:?} {:?}", mode.input_modes, mode.local_modes, mode.special_codes)
+        };
+        assert_eq!(shown(&mode), shown(&self.mode));
+        (status.expect("it has ended"), String::from_utf8_lossy(&self.seen).into_owned())
+    }
+
+    /// The same for one that ends by itself.
+    fn leaves_with(self, code: i32) -> String {
+        let (status, last) = self.leaves();
+        assert_eq!(status.code(), Some(code), "{last:?}");
+        last
     }
 }
 
@@ -67,28 +128,299 @@ impl Drop for Person {
     }
 }
 
+/// A server that the test answers for.
+struct Lines {
+    stream: BufReader<TcpStream>,
+}
+
+impl Lines {
+    /// Its first client, which `dial` starts.
+    fn of<T>(dial: impl FnOnce(SocketAddr) -> T) -> (Lines, T) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = dial(listener.local_addr().unwrap());
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        (Lines { stream: BufReader::new(stream) }, client)
+    }
+
+    fn line(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.stream.read_until(b'\n', &mut line).expect("a line");
+        line
+    }
+
+    fn sends(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).unwrap();
+    }
+}
+
 #[test]
 fn an_echo_and_its_time_and_q() {
     let server = Server::start("auto", &[]);
     let mut person = Person::at(server.address());
     person.sees("> ");
-    person.types("hello\n");
-    for text in ["hello\r\n", "hello\r\n", "  6 bytes in ", " µs\r\n> "] {
-        person.sees(text); // the terminal's own echo, the server's, and the time
+    person.types("hello\r");
+    for text in ["hello", "\r\nhello\r\n  6 bytes in ", " µs\r\n", "> "] {
+        person.sees(text); // as it is typed, the server's echo, and the time
     }
-    person.types("q\n");
-    assert_eq!(person.child.wait().unwrap().code(), Some(0));
+    person.types("\r");
+    person.sees("\r\n\r\n  1 byte in ");
+    person.types("q\r");
+    person.leaves_with(0);
 }
 
-/// A server that goes away is told at the prompt, not with the next line.
+#[test]
+fn a_line_is_edited_and_comes_again() {
+    const LEFT: &str = "\x1b[D";
+    const UP: &str = "\x1b[A";
+    let (mut server, mut person) = Lines::of(Person::at);
+    person.sees("> ");
+    person.types(&format!("hallo{LEFT}{LEFT}{LEFT}\x7fe\r"));
+    assert_eq!(server.line(), b"hello\n");
+    server.sends(b"hello\n");
+    person.sees("  6 bytes in ");
+    person.types(&format!("{UP} again\r"));
+    assert_eq!(server.line(), b"hello again\n");
+    server.sends(b"hello again\n");
+    person.sees("  12 bytes in ");
+    person.types(&format!("{UP}{UP}\r"));
+    assert_eq!(server.line(), b"hello\n");
+    server.sends(b"hello\n");
+    person.sees("  6 bytes in ");
+    person.types("\x04");
+    person.leaves_with(0);
+}
+
+/// They would act on the terminal.
+#[test]
+fn control_characters_are_shown() {
+    let (mut server, mut person) = Lines::of(Person::at);
+    person.sees("> ");
+    // Ctrl-V takes the next key as it is.
+    person.types("\x16\x1b[31mred\x16\x07\r");
+    assert_eq!(server.line(), b"\x1b[31mred\x07\n");
+    server.sends(b"\x1b[31mred\x07\n");
+    person.sees("\r\n\\x1b[31mred\\x07\r\n  10 bytes in ");
+    person.sees("> ");
+    // In a character that comes in two pieces, too.
+    person.types("é\r");
+    assert_eq!(server.line(), "é\n".as_bytes());
+    server.sends(b"\xc3");
+    server.sends(b"\xa9\n");
+    person.sees("\r\né\r\n  3 bytes in ");
+    person.types("\x04");
+    person.leaves_with(0);
+}
+
+/// What is wrong with an echo is said below it, and the status says so in the end.
+#[test]
+fn an_echo_that_differs() {
+    let (mut server, mut person) = Lines::of(Person::at);
+    person.sees("> ");
+    person.types("hello\r");
+    server.line();
+    server.sends(b"he?lo\nmore\n");
+    person.sees("\r\nhe?lo\r\n");
+    let said = person.sees("> ");
+    for text in [
+        "error: the echo is not what was sent: offset 2, expected 0x6c ('l'), got 0x3f ('?'); is ",
+        "error: the server has sent bytes that are no echo: \"more\\n\"; is ",
+        "  6 bytes in ",
+    ] {
+        assert!(said.contains(text), "{text:?} is not in {said:?}");
+    }
+    // The next line has its own offsets.
+    person.types("bye\r");
+    server.line();
+    server.sends(b"by\r\n");
+    person.sees("by\\x0d\r\nerror: the echo is not what was sent: offset 2, expected 0x65 ('e'), got 0x0d;");
+    person.sees("> ");
+    // Half an echo: what is wrong with it is said before the rest comes.
+    person.types("bye\r");
+    server.line();
+    server.sends(b"ya");
+    person.sees("ya\r\nerror: the echo is not what was sent: offset 0, expected 0x62 ('b'), got 0x79 ('y');");
+    server.sends(b"e\n");
+    person.sees("  4 bytes in ");
+    person.types("q\r");
+    person.leaves_with(1);
+}
+
+/// A half-typed line stays, below what has happened meanwhile.
+#[test]
+fn bytes_that_nobody_asked_for() {
+    let (mut server, mut person) = Lines::of(Person::at);
+    let draft = format!("{}z", "x".repeat(2 * usize::from(COLUMNS) - 1));
+    person.sees("> ");
+    person.types(&draft);
+    person.sees("z");
+    server.sends(b"SSH-2.0\x1b[2J\r\n");
+    person.sees(
+        "\x1b[2A\r\x1b[Jerror: the server has sent bytes that are no echo: \"SSH-2.0\\x1b[2J\\x0d\\n\"; is ",
+    );
+    person.sees(&format!("\r\n> {draft}"));
+    person.types("y\r");
+    assert_same(&server.line(), format!("{draft}y\n").as_bytes());
+    server.sends(format!("{draft}y\n").as_bytes());
+    person.sees(" bytes in ");
+    person.types("q\r");
+    person.leaves_with(1);
+}
+
+/// A server that goes away is told at the prompt, not with the next line. What was typed is taken back: the error begins
+/// where the prompt began.
 #[test]
 fn a_server_that_goes_away_at_the_prompt() {
     let server = Server::start("auto", &[]);
     let address = server.address();
     let mut person = Person::at(address);
-    person.types("hello\n");
-    person.sees(" µs\r\n> ");
+    person.types("hello\r");
+    person.sees(" µs\r\n");
+    person.sees("> ");
+    // Prompt and line have four rows; the cursor then stands in the third.
+    let (start, end) = ("y".repeat(2 * usize::from(COLUMNS)), "y".repeat(usize::from(COLUMNS) - 1));
+    person.types(&format!("{start}{end}z"));
+    person.sees("z");
+    for _ in 0..COLUMNS {
+        person.types("\x1b[D");
+    }
+    person.sees("\x1b[A"); // the cursor is a row further up
     server.end();
-    person.sees(&format!("error: the server at {address} has closed the connection"));
-    assert_eq!(person.child.wait().unwrap().code(), Some(1));
+    person
+        .sees(&format!("\x1b[2A\r\x1b[J\x1b[?2004lerror: the server at {address} has closed the connection"));
+    let last = person.leaves_with(1);
+    assert!(last.ends_with("\r\n"), "{last:?}");
+}
+
+/// Whoever waits for an echo learns it, too.
+#[test]
+fn a_server_that_goes_away_before_the_echo() {
+    let (mut server, mut person) = Lines::of(Person::at);
+    person.sees("> ");
+    person.types("hello\r");
+    server.line();
+    server.sends(b"hel");
+    drop(server);
+    person.sees("\r\nhel");
+    person.sees("error: the server at ");
+    person.leaves_with(1);
+}
+
+/// Longer than the 4095 bytes that a terminal keeps of a line it edits itself (Linux, termios(3)): as a paste that the
+/// terminal marks as one, as keys, and while the echo of the line before has not come yet.
+#[test]
+fn a_long_line_is_pasted_whole() {
+    // As keys they are drawn row by row, each time with all rows before.
+    for (before, len, after) in [("\x1b[200~", 100_000, "\x1b[201~\r"), ("", 20_000, "\r")] {
+        let text: String = (0..len).map(|at: usize| char::from(b'a' + (at * at / 7 % 26) as u8)).collect();
+        let (mut server, mut person) = Lines::of(Person::at);
+        person.sees("> ");
+        person.types("first\r");
+        assert_eq!(server.line(), b"first\n");
+        let mut keyboard = person.keyboard.try_clone().unwrap();
+        let paste = format!("{before}{text}{after}");
+        let pasted = thread::spawn(move || keyboard.write_all(paste.as_bytes()).unwrap());
+        // Some of it has come by now, and is not shown before the echo.
+        server.sends(b"first\n");
+        person.sees("\r\nfirst\r\n  6 bytes in ");
+        let line = server.line();
+        pasted.join().unwrap();
+        assert_same(&line, format!("{text}\n").as_bytes());
+        server.sends(&line);
+        person.sees(&format!("  {} bytes in ", len + 1));
+        person.types("\x04");
+        person.leaves_with(0);
+    }
+}
+
+/// A shell's prompt would stand behind ours.
+#[test]
+fn end_of_input_ends_the_line() {
+    for term in ["xterm", "dumb"] {
+        let server = Server::start("auto", &[]);
+        let mut person = Person::with(binary(["client".to_owned(), server.address().to_string()]), term);
+        person.sees("> ");
+        person.types("\x04");
+        let last = person.leaves_with(0);
+        assert_eq!(
+            last.trim_end_matches("\x1b[?2004l").rsplit("\x1b[?2004l").next(),
+            Some("\r\n"),
+            "{last:?}"
+        );
+    }
+}
+
+/// At the prompt, and while an echo is waited for.
+#[test]
+fn an_interrupt_is_a_signal() {
+    let (_server, mut person) = Lines::of(Person::at);
+    person.sees("> ");
+    person.types("half\x03");
+    let (status, _) = person.leaves();
+    assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
+
+    let (mut server, mut person) = Lines::of(Person::in_a_shell);
+    person.sees("> ");
+    person.types("hello\r");
+    server.line();
+    person.types("\x03");
+    let (status, _) = person.leaves();
+    assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
+}
+
+/// `kill`, and a terminal whose window is closed.
+#[test]
+fn signals_leave_the_terminal_as_it_was() {
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
+        let (mut server, mut person) = Lines::of(Person::at);
+        person.sees("> ");
+        person.types("hello\r");
+        server.line();
+        server.sends(b"hello\n");
+        person.sees(" µs\r\n");
+        person.sees("> ");
+        person.types("half");
+        person.sees("f");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&person.child), signal).unwrap();
+        let (status, _) = person.leaves();
+        assert_eq!(status.signal(), Some(signal.as_raw()));
+    }
+}
+
+/// The system edits the line, and nothing moves the cursor.
+#[test]
+fn a_terminal_that_cannot_move_its_cursor() {
+    let (mut server, mut person) =
+        Lines::of(|address| Person::with(binary(["client".to_owned(), address.to_string()]), "dumb"));
+    person.sees("> ");
+    person.types("hello\n");
+    assert_eq!(server.line(), b"hello\n");
+    server.sends(b"hel\x1bo\n");
+    // The terminal's own echo, and the server's.
+    let before = person.sees("hello\r\nhel\\x1bo\r\nerror: the echo is not what was sent: offset 3, ");
+    assert_eq!(before, "");
+    person.sees("> ");
+    server.sends(b"!");
+    let before = person.sees("\r\nerror: the server has sent bytes that are no echo: \"!\"; is ");
+    assert_eq!(before, "");
+    person.sees("\r\n> ");
+    drop(server);
+    assert_eq!(person.sees("\r\nerror: the server at "), "");
+    person.leaves_with(1);
+}
+
+/// Only what is no echo goes to the terminal; the echo goes where it should, bare.
+#[test]
+fn typed_lines_whose_echo_goes_elsewhere() {
+    let server = Server::start("auto", &[]);
+    let path = std::env::temp_dir().join(format!("overlapped-typed-{}", std::process::id()));
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" client \"$1\" > \"$2\"", crate::server::BINARY]);
+    command.arg(server.address().to_string()).arg(&path);
+    let mut person = Person::with(command, "xterm");
+    person.types("hello\nq\n");
+    let last = person.leaves_with(0);
+    assert_eq!(last, "hello\r\nq\r\n");
+    assert_eq!(std::fs::read(&path).unwrap(), b"hello\n");
+    std::fs::remove_file(&path).unwrap();
 }

@@ -1,0 +1,132 @@
+//! Line editing and history on a terminal, with `rustyline`.
+
+use std::borrow::Cow;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::{CmdKind, Highlighter};
+use rustyline::hint::Hinter;
+use rustyline::history::DefaultHistory;
+use rustyline::validate::Validator;
+use rustyline::{ColorMode, Config, Helper};
+
+use super::mode::Mode;
+use super::prompt::{PROMPT, Prompt};
+use crate::output::{Failure, note};
+
+/// Terminals that cannot move their cursor as the editor needs it; the same list as in `rustyline`.
+const PLAIN: [&str; 3] = ["dumb", "cons25", "emacs"];
+
+/// What a window has whose size is not known.
+const COLUMNS: u16 = 80;
+
+/// Dropped, it leaves the terminal as it was.
+pub(super) struct Editor {
+    lines: rustyline::Editor<Watch, DefaultHistory>,
+    prompt: Arc<Prompt>,
+}
+
+impl Editor {
+    /// `None` if this terminal cannot edit.
+    pub(super) fn new() -> Option<Editor> {
+        if !is_capable(std::env::var("TERM").ok().as_deref()) {
+            return None;
+        }
+        // Not for colours, of which there are none: only with them it asks how to show a line, which is how we learn
+        // what it shows. Its `ExternalPrinter` would know, but loses sight of keys that come together (18.0).
+        let config = Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).build();
+        let mut lines = rustyline::Editor::with_config(config).ok()?;
+        let prompt = Arc::new(Prompt::new(Some(Mode::enter().ok()?)));
+        lines.set_helper(Some(Watch(Arc::clone(&prompt))));
+        Some(Editor { lines, prompt })
+    }
+
+    /// Where messages go while a line is edited.
+    pub(super) fn prompt(&self) -> Arc<Prompt> {
+        Arc::clone(&self.prompt)
+    }
+
+    /// Reads a line, which gets its line end. `None` at Ctrl-D. Ends the process at Ctrl-C, as it would without an
+    /// editor.
+    ///
+    /// # Errors
+    /// What reading the terminal failed with.
+    pub(super) fn line(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        loop {
+            match self.lines.readline(PROMPT) {
+                Ok(line) => return Ok(Some([line.as_bytes(), b"\n"].concat())),
+                Err(ReadlineError::Eof) => return Ok(None),
+                Err(ReadlineError::Interrupted) => self.prompt.interrupt(),
+                Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                    note(
+                        "warning: that key is not UTF-8, and the line was not sent; type it again, or pipe it",
+                    );
+                }
+                Err(error) => {
+                    return Err(Failure::failed(format_args!(
+                        "cannot read the terminal: {error}; try TERM=dumb, or pipe the input"
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Columns of the terminal.
+    pub(super) fn columns(&mut self) -> usize {
+        self.lines.dimensions().map_or(COLUMNS, |(columns, _)| columns).into()
+    }
+}
+
+impl Drop for Editor {
+    fn drop(&mut self) {
+        self.prompt.restore();
+    }
+}
+
+/// Whether a terminal of this name can edit. Windows has no such names.
+fn is_capable(term: Option<&str>) -> bool {
+    match term {
+        None | Some("") => cfg!(windows),
+        Some(term) => !PLAIN.iter().any(|plain| plain.eq_ignore_ascii_case(term)),
+    }
+}
+
+/// Changes nothing, and passes on what the editor draws.
+struct Watch(Arc<Prompt>);
+
+impl Highlighter for Watch {
+    fn highlight_char(&self, line: &str, cursor: usize, _kind: CmdKind) -> bool {
+        self.0.edited(line, cursor);
+        false
+    }
+
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _default: bool) -> Cow<'b, str> {
+        self.0.prompted(prompt);
+        Cow::Borrowed(prompt)
+    }
+}
+
+impl Helper for Watch {}
+impl Validator for Watch {}
+
+impl Hinter for Watch {
+    type Hint = String;
+}
+
+impl Completer for Watch {
+    type Candidate = String;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_terminals() {
+        assert!(is_capable(Some("xterm-256color")));
+        assert!(!is_capable(Some("dumb")) && !is_capable(Some("Emacs")));
+        assert_eq!(is_capable(None), cfg!(windows));
+    }
+}
