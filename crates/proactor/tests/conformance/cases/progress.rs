@@ -222,8 +222,11 @@ pub fn what_the_peer_takes<W: World>(world: &W) -> Finished {
         before == stuck && !bench.there.is_flushed(ends.there)
     });
     assert!(stuck.unacknowledged > 0 || cfg!(windows), "what is not taken is held: {stuck:?}");
+    // Nobody reads. What is left of the peer's window may still go out with a probe, whenever that is due (RFC 9293,
+    // section 3.8.6.1).
     bench.settle();
-    assert_eq!(delivery(&bench), Some(stuck), "nobody reads, so nothing moves");
+    stuck = delivery(&bench).expect("it told before");
+    assert!(!bench.there.is_flushed(ends.there), "more than that is not taken: {stuck:?}");
 
     bench.here.receive(ends.here);
     bench.until("some to move", |bench| {
