@@ -54,7 +54,7 @@ fn what_is_asked_for_fits_in_part() {
         let ended = run_into(limited, File::create(&path).unwrap(), b"");
         let len = fs::metadata(&path).unwrap().len();
         // POSIX has it in units of 512 bytes, some shells in KiB. Some help is shorter.
-        if len < 512 || len % 512 != 0 {
+        if len < 512 || !len.is_multiple_of(512) {
             assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{args:?}, {len}: {ended:?}");
             continue;
         }
