@@ -48,8 +48,12 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Type a line, see its echo
     ///
-    /// On a terminal: a prompt, and each echo with its round-trip time; `q` quits. With stdin piped: each line is sent,
-    /// its whole echo awaited and printed bare, so that `diff` shows a faithful echo.
+    /// On a terminal: a prompt with line editing and a history, and each echo with its round-trip time, control
+    /// characters as \x1b; `q` or Ctrl-D quits. With stdin piped: each line is sent, its whole echo awaited and
+    /// printed bare, so that `diff` shows a faithful echo. A line of more than 1 MiB goes in pieces.
+    ///
+    /// Says when nothing comes for 5 seconds, and waits on. Exit status 1 when what came back is not what was
+    /// sent, when the server has gone, and when the echo cannot be written.
     Client(ClientArgs),
     /// What would run here, and why
     ///

@@ -12,7 +12,7 @@ use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
 use rustyline::{ColorMode, Config, Helper};
 
-use super::mode::Mode;
+use super::mode::{self, Mode};
 use super::prompt::{PROMPT, Prompt};
 use crate::output::{Failure, note};
 
@@ -36,9 +36,14 @@ impl Editor {
         }
         // Not for colours, of which there are none: only with them it asks how to show a line, which is how we learn
         // what it shows. Its `ExternalPrinter` would know, but loses sight of keys that come together (18.0).
-        let config = Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).build();
-        let mut lines = rustyline::Editor::with_config(config).ok()?;
+        //
+        // Signals: it would stop the process itself at Ctrl-Z, without the mode in which the terminal was.
+        let config =
+            Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).enable_signals(true);
+        let mut lines = rustyline::Editor::with_config(config.build()).ok()?;
         let prompt = Arc::new(Prompt::new(Some(Mode::enter().ok()?)));
+        let (stopped, resumed) = (Arc::clone(&prompt), Arc::clone(&prompt));
+        mode::watch(move || stopped.restore(), move || resumed.resume()).ok()?;
         lines.set_helper(Some(Watch(Arc::clone(&prompt))));
         Some(Editor { lines, prompt })
     }

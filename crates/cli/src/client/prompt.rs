@@ -15,6 +15,9 @@ use crate::output::{Failure, fail, note};
 
 pub(super) const PROMPT: &str = "> ";
 
+/// Has the terminal mark what is pasted, as the editor wants it.
+const PASTE_ON: &str = "\x1b[?2004h";
+
 /// Where the editor's tabs end.
 const TAB_STOP: usize = 8;
 
@@ -94,6 +97,16 @@ impl Prompt {
             self.restore();
             fail(failure);
             std::process::exit(1);
+        }
+    }
+
+    /// Takes the terminal again after [`Prompt::restore`], and draws what stood there.
+    pub(super) fn resume(&self) {
+        let Some(mode) = &self.mode else { return };
+        let draft = self.lock();
+        mode.reenter();
+        if draft.reading {
+            let _ = write(&format!("{PASTE_ON}{}", draft.again()));
         }
     }
 

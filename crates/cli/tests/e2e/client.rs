@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+#[cfg(target_os = "linux")]
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 
 use crate::peer::{PATIENCE, assert_same, noise, reset};
@@ -218,33 +220,36 @@ fn server_gone_while_a_line_is_sent() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_line_that_never_ends() {
-    use std::process::Stdio;
     const LEN: usize = 200 << 20;
     const MEMORY: u64 = 32 << 20;
     let server = Server::start("auto", &[]);
-    let mut command = client(server.address());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let (mut zeros, mut echo) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut process =
+        Process::start_into(client(server.address()), Keep::All, writer, std::process::Stdio::piped());
+    let mut zeros = process.stdin();
     let feed = thread::spawn(move || {
         let piece = vec![0; 1 << 20];
-        // Ends early if the client does.
-        let all = (0..LEN / piece.len()).all(|_| zeros.write_all(&piece).is_ok());
-        (zeros, all)
+        (0..LEN / piece.len()).for_each(|_| zeros.write_all(&piece).expect("the client reads on"));
+        zeros
     });
-    let (mut buffer, mut left) = (vec![1; 1 << 20], LEN);
+    let (tell, echo) = channel();
+    thread::spawn(move || {
+        let mut buffer = vec![1; 1 << 20];
+        while let Ok(count @ 1..) = reader.read(&mut buffer) {
+            assert!(buffer[..count].iter().all(|byte| *byte == 0));
+            let _ = tell.send(count);
+        }
+    });
+    let mut left = LEN;
     while left > 0 {
-        let count = echo.read(&mut buffer).unwrap();
-        assert!(count > 0, "the end of the stream with {left} bytes to come");
-        assert!(count <= left && buffer[..count].iter().all(|byte| *byte == 0));
-        left -= count;
+        left -= echo.recv_timeout(PATIENCE).expect("the line comes back before it ends");
     }
-    let peak = crate::system::peak(child.id());
+    let peak = crate::system::peak(process.pid());
     assert!(peak < MEMORY, "{peak} bytes");
-    let (zeros, all) = feed.join().unwrap();
-    assert!(all);
-    drop(zeros);
-    assert_eq!(echo.read(&mut buffer).unwrap(), 0);
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drop(feed.join().unwrap());
+    let ended = process.wait();
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    assert_eq!(echo.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected), "and nothing more");
 }
 
 /// Nobody reads what it prints: no error, no message.

@@ -26,6 +26,11 @@ pub(crate) fn peak(pid: u32) -> u64 {
     field(&status(pid, None), "VmHWM") * 1024
 }
 
+/// Whether a signal has stopped it.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    status(pid, None).lines().any(|line| line.starts_with("State:") && line.contains("(stopped)"))
+}
+
 /// Descriptors the process has open.
 pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()

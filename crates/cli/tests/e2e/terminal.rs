@@ -34,6 +34,7 @@ impl Person {
     }
 
     /// At a terminal that is the client's own, as a shell gives it: there Ctrl-C is a signal.
+    #[cfg(target_os = "linux")]
     fn in_a_shell(server: SocketAddr) -> Person {
         let mut command = Command::new("setsid");
         command.args(["--ctty", crate::server::BINARY, "client", &server.to_string()]);
@@ -104,13 +105,18 @@ impl Person {
                 Err(RecvTimeoutError::Timeout) => panic!("somebody still has the terminal"),
             }
         }
-        // Of both ends.
+        self.has_its_mode();
+        (status.expect("it has ended"), String::from_utf8_lossy(&self.seen).into_owned())
+    }
+
+    /// Asserts that the terminal is as it was before.
+    fn has_its_mode(&self) {
+        // Both ends have the same.
         let mode = tcgetattr(&self.keyboard).unwrap();
         let shown = |mode: &Termios| {
             format!("{:?} {:?} {:?}", mode.input_modes, mode.local_modes, mode.special_codes)
         };
         assert_eq!(shown(&mode), shown(&self.mode));
-        (status.expect("it has ended"), String::from_utf8_lossy(&self.seen).into_owned())
     }
 
     /// The same for one that ends by itself.
@@ -351,11 +357,14 @@ fn end_of_input_ends_the_line() {
 }
 
 /// At the prompt, and while an echo is waited for.
+#[cfg(target_os = "linux")]
 #[test]
 fn an_interrupt_is_a_signal() {
-    let (_server, mut person) = Lines::of(Person::at);
+    let (_server, mut person) = Lines::of(Person::in_a_shell);
     person.sees("> ");
-    person.types("half\x03");
+    person.types("half");
+    person.sees("f");
+    person.types("\x03");
     let (status, _) = person.leaves();
     assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
 
@@ -366,6 +375,51 @@ fn an_interrupt_is_a_signal() {
     person.types("\x03");
     let (status, _) = person.leaves();
     assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
+}
+
+/// Started by no shell, it could not be continued: it goes on.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_client_that_nobody_could_continue_does_not_stop() {
+    let (mut server, mut person) = Lines::of(Person::in_a_shell);
+    person.sees("> ");
+    person.types("half");
+    // A key that is a signal discards what is on its way.
+    person.sees("f");
+    person.types("\x1a a line\r");
+    assert_eq!(server.line(), b"half a line\n");
+    server.sends(b"half a line\n");
+    person.sees("  12 bytes in ");
+    person.types("\x04");
+    person.leaves_with(0);
+}
+
+/// Not all shells put a terminal in order after a process that was stopped.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stopped_client_leaves_the_terminal_as_it_was() {
+    use std::os::unix::process::CommandExt;
+    let (mut server, mut person) = Lines::of(|address| {
+        let mut command = binary(["client".to_owned(), address.to_string()]);
+        // As a shell with job control starts it.
+        command.process_group(0);
+        Person::with(command, "xterm")
+    });
+    let client = rustix::process::Pid::from_child(&person.child);
+    person.sees("> ");
+    person.types("half");
+    person.sees("f");
+    rustix::process::kill_process(client, Signal::TSTP).unwrap();
+    eventually("it stops", || crate::system::is_stopped(person.child.id()));
+    person.has_its_mode();
+    rustix::process::kill_process(client, Signal::CONT).unwrap();
+    person.sees("> half");
+    person.types(" a line\r");
+    assert_eq!(server.line(), b"half a line\n");
+    server.sends(b"half a line\n");
+    person.sees("  12 bytes in ");
+    person.types("\x04");
+    person.leaves_with(0);
 }
 
 /// `kill`, and a terminal whose window is closed.
