@@ -34,7 +34,7 @@ pub enum OnPanic {
 /// The limits of a server. Memory per worker is bounded by `pool` + sessions × `hard_limit`.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// Over the whole server; beyond it connections are closed at once.
+    /// Over the whole server; beyond it connections are turned away.
     pub(crate) max_sessions: usize,
     /// Sessions from one peer address.
     pub(crate) max_per_address: Option<usize>,

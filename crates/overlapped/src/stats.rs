@@ -42,7 +42,7 @@ counters! {
     sessions_opened,
     /// Sessions closed since the start.
     sessions_closed,
-    /// Connections closed at once, because a limit was reached.
+    /// Connections turned away, because a limit was reached.
     sessions_rejected,
     /// Sessions whose peer reset the connection.
     sessions_reset,
