@@ -87,7 +87,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) backend: BackendName,
 
-    /// Sessions at most; clients beyond read an end of stream, and are closed within 100ms [default: what the descriptor limit allows]
+    /// Sessions at most; clients beyond read an end of stream, and are closed within 100ms [default: what the
+    /// descriptor limit allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_sessions: Option<u32>,
 
