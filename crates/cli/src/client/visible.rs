@@ -59,12 +59,9 @@ fn escape(byte: u8, text: &mut String) {
 
 /// Whether `invalid`, a part of `bytes`, is the beginning of a character at the very end of them.
 fn incomplete_at_end(bytes: &[u8], invalid: &[u8]) -> bool {
-    if invalid.is_empty() || !bytes.ends_with(invalid) {
-        return false;
-    }
     // `error_len` is none exactly if more bytes could make it valid.
-    std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
-        && std::ptr::eq(bytes.as_ptr_range().end, invalid.as_ptr_range().end)
+    std::ptr::eq(bytes.as_ptr_range().end, invalid.as_ptr_range().end)
+        && std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
 }
 
 #[cfg(test)]
