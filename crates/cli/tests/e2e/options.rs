@@ -44,11 +44,9 @@ pub(crate) fn of_accepted_sockets(backend: &str) {
 /// What no system takes is wrong usage, and says what would be right.
 #[test]
 fn beyond_what_systems_take() {
-    for (flag, value, reason) in [
-        ("--keepalive", "10h", "32767s"),
-        ("--user-timeout", "1000h", "2147483.647s"),
-        ("--keepalive", "0s", ""),
-    ] {
+    for (flag, value, reason) in
+        [("--keepalive", "10h", "32767s"), ("--user-timeout", "1000h", "2147483.647s")]
+    {
         let ended = run(binary(["serve", "--bind", "127.0.0.1:0", flag, value]), b"");
         assert_eq!((ended.status, ended.text().as_str()), (Some(2), ""), "{ended:?}");
         assert!(ended.stderr.contains(reason), "{ended:?}");
