@@ -20,7 +20,7 @@ use console::Run;
 use image::{Image, Program};
 use packages::Kernel;
 
-/// Debian 12's own kernel, and that of its backports and of Debian 13.
+/// Debian 12's own kernel, and the newer one that it offers, which is also Debian 13's series.
 const SERIES: [&str; 2] = ["6.1", "6.12"];
 const BUILD: Duration = Duration::from_secs(1800);
 /// From start to power-off. About three minutes on two busy cores.
