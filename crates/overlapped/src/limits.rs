@@ -22,7 +22,8 @@ pub fn raise_descriptor_limit() -> Option<u64> {
 
 /// See [`Server::descriptors_needed`](crate::Server::descriptors_needed).
 pub(crate) fn descriptors_needed(sessions: u64, workers: usize) -> u64 {
-    sessions + of_threads(workers) + RESERVE
+    // A caller may ask for "any number" of sessions.
+    sessions.saturating_add(of_threads(workers) + RESERVE)
 }
 
 fn of_threads(workers: usize) -> u64 {
@@ -46,4 +47,24 @@ pub(crate) fn default_max_sessions(workers: usize) -> Result<usize> {
 /// What is open, what the workers will open, and a reserve.
 fn taken(limit: u64, workers: usize) -> u64 {
     system::open_descriptors() + of_threads(workers) + RESERVE.min(limit / 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_sessions_needs_any_number_of_descriptors() {
+        assert_eq!(descriptors_needed(u64::MAX, 1024), u64::MAX);
+        assert_eq!(descriptors_needed(10, 1), 10 + PER_WORKER + RESERVE);
+    }
+
+    #[test]
+    fn the_default_is_no_promise_that_overflows() {
+        let sessions = default_max_sessions(2).expect("a process that runs tests has descriptors");
+        assert!(sessions < usize::MAX, "that value means `the default`");
+        if let Some(room) = room_for_sessions(2) {
+            assert!(room < u64::from(u32::MAX), "{room}");
+        }
+    }
 }
