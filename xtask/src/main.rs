@@ -5,23 +5,29 @@ mod bounded;
 mod hang;
 mod loom;
 mod place;
+mod portability;
+mod toolchain;
 mod windows;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask loom
+       cargo xtask portability [--install]
        cargo xtask windows [--install]
 
-  loom       runs the models of what crosses threads, in every order of their steps
-  windows    builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, and a
-             Windows server against Linux clients
-  --install  installs the Debian packages that this needs, if they are missing (as root)";
+  loom         runs the models of what crosses threads, in every order of their steps
+  portability  checks types for systems that cannot be run here: 32-bit Linux and Windows, FreeBSD, macOS
+  windows      builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, and a
+               Windows server against Linux clients
+  --install    installs the Debian packages that this needs, if they are missing (as root)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args[..] {
         ["loom"] => loom::run(),
+        ["portability"] => portability::run(false),
+        ["portability", "--install"] => portability::run(true),
         ["windows"] => windows::run(false),
         ["windows", "--install"] => windows::run(true),
         ["--help" | "-h" | "help"] => {
