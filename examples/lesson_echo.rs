@@ -50,9 +50,9 @@ fn start_worker() -> Worker {
     let (tell, told) = channel();
     thread::spawn(move || {
         // The best this system has; where a ring may not be made, the fallback. The first that is made never returns.
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
         let refused = work::<proactor::backend::io_uring::IoUring>(&connections, &tell);
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
         eprintln!("note: {refused}; going on with readiness");
         #[cfg(unix)]
         let refused = work::<proactor::backend::readiness::Readiness>(&connections, &tell);

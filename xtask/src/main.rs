@@ -7,25 +7,31 @@ mod hang;
 mod kernels;
 mod loom;
 mod place;
+mod portability;
+mod toolchain;
 mod windows;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask loom
+       cargo xtask portability [--install]
        cargo xtask windows [--install]
        cargo xtask kernels [--install]
 
-  loom       runs the models of what crosses threads, in every order of their steps
-  windows    builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, and a
-             Windows server against Linux clients
-  kernels    runs conformance, vanishing clients and a short chaos on Debian's Linux 6.1 and 6.12, in qemu
-  --install  installs the Debian packages that this needs, if they are missing (as root)";
+  loom         runs the models of what crosses threads, in every order of their steps
+  portability  checks types for systems that cannot be run here: 32-bit Linux and Windows, FreeBSD, macOS
+  windows      builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, and a
+               Windows server against Linux clients
+  kernels      runs conformance, vanishing clients and a short chaos on Debian's Linux 6.1 and 6.12, in qemu
+  --install    installs the Debian packages that this needs, if they are missing (as root)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args[..] {
         ["loom"] => loom::run(),
+        ["portability"] => portability::run(false),
+        ["portability", "--install"] => portability::run(true),
         ["windows"] => windows::run(false),
         ["windows", "--install"] => windows::run(true),
         #[cfg(unix)]

@@ -29,7 +29,8 @@ pub fn raise_descriptor_limit() -> Option<u64> {
 
 /// See [`Server::descriptors_needed`](crate::Server::descriptors_needed).
 pub(crate) fn descriptors_needed(sessions: u64, workers: usize) -> u64 {
-    sessions + of_threads(workers) + RESERVE + (TURNED_AWAY * workers) as u64
+    // A caller may ask for "any number" of sessions.
+    sessions.saturating_add(of_threads(workers) + RESERVE + (TURNED_AWAY * workers) as u64)
 }
 
 fn of_threads(workers: usize) -> u64 {
@@ -64,4 +65,24 @@ fn turned_away_under(limit: u64, workers: usize) -> usize {
 fn taken(limit: u64, workers: usize) -> u64 {
     let turned_away = turned_away_under(limit, workers) * workers;
     system::open_descriptors() + of_threads(workers) + RESERVE.min(limit / 8) + turned_away as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_sessions_needs_any_number_of_descriptors() {
+        assert_eq!(descriptors_needed(u64::MAX, 1024), u64::MAX);
+        assert_eq!(descriptors_needed(10, 1), 10 + PER_WORKER + RESERVE + TURNED_AWAY as u64);
+    }
+
+    #[test]
+    fn the_default_is_no_promise_that_overflows() {
+        let sessions = default_max_sessions(2).expect("a process that runs tests has descriptors");
+        assert!(sessions < usize::MAX, "that value means `the default`");
+        if let Some(room) = room_for_sessions(2) {
+            assert!(room < u64::from(u32::MAX), "{room}");
+        }
+    }
 }

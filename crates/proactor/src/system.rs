@@ -44,7 +44,8 @@ impl<const IS_PORT: bool> Drop for Counted<IS_PORT> {
     }
 }
 
-/// Descriptors this process may have open. `None`: no limit that is known.
+/// Descriptors this process may have open: its soft limit, or what the system gives a process that has none. `None` where
+/// there is no such limit, as on Windows.
 #[must_use]
 pub fn descriptor_limit() -> Option<u64> {
     imp::limit()
@@ -92,6 +93,8 @@ pub fn ignores_signal(signal: i32) -> bool {
 
 #[cfg(unix)]
 mod imp {
+    use super::Limit;
+
     fn get() -> Option<libc::rlimit> {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: the call writes the struct it is given.
@@ -99,23 +102,62 @@ mod imp {
         (result == 0).then_some(limit)
     }
 
-    fn finite(limit: libc::rlim_t) -> Option<u64> {
-        Some(limit).filter(|limit| *limit != libc::RLIM_INFINITY)
+    /// `rlim_t` is signed, or of 32 bits, on some systems.
+    pub(super) fn finite(limit: libc::rlim_t) -> Option<u64> {
+        (limit != libc::RLIM_INFINITY).then(|| u64::try_from(i128::from(limit)).unwrap_or(0))
+    }
+
+    /// What a process can have whatever its limit says. "Unlimited" is what macOS says of the hard limit, and it is not
+    /// true: beyond this number `open` fails.
+    fn most() -> u64 {
+        /// `OPEN_MAX` of macOS, the number that its `setrlimit(2)` names.
+        const AT_LEAST: u64 = 10_240;
+        #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+        {
+            let (mut most, mut len): (libc::c_int, _) = (0, size_of::<libc::c_int>());
+            // SAFETY: a name that ends with 0, an integer that the call writes, and its size.
+            let result = unsafe {
+                libc::sysctlbyname(
+                    c"kern.maxfilesperproc".as_ptr(),
+                    (&raw mut most).cast(),
+                    &raw mut len,
+                    std::ptr::null_mut(),
+                    0,
+                )
+            };
+            if result == 0 && most > 0 {
+                return u64::try_from(most).unwrap_or(AT_LEAST);
+            }
+        }
+        AT_LEAST
+    }
+
+    /// What holds under a soft limit: never more than the system gives.
+    pub(super) fn holds(soft: libc::rlim_t, most: impl FnOnce() -> u64) -> u64 {
+        finite(soft).unwrap_or_else(most)
+    }
+
+    /// What to raise a soft limit to. macOS refuses "unlimited": setrlimit(2), "use `min(OPEN_MAX, rlim_max)`".
+    pub(super) fn raised(hard: libc::rlim_t, most: impl FnOnce() -> u64) -> libc::rlim_t {
+        if hard == libc::RLIM_INFINITY { libc::rlim_t::try_from(most()).unwrap_or(hard) } else { hard }
     }
 
     pub(super) fn limit() -> Option<u64> {
-        get().and_then(|limit| finite(limit.rlim_cur))
+        get().map(|limit| holds(limit.rlim_cur, most))
     }
 
-    pub(super) fn limits() -> Option<super::Limit> {
-        get().map(|limit| super::Limit { soft: finite(limit.rlim_cur), hard: finite(limit.rlim_max) })
+    pub(super) fn limits() -> Option<Limit> {
+        get().map(|limit| Limit { soft: finite(limit.rlim_cur), hard: finite(limit.rlim_max) })
     }
 
     pub(super) fn raise() -> Option<u64> {
         let mut wanted = get()?;
-        wanted.rlim_cur = wanted.rlim_max;
-        // SAFETY: the call reads the struct it is given. A refusal leaves the limit as it was.
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) };
+        // An unlimited soft limit is as high as it gets.
+        if finite(wanted.rlim_cur).is_some() {
+            wanted.rlim_cur = raised(wanted.rlim_max, most).max(wanted.rlim_cur);
+            // SAFETY: the call reads the struct it is given. A refusal leaves the limit as it was.
+            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) };
+        }
         limit()
     }
 }
@@ -138,6 +180,20 @@ mod imp {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    /// No system has descriptors without end: macOS says "unlimited", and refuses to be asked for it.
+    #[test]
+    fn unlimited_is_a_number() {
+        assert_eq!(imp::finite(libc::RLIM_INFINITY), None);
+        assert_eq!(imp::holds(libc::RLIM_INFINITY, || 10_240), 10_240);
+        assert_eq!(imp::holds(256, || panic!("it is limited")), 256);
+        assert_eq!(imp::raised(libc::RLIM_INFINITY, || 10_240), 10_240);
+        assert_eq!(imp::raised(4096, || panic!("it is limited")), 4096);
+        assert!(
+            descriptor_limit().is_some_and(|limit| limit < u64::from(u32::MAX)),
+            "a number on every Unix"
+        );
+    }
 
     #[test]
     fn a_signal_is_ignored_or_not() {

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
 fn two_thousand_clients_vanish() {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     vanish::<proactor::backend::io_uring::IoUring>();
     #[cfg(unix)]
     vanish::<proactor::backend::readiness::Readiness>();

@@ -4,7 +4,6 @@
 //! cannot show: speed, and what only the real kernel does. Each program has its time; one that hangs is ended and
 //! named. Everything is made in `target/windows`, the Wine prefix too.
 
-mod toolchain;
 mod wine;
 
 use std::path::Path;
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::bounded::{self, Failure};
 use crate::place;
-use toolchain::Toolchain;
+use crate::toolchain::{self, Toolchain, Use};
 use wine::Wine;
 
 /// Unit tests take a second, the suite about a minute.
@@ -26,8 +25,8 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
 
     step("packages");
-    toolchain::require(install)?;
-    let toolchain = Toolchain::new(&root, place.join("build"));
+    toolchain::require(Use::Windows, install)?;
+    let toolchain = Toolchain::new(&root, place.join("build"), "x86_64-pc-windows-gnu");
     step("clippy for Windows");
     toolchain.lint(&["--workspace"])?;
     toolchain.lint(&["--package", "proactor", "--features", "guard-pages"])?;

@@ -368,7 +368,7 @@ impl Server {
         let mut refusals = Vec::new();
         for name in self.choice.candidates() {
             let started = match name {
-                #[cfg(target_os = "linux")]
+                #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
                 Name::IoUring => {
                     self.start_on::<proactor::backend::io_uring::IoUring, H, _>(workers, &factory)
                 }

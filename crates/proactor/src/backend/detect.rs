@@ -29,10 +29,10 @@ impl Choice {
 }
 
 /// The real backends of this system, best first.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub const PREFERENCE: &[Name] = &[Name::IoUring, Name::Readiness];
 /// The real backends of this system, best first.
-#[cfg(all(unix, not(target_os = "linux")))]
+#[cfg(all(unix, not(all(target_os = "linux", target_pointer_width = "64"))))]
 pub const PREFERENCE: &[Name] = &[Name::Readiness];
 /// The real backends of this system, best first.
 #[cfg(windows)]
@@ -57,9 +57,14 @@ impl Refusal {
     #[must_use]
     pub fn not_here(backend: Name) -> Refusal {
         let names: Vec<&str> = PREFERENCE.iter().map(|name| name.as_str()).collect();
+        let narrow = cfg!(all(target_os = "linux", not(target_pointer_width = "64")));
+        let reason = match backend {
+            Name::IoUring if narrow => "this is a 32-bit program, and it is for 64-bit ones",
+            _ => "this operating system does not have it",
+        };
         Refusal {
             backend,
-            reason: "this operating system does not have it".into(),
+            reason: reason.into(),
             remedy: format!("choose one of: auto, {}", names.join(", ")),
         }
     }

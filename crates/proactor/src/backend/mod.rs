@@ -37,7 +37,7 @@ use crate::time::Time;
 use crate::waker::Waker;
 
 pub mod detect;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod io_uring;
 #[cfg(windows)]
 pub mod iocp;

@@ -11,7 +11,7 @@ use crate::buffer::{Pool, PoolConfig};
 /// Why one of them cannot be made.
 pub fn probe(name: Name, workers: usize) -> Result<Offer, Refusal> {
     match name {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
         Name::IoUring => make::<super::io_uring::IoUring>(workers).map(|made| {
             let least = made.iter().map(super::io_uring::IoUring::entries).min();
             Offer { ring: least.map(|least| RingSize { least, wanted: super::io_uring::SQ_ENTRIES }) }
@@ -43,11 +43,11 @@ pub struct RingSize {
 /// What the kernel's rings can do, each feature tried on a ring of its own. Empty where no ring can be made.
 #[must_use]
 pub fn ring_features() -> Vec<Feature> {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     {
         super::io_uring::features::try_all()
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
     {
         Vec::new()
     }

@@ -16,7 +16,7 @@ pub enum Outgoing {
 pub struct Gather {
     parts: Vec<Payload>,
     len: usize,
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     message: message::Message,
 }
 
@@ -32,7 +32,7 @@ impl Gather {
         Gather {
             len: parts.iter().map(Payload::len).sum(),
             parts,
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
             message: message::Message::new(),
         }
     }
@@ -107,7 +107,7 @@ impl Outgoing {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod message {
     use std::fmt;
     use std::ptr::null_mut;

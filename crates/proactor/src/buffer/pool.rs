@@ -101,7 +101,7 @@ impl Pool {
     }
 
     /// Takes a free block for a buffer ring: from now until [`reclaim`](Self::reclaim) the kernel may write it.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     pub(crate) fn lend(&self) -> Option<BlockId> {
         let id = self.shared.free.borrow_mut().pop()?;
         self.shared.change(id, FREE, LENT);
@@ -113,7 +113,7 @@ impl Pool {
     ///
     /// # Panics
     /// If that block was not lent (INV-1): the completion would hand out memory that somebody else holds.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     pub(crate) fn reclaim(&self, id: BlockId) -> Block {
         self.shared.change(id, LENT, 1);
         self.shared.lent.set(self.shared.lent.get() - 1);
@@ -126,7 +126,7 @@ impl Pool {
     }
 
     /// Start of a block's memory, for the kernel.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     pub(crate) fn address(&self, id: BlockId) -> *mut u8 {
         self.shared.address(id)
     }
@@ -336,7 +336,7 @@ mod tests {
     }
 
     /// A completion that names a block which was not lent is a bug somewhere else; the block's holder keeps it.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     #[test]
     fn a_block_that_was_not_lent_is_not_taken_back() {
         let pool = Pool::new(PoolConfig { blocks: 2, block_len: 64 });
@@ -360,7 +360,7 @@ mod tests {
     }
 
     /// Bytes of the whole pages in this piece that are resident: `mincore(2)`.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     fn resident(start: *mut u8, bytes: usize) -> usize {
         // SAFETY: asks for a number.
         let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("a page has a size");

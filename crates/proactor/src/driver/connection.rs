@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_connection_fits_its_cache_line() {
         const ROOM: usize = 64 - 2 * size_of::<u32>();
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
         assert!(size_of::<Option<Connection<crate::backend::io_uring::IoUring>>>() <= ROOM);
         #[cfg(unix)]
         assert!(size_of::<Option<Connection<crate::backend::readiness::Readiness>>>() <= ROOM);

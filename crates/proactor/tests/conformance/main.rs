@@ -192,7 +192,7 @@ macro_rules! unix_cases {
     };
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod io_uring {
     all_cases!(crate::world::Real<proactor::backend::io_uring::IoUring>);
     real_cases!(crate::world::Real<proactor::backend::io_uring::IoUring>);

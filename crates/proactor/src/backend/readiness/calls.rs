@@ -9,10 +9,13 @@ use socket2::{SockAddr, SockRef};
 use crate::buffer::Gather;
 use crate::socket::Socket;
 
-#[cfg(target_os = "linux")]
+/// A dead peer is an error, not a SIGPIPE, which ends a process that does not ignore it. A Rust program does, but not a
+/// program in another language that calls one. POSIX has the flag; Apple's systems have `SO_NOSIGPIPE` instead, see
+/// [`prepare`].
+#[cfg(not(target_vendor = "apple"))]
 const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
-#[cfg(not(target_os = "linux"))]
-const SEND_FLAGS: i32 = 0; // SO_NOSIGPIPE is set instead, see `prepare`
+#[cfg(target_vendor = "apple")]
+const SEND_FLAGS: i32 = 0;
 
 /// Makes a socket fit for readiness: it never waits, and a dead peer is an error, not a signal.
 pub(super) fn prepare(socket: &Socket) -> io::Result<()> {

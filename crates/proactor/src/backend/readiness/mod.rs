@@ -6,6 +6,7 @@
 
 mod attempt;
 mod calls;
+mod token;
 mod urgent;
 mod wake;
 mod watch;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll};
 use socket2::{Domain, Protocol, Type};
 
 use super::detect::Refusal;
@@ -34,13 +35,13 @@ use crate::time::Time;
 use crate::waker::Waker;
 
 use attempt::Attempt;
+use token::{GENERATIONS, WAKE, named_by, token_of};
 pub(crate) use wake::PollWaker;
 use watch::Watches;
 
 const EVENTS: usize = 1024;
 /// Completions per harvest beyond one for each event: what a peer that always has more may take of a turn.
 const EXTRA: usize = 64;
-const WAKE: Token = Token(usize::MAX);
 
 /// One worker's poller.
 pub struct Readiness {
@@ -187,9 +188,9 @@ impl Readiness {
                 self.woken = true;
                 continue;
             }
-            let (at, generation) = ((event.token().0 & 0xFFFF_FFFF) as u32, (event.token().0 >> 32) as u32);
+            let (at, generation) = named_by(event.token());
             let Some(source) = self.sources.get_mut(at as usize) else { continue };
-            if source.generation & 0x7FFF_FFFF != generation {
+            if source.generation & GENERATIONS != generation {
                 continue; // an event for an earlier socket in this place (INV-3)
             }
             source.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
@@ -248,8 +249,7 @@ impl Backend for Readiness {
             (self.sources.len() - 1) as u32
         });
         let fd = socket.as_raw_fd();
-        let generation = self.sources[at as usize].generation & 0x7FFF_FFFF;
-        let token = Token((generation as usize) << 32 | at as usize);
+        let token = token_of(at, self.sources[at as usize].generation);
         let events = urgent::announced_with(Interest::READABLE | Interest::WRITABLE);
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), token, events) {
             self.free.push(at);

@@ -1,5 +1,5 @@
-//! Debian's Rust, which can build the standard library for Windows from its package of sources: rustup's
-//! toolchain brings no Windows library of its own, and this works without downloading one.
+//! Debian's Rust, which can build the standard library for other systems from its package of sources: rustup's
+//! toolchain brings a library for this system alone, and this works without downloading one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,6 @@ use std::time::Duration;
 use crate::bounded::{self, Failure};
 use crate::place;
 
-const TARGET: &str = "x86_64-pc-windows-gnu";
 const CARGO: &str = "/usr/bin/cargo";
 const RUSTC: &str = "/usr/bin/rustc";
 const CLIPPY: &str = "/usr/bin/cargo-clippy";
@@ -16,21 +15,31 @@ const LINKER: &str = "/usr/bin/x86_64-w64-mingw32-gcc";
 const WINE: &str = "/usr/bin/wine";
 /// The sources of the standard library, below the compiler's own directory.
 const SOURCES: &str = "lib/rustlib/src/rust/library/std/Cargo.toml";
-const PACKAGES: &[&str] =
-    &["wine", "wine64", "gcc-mingw-w64-x86-64", "rustc-web", "cargo-web", "rust-web-clippy", "rust-web-src"];
+const PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-clippy", "rust-web-src"];
+const FOR_WINDOWS: &[&str] = &["wine", "wine64", "gcc-mingw-w64-x86-64"];
 const INSTALL: Duration = Duration::from_secs(900);
 const BUILD: Duration = Duration::from_secs(1800);
 
+/// What a chore does with the toolchain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Checks types.
+    Check,
+    /// Builds for Windows, and runs it.
+    Windows,
+}
+
 /// Sees to it that the packages are there, or says how.
-pub(super) fn require(install: bool) -> Result<(), Failure> {
-    let missing = missing();
+pub(crate) fn require(what: Use, install: bool) -> Result<(), Failure> {
+    let missing = missing(what);
     if missing.is_empty() {
         return Ok(());
     }
-    let packages = PACKAGES.join(" ");
+    let packages = [PACKAGES, if what == Use::Windows { FOR_WINDOWS } else { &[] }].concat();
+    let named = packages.join(" ");
     if !install {
         return Err(format!(
-            "missing: {}; run `cargo xtask windows --install` as root, or install: {packages}",
+            "missing: {}; run this with `--install` as root, or install: {named}",
             missing.join(", ")
         ));
     }
@@ -39,18 +48,23 @@ pub(super) fn require(install: bool) -> Result<(), Failure> {
         bounded::run(command.env("DEBIAN_FRONTEND", "noninteractive").args(words), INSTALL)
     };
     apt(&["update", "-qq"])?;
-    let words = [&["install", "-y", "-qq", "--no-install-recommends"][..], PACKAGES].concat();
+    let words = [&["install", "-y", "-qq", "--no-install-recommends"][..], &packages].concat();
     apt(&words)?;
-    match self::missing() {
+    match self::missing(what) {
         still if still.is_empty() => Ok(()),
-        still => Err(format!("missing although {packages} are installed: {}", still.join(", "))),
+        still => Err(format!("missing although {named} are installed: {}", still.join(", "))),
     }
 }
 
-fn missing() -> Vec<String> {
-    let programs = [CARGO, RUSTC, CLIPPY, LINKER, WINE];
-    let mut missing: Vec<String> =
-        programs.into_iter().filter(|program| !Path::new(program).exists()).map(str::to_owned).collect();
+fn missing(what: Use) -> Vec<String> {
+    let programs =
+        [&[CARGO, RUSTC, CLIPPY][..], if what == Use::Windows { &[LINKER, WINE][..] } else { &[] }];
+    let mut missing: Vec<String> = programs
+        .concat()
+        .into_iter()
+        .filter(|program| !Path::new(program).exists())
+        .map(str::to_owned)
+        .collect();
     // The distribution's default compiler is at the same place and may be too old: it has no such sources.
     let sysroot = Command::new(RUSTC).args(["--print", "sysroot"]).output();
     let sysroot = sysroot.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
@@ -60,19 +74,20 @@ fn missing() -> Vec<String> {
     missing
 }
 
-pub(super) struct Toolchain<'a> {
+pub(crate) struct Toolchain<'a> {
     root: &'a Path,
+    target: &'static str,
     /// A target directory of its own, so that two compilers do not undo each other's work.
     into: PathBuf,
 }
 
 impl<'a> Toolchain<'a> {
-    pub(super) fn new(root: &'a Path, into: PathBuf) -> Toolchain<'a> {
-        Toolchain { root, into }
+    pub(crate) fn new(root: &'a Path, into: PathBuf, target: &'static str) -> Toolchain<'a> {
+        Toolchain { root, target, into }
     }
 
-    /// Has the lints look at what is for Windows only; `which` chooses as in `cargo clippy`.
-    pub(super) fn lint(&self, which: &[&str]) -> Result<(), Failure> {
+    /// Has the lints look at what is for that system only; `which` chooses as in `cargo clippy`.
+    pub(crate) fn lint(&self, which: &[&str]) -> Result<(), Failure> {
         let mut command = self.command(CLIPPY, "clippy");
         // Else it takes the first cargo of the path.
         command.env("CARGO", CARGO).args(["--quiet", "--all-targets"]);
@@ -83,20 +98,20 @@ impl<'a> Toolchain<'a> {
     }
 
     /// Builds tests; `which` chooses as in `cargo test`. Returns the programs.
-    pub(super) fn tests(&self, which: &[&str]) -> Result<Vec<PathBuf>, Failure> {
+    pub(crate) fn tests(&self, which: &[&str]) -> Result<Vec<PathBuf>, Failure> {
         self.build("test", &[&["--no-run"], which].concat())
     }
 
     /// Builds a package and returns one of its programs.
-    pub(super) fn program(&self, package: &str, name: &str) -> Result<PathBuf, Failure> {
+    pub(crate) fn program(&self, package: &str, name: &str) -> Result<PathBuf, Failure> {
         let built = self.build("build", &["--package", package, "--bin", name])?;
         built.into_iter().next().ok_or_else(|| format!("{package} built no program {name}"))
     }
 
-    /// Cargo, or a program that is used like it, to work for Windows.
+    /// Cargo, or a program that is used like it, to work for the target.
     fn command(&self, program: &str, what: &str) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(self.root).args([what, "--locked", "--target", TARGET]);
+        command.current_dir(self.root).args([what, "--locked", "--target", self.target]);
         command.arg("-Zbuild-std=std,panic_unwind,test,proc_macro");
         // A stable compiler builds its own library only when it is told that this is meant.
         command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", RUSTC).env("CARGO_TARGET_DIR", &self.into);
