@@ -25,7 +25,7 @@ impl Waker {
 
     /// Makes the driver's present or next [`turn`](crate::Driver::turn) return soon, with
     /// [`Event::Woken`](crate::Event::Woken). Several wakes may become one. On Windows a wake needs memory of the system's;
-    /// if there is none (INV-9), it comes up to half a second late.
+    /// if there is none (INV-9), it comes up to five seconds late.
     pub fn wake(&self) {
         self.0.wake();
     }

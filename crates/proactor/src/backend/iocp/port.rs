@@ -17,9 +17,9 @@ use crate::waker::{OneWake, Wake};
 const BATCH: usize = 128;
 /// The completion key of the packet that wakes; a socket's is one more than its owner's index.
 const WAKE_KEY: usize = 0;
-/// How often a wait looks for a wake that could not be posted: the longest that such a wake can be late. Two looks a second
-/// cost an idle worker nothing that could be measured.
-const OWED_MS: u32 = 500;
+/// How often a wait looks for a wake that could not be posted: the longest that such a wake can be late. An idle worker is
+/// woken by nothing else.
+const OWED_MS: u32 = 5_000;
 
 /// A completion port. Its worker and every waker hold it together: its handle is closed when the last of them
 /// lets go, so a late wake meets a port that nobody reads, never a stranger's handle (INV-3).
