@@ -97,7 +97,14 @@ pub(crate) fn localhost_on_both(backend: &str) {
 pub(crate) fn link_local(backend: &str) {
     let Some(namespace) = Namespace::allowed() else { return };
     let hosts = Scratch::new(&format!("hosts-{backend}-scope"), "127.0.0.1 localhost\n");
-    let script = "ip -6 address add fe80::1/64 dev lo nodad";
+    // The kernel makes the route to it some time after the address.
+    let script = "ip -6 address add fe80::1/64 dev lo nodad
+        tries=0
+        until ip -6 route show table local dev lo | grep -q fe80::1 && ip -6 route get fe80::1 oif lo > /dev/null; do
+            tries=$((tries + 1))
+            test $tries -lt 1000
+            sleep 0.02
+        done";
     for bind in ["[fe80::1%lo]:0", "[fe80::1%1]:0"] {
         let server = start(&namespace, backend, &hosts, script, bind, 1);
         let address = server.address().to_string();
