@@ -6,6 +6,7 @@ mod hang;
 #[cfg(unix)]
 mod kernels;
 mod loom;
+mod packages;
 mod place;
 mod portability;
 mod toolchain;

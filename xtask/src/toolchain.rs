@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::bounded::{self, Failure};
-use crate::place;
+use crate::{packages, place};
 
 const CARGO: &str = "/usr/bin/cargo";
 const RUSTC: &str = "/usr/bin/rustc";
@@ -17,7 +17,6 @@ const WINE: &str = "/usr/bin/wine";
 const SOURCES: &str = "lib/rustlib/src/rust/library/std/Cargo.toml";
 const PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-clippy", "rust-web-src"];
 const FOR_WINDOWS: &[&str] = &["wine", "wine64", "gcc-mingw-w64-x86-64"];
-const INSTALL: Duration = Duration::from_secs(900);
 const BUILD: Duration = Duration::from_secs(1800);
 
 /// What a chore does with the toolchain.
@@ -35,21 +34,16 @@ pub(crate) fn require(what: Use, install: bool) -> Result<(), Failure> {
     if missing.is_empty() {
         return Ok(());
     }
-    let packages = [PACKAGES, if what == Use::Windows { FOR_WINDOWS } else { &[] }].concat();
-    let named = packages.join(" ");
+    let needed = [PACKAGES, if what == Use::Windows { FOR_WINDOWS } else { &[] }].concat();
+    let named = needed.join(" ");
     if !install {
         return Err(format!(
             "missing: {}; run this with `--install` as root, or install: {named}",
             missing.join(", ")
         ));
     }
-    let apt = |words: &[&str]| {
-        let mut command = Command::new("apt-get");
-        bounded::run(command.env("DEBIAN_FRONTEND", "noninteractive").args(words), INSTALL)
-    };
-    apt(&["update", "-qq"])?;
-    let words = [&["install", "-y", "-qq", "--no-install-recommends"][..], &packages].concat();
-    apt(&words)?;
+    packages::update()?;
+    packages::install(&needed)?;
     match self::missing(what) {
         still if still.is_empty() => Ok(()),
         still => Err(format!("missing although {named} are installed: {}", still.join(", "))),

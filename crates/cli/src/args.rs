@@ -19,7 +19,7 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// Help is as wide as the terminal, up to so many columns: longer lines are hard to read.
+/// Columns. Help is as wide as the terminal up to here: longer lines are hard to read.
 const WIDEST: usize = 120;
 
 #[cfg(unix)]
@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// is echoed, and sessions are closed gracefully. A second signal, half a second or more after the first, ends at
     /// once. Exit status 0 after a drain, 1 when its deadline cut something or it was ended at once.
     ///
-    /// Sessions never wait for whoever reads the output. 4 MiB of lines wait for the reader of stdout, 4 MiB for that
+    /// Sessions never wait for a reader of the output. 4 MiB of lines wait for the reader of stdout, 4 MiB for that
     /// of stderr; what does not fit is dropped, and a warning says how many lines. At the end a reader that has stopped
     /// is given one second.
     ///
@@ -112,13 +112,13 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
 
-    /// Ask the peers of silent sessions for a sign of life: when nothing has come for so long, up to four TCP keep-alive
-    /// probes go out, a quarter of that time apart (whole seconds); without an answer the session ends, after about twice
+    /// Ask whether the peers of silent sessions are still there: when nothing has come for this long, up to four TCP
+    /// keep-alive probes go out, a quarter of that time apart (whole seconds); without an answer the session ends, after about twice
     /// the time. At most 9h
     #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
     pub(crate) keepalive: Limit,
 
-    /// End sessions whose peer's system does not acknowledge for so long what was sent (TCP_USER_TIMEOUT; refused on
+    /// End sessions whose peer's system does not acknowledge what was sent for this long (TCP_USER_TIMEOUT; refused on
     /// systems without it). At most 24 days
     #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
     pub(crate) user_timeout: Limit,

@@ -64,7 +64,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(status))
 }
 
-/// Says how it ended, and waits a second for whoever has stopped reading. Returns the exit status: 1 if the drain cut
+/// Says how it ended, and waits up to a second for a reader that has stopped. Returns the exit status: 1 if the drain cut
 /// something, and if stdout could not be written at its end or the trace not to its end, for another reason than that
 /// nobody reads them.
 fn conclude(

@@ -3,28 +3,18 @@
 #![cfg(target_os = "linux")]
 
 mod common;
+#[path = "common/echo.rs"]
+mod echo;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use overlapped::{Handler, Lease, Server, Session};
+use overlapped::Server;
 
 use common::{PATIENCE, backends, dial};
-
-struct Echo;
-
-impl Handler for Echo {
-    type State = ();
-    type Message = ();
-
-    fn on_open(&mut self, _session: &mut Session<'_>) {}
-
-    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
-        session.send(data);
-    }
-}
+use echo::Echo;
 
 /// How often each of the server's threads gave up its processor: `proc(5)`.
 fn switches() -> BTreeMap<String, u64> {

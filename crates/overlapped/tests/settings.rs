@@ -1,26 +1,16 @@
 //! Settings at their ends: each is refused at the start, with the reason, or the server serves and ends.
 
 mod common;
+#[path = "common/echo.rs"]
+mod echo;
 
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use overlapped::{Choice, Error, Handler, Lease, Server, ServerHandle, Session};
+use overlapped::{Choice, Error, Server, ServerHandle};
 
 use common::{PATIENCE, backends, dial};
-
-struct Echo;
-
-impl Handler for Echo {
-    type State = ();
-    type Message = ();
-
-    fn on_open(&mut self, _session: &mut Session<'_>) {}
-
-    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
-        session.send(data);
-    }
-}
+use echo::Echo;
 
 type Set = fn(Server) -> Server;
 

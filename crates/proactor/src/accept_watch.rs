@@ -82,17 +82,13 @@ mod unix {
     use mio::{Events, Interest, Poll, Token};
 
     use crate::backend::readiness::PollWaker;
-    use crate::driver::is_about_the_peer;
+    use crate::driver::{ACCEPT_FAILURES, is_about_the_peer};
     use crate::socket::{Socket, inline_urgent, nodelay};
     use crate::system::CountedPort;
     use crate::waker::Waker;
 
     const WAKE: Token = Token(usize::MAX);
     const LISTENER: Token = Token(0);
-    /// Connections that may be gone in a row when they are to be taken. More of them are told as an error, so that one that
-    /// does not go away is not met again and again.
-    const FAILURES: u32 = 1000;
-
     pub(super) struct Watch {
         poll: Poll,
         events: Events,
@@ -137,7 +133,7 @@ mod unix {
             match accept(listener) {
                 Ok(socket) => return Ok(Some(socket)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if is_about_the_peer(&error) && failures < FAILURES => failures += 1,
+                Err(error) if is_about_the_peer(&error) && failures < ACCEPT_FAILURES => failures += 1,
                 Err(error) => return Err(error),
             }
         }

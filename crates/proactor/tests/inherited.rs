@@ -29,7 +29,7 @@ fn descriptors() -> BTreeMap<u32, u32> {
     numbers.into_iter().filter_map(flags).collect()
 }
 
-/// Asserts that so many descriptors are open that were not open before, and that none of them is inherited.
+/// Asserts that `count` descriptors are open that were not open before, and that none of them is inherited.
 fn assert_new(before: &BTreeMap<u32, u32>, count: usize, what: &str) {
     const O_CLOEXEC: u32 = 0o2_000_000;
     let new: Vec<(u32, u32)> = descriptors().into_iter().filter(|(fd, _)| !before.contains_key(fd)).collect();

@@ -7,7 +7,7 @@
 
 mod console;
 mod image;
-mod packages;
+mod needs;
 
 use std::fs::File;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::bounded::{self, Failure};
 use crate::place;
 use console::Run;
 use image::{Image, Program};
-use packages::Kernel;
+use needs::Kernel;
 
 /// Debian 12's own kernel, and the newer one that it offers, which is also Debian 13's series.
 const SERIES: [&str; 2] = ["6.1", "6.12"];
@@ -33,8 +33,8 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
 
     step("packages");
-    packages::require(install)?;
-    let kernels = SERIES.map(|series| packages::kernel(series, &place)).into_iter();
+    needs::require(install)?;
+    let kernels = SERIES.map(|series| needs::kernel(series, &place)).into_iter();
     let kernels = kernels.collect::<Result<Vec<Kernel>, _>>()?;
     step("build");
     let programs = programs()?;

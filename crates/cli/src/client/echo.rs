@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use overlapped::AlignedBuf;
 
 use super::visible::visible;
+use crate::units::count;
 
 /// The most that is sent before its echo is awaited. A longer line goes in pieces, so a line that never ends takes no
 /// more memory than this.
 pub(super) const PIECE: usize = 1 << 20;
 
-/// A wait for an echo is reported once nothing has come for so long.
+/// A wait for an echo is reported when nothing has come for this long.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// A thread that wakes up so much later than it should was stopped, and the others with it.
@@ -335,7 +336,7 @@ impl Missing {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Missing { bytes, of }, seconds) = (self, SILENCE.as_secs());
-        let plural = if *of == 1 { "" } else { "s" };
-        write!(f, "no echo for {seconds} s; still waiting for {bytes} of {of} byte{plural}; Ctrl-C gives up")
+        let of = count(*of as u64, "byte");
+        write!(f, "no echo for {seconds} s; still waiting for {bytes} of {of}; Ctrl-C gives up")
     }
 }

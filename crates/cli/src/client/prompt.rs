@@ -47,7 +47,7 @@ impl Prompt {
         Prompt { mode, draft: Mutex::default() }
     }
 
-    /// A line is read from now on, on a terminal with so many columns.
+    /// A line is read from now on, on a terminal of this width.
     pub(super) fn begin(&self, columns: usize) {
         let mut draft = self.lock();
         PROMPT.clone_into(&mut draft.prompt);

@@ -13,6 +13,7 @@ use super::editor::Editor;
 use super::prompt::{PROMPT, Prompt};
 use super::screen::Screen;
 use crate::output::{Failure, note, say, written};
+use crate::units::count;
 
 pub(super) fn run(connection: &Arc<Connection>) -> Result<(), Failure> {
     let mut editor = Editor::new();
@@ -53,8 +54,8 @@ fn exchange(connection: &Connection, line: &[u8]) -> Result<bool, Failure> {
         }
         sent += piece.len();
     }
-    let plural = if sent == 1 { "" } else { "s" };
-    say(format_args!("  {sent} byte{plural} in {:.1} µs", sent_at.elapsed().as_nanos() as f64 / 1e3))?;
+    let (bytes, took_us) = (count(sent as u64, "byte"), sent_at.elapsed().as_nanos() as f64 / 1e3);
+    say(format_args!("  {bytes} in {took_us:.1} µs"))?;
     Ok(true)
 }
 

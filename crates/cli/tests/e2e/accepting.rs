@@ -134,7 +134,7 @@ pub(crate) fn stdout_without_reader(backend: &str) {
 /// The same without any stdout.
 #[cfg(target_os = "linux")]
 pub(crate) fn stdout_closed(backend: &str) {
-    use crate::server::{Keep, Process};
+    use crate::process::{Keep, Process};
     let mut process = Process::start(after("exec >&-", &serve(backend, &["-v"])), Keep::All);
     let mut port = None;
     eventually("it listens", || {

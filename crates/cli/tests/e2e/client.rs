@@ -8,7 +8,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 
 use crate::peer::{PATIENCE, assert_same, noise, reset};
-use crate::server::{Keep, Process, Server, binary, run};
+use crate::process::{Keep, Process, run};
+use crate::server::{Server, binary};
 
 fn client(address: SocketAddr) -> Command {
     binary(["client".to_owned(), address.to_string()])

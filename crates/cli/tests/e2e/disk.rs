@@ -1,4 +1,4 @@
-//! A disk that is full, or a file that may not grow: whoever asked for the output learns that it is not all there.
+//! A disk that is full, or a file that may not grow: the program says that its output is incomplete.
 
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::peer::{dial, exchange, noise};
-use crate::server::{Ended, Keep, Process, Server, after, binary, serve};
+use crate::process::{Ended, Keep, Process, run};
+use crate::server::{Server, after, binary, serve};
 
 /// Runs a command to its end with such a stdout.
 fn run_into(command: Command, out: File, input: &[u8]) -> Ended {
@@ -72,13 +73,13 @@ fn streams_that_are_closed_from_the_start() {
     let client = ["client".to_owned(), server.address().to_string()];
     for closed in ["exec >&-", "exec >&- 2>&-"] {
         for args in COMMANDS {
-            let ended = crate::server::run(after(closed, &binary(args)), b"");
+            let ended = run(after(closed, &binary(args)), b"");
             assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{args:?}: {ended:?}");
         }
-        let ended = crate::server::run(after(closed, &binary(&client)), b"a line\n");
+        let ended = run(after(closed, &binary(&client)), b"a line\n");
         assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
     }
-    let ended = crate::server::run(after("exec <&-", &binary(&client)), b"");
+    let ended = run(after("exec <&-", &binary(&client)), b"");
     assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
 }
 

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::server::{Ended, Keep, Process, binary, run};
+use crate::process::{Ended, Keep, Process, run};
+use crate::server::binary;
 
 /// The one object on stdout; what a wrapper said before it is skipped.
 pub(crate) fn report(ended: &Ended) -> Value {

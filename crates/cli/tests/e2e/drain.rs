@@ -217,7 +217,7 @@ pub(crate) fn interrupt_drains(backend: &str) {
     assert_eq!(Summary::of(&ended), wanted, "{ended:?}");
 }
 
-/// Whoever asks for the end hears on stderr what happens now and what to do about it, once; with `--quiet` not.
+/// The first signal is answered on stderr, once: what happens now and how to end at once. Not with `--quiet`.
 pub(crate) fn the_first_signal_is_answered(backend: &str) {
     for (flags, wanted) in [
         (&["--drain-timeout", "5m"][..], "draining, up to 5 min; a second signal ends at once\n"),

@@ -12,7 +12,8 @@ use seccompiler::{
 };
 
 use crate::peer::{dial, exchange, noise};
-use crate::server::{Ended, Server, binary, run, serve};
+use crate::process::{Ended, run};
+use crate::server::{Server, binary, serve};
 
 const ARGUMENTS: &str = "OVERLAPPED_TEST_EXEC_WITHOUT_RINGS";
 /// `io_uring_setup`: the same number on every architecture.

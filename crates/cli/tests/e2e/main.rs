@@ -37,6 +37,7 @@ mod operations;
 #[cfg(target_os = "linux")]
 mod options;
 mod peer;
+mod process;
 #[cfg(unix)]
 mod readers;
 mod refusing;

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use crate::namespace::{Namespace, Scratch};
-use crate::server::{Server, binary, run, serve_on};
+use crate::process::run;
+use crate::server::{Server, binary, serve_on};
 
 const WITHOUT_IPV6: &str = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6";
 
-/// A server on `bind`, where the hosts file is `hosts` and `script` was run; on so many addresses.
+/// A server on `bind`, where the hosts file is `hosts` and `script` was run, on `addresses` addresses.
 fn start(
     namespace: &Namespace,
     backend: &str,

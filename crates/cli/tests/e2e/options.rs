@@ -9,7 +9,8 @@ use std::net::TcpStream;
 use socket2::{SockFilter, SockRef};
 
 use crate::peer::{dial, exchange};
-use crate::server::{Server, binary, run};
+use crate::process::run;
+use crate::server::{Server, binary};
 
 /// From now on nothing reaches this client.
 fn vanish(client: &TcpStream) {

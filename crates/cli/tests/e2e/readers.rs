@@ -10,7 +10,8 @@ use rustix::io::ioctl_fionbio;
 
 use crate::drain::{ONE_REQUEST, hold_up};
 use crate::peer::{PATIENCE, dial, eventually, exchange, noise};
-use crate::server::{Keep, Process, Server, Summary, serve};
+use crate::process::{Keep, Process};
+use crate::server::{Server, Summary, serve};
 #[cfg(target_os = "linux")]
 use crate::system;
 

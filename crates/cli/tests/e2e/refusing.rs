@@ -72,7 +72,7 @@ pub(crate) fn speakers_beyond_the_limit(backend: &str) {
     beyond_the_limit(backend, 3, 100);
 }
 
-/// One address may have so many sessions; who comes beyond them speaks, reads an end of stream, and may come again.
+/// A client beyond the limit of its address speaks, reads an end of stream, and may connect again later.
 pub(crate) fn speakers_beyond_the_limit_per_address(backend: &str) {
     let server = Server::start(backend, &["--max-per-address", "2", "--workers", "2"]);
     let mut inside: Vec<TcpStream> = (0..2).map(|_| dial(server.address())).collect();

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::drain::{ONE_REQUEST, hold_up};
 use crate::peer::{dial, eventually, exchange, noise};
-use crate::server::{Keep, Process, Server, Summary, after, binary, serve};
+use crate::process::{Keep, Process};
+use crate::server::{Server, Summary, after, binary, serve};
 
 /// `timeout` signals its child and then the child's group; a terminal that is closed sends SIGHUP, and its shell more.
 /// Whoever is owed something still gets it.

@@ -158,6 +158,13 @@ impl Lines {
     fn sends(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).unwrap();
     }
+
+    /// The line arrives, its echo goes out, and the person sees how long that took.
+    fn echoes(&mut self, person: &mut Person, line: &str) {
+        assert_eq!(self.line(), line.as_bytes());
+        self.sends(line.as_bytes());
+        person.sees(&format!("  {} bytes in ", line.len()));
+    }
 }
 
 #[test]
@@ -182,17 +189,11 @@ fn a_line_is_edited_and_comes_again() {
     let (mut server, mut person) = Lines::of(Person::at);
     person.sees("> ");
     person.types(&format!("hallo{LEFT}{LEFT}{LEFT}\x7fe\r"));
-    assert_eq!(server.line(), b"hello\n");
-    server.sends(b"hello\n");
-    person.sees("  6 bytes in ");
+    server.echoes(&mut person, "hello\n");
     person.types(&format!("{UP} again\r"));
-    assert_eq!(server.line(), b"hello again\n");
-    server.sends(b"hello again\n");
-    person.sees("  12 bytes in ");
+    server.echoes(&mut person, "hello again\n");
     person.types(&format!("{UP}{UP}\r"));
-    assert_eq!(server.line(), b"hello\n");
-    server.sends(b"hello\n");
-    person.sees("  6 bytes in ");
+    server.echoes(&mut person, "hello\n");
     person.types("\x04");
     person.leaves_with(0);
 }
@@ -298,7 +299,7 @@ fn a_server_that_goes_away_at_the_prompt() {
     assert!(last.ends_with("\r\n"), "{last:?}");
 }
 
-/// Whoever waits for an echo learns it, too.
+/// The same while an echo is awaited.
 #[test]
 fn a_server_that_goes_away_before_the_echo() {
     let (mut server, mut person) = Lines::of(Person::at);
@@ -387,9 +388,7 @@ fn a_client_that_nobody_could_continue_does_not_stop() {
     // A key that is a signal discards what is on its way.
     person.sees("f");
     person.types("\x1a a line\r");
-    assert_eq!(server.line(), b"half a line\n");
-    server.sends(b"half a line\n");
-    person.sees("  12 bytes in ");
+    server.echoes(&mut person, "half a line\n");
     person.types("\x04");
     person.leaves_with(0);
 }
@@ -415,9 +414,7 @@ fn a_stopped_client_leaves_the_terminal_as_it_was() {
     rustix::process::kill_process(client, Signal::CONT).unwrap();
     person.sees("> half");
     person.types(" a line\r");
-    assert_eq!(server.line(), b"half a line\n");
-    server.sends(b"half a line\n");
-    person.sees("  12 bytes in ");
+    server.echoes(&mut person, "half a line\n");
     person.types("\x04");
     person.leaves_with(0);
 }

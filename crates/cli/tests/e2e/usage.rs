@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use crate::server::{Ended, binary, run};
+use crate::process::{Ended, run};
+use crate::server::binary;
 
 /// One line on stderr with each of `wanted` in it, nothing on stdout.
 fn one_line(command: Command, status: i32, wanted: &[&str]) {

@@ -9,7 +9,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::server::binary;
 
-/// What the program shows on a terminal of so many columns.
+/// What the program shows on a terminal of this many columns.
 fn on_terminal(columns: u16, args: &[&str]) -> String {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).unwrap();

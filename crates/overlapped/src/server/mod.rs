@@ -188,7 +188,7 @@ impl Server {
         self
     }
 
-    /// Calls [`Handler::on_idle`] for sessions on which nothing moved for so long. Zero is an error at the start.
+    /// Calls [`Handler::on_idle`] for sessions on which nothing moved for this long. Zero is an error at the start.
     /// Default: off.
     #[must_use]
     pub fn idle_timeout(mut self, after: Option<Duration>) -> Server {
@@ -241,7 +241,7 @@ impl Server {
     }
 
     /// Ends sessions of both directions with [`CloseReason::PeerLost`](crate::CloseReason::PeerLost) when what was sent
-    /// stays unacknowledged by the peer's system for so long (`TCP_USER_TIMEOUT`, RFC 793); also how long a
+    /// stays unacknowledged by the peer's system for this long (`TCP_USER_TIMEOUT`, RFC 793); also how long a
     /// [`connect`](crate::WorkerContext::connect) may take. It counts in place of the number of probes if there is
     /// [keep-alive](Self::keepalive) too. In milliseconds, rounded up, at most 2,147,483,647. More, zero, and a system that
     /// has no such option (macOS, the BSDs, older Windows) is an error at the start. Default: off; the system's own limit

@@ -143,8 +143,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             && self.connecting.is_empty()
             && self.core.connects.is_empty()
             && self.arrivals.queue.len() == 0
-            && self.driver.snapshot().connections == 0
-            && (self.driver.snapshot().turned_away == 0 || self.is_cut())
+            && self.driver_has_nothing_left()
+    }
+
+    fn driver_has_nothing_left(&self) -> bool {
+        let driver = self.driver.snapshot();
+        driver.connections == 0 && (driver.turned_away == 0 || self.is_cut())
     }
 
     /// Ends the sessions whose connections are not joined, as if they were.

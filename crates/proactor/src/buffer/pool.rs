@@ -191,7 +191,7 @@ impl Shared {
     #[inline]
     fn change(&self, id: BlockId, from: Holders, to: Holders) {
         let holders = &self.holders[usize::from(id)];
-        // Before anything changes: a block that is somebody else's stays that, whoever catches the panic.
+        // Before anything changes: if the panic is caught, the block still belongs to its holder.
         assert!(
             holders.get() == from,
             "INV-1: block {id} had {} holders where {from} was right",

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::backend::{Backend, Close, Operation, Outcome, Submitted};
 
-use super::accept_error::{FAILURES, concerns_the_listener};
+use super::accept_error::{ACCEPT_FAILURES, concerns_the_listener};
 use super::connection::{Connection, Life};
 use super::slots::Key;
 use super::{ConnectionKey, Driver, Event, ListenerKey, OpKey, Ready, Verb};
@@ -18,7 +18,7 @@ pub(super) struct Listener<B: Backend> {
     /// Bounded by the backend's `accepts`.
     armed: Vec<Armed>,
     life: ListenerLife,
-    /// Accepts that failed since the last connection or pause. Bounded by [`FAILURES`].
+    /// Accepts that failed since the last connection or pause. Bounded by [`ACCEPT_FAILURES`].
     failures: u32,
     /// True exactly when its backlog may hold connections from before urgent data was to be delivered in line and small
     /// segments were to be sent at once: they have not inherited that.
@@ -42,7 +42,7 @@ enum ListenerLife {
 
 impl<B: Backend> Driver<B> {
     /// Takes over a listening socket and accepts on it. What it accepts delivers urgent data in line (RFC 6093) and sends
-    /// small segments at once (`TCP_NODELAY`), whoever has made the listener.
+    /// small segments at once (`TCP_NODELAY`), also if the listener was made elsewhere.
     ///
     /// # Errors
     /// If the backend cannot register it; the socket is closed then.
@@ -211,7 +211,7 @@ impl<B: Backend> Driver<B> {
             return None;
         }
         state.failures += 1;
-        if !concerns_the_listener(&error, at_once) && state.failures < FAILURES {
+        if !concerns_the_listener(&error, at_once) && state.failures < ACCEPT_FAILURES {
             // One connection was gone before it was taken. The next one is as good.
             return None;
         }

@@ -11,7 +11,7 @@ use super::weather::is_shortage;
 
 /// Accepts that may fail in a row, without a connection between them, before even errors that a peer can cause pause
 /// accepting. More than peers cause in a moment; far fewer than a loop makes that has nothing to wait for.
-pub(super) const FAILURES: u32 = 1000;
+pub(crate) const ACCEPT_FAILURES: u32 = 1000;
 
 /// Whether a failed accept says that the listener cannot accept now. `at_once`: it failed in the call that submitted it.
 ///

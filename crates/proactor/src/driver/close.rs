@@ -36,7 +36,7 @@ impl<B: Backend> Driver<B> {
     /// copy of each descriptor that was open, and a connection ends only with its last one: neither FIN nor the reset of
     /// an [abort](Self::abort) goes out while such a process lives, and its port stays in use. A process that `exec`s, as
     /// every [`std::process::Command`] does, holds none: all descriptors of this library are close-on-exec. Where a copy
-    /// may exist, call [`finish`](Self::finish) before `close`: that sends FIN whoever else holds the socket.
+    /// may exist, call [`finish`](Self::finish) before `close`: that sends FIN even if another process holds the socket.
     pub fn close(&mut self, connection: ConnectionKey) {
         self.begin_close(connection, Close::Graceful);
     }

@@ -40,7 +40,7 @@ use crate::waker::Waker;
 
 use accept::Listener;
 #[cfg(unix)]
-pub(crate) use accept_error::is_about_the_peer;
+pub(crate) use accept_error::{ACCEPT_FAILURES, is_about_the_peer};
 use connection::Connection;
 pub use event::{Event, Verb};
 pub use inflight::{Entry, InFlight, OpKey, Table};

@@ -156,7 +156,7 @@ mod tests {
     }
 
     proptest! {
-        /// The order is that of the simplest queue there is, whoever leaves it and from where.
+        /// The order is that of a plain queue, whichever key leaves and from whichever place.
         #[test]
         fn the_order_is_that_of_a_plain_queue(steps in steps()) {
             let mut queue = SlotQueue::new();
@@ -193,7 +193,7 @@ mod tests {
 
     /// However long the queue is: at most four links are touched, its own, its neighbours', and none besides.
     #[test]
-    fn nobody_is_walked_past() {
+    fn a_removal_walks_past_nothing() {
         const WAITING: u32 = 100_000;
         let mut queue = SlotQueue::new();
         (0..WAITING).for_each(|slot| queue.push_back((slot, 0)));

@@ -75,7 +75,7 @@ fn from_the_middle(keys: &[ConnectionKey]) -> impl Iterator<Item = ConnectionKey
     keys[half..].iter().copied().chain(keys[..half].iter().rev().copied())
 }
 
-/// However long the line is, whoever leaves it walks past nobody: closed, aborted or paused.
+/// Leaving takes the same number of steps however long the queue is: closed, aborted or paused.
 #[test]
 fn leaving_the_line_for_blocks_walks_past_nobody() {
     type Leave = fn(&mut Driver<Simulated>, ConnectionKey);

@@ -97,14 +97,14 @@ impl<B: Backend> Driver<B> {
                 }
             }
         }
-        // With the last of them gone: whoever waits for that is told by the turn's end.
+        // With the last of them gone the wait ends: a drain waits for that.
         let next = if self.turned_away.is_empty() { now } else { self.turned_away.look_at };
         wait.at_latest(next)
     }
 
     /// Accepting has failed with `error`. True if that is want of descriptors, and some that were turned away have given
-    /// theirs back since that was last so: accepting may go on at once. It does not spin, for each time a connection was
-    /// taken from the backlog for good.
+    /// theirs back since that was last so: accepting may go on at once. It does not spin, for each time at least one of them
+    /// is gone for good. A ring takes the descriptor before it looks at the backlog, so it may fail with nobody waiting.
     #[cold]
     pub(super) fn has_made_room(&mut self, error: &io::Error) -> bool {
         if !is_out_of_descriptors(error) {

@@ -72,7 +72,7 @@ impl<B: Create + Backend<Socket = proactor::Socket>> World for Real<B> {
         Ok(socket)
     }
 
-    /// What the system does by chance once in so many thousand connects to a port of this machine where nobody listens.
+    /// What the system does by chance, once in thousands of connects to a port of this machine where nobody listens.
     #[cfg(unix)]
     fn meet_itself(&self, side: &mut Side<Self>) -> Option<SocketAddr> {
         let free = std::net::TcpListener::bind(ANY_PORT).ok()?;

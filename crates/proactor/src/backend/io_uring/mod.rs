@@ -146,7 +146,7 @@ impl IoUring {
         }
     }
 
-    /// Submits, and waits for a completion for at most so long.
+    /// Submits, and waits up to `limit` for a completion.
     fn enter(&mut self, limit: Option<Duration>) -> io::Result<usize> {
         match limit {
             None => self.ring.submit_and_wait(1),

@@ -143,9 +143,7 @@ impl System {
                 format!("no descriptor is left for {}", part.what()),
                 "raise the descriptor limit (`ulimit -n`, LimitNOFILE= in a systemd unit)".to_owned(),
             ),
-            _ => {
-                (format!("{} could not be made: {error}", part.what()), "use --backend readiness".to_owned())
-            }
+            _ => (format!("{} could not be made: {error}", part.what()), USE_READINESS.to_owned()),
         };
         Refusal { backend: Name::IoUring, reason, remedy }
     }

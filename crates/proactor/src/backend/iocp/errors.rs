@@ -25,7 +25,7 @@ use crate::socket::Socket;
 /// What became of a call: the famous decision, made here and nowhere else.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Started {
-    /// It is over, with so many bytes moved. No packet comes: sockets are told to post none for what succeeds at once.
+    /// It is over; the number of bytes moved. No packet comes: sockets are told to post none for what succeeds at once.
     Complete(usize),
     /// Its packet will come.
     Pending,

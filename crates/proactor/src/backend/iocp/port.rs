@@ -111,7 +111,7 @@ impl Packets {
     /// Waits up to `millis` for packets (`u32::MAX`: for ever), or until a wake is owed.
     pub(super) fn wait(&mut self, port: &Port, mut millis: u32) -> io::Result<()> {
         loop {
-            // Looked for by whoever takes it; here only seen, because a wait in between would be too long.
+            // Only looked at here; `take_owed` takes it. A whole wait before that would be too long.
             let part = if port.wake.is_owed() { 0 } else { millis.min(OWED_MS) };
             self.take(port, part)?;
             if !self.is_empty() || port.wake.is_owed() || part == millis {

@@ -142,15 +142,23 @@ where
     Socket<W>: From<TcpListener>,
 {
     let mut bench = Bench::new(world);
-    let listener = TcpListener::bind(ANY_PORT).unwrap();
-    let early = dial(listener.local_addr().unwrap());
-    let (_, address) = bench.there.listen(listener.into());
-    let late = dial(address);
-    for _ in [&early, &late] {
+    let clients = clients_of_a_listener_from_elsewhere(&mut bench);
+    for _ in &clients {
         bench.until("the connection", |bench| !bench.there.accepted.is_empty());
         let socket = bench.there.accepted.pop_front().unwrap();
         assert!(bench.there.driver.backend().nodelay(&socket).unwrap(), "it is set already");
         bench.there.adopt(socket);
     }
     bench.finish()
+}
+
+/// The clients of a listener that somebody else made: one was in its backlog when it was taken over, one came later.
+pub(super) fn clients_of_a_listener_from_elsewhere<W: World>(bench: &mut Bench<'_, W>) -> [TcpStream; 2]
+where
+    Socket<W>: From<TcpListener>,
+{
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let early = dial(listener.local_addr().unwrap());
+    let (_, address) = bench.there.listen(listener.into());
+    [early, dial(address)]
 }

@@ -114,7 +114,7 @@ pub fn who_is_gone_is_closed_at_once<W: World>(world: &W) -> Finished {
     bench.finish()
 }
 
-/// However many come, so many sockets are kept and no more; all read an end.
+/// However many come, only the allowed number of sockets is kept; all clients read an end.
 pub fn a_crowd_keeps_a_bounded_number_of_sockets<W: World>(world: &W) -> Finished {
     const CROWD: usize = 20;
     for most in [4, 0] {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use proactor::ConnectionKey;
 use socket2::SockRef;
 
-use super::outside::{dial, served};
+use super::outside::{clients_of_a_listener_from_elsewhere, served};
 use crate::bench::{Bench, assert_same, pattern};
 use crate::side::{Finished, Side};
 use crate::world::{ANY_PORT, Socket, World};
@@ -252,11 +252,7 @@ where
     Socket<W>: From<TcpListener>,
 {
     let mut bench = Bench::new(world);
-    let listener = TcpListener::bind(ANY_PORT).unwrap();
-    let early = dial(listener.local_addr().unwrap());
-    let (_, address) = bench.there.listen(listener.into());
-    let late = dial(address);
-    for client in [early, late] {
+    for client in clients_of_a_listener_from_elsewhere(&mut bench) {
         bench.until("the connection", |bench| !bench.there.accepted.is_empty());
         let socket = bench.there.accepted.pop_front().unwrap();
         let there = bench.there.adopt(socket);

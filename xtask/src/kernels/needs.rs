@@ -5,23 +5,19 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::bounded::{self, Failure};
+use crate::packages;
 
 const PROGRAMS: &[&str] = &["/usr/bin/qemu-system-x86_64", "/bin/busybox", "/usr/bin/cpio"];
 const PACKAGES: &[&str] = &["qemu-system-x86", "busybox-static", "cpio"];
-const INSTALL: Duration = Duration::from_secs(900);
 const SEARCH: Duration = Duration::from_secs(60);
 const DOWNLOAD: Duration = Duration::from_secs(600);
 
 /// Sees to it that the programs are there, and the names of packages known, or says how.
 pub(super) fn require(install: bool) -> Result<(), Failure> {
     if install {
-        let apt = |words: &[&str]| {
-            let mut command = Command::new("apt-get");
-            bounded::run(command.env("DEBIAN_FRONTEND", "noninteractive").args(words), INSTALL)
-        };
-        apt(&["update", "-qq"])?;
+        packages::update()?;
         if !missing().is_empty() {
-            apt(&[&["install", "-y", "-qq", "--no-install-recommends"][..], PACKAGES].concat())?;
+            packages::install(PACKAGES)?;
         }
     }
     match missing() {
