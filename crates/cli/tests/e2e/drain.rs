@@ -151,13 +151,17 @@ fn ping(mut stream: TcpStream, number: usize, started: &Barrier) -> u64 {
     unreachable!("the rounds do not end by themselves")
 }
 
+/// How long nothing must move until nothing will: longer than TCP's own pauses, a delayed acknowledgement and the shortest
+/// retransmission time-out of Linux, 200 ms each at most.
+const QUIET: Duration = Duration::from_millis(600);
+
 /// A connection that holds up a drain: it has sent, does not read, and so is owed something.
 pub(crate) fn hold_up(address: SocketAddr) -> TcpStream {
     let stream = dial_narrow(address);
     stream.set_nonblocking(true).unwrap();
     let bytes = noise(0, 8 << 20);
     let (mut sent, mut moved_at) = (0, Instant::now());
-    while moved_at.elapsed() < Duration::from_millis(200) {
+    while moved_at.elapsed() < QUIET {
         let taken = fill(&stream, &bytes[sent..]);
         sent += taken;
         if taken > 0 {
