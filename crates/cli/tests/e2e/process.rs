@@ -41,6 +41,26 @@ pub(crate) fn run(command: Command, input: &[u8]) -> Ended {
     process.wait()
 }
 
+/// Has every process that is started from here on take the signals of these tests by their default. Whoever runs the
+/// tests may ignore some (`nohup`, a service), and a child inherits that; but what is caught here is at its default there
+/// (POSIX, `exec`).
+#[cfg(unix)]
+pub(crate) fn with_default_signals() {
+    use signal_hook::consts::{
+        SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGXFSZ,
+    };
+    use std::sync::{Arc, Once, atomic::AtomicBool};
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGXFSZ] {
+            if proactor::system::ignores_signal(signal) {
+                let caught = Arc::new(AtomicBool::new(false));
+                signal_hook::flag::register(signal, caught).expect("a signal that can be caught");
+            }
+        }
+    });
+}
+
 /// How much of stdout is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keep {
@@ -73,6 +93,8 @@ impl Process {
         out: impl Into<Stdio>,
         err: impl Into<Stdio>,
     ) -> Process {
+        #[cfg(unix)]
+        with_default_signals();
         command.stdin(Stdio::piped()).stdout(out).stderr(err);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, keep));

@@ -14,6 +14,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::peer::{PATIENCE, assert_same, eventually};
+use crate::process::with_default_signals;
 use crate::server::{Server, binary};
 
 /// Columns of the terminal.
@@ -50,6 +51,7 @@ impl Person {
         tcsetwinsize(&theirs, Winsize { ws_row: 24, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let mode = tcgetattr(&theirs).unwrap();
         let (input, output) = (theirs.try_clone().unwrap(), theirs.try_clone().unwrap());
+        with_default_signals();
         command.env("TERM", term).stdin(input).stdout(output).stderr(Stdio::from(theirs));
         let child = command.spawn().unwrap();
         drop(command); // and with it the last of our copies of their end
