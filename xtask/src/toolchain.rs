@@ -11,11 +11,14 @@ use crate::{packages, place};
 const CARGO: &str = "/usr/bin/cargo";
 const RUSTC: &str = "/usr/bin/rustc";
 const CLIPPY: &str = "/usr/bin/cargo-clippy";
+/// Makes the import libraries of 32-bit Windows, which its standard library needs.
+const DLLTOOL: &str = "/usr/bin/i686-w64-mingw32-dlltool";
 const LINKER: &str = "/usr/bin/x86_64-w64-mingw32-gcc";
 const WINE: &str = "/usr/bin/wine";
 /// The sources of the standard library, below the compiler's own directory.
 const SOURCES: &str = "lib/rustlib/src/rust/library/std/Cargo.toml";
 const PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-clippy", "rust-web-src"];
+const FOR_CHECKS: &[&str] = &["binutils-mingw-w64-i686"];
 const FOR_WINDOWS: &[&str] = &["wine", "wine64", "gcc-mingw-w64-x86-64"];
 const BUILD: Duration = Duration::from_secs(1800);
 
@@ -28,13 +31,23 @@ pub(crate) enum Use {
     Windows,
 }
 
+impl Use {
+    /// What it needs beside the compiler: programs, and the packages they are in.
+    fn needs(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self {
+            Use::Check => (&[DLLTOOL], FOR_CHECKS),
+            Use::Windows => (&[LINKER, WINE], FOR_WINDOWS),
+        }
+    }
+}
+
 /// Sees to it that the packages are there, or says how.
 pub(crate) fn require(what: Use, install: bool) -> Result<(), Failure> {
     let missing = missing(what);
     if missing.is_empty() {
         return Ok(());
     }
-    let needed = [PACKAGES, if what == Use::Windows { FOR_WINDOWS } else { &[] }].concat();
+    let needed = [PACKAGES, what.needs().1].concat();
     let named = needed.join(" ");
     if !install {
         return Err(format!(
@@ -51,8 +64,7 @@ pub(crate) fn require(what: Use, install: bool) -> Result<(), Failure> {
 }
 
 fn missing(what: Use) -> Vec<String> {
-    let programs =
-        [&[CARGO, RUSTC, CLIPPY][..], if what == Use::Windows { &[LINKER, WINE][..] } else { &[] }];
+    let programs = [&[CARGO, RUSTC, CLIPPY][..], what.needs().0];
     let mut missing: Vec<String> = programs
         .concat()
         .into_iter()
