@@ -93,8 +93,14 @@ impl Connection {
     /// If the system has no threads.
     fn receive(self: &Arc<Self>, mut sink: impl Sink + Send + 'static) -> Result<(), Failure> {
         let (receiving, watching) = (Arc::clone(self), Arc::clone(self));
-        let receive = move || receiving.echo.receive(&receiving.stream, &mut sink);
-        let watch = move || watching.echo.watch(warn);
+        let receive = move || {
+            mode::leave_signals_to_main();
+            receiving.echo.receive(&receiving.stream, &mut sink);
+        };
+        let watch = move || {
+            mode::leave_signals_to_main();
+            watching.echo.watch(warn);
+        };
         let start = |name: &str| thread::Builder::new().name(name.into());
         let started = start("receive").spawn(receive).and_then(|_| start("watch").spawn(watch));
         started.map(drop).map_err(|error| {

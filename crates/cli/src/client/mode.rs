@@ -1,6 +1,6 @@
 //! The terminal's mode while the client has it, and the signals that end or stop the process then.
 
-pub(super) use imp::{Mode, interrupt, watch};
+pub(super) use imp::{Mode, interrupt, leave_signals_to_main, watch};
 
 #[cfg(unix)]
 mod imp {
@@ -11,6 +11,7 @@ mod imp {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
+    use nix::sys::signal::{SigSet, Signal};
     use proactor::system::ignores_signal;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::process::{getpgrp, getsid};
@@ -43,8 +44,7 @@ mod imp {
         original: Termios,
         keys: Termios,
         /// True while the terminal is as it was, or the shell's: there is nothing to put back. The signals that end the
-        /// process then do so in their handlers. Were they left to a thread, another one that reads the terminal could
-        /// stop the process before that thread runs.
+        /// process then do so in their handlers.
         away: Arc<AtomicBool>,
     }
 
@@ -130,8 +130,13 @@ mod imp {
         let watched = ENDING.into_iter().chain(STOPPING).filter(heeded).chain([SIGCONT]);
         let (mode, mut signals) = (Arc::clone(mode), Signals::new(watched)?);
         thread::Builder::new().name("signals".into()).spawn(move || {
+            leave_signals_to_main();
+            let mut continued_with: Vec<i32> = Vec::new();
             loop {
-                let pending: Vec<i32> = signals.wait().collect();
+                let pending = match std::mem::take(&mut continued_with) {
+                    none if none.is_empty() => signals.wait().collect(),
+                    some => some,
+                };
                 end_by(&pending, &mode);
                 if is_stopped_by(&pending, &mode) {
                     mode.restore();
@@ -140,6 +145,10 @@ mod imp {
                     end_by(&signals.pending().collect::<Vec<_>>(), &mode);
                     // Returns when the process is continued. SIGCONT follows.
                     let _ = raise(SIGSTOP);
+                    // Whoever used the terminal before the stop does so again, if it still wants to. To stop for the first
+                    // time would be to stop while the main thread handles what the process was continued for.
+                    continued_with =
+                        signals.pending().filter(|signal| ![SIGTTIN, SIGTTOU].contains(signal)).collect();
                 } else if pending.contains(&SIGCONT) && mode.is_foreground() {
                     mode.set(&mode.keys);
                     mode.away.store(false, Ordering::Release);
@@ -148,6 +157,14 @@ mod imp {
             }
         })?;
         Ok(())
+    }
+
+    /// Has the calling thread, and those that it starts, take no signal that ends or stops the process. The main thread
+    /// takes them in their order, and before it goes on to read the terminal, which in the background stops the process:
+    /// one that another thread had taken, and not handled yet, would wait for the next SIGCONT.
+    pub(in super::super) fn leave_signals_to_main() {
+        let signals = ENDING.into_iter().chain(STOPPING).filter_map(|signal| Signal::try_from(signal).ok());
+        let _ = signals.collect::<SigSet>().thread_block();
     }
 
     /// Ends the process if one of the signals does.
@@ -209,6 +226,9 @@ mod imp {
     ) -> io::Result<()> {
         Ok(())
     }
+
+    /// Nothing here is sent to a thread.
+    pub(in super::super) fn leave_signals_to_main() {}
 
     /// Ends the process as Ctrl-C does.
     pub(in super::super) fn interrupt() -> ! {

@@ -62,7 +62,7 @@ fn ended_by(mut person: Person, mut server: Lines, word: &str) {
     match server.stream.read(&mut [0]) {
         Ok(0) => {}
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        other => panic!("the client is still there: {other:?}"),
+        other => panic!("the client is still there at {word}: {other:?}; {:?}", person.seen_so_far()),
     }
     // It says so as soon as it has seen it, which may be now.
     person.types("while [ -n \"$(jobs -p)\" ]; do jobs -n; done\r");
@@ -96,10 +96,10 @@ fn a_stopped_client_can_be_killed() {
         return;
     }
     for (number, stop) in WAYS.into_iter().enumerate() {
-        // bash continues a job that it sends SIGTERM or SIGHUP, and no other.
+        // bash itself continues a job that it sends SIGTERM or SIGHUP, if it has seen already that it was stopped.
         for (kill, word) in [
-            ("kill -TERM %1", "Terminated"),
-            ("kill -HUP %1", "Hangup"),
+            ("kill -TERM %1; kill -CONT %1", "Terminated"),
+            ("kill -HUP %1; kill -CONT %1", "Hangup"),
             ("kill -QUIT %1; kill -CONT %1", "Quit"),
         ] {
             let (server, mut person) = Lines::of(|server| at_a_shell(server, ""));

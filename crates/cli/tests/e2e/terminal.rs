@@ -105,6 +105,12 @@ impl Person {
         String::from_utf8_lossy(&before).into_owned()
     }
 
+    /// What is on the screen, and was not waited for.
+    pub(crate) fn seen_so_far(&mut self) -> String {
+        self.seen.extend(self.screen.try_iter().flatten());
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
+
     /// Waits until the client has ended, and asserts that it left the terminal as it was. Returns its status, and what
     /// it wrote last.
     pub(crate) fn leaves(mut self) -> (ExitStatus, String) {
