@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
 use overlapped::{Backend, Choice};
 
-use crate::units::{Limit, duration, limit, listen_address, server_address, size};
+use crate::units::{Limit, duration, limit, listen_address, server_address, size, up_to};
 
 /// TCP sessions on completion I/O: IOCP on Windows, io_uring on Linux, readiness where a ring may not be made
 #[derive(Parser)]
@@ -36,7 +36,10 @@ pub(crate) enum Command {
     ///
     /// SIGTERM, SIGINT, SIGHUP (unless it is ignored, as under nohup), Ctrl-C and Ctrl-Break drain: what was received
     /// is echoed, and sessions are closed gracefully. A second signal, half a second or more after the first, ends at
-    /// once. Exit status 0 after a drain, 1 when its deadline cut something or it was ended at once.
+    /// once.
+    ///
+    /// Exit status 0 after a drain; 1 when its deadline cut something, when it was ended at once, when the server failed,
+    /// and when stdout or the trace could not be written to its end (a full disk; a reader that has gone is no error).
     ///
     /// Sessions never wait for a reader of the output. 4 MiB of lines wait for the reader of stdout, 4 MiB for that
     /// of stderr; what does not fit is dropped, and a warning says how many lines. At the end a reader that has stopped
@@ -80,8 +83,8 @@ pub(crate) struct ServeArgs {
     pub(crate) bind: Vec<String>,
 
     /// Worker threads, each with a ring or port of its own [default: number of cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) workers: Option<u16>,
+    #[arg(long, value_name = "N", value_parser = up_to::<1024>)]
+    pub(crate) workers: Option<u32>,
 
     /// How to talk to the kernel
     #[arg(long, value_name = "NAME", default_value = "auto")]
@@ -89,11 +92,11 @@ pub(crate) struct ServeArgs {
 
     /// Sessions at most; clients beyond read an end of stream, and are closed within 100ms [default: what the
     /// descriptor limit allows]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = up_to::<{ u32::MAX }>)]
     pub(crate) max_sessions: Option<u32>,
 
     /// Sessions from one peer address at most; clients beyond are turned away likewise [default: off]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = up_to::<{ u32::MAX }>)]
     pub(crate) max_per_address: Option<u32>,
 
     /// Close sessions silent for so long
@@ -159,7 +162,8 @@ pub(crate) struct ClientArgs {
     /// The server: HOST:PORT
     ///
     /// The addresses of a name are tried one after the other. An IPv4-mapped address ([::ffff:127.0.0.1]:9999) is that
-    /// IPv4 address. A link-local one needs its interface: [fe80::1%eth0]:9999.
+    /// IPv4 address. 0.0.0.0 and [::] are this machine: 127.0.0.1 and [::1]. A link-local address needs its interface:
+    /// [fe80::1%eth0]:9999.
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:9999", value_parser = server_address)]
     pub(crate) address: String,
 }
@@ -242,7 +246,9 @@ fn long(arg: &clap::Arg) -> Option<String> {
 fn other_word(given: &str) -> Option<String> {
     let word = given.to_ascii_lowercase().replace('-', "_");
     match word.as_str() {
-        "epoll" | "kqueue" | "poll" | "select" => Some(format!("{given} is what `readiness` is for")),
+        "epoll" | "kqueue" | "poll" | "select" => {
+            Some("that kind of backend is called `readiness` here".to_owned())
+        }
         "uring" | "iouring" | "io_uring" | "ring" => {
             Some("the ring of Linux is called `io_uring` here".to_owned())
         }

@@ -201,7 +201,7 @@ fn build(args: &ServeArgs) -> overlapped::Result<Server> {
         .busy_poll(args.busy_poll.0)
         .trace_operations(args.log_ops || args.trace.is_some());
     if let Some(workers) = args.workers {
-        server = server.workers(workers.into());
+        server = server.workers(workers as usize);
     }
     if let Some(sessions) = args.max_sessions {
         server = server.max_sessions(sessions as usize);

@@ -1,6 +1,7 @@
 //! Durations, sizes and addresses, as they are written on a command line.
 
 use std::net::Ipv6Addr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use overlapped::{Endpoint, Error};
@@ -92,8 +93,22 @@ pub(crate) fn server_address(text: &str) -> Result<String, String> {
     }
 }
 
+/// Digits alone: Rust's own parser takes a `+` before them.
+fn digits<T: FromStr>(text: &str) -> Option<T> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+/// A whole number from 1 to `MOST`.
+pub(crate) fn up_to<const MOST: u32>(text: &str) -> Result<u32, String> {
+    match digits(text) {
+        Some(number @ 1..) if number <= MOST => Ok(number),
+        _ if MOST == u32::MAX => Err("give a whole number, 1 or more".into()),
+        _ => Err(format!("give a whole number from 1 to {MOST}")),
+    }
+}
+
 fn is_port(text: &str) -> bool {
-    text.parse::<u16>().is_ok()
+    digits::<u16>(text).is_some()
 }
 
 fn address(text: &str) -> Result<String, String> {
@@ -158,6 +173,7 @@ mod tests {
             ("", "does not begin with a number"),
             ("s", "does not begin with a number"),
             ("-1s", "does not begin with a number"),
+            ("+1s", "does not begin with a number"),
             ("5", "the unit is missing"),
             ("1.5s", "only whole numbers"),
             ("5 s", "` s` is no unit"),
@@ -200,6 +216,7 @@ mod tests {
             ("", "does not begin with a number"),
             ("KiB", "does not begin with a number"),
             ("-1", "does not begin with a number"),
+            ("+1", "does not begin with a number"),
             ("0", "at least 1 byte"),
             ("0k", "at least 1 byte"),
             ("1.5MiB", "only whole numbers"),
@@ -236,6 +253,13 @@ mod tests {
             (":x", "HOST:PORT"),
             ("localhost", "HOST:PORT"),
             ("127.0.0.1:65536", "\"65536\" is not a port"),
+            ("127.0.0.1:+80", "\"+80\" is not a port"),
+            ("[::1]:+80", "\"+80\" is not a port"),
+            ("127.0.0.1:\u{661}", "is not a port"),
+            ("localhost:", "\"\" is not a port"),
+            ("+80", "HOST:PORT"),
+            (":+80", "HOST:PORT"),
+            ("[fe80::1%lo]:+80", "\"+80\" is not a port"),
             ("a:b", "\"b\" is not a port"),
             ("::1:80", "here [::1]:80"),
             ("::1", "here [::1]:9999"),
@@ -252,6 +276,19 @@ mod tests {
         let listen = listen_address(":80").expect_err("no host");
         assert!(listen.contains("127.0.0.1:80 ") && listen.contains("0.0.0.0:80 "), "{listen}");
         assert!(server_address(":80").expect_err("no host").contains("127.0.0.1:80"));
+    }
+
+    #[test]
+    fn counts_are_digits() {
+        assert_eq!(["1", "0007", "1024"].map(up_to::<1024>), [Ok(1), Ok(7), Ok(1024)]);
+        for wrong in ["", "0", "+2", "-1", "1025", "2 ", "two", "0x2", "99999999999999999999"] {
+            let problem = up_to::<1024>(wrong).expect_err(wrong);
+            assert_eq!(problem, "give a whole number from 1 to 1024", "{wrong}");
+        }
+        assert_eq!(up_to::<{ u32::MAX }>("4294967295"), Ok(u32::MAX));
+        for wrong in ["0", "+5", "4294967296"] {
+            assert_eq!(up_to::<{ u32::MAX }>(wrong), Err("give a whole number, 1 or more".into()), "{wrong}");
+        }
     }
 
     #[test]

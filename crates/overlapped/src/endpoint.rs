@@ -91,7 +91,7 @@ fn wrong<T>(kind: io::ErrorKind, problem: impl Into<String>) -> io::Result<T> {
 /// What is written wrongly has [`InvalidInput`](io::ErrorKind::InvalidInput), what is not there
 /// [`NotFound`](io::ErrorKind::NotFound); the messages of both say what to do.
 fn split(text: &str) -> io::Result<(&str, u16)> {
-    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, digits(port)?)));
     match parts {
         Some((host, port)) if !host.is_empty() => Ok((host, port)),
         _ => wrong(io::ErrorKind::InvalidInput, "give it as HOST:PORT, such as 127.0.0.1:9999 or [::1]:9999"),
@@ -143,13 +143,21 @@ fn scope_of(
         Some("") => {
             wrong(io::ErrorKind::InvalidInput, "name the interface after `%`, as in [fe80::1%eth0]:9999")
         }
-        Some(scope) => scope.parse().or_else(|_| {
-            interface(scope).or_else(|error| {
-                let problem = format!("this machine has no interface called `{scope}`: {error}; {LIST}");
-                wrong(io::ErrorKind::NotFound, problem)
-            })
-        }),
+        Some(scope) => digits(scope).map_or_else(
+            || {
+                interface(scope).or_else(|error| {
+                    let problem = format!("this machine has no interface called `{scope}`: {error}; {LIST}");
+                    wrong(io::ErrorKind::NotFound, problem)
+                })
+            },
+            Ok,
+        ),
     }
+}
+
+/// Digits alone: Rust's own parser takes a `+` before them.
+fn digits<T: FromStr>(text: &str) -> Option<T> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 const LIST: &str = if cfg!(windows) {
@@ -302,7 +310,19 @@ mod tests {
 
     #[test]
     fn what_is_none_says_what_would_be() {
-        for text in ["", "9999", ":9999", "localhost", "127.0.0.1:65536", "127.0.0.1:-1", "a:b", "[::1]"] {
+        for text in [
+            "",
+            "9999",
+            ":9999",
+            "localhost",
+            "127.0.0.1:65536",
+            "127.0.0.1:-1",
+            "a:b",
+            "[::1]",
+            "127.0.0.1:+80",
+            "[::1]:+80",
+            "a:",
+        ] {
             refused(text, "HOST:PORT");
         }
         refused("::1:80", "in brackets: [::1]");
@@ -314,7 +334,7 @@ mod tests {
         refused("[127.0.0.1%eth0]:80", "only an IPv6 address has an interface");
         refused("[fe80::1]:80", "[fe80::1%eth0]:9999");
         refused("[fe80::1%]:80", "name the interface");
-        for scope in ["eth9", "99999999999", "-1"] {
+        for scope in ["eth9", "99999999999", "-1", "+3"] {
             refused(&format!("[fe80::1%{scope}]:80"), &format!("no interface called `{scope}`: {MISSING}"));
         }
     }

@@ -18,6 +18,7 @@ pub mod backend;
 pub mod buffer;
 #[cfg(windows)]
 pub mod console;
+mod destination;
 mod driver;
 mod interface;
 mod prefetch;
@@ -30,6 +31,7 @@ mod waker;
 pub use accept_watch::{AcceptWatch, try_accept};
 pub use backend::{Abilities, Backend, Delivery, Name};
 pub use buffer::{AlignedBuf, Gather, Lease, Outgoing, Payload, Pool, PoolConfig};
+pub use destination::{destination, refuse_itself};
 pub use driver::{
     CONNECTIONS, Call, ConnectionKey, Driver, Entry, Event, InFlight, ListenerKey, Moment, OpKey, Sending,
     Snapshot, Step, Table, Told, Tracer, Verb,

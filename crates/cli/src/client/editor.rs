@@ -41,9 +41,10 @@ impl Editor {
         let config =
             Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).enable_signals(true);
         let mut lines = rustyline::Editor::with_config(config.build()).ok()?;
-        let prompt = Arc::new(Prompt::new(Some(Mode::enter().ok()?)));
-        let (stopped, resumed) = (Arc::clone(&prompt), Arc::clone(&prompt));
-        mode::watch(move || stopped.restore(), move || resumed.resume()).ok()?;
+        let mode = Arc::new(Mode::enter().ok()?);
+        let prompt = Arc::new(Prompt::new(Some(Arc::clone(&mode))));
+        let resumed = Arc::clone(&prompt);
+        mode::watch(&mode, move || resumed.redraw()).ok()?;
         lines.set_helper(Some(Watch(Arc::clone(&prompt))));
         Some(Editor { lines, prompt })
     }

@@ -13,13 +13,14 @@ mod terminal;
 mod visible;
 
 use std::io::{self, IsTerminal};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use overlapped::Endpoint;
+use proactor::{destination, refuse_itself};
 
 use crate::args::ClientArgs;
 use crate::output::{Failure, note, written};
@@ -43,21 +44,39 @@ pub(crate) fn run(args: &ClientArgs) -> Result<ExitCode, Failure> {
 }
 
 fn connect(address: &str) -> Result<TcpStream, Failure> {
-    let resolved = Endpoint::from(address).resolve().map_err(Failure::failed)?;
+    let candidates = candidates(address)?;
     let mut failures = Vec::new();
-    for candidate in &resolved {
-        match TcpStream::connect_timeout(candidate, CONNECT_TIMEOUT) {
+    for candidate in &candidates {
+        match connect_to(candidate) {
             Ok(stream) => {
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
-            Err(error) if resolved.len() == 1 => failures.push(error.to_string()),
+            Err(error) if candidates.len() == 1 => failures.push(error.to_string()),
             Err(error) => failures.push(format!("{}: {error}", candidate.ip())),
         }
     }
     let failures = failures.join(", ");
     let next = "is a server running there? start one with `overlapped serve`";
     Err(Failure::failed(format_args!("cannot connect to {address}: {failures}; {next}")))
+}
+
+/// The addresses to try, at least one, each once.
+fn candidates(address: &str) -> Result<Vec<SocketAddr>, Failure> {
+    let resolved = Endpoint::from(address).resolve().map_err(Failure::failed)?;
+    let mut candidates = Vec::with_capacity(resolved.len());
+    for address in resolved.into_iter().map(destination) {
+        if !candidates.contains(&address) {
+            candidates.push(address);
+        }
+    }
+    Ok(candidates)
+}
+
+fn connect_to(address: &SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
+    refuse_itself(stream.local_addr()?, stream.peer_addr()?)?;
+    Ok(stream)
 }
 
 /// A server, and what is known of its echoes.
@@ -74,8 +93,14 @@ impl Connection {
     /// If the system has no threads.
     fn receive(self: &Arc<Self>, mut sink: impl Sink + Send + 'static) -> Result<(), Failure> {
         let (receiving, watching) = (Arc::clone(self), Arc::clone(self));
-        let receive = move || receiving.echo.receive(&receiving.stream, &mut sink);
-        let watch = move || watching.echo.watch(warn);
+        let receive = move || {
+            mode::leave_signals_to_main();
+            receiving.echo.receive(&receiving.stream, &mut sink);
+        };
+        let watch = move || {
+            mode::leave_signals_to_main();
+            watching.echo.watch(warn);
+        };
         let start = |name: &str| thread::Builder::new().name(name.into());
         let started = start("receive").spawn(receive).and_then(|_| start("watch").spawn(watch));
         started.map(drop).map_err(|error| {
@@ -108,4 +133,18 @@ impl Connection {
 fn warn(missing: &Missing) {
     let own_line = if missing.is_partial() && io::stdout().is_terminal() { "\n" } else { "" };
     note(format_args!("{own_line}warning: {missing}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Windows refuses to connect to them.
+    #[test]
+    fn unspecified_addresses_are_this_machine() {
+        for (given, wanted) in [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80")] {
+            let found = candidates(given).unwrap_or_else(|failure| panic!("{}", failure.line()));
+            assert_eq!(found, [wanted.parse().unwrap()]);
+        }
+    }
 }

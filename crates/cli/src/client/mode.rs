@@ -1,25 +1,39 @@
 //! The terminal's mode while the client has it, and the signals that end or stop the process then.
 
-pub(super) use imp::{Mode, interrupt, watch};
+pub(super) use imp::{Mode, interrupt, leave_signals_to_main, watch};
 
 #[cfg(unix)]
 mod imp {
     use std::fs::File;
     use std::io::{self, Write};
     use std::os::fd::AsFd;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
+    use nix::sys::signal::{SigSet, Signal};
     use proactor::system::ignores_signal;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::process::{getpgrp, getsid};
     use rustix::termios::{
-        InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+        InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcdrain, tcgetattr, tcgetpgrp,
+        tcsetattr,
     };
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+    use signal_hook::consts::{
+        SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
+    };
+    use signal_hook::flag::register_conditional_default;
     use signal_hook::iterator::Signals;
-    use signal_hook::low_level::emulate_default_handler;
+    use signal_hook::low_level::{emulate_default_handler, raise};
 
     /// Ends the bracketed paste that the editor has the terminal do.
     const PASTE_OFF: &[u8] = b"\x1b[?2004l";
+
+    /// Signals that end the process.
+    const ENDING: [i32; 4] = [SIGTERM, SIGHUP, SIGQUIT, SIGINT];
+
+    /// Signals that stop it: Ctrl-Z, and the use of a terminal that the shell has given to somebody else.
+    const STOPPING: [i32; 3] = [SIGTSTP, SIGTTIN, SIGTTOU];
 
     /// A terminal that hands on each key, between lines too. By itself it would show what is typed before an echo has
     /// come, and would cut a line that is pasted then at 4095 bytes (Linux, termios(3)). Ctrl-C and Ctrl-Z are signals.
@@ -29,14 +43,21 @@ mod imp {
         /// As it was.
         original: Termios,
         keys: Termios,
+        /// True while the terminal is as it was, or the shell's: there is nothing to put back. The signals that end the
+        /// process then do so in their handlers.
+        away: Arc<AtomicBool>,
     }
 
     impl Mode {
+        /// Waits until the shell gives us the terminal, if we were started in the background.
+        ///
         /// # Errors
         /// If the terminal's mode cannot be read, or set.
         pub(in super::super) fn enter() -> io::Result<Mode> {
             let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
             let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+            // Changes nothing, but stops a process in the background (SIGTTOU). Until then the mode is the shell's own.
+            tcdrain(&input)?;
             let original = tcgetattr(&input)?;
             let mut keys = original.clone();
             keys.input_modes -= InputModes::BRKINT
@@ -48,44 +69,116 @@ mod imp {
             keys.special_codes[SpecialCodeIndex::VMIN] = 1;
             keys.special_codes[SpecialCodeIndex::VTIME] = 0;
             tcsetattr(&input, OptionalActions::Now, &keys)?;
-            Ok(Mode { input, output, original, keys })
+            Ok(Mode { input, output, original, keys, away: Arc::default() })
         }
 
-        /// Takes the terminal again after [`Mode::restore`].
+        /// Takes the terminal again after [`Mode::restore`]. In the background this stops the process until the shell
+        /// gives us the terminal. Not for the thread of [`watch`].
         pub(in super::super) fn reenter(&self) {
-            let _ = tcsetattr(&self.input, OptionalActions::Now, &self.keys);
+            if self.away.load(Ordering::Acquire) {
+                self.set(&self.keys);
+                self.away.store(false, Ordering::Release);
+            }
         }
 
-        /// Leaves the terminal as it was.
+        /// Leaves the terminal as it was, if it is ours. Does not wait for a terminal that does not read.
         pub(in super::super) fn restore(&self) {
-            let _ = tcsetattr(&self.input, OptionalActions::Now, &self.original);
-            let _ = (&self.output).write_all(PASTE_OFF);
+            if self.away.load(Ordering::Acquire) || !self.is_foreground() {
+                return;
+            }
+            self.set(&self.original);
+            self.away.store(true, Ordering::Release);
+            if self.has_room() {
+                let _ = (&self.output).write_all(PASTE_OFF);
+            }
+        }
+
+        /// An error means that the terminal has hung up: then it has no mode.
+        fn set(&self, mode: &Termios) {
+            let _ = tcsetattr(&self.input, OptionalActions::Now, mode);
+        }
+
+        /// Whether this process may set the mode without being stopped. In the background only the shell may. A terminal
+        /// that is not the one of our session has no such groups (`ENOTTY`).
+        fn is_foreground(&self) -> bool {
+            !matches!(tcgetpgrp(&self.input), Ok(group) if group != getpgrp())
+        }
+
+        /// Whether the terminal takes what is written. Not if somebody waits to write, or has stopped it (Ctrl-S).
+        fn has_room(&self) -> bool {
+            let mut output = [PollFd::new(&self.output, PollFlags::OUT)];
+            let found = poll(&mut output, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+            found.is_ok() && output[0].revents().contains(PollFlags::OUT)
         }
     }
 
-    /// Calls `leave` before a signal ends or stops the process, and `resume` when it goes on after a stop. Signals that
+    /// Leaves the terminal as it was before a signal ends or stops the process. When the process goes on after a stop,
+    /// takes the terminal again and calls `redraw` in a thread of its own, which may wait for the terminal. Signals that
     /// are ignored stay so (`nohup`).
     ///
     /// # Errors
     /// If the signals cannot be caught, or there is no thread.
     pub(in super::super) fn watch(
-        leave: impl Fn() + Send + 'static,
-        resume: impl Fn() + Send + 'static,
+        mode: &Arc<Mode>,
+        redraw: impl Fn() + Clone + Send + 'static,
     ) -> io::Result<()> {
-        let signals = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP];
-        let mut signals = Signals::new(signals.into_iter().filter(|signal| !ignores_signal(*signal)))?;
+        let heeded = |signal: &i32| !ignores_signal(*signal);
+        // Before the iterator: handlers do things in the order in which they were registered.
+        for signal in ENDING.into_iter().filter(heeded) {
+            register_conditional_default(signal, Arc::clone(&mode.away))?;
+        }
+        let watched = ENDING.into_iter().chain(STOPPING).filter(heeded).chain([SIGCONT]);
+        let (mode, mut signals) = (Arc::clone(mode), Signals::new(watched)?);
         thread::Builder::new().name("signals".into()).spawn(move || {
-            for signal in signals.forever() {
-                if signal == SIGTSTP && nobody_could_continue() {
-                    continue;
+            leave_signals_to_main();
+            let mut continued_with: Vec<i32> = Vec::new();
+            loop {
+                let pending = match std::mem::take(&mut continued_with) {
+                    none if none.is_empty() => signals.wait().collect(),
+                    some => some,
+                };
+                end_by(&pending, &mode);
+                if is_stopped_by(&pending, &mode) {
+                    mode.restore();
+                    mode.away.store(true, Ordering::Release);
+                    // What came before that was set.
+                    end_by(&signals.pending().collect::<Vec<_>>(), &mode);
+                    // Returns when the process is continued. SIGCONT follows.
+                    let _ = raise(SIGSTOP);
+                    // Whoever used the terminal before the stop does so again, if it still wants to. To stop for the first
+                    // time would be to stop while the main thread handles what the process was continued for.
+                    continued_with =
+                        signals.pending().filter(|signal| ![SIGTTIN, SIGTTOU].contains(signal)).collect();
+                } else if pending.contains(&SIGCONT) && mode.is_foreground() {
+                    mode.set(&mode.keys);
+                    mode.away.store(false, Ordering::Release);
+                    let _ = thread::Builder::new().name("redraw".into()).spawn(redraw.clone());
                 }
-                leave();
-                // Returns after a stop only.
-                let _ = emulate_default_handler(signal);
-                resume();
             }
         })?;
         Ok(())
+    }
+
+    /// Has the calling thread, and those that it starts, take no signal that ends or stops the process. The main thread
+    /// takes them in their order, and before it goes on to read the terminal, which in the background stops the process:
+    /// one that another thread had taken, and not handled yet, would wait for the next SIGCONT.
+    pub(in super::super) fn leave_signals_to_main() {
+        let signals = ENDING.into_iter().chain(STOPPING).filter_map(|signal| Signal::try_from(signal).ok());
+        let _ = signals.collect::<SigSet>().thread_block();
+    }
+
+    /// Ends the process if one of the signals does.
+    fn end_by(pending: &[i32], mode: &Mode) {
+        if let Some(ending) = ENDING.iter().find(|signal| pending.contains(signal)) {
+            mode.restore();
+            let _ = emulate_default_handler(*ending);
+        }
+    }
+
+    /// Whether one of the signals stops the process. The use of the terminal does not if it has become ours since.
+    fn is_stopped_by(pending: &[i32], mode: &Mode) -> bool {
+        (pending.contains(&SIGTSTP) && !nobody_could_continue())
+            || (pending.iter().any(|signal| [SIGTTIN, SIGTTOU].contains(signal)) && !mode.is_foreground())
     }
 
     /// Whether no shell with job control has started this process: then it is in the group of its session's leader, which
@@ -104,6 +197,7 @@ mod imp {
 #[cfg(windows)]
 mod imp {
     use std::io;
+    use std::sync::Arc;
 
     /// Between lines the console is as it was: it keeps lines of any length, and Ctrl-C ends the process.
     pub(in super::super) struct Mode;
@@ -127,11 +221,14 @@ mod imp {
     /// # Errors
     /// None on this system.
     pub(in super::super) fn watch(
-        _leave: impl Fn() + Send + 'static,
-        _resume: impl Fn() + Send + 'static,
+        _mode: &Arc<Mode>,
+        _redraw: impl Fn() + Clone + Send + 'static,
     ) -> io::Result<()> {
         Ok(())
     }
+
+    /// Nothing here is sent to a thread.
+    pub(in super::super) fn leave_signals_to_main() {}
 
     /// Ends the process as Ctrl-C does.
     pub(in super::super) fn interrupt() -> ! {

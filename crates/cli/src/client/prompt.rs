@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustyline::GraphemeClusterMode;
 
@@ -23,7 +23,9 @@ const TAB_STOP: usize = 8;
 
 pub(super) struct Prompt {
     /// `None` on a terminal that cannot move its cursor. There the system edits the line, and nobody else knows it.
-    mode: Option<Mode>,
+    mode: Option<Arc<Mode>>,
+    /// Held while a message is written, which lasts for as long as the terminal does not read. The thread that handles
+    /// signals never takes it.
     draft: Mutex<Draft>,
 }
 
@@ -43,12 +45,16 @@ struct Draft {
 
 impl Prompt {
     /// With the mode that a line is edited in; `None` if it is not edited here.
-    pub(super) fn new(mode: Option<Mode>) -> Prompt {
+    pub(super) fn new(mode: Option<Arc<Mode>>) -> Prompt {
         Prompt { mode, draft: Mutex::default() }
     }
 
     /// A line is read from now on, on a terminal of this width.
     pub(super) fn begin(&self, columns: usize) {
+        // The shell may have continued us in the background, and given us the terminal since without a signal.
+        if let Some(mode) = &self.mode {
+            mode.reenter();
+        }
         let mut draft = self.lock();
         PROMPT.clone_into(&mut draft.prompt);
         draft.line.clear();
@@ -100,13 +106,11 @@ impl Prompt {
         }
     }
 
-    /// Takes the terminal again after [`Prompt::restore`], and draws what stood there.
-    pub(super) fn resume(&self) {
-        let Some(mode) = &self.mode else { return };
+    /// Draws what stood there before the process was stopped, if a line is being read.
+    pub(super) fn redraw(&self) {
         let draft = self.lock();
-        mode.reenter();
         if draft.reading {
-            let _ = write(&format!("{PASTE_ON}{}", draft.again()));
+            let _ = write(&format!("{PASTE_ON}\r{}", draft.again()));
         }
     }
 

@@ -15,6 +15,8 @@ mod accepting;
 #[cfg(target_os = "linux")]
 mod chaos;
 mod client;
+#[cfg(target_os = "linux")]
+mod connecting;
 #[cfg(windows)]
 mod console;
 #[cfg(unix)]
@@ -26,6 +28,8 @@ mod doctor;
 mod drain;
 #[cfg(target_os = "linux")]
 mod fallback;
+#[cfg(target_os = "linux")]
+mod jobs;
 #[cfg(target_os = "linux")]
 mod load;
 #[cfg(target_os = "linux")]
@@ -49,6 +53,8 @@ mod sessions;
 mod signals;
 #[cfg(target_os = "linux")]
 mod stopping;
+#[cfg(target_os = "linux")]
+mod stuck_terminal;
 #[cfg(target_os = "linux")]
 mod system;
 #[cfg(unix)]

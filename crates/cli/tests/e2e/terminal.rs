@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
@@ -20,10 +21,31 @@ use crate::server::{Server, binary};
 /// Columns of the terminal.
 const COLUMNS: u16 = 60;
 
+/// A terminal: the end of a person, and the one of the process at it.
+pub(crate) fn terminal() -> (File, OwnedFd) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    // Not for the children of tests that run at the same time. Not all systems take it as a flag above.
+    fcntl_setfd(&ours, FdFlags::CLOEXEC).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let theirs: OwnedFd = File::options().read(true).write(true).open(name).unwrap().into();
+    tcsetwinsize(&theirs, Winsize { ws_row: 24, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    (File::from(ours), theirs)
+}
+
+/// Starts a process at a terminal. The command keeps copies of the end that it was given.
+pub(crate) fn spawn_at(theirs: OwnedFd, command: &mut Command, term: &str) -> Child {
+    let (input, output) = (theirs.try_clone().unwrap(), theirs.try_clone().unwrap());
+    with_default_signals();
+    command.env("TERM", term).stdin(input).stdout(output).stderr(Stdio::from(theirs));
+    command.spawn().unwrap()
+}
+
 /// A client whose terminal this test holds.
-struct Person {
-    child: Child,
-    keyboard: File,
+pub(crate) struct Person {
+    pub(crate) child: Child,
+    pub(crate) keyboard: File,
     screen: Receiver<Vec<u8>>,
     seen: Vec<u8>,
     mode: Termios,
@@ -42,20 +64,11 @@ impl Person {
         Person::with(command, "xterm")
     }
 
-    fn with(mut command: Command, term: &str) -> Person {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-        let theirs: OwnedFd = File::options().read(true).write(true).open(name).unwrap().into();
-        tcsetwinsize(&theirs, Winsize { ws_row: 24, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    pub(crate) fn with(mut command: Command, term: &str) -> Person {
+        let (keyboard, theirs) = terminal();
         let mode = tcgetattr(&theirs).unwrap();
-        let (input, output) = (theirs.try_clone().unwrap(), theirs.try_clone().unwrap());
-        with_default_signals();
-        command.env("TERM", term).stdin(input).stdout(output).stderr(Stdio::from(theirs));
-        let child = command.spawn().unwrap();
+        let child = spawn_at(theirs, &mut command, term);
         drop(command); // and with it the last of our copies of their end
-        let keyboard = File::from(ours);
         let mut reader = keyboard.try_clone().unwrap();
         let (tell, screen) = mpsc::channel();
         thread::spawn(move || {
@@ -67,12 +80,12 @@ impl Person {
         Person { child, keyboard, screen, seen: Vec::new(), mode }
     }
 
-    fn types(&mut self, text: &str) {
+    pub(crate) fn types(&mut self, text: &str) {
         self.keyboard.write_all(text.as_bytes()).unwrap();
     }
 
     /// Waits until `text` is on the screen, after what was waited for before. Returns what came before it.
-    fn sees(&mut self, text: &str) -> String {
+    pub(crate) fn sees(&mut self, text: &str) -> String {
         let text = text.as_bytes();
         let mut searched = 0;
         let at = loop {
@@ -92,9 +105,15 @@ impl Person {
         String::from_utf8_lossy(&before).into_owned()
     }
 
+    /// What is on the screen, and was not waited for.
+    pub(crate) fn seen_so_far(&mut self) -> String {
+        self.seen.extend(self.screen.try_iter().flatten());
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
+
     /// Waits until the client has ended, and asserts that it left the terminal as it was. Returns its status, and what
     /// it wrote last.
-    fn leaves(mut self) -> (ExitStatus, String) {
+    pub(crate) fn leaves(mut self) -> (ExitStatus, String) {
         let mut status = None;
         eventually("the client ends", || {
             status = self.child.try_wait().unwrap();
@@ -122,7 +141,7 @@ impl Person {
     }
 
     /// The same for one that ends by itself.
-    fn leaves_with(self, code: i32) -> String {
+    pub(crate) fn leaves_with(self, code: i32) -> String {
         let (status, last) = self.leaves();
         assert_eq!(status.code(), Some(code), "{last:?}");
         last
@@ -137,13 +156,13 @@ impl Drop for Person {
 }
 
 /// A server that the test answers for.
-struct Lines {
-    stream: BufReader<TcpStream>,
+pub(crate) struct Lines {
+    pub(crate) stream: BufReader<TcpStream>,
 }
 
 impl Lines {
     /// Its first client, which `dial` starts.
-    fn of<T>(dial: impl FnOnce(SocketAddr) -> T) -> (Lines, T) {
+    pub(crate) fn of<T>(dial: impl FnOnce(SocketAddr) -> T) -> (Lines, T) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = dial(listener.local_addr().unwrap());
         let (stream, _) = listener.accept().unwrap();
@@ -151,18 +170,18 @@ impl Lines {
         (Lines { stream: BufReader::new(stream) }, client)
     }
 
-    fn line(&mut self) -> Vec<u8> {
+    pub(crate) fn line(&mut self) -> Vec<u8> {
         let mut line = Vec::new();
         self.stream.read_until(b'\n', &mut line).expect("a line");
         line
     }
 
-    fn sends(&mut self, bytes: &[u8]) {
+    pub(crate) fn sends(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).unwrap();
     }
 
     /// The line arrives, its echo goes out, and the person sees how long that took.
-    fn echoes(&mut self, person: &mut Person, line: &str) {
+    pub(crate) fn echoes(&mut self, person: &mut Person, line: &str) {
         assert_eq!(self.line(), line.as_bytes());
         self.sends(line.as_bytes());
         person.sees(&format!("  {} bytes in ", line.len()));

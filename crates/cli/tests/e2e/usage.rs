@@ -53,6 +53,10 @@ fn addresses_that_are_none() {
     is_wrong(&["serve", "--bind", "::1:80"], &["HOST:PORT", "[::1]"]);
     is_wrong(&["serve", "--bind", "127.0.0.1:65536"], &["65536", "65535"]);
     is_wrong(&["serve", "--bind", "127.0.0.1:-1"], &["65535"]);
+    for plus in ["127.0.0.1:+80", "[::1]:+80", "localhost:+80"] {
+        is_wrong(&["serve", "--bind", plus], &["\"+80\"", "65535"]);
+        is_wrong(&["client", plus], &["\"+80\"", "65535"]);
+    }
     is_wrong(&["client", "127.0.0.1:99999"], &["99999", "65535"]);
     is_wrong(&["client", "nonsense"], &["nonsense", "HOST:PORT"]);
 }
@@ -109,24 +113,26 @@ fn flags_that_make_no_sense() {
     for ring in ["uring", "io-uring", "IO_URING"] {
         is_wrong(&["serve", "--backend", ring], &[ring, "`io_uring`"]);
     }
-    for none in ["0", "-1", "1025", "65537", "two", "", "99999999999999999999"] {
+    for none in ["0", "-1", "+2", "1025", "65537", "two", "", "99999999999999999999"] {
         is_wrong(&["serve", &format!("--workers={none}")], &["--workers"]);
     }
-    for none in ["0", "-1", "many", "", "4294967296", "99999999999999999999"] {
-        is_wrong(&["serve", &format!("--max-sessions={none}")], &["--max-sessions"]);
+    for none in ["0", "-1", "+2", "many", "", "4294967296", "99999999999999999999"] {
+        for flag in ["--max-sessions", "--max-per-address"] {
+            is_wrong(&["serve", &format!("{flag}={none}")], &[flag, "give a whole number"]);
+        }
     }
 }
 
 #[test]
 fn sizes_and_durations_that_are_none() {
     for none in
-        ["0", "0KiB", "abc", "", "-1", "1kx", "5s", "1.5MiB", "99999999999999999999", "17179869184GiB"]
+        ["0", "0KiB", "abc", "", "-1", "+1", "1kx", "5s", "1.5MiB", "99999999999999999999", "17179869184GiB"]
     {
         for flag in ["--high-water", "--low-water"] {
             is_wrong(&["serve", &format!("{flag}={none}")], &[flag, "give"]);
         }
     }
-    for none in ["5", "abc", "", "-1s", "1.5s", "5MiB", "99999999999999999999s", "400000h"] {
+    for none in ["5", "abc", "", "-1s", "+1s", "1.5s", "5MiB", "99999999999999999999s", "400000h"] {
         for flag in ["--idle-timeout", "--first-byte-timeout", "--write-timeout", "--drain-timeout"] {
             is_wrong(&["serve", &format!("{flag}={none}")], &[flag, "give"]);
         }
@@ -186,9 +192,15 @@ fn help_and_version() {
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     }
     let serve = run(binary(["serve", "--help"]), b"").text();
-    for wanted in
-        ["[::]:9999", "0.0.0.0:9999", "[::ffff:127.0.0.1]:9999", "%eth0", "64k is 65536", "taken to send"]
-    {
+    for wanted in [
+        "[::]:9999",
+        "0.0.0.0:9999",
+        "[::ffff:127.0.0.1]:9999",
+        "%eth0",
+        "64k is 65536",
+        "taken to send",
+        "or the trace could not be written to its end",
+    ] {
         assert!(serve.split_whitespace().collect::<Vec<_>>().join(" ").contains(wanted), "{wanted}: {serve}");
     }
     assert_eq!(run(binary([""; 0]), b"").status, Some(2), "no command is wrong usage");

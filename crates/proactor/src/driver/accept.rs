@@ -1,9 +1,10 @@
 //! Listeners, and connections on their way in and out.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::backend::{Backend, Close, Operation, Outcome, Submitted};
+use crate::destination::{destination, refuse_itself};
 
 use super::accept_error::{ACCEPT_FAILURES, concerns_the_listener};
 use super::connection::{Connection, Life};
@@ -123,7 +124,7 @@ impl<B: Backend> Driver<B> {
     /// # Errors
     /// If there is no socket to be had for it.
     pub fn connect_with(&mut self, address: SocketAddr, options: SocketOptions) -> io::Result<ConnectionKey> {
-        let address = if address.ip().is_unspecified() { loopback(address) } else { address };
+        let address = destination(address);
         let socket = self.backend.open(address)?;
         self.set_options_of(&socket, options);
         let connection = self.register(socket).map_err(|(socket, error)| {
@@ -246,13 +247,10 @@ impl<B: Backend> Driver<B> {
         }
         state.life = Life::Open;
         match outcome {
-            Outcome::Connected if self.met_itself(key) => {
-                let problem =
-                    "it was connected to itself: nobody listens there, and the system gave it that port";
-                let error = io::Error::new(io::ErrorKind::ConnectionRefused, problem);
-                Some(Event::Failed { connection, verb: Verb::Connect, error })
-            }
-            Outcome::Connected => Some(Event::Connected { connection }),
+            Outcome::Connected => Some(match self.met_itself(key) {
+                Some(error) => Event::Failed { connection, verb: Verb::Connect, error },
+                None => Event::Connected { connection },
+            }),
             Outcome::Failed(error) => Some(Event::Failed { connection, verb: Verb::Connect, error }),
             other => unreachable!("a connect ended with {other:?}"),
         }
@@ -260,17 +258,10 @@ impl<B: Backend> Driver<B> {
 }
 
 impl<B: Backend> Driver<B> {
-    /// Whether both ends of a connection are the same.
-    fn met_itself(&mut self, key: Key) -> bool {
+    /// The error of a connection whose ends are the same.
+    fn met_itself(&mut self, key: Key) -> Option<io::Error> {
         let connection = ConnectionKey(key);
-        self.local_addr(connection)
-            .is_ok_and(|local| self.peer_addr(connection).is_ok_and(|peer| peer == local))
-    }
-}
-
-fn loopback(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(_) => (Ipv4Addr::LOCALHOST, address.port()).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::LOCALHOST, address.port()).into(),
+        let (local, peer) = (self.local_addr(connection).ok()?, self.peer_addr(connection).ok()?);
+        refuse_itself(local, peer).err()
     }
 }

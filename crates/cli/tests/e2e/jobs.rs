@@ -1,0 +1,218 @@
+//! `overlapped client` as a job of a shell: stopped, continued in the background and in the foreground, and killed.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::net::SocketAddr;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
+
+use crate::peer::eventually;
+use crate::server::BINARY;
+use crate::system::is_stopped;
+use crate::terminal::{Lines, Person};
+
+/// `None`, and says so, where there is no bash. Others print other words about jobs.
+fn shell_is_here() -> bool {
+    let here = Command::new("bash").arg("--version").output().is_ok();
+    if !here {
+        eprintln!("left out: there is no bash");
+    }
+    here
+}
+
+/// A person at a shell, which has started the client with `ending` behind its command.
+fn at_a_shell(server: SocketAddr, ending: &str) -> Person {
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "bash", "--norc", "--noprofile", "-i"]);
+    command.env("PS1", "$ ").env("HISTFILE", "/dev/null").env_remove("PROMPT_COMMAND");
+    let mut person = Person::with(command, "xterm");
+    person.sees("$ ");
+    person.types(&format!("{BINARY} client {server}{ending}\r"));
+    person
+}
+
+/// Runs a command of the shell's own. Returns when it has run.
+fn runs(person: &mut Person, command: &str) {
+    // What is typed has another spelling than what is printed.
+    person.types(&format!("{command}; echo 'ha's run\r"));
+    person.sees("has run\r\n");
+    person.sees("$ ");
+}
+
+/// The only child of the shell.
+fn job(person: &Person) -> Pid {
+    let shell = person.child.id();
+    let mut found = None;
+    eventually("the shell starts the client", || {
+        let children = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).expect("a shell");
+        found = children.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+        found.is_some()
+    });
+    found.expect("found")
+}
+
+fn stops(job: Pid) {
+    eventually("the client stops", || is_stopped(job.as_raw_pid().cast_unsigned()));
+}
+
+/// The shell says how the client ended, in a word, and ends itself.
+fn ended_by(mut person: Person, mut server: Lines, word: &str) {
+    match server.stream.read(&mut [0]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        other => panic!("the client is still there at {word}: {other:?}; {:?}", person.seen_so_far()),
+    }
+    // It says so as soon as it has seen it, which may be now.
+    person.types("while [ -n \"$(jobs -p)\" ]; do jobs -n; done\r");
+    person.sees(word);
+    person.sees("$ ");
+    person.types("exit 0\r");
+    person.leaves_with(0);
+}
+
+/// How a client comes to be stopped.
+const WAYS: [fn(&mut Person, Pid); 4] = [
+    |person, _| person.types("\x1a"),
+    |_, job| kill_process(job, Signal::STOP).unwrap(),
+    |_, job| kill_process(job, Signal::TSTP).unwrap(),
+    // In the background it is stopped because it reads the terminal.
+    |person, job| {
+        person.types("\x1a");
+        person.sees("Stopped");
+        person.sees("$ ");
+        stops(job);
+        runs(person, "bg");
+        stops(job);
+        runs(person, ":");
+    },
+];
+
+/// The terminal is the shell's then: to use it would stop the client once more.
+#[test]
+fn a_stopped_client_can_be_killed() {
+    if !shell_is_here() {
+        return;
+    }
+    for (number, stop) in WAYS.into_iter().enumerate() {
+        // bash itself continues a job that it sends SIGTERM or SIGHUP, if it has seen already that it was stopped.
+        for (kill, word) in [
+            ("kill -TERM %1; kill -CONT %1", "Terminated"),
+            ("kill -HUP %1; kill -CONT %1", "Hangup"),
+            ("kill -QUIT %1; kill -CONT %1", "Quit"),
+        ] {
+            let (server, mut person) = Lines::of(|server| at_a_shell(server, ""));
+            person.sees("> ");
+            person.types("half");
+            person.sees("f");
+            let job = job(&person);
+            stop(&mut person, job);
+            if number < 3 {
+                person.sees("Stopped");
+                person.sees("$ ");
+            }
+            stops(job);
+            person.types(&format!("{kill}\r"));
+            ended_by(person, server, word);
+        }
+    }
+}
+
+/// A line that is half typed stays, through a stop in the background too.
+#[test]
+fn a_client_comes_back_to_the_foreground() {
+    if !shell_is_here() {
+        return;
+    }
+    for stop in WAYS {
+        let (mut server, mut person) = Lines::of(|server| at_a_shell(server, ""));
+        person.sees("> ");
+        for draft in ["half", "another half"] {
+            person.types(draft);
+            person.sees(&draft[draft.len() - 1..]);
+            let job = job(&person);
+            stop(&mut person, job);
+            stops(job);
+            person.types("fg\r");
+            person.sees(&format!("> {draft}"));
+            person.types(" a line\r");
+            server.echoes(&mut person, &format!("{draft} a line\n"));
+            person.sees("> ");
+        }
+        person.types("\x04");
+        person.sees("$ ");
+        person.types("exit 0\r");
+        person.leaves_with(0);
+    }
+}
+
+/// It runs on in the background for as long as it does not need the terminal, also between two lines: keys that come
+/// then are not for the terminal to show.
+#[test]
+fn an_echo_that_comes_in_the_background() {
+    if !shell_is_here() {
+        return;
+    }
+    for echo_first in [true, false] {
+        let (mut server, mut person) = Lines::of(|server| at_a_shell(server, ""));
+        person.sees("> ");
+        let job = job(&person);
+        person.types("hello\r");
+        assert_eq!(server.line(), b"hello\n");
+        person.types("\x1a");
+        person.sees("Stopped");
+        person.sees("$ ");
+        stops(job);
+        runs(&mut person, "bg");
+        if echo_first {
+            server.sends(b"hello\n");
+            person.sees("  6 bytes in ");
+            stops(job);
+            // Only now the shell sees that it has stopped.
+            runs(&mut person, ":");
+            person.types("fg\r");
+        } else {
+            // A job that runs is not continued: nothing tells it that it has the terminal.
+            person.types("fg\r");
+            eventually("the client has the terminal", || tcgetpgrp(&person.keyboard) == Ok(job));
+            server.sends(b"hello\n");
+            person.sees("  6 bytes in ");
+        }
+        person.sees("> ");
+        person.types("bye\r");
+        assert_eq!(server.line(), b"bye\n");
+        let mode = tcgetattr(&person.keyboard).unwrap().local_modes;
+        assert!(!mode.intersects(LocalModes::ECHO | LocalModes::ICANON), "{mode:?}");
+        server.sends(b"bye\n");
+        person.sees("  4 bytes in ");
+        person.types("q\r");
+        person.sees("$ ");
+        person.types("exit 0\r");
+        person.leaves_with(0);
+    }
+}
+
+/// The mode of a terminal whose shell reads a line is the shell's own, and not the one to go back to. Not all shells put a
+/// terminal in order after a job, as bash does.
+#[test]
+fn a_client_that_was_started_in_the_background() {
+    let script = r#"
+        set -m
+        stty -icanon -echo
+        "$0" client "$1" &
+        until grep -q 'State:.*stopped' /proc/$!/status; do :; done
+        stty icanon echo
+        fg
+    "#;
+    let (mut server, mut person) = Lines::of(|server| {
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "sh", "-e", "-c", script, BINARY, &server.to_string()]);
+        Person::with(command, "xterm")
+    });
+    person.sees("> ");
+    person.types("hello\r");
+    server.echoes(&mut person, "hello\n");
+    person.types("q\r");
+    person.leaves_with(0);
+}
