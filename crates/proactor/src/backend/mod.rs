@@ -273,7 +273,8 @@ pub enum Operation<H> {
     Receive {
         /// The socket.
         socket: H,
-        /// Where to put it, if this backend chooses a block when it submits rather than when bytes arrive.
+        /// Where to put it: a block that its connection has waited for in line, or one that the backend chose when it was
+        /// submitted. `None`: the backend chooses when bytes arrive.
         block: Option<Block>,
     },
     /// Send the rest of `payload`.

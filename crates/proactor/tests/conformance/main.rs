@@ -117,6 +117,9 @@ macro_rules! all_cases {
                 silent_without_a_block
                 pausing_as_bytes_arrive_without_a_block
                 an_end_without_a_block
+                newcomers_do_not_pass_the_line
+                streams_without_end_take_turns
+                who_leaves_with_a_block_passes_it_on
                 a_tiny_pool_serves_many;
             refusing:
                 who_has_spoken_reads_an_end

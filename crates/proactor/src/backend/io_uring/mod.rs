@@ -178,6 +178,24 @@ impl IoUring {
         !over && self.overflow.is_empty() && looked
     }
 
+    /// What became of a receive that brought its block along: its only completion.
+    #[cold]
+    fn received_into_own_block(
+        &self,
+        key: OpKey,
+        result: i32,
+        ops: &mut InFlight<IoUring>,
+    ) -> Completion<Socket> {
+        let operation = &mut ops.get_mut(key).expect("looked up by the caller").operation;
+        let outcome = match operation {
+            Operation::Receive { block, .. } if result > 0 => {
+                Outcome::Received(block.take().expect("it has one"), result as usize)
+            }
+            operation => self.outcome(operation, result, 0),
+        };
+        Completion { about: About::Operation(key), outcome, more: false }
+    }
+
     #[inline]
     fn outcome(&self, operation: &Operation<RawFd>, result: i32, flags: u32) -> Outcome<Socket> {
         // The block id means something only when the completion says that it carries one.
@@ -185,7 +203,7 @@ impl IoUring {
         if result < 0 {
             return match -result {
                 libc::ECANCELED => Outcome::Cancelled,
-                libc::ENOBUFS if matches!(operation, Operation::Receive { .. }) => Outcome::NoBlocks,
+                libc::ENOBUFS if matches!(operation, Operation::Receive { block: None, .. }) => Outcome::NoBlocks,
                 code => Outcome::Failed(io::Error::from_raw_os_error(code)),
             };
         }
@@ -260,7 +278,8 @@ impl Backend for IoUring {
             Operation::Connect { socket, address } => {
                 opcode::Connect::new(Fd(*socket), address.as_ptr().cast(), address.len()).build()
             }
-            Operation::Receive { socket, .. } => waiting::receive(*socket),
+            Operation::Receive { socket, block: None } => waiting::receive(*socket),
+            Operation::Receive { socket, block: Some(block) } => waiting::receive_into(block, *socket),
             Operation::Watch { socket } => watch::entry(*socket),
             Operation::Send { socket, payload: Outgoing::Many(gather), sent } => {
                 let message = gather.message(*sent, MOST_AT_ONCE);
@@ -358,9 +377,15 @@ impl Backend for IoUring {
                         }
                         continue;
                     }
-                    if let Operation::Receive { socket, .. } = entry.operation {
+                    if let Operation::Receive { socket, block } = &entry.operation
+                        && cqueue::buffer_select(flags).is_none()
+                    {
+                        let socket = *socket;
+                        if block.is_some() {
+                            return Some(self.received_into_own_block(key, result, ops));
+                        }
                         // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
-                        match unsafe { waiting::next(socket, result, flags) } {
+                        match unsafe { waiting::next(socket, result) } {
                             None => {}
                             Some(waiting::Next::Poll) => {
                                 self.push(waiting::poll(socket).user_data(data));

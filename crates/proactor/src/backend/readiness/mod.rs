@@ -152,7 +152,7 @@ impl Readiness {
         let key = source.reading.filter(|_| source.readable)?;
         let operation = &mut ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
         let attempt = match operation {
-            Operation::Receive { socket, .. } => self.receive(*socket),
+            Operation::Receive { socket, block } => self.receive(*socket, block),
             operation => self.attempt(operation),
         };
         let Attempt::Done(outcome) = attempt else {
