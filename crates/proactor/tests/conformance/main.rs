@@ -128,6 +128,7 @@ macro_rules! all_cases {
                 who_is_gone_is_closed_at_once
                 a_crowd_keeps_a_bounded_number_of_sockets
                 a_lower_limit_holds_at_once
+                all_that_has_arrived_is_discarded_at_once
                 a_failed_adoption_is_no_reset
                 their_descriptors_are_no_shortage
                 dropped_while_some_are_turned_away;
@@ -173,7 +174,10 @@ macro_rules! real_cases {
                 connecting_to_a_server
                 a_listener_from_elsewhere_sends_at_once;
             refusing:
-                a_plain_client_reads_an_end;
+                a_plain_client_reads_an_end
+                who_has_sent_megabytes_reads_an_end
+                several_that_have_sent_megabytes_read_an_end
+                much_is_discarded_without_a_driver;
             urgent:
                 urgent_data_on_an_accepted_connection
                 urgent_data_on_an_opened_connection

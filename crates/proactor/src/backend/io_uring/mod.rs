@@ -26,8 +26,8 @@ use socket2::{Domain, Protocol, Type};
 
 use super::detect::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, Delivery, MOST_AT_ONCE, Name, Operation, Outcome,
-    Submitted, Wait,
+    Abilities, About, Backend, Close, Completion, Create, Delivery, Discarded, MOST_AT_ONCE, Name, Operation,
+    Outcome, Submitted, Wait,
 };
 use crate::buffer::{Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
@@ -76,7 +76,7 @@ impl Create for IoUring {
     fn create(pool: &Pool) -> Result<IoUring, Refusal> {
         let (ring, deferred) = refusal::build_ring(SQ_ENTRIES, CQ_ENTRIES, SQ_ENTRIES_MIN)?;
         refusal::check_operations(&ring)?;
-        let buffers = Buffers::register(&ring, pool).map_err(|error| refusal::of(Part::Buffers, &error))?;
+        let buffers = Buffers::register(&ring, pool).map_err(|(part, error)| refusal::of(part, &error))?;
         let wake = WakeEvent::new().map_err(|error| refusal::of(Part::Wake, &error))?;
         let wake = Arc::new(wake);
         let epoch = Instant::now();
@@ -203,7 +203,9 @@ impl IoUring {
         if result < 0 {
             return match -result {
                 libc::ECANCELED => Outcome::Cancelled,
-                libc::ENOBUFS if matches!(operation, Operation::Receive { block: None, .. }) => Outcome::NoBlocks,
+                libc::ENOBUFS if matches!(operation, Operation::Receive { block: None, .. }) => {
+                    Outcome::NoBlocks
+                }
                 code => Outcome::Failed(io::Error::from_raw_os_error(code)),
             };
         }
@@ -436,7 +438,7 @@ impl Backend for IoUring {
         socket::unread(socket)
     }
 
-    fn discard(&mut self, socket: &Socket) -> io::Result<bool> {
+    fn discard(&mut self, socket: &Socket) -> io::Result<Discarded> {
         socket::discard(socket)
     }
 

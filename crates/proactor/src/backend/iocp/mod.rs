@@ -384,7 +384,7 @@ impl Backend for Iocp {
         self.calls.unread(socket)
     }
 
-    fn discard(&mut self, socket: &Socket) -> io::Result<bool> {
+    fn discard(&mut self, socket: &Socket) -> io::Result<crate::backend::Discarded> {
         crate::socket::discard(socket)
     }
 

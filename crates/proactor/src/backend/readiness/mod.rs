@@ -24,8 +24,8 @@ use socket2::{Domain, Protocol, Type};
 
 use super::detect::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, Delivery, MOST_AT_ONCE, Name, Operation, Outcome,
-    Submitted, Wait,
+    Abilities, About, Backend, Close, Completion, Create, Delivery, Discarded, MOST_AT_ONCE, Name, Operation,
+    Outcome, Submitted, Wait,
 };
 use crate::buffer::Pool;
 use crate::driver::{InFlight, OpKey};
@@ -418,7 +418,7 @@ impl Backend for Readiness {
         socket::unread(socket)
     }
 
-    fn discard(&mut self, socket: &Socket) -> io::Result<bool> {
+    fn discard(&mut self, socket: &Socket) -> io::Result<Discarded> {
         socket::discard(socket)
     }
 

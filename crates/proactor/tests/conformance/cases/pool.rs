@@ -250,7 +250,11 @@ pub fn newcomers_do_not_pass_the_line<W: World>(world: &W) -> Finished {
         for turn in 1..=WAITING {
             give_back(&mut bench, meeting);
             bench.settle();
-            assert_eq!(newcomers.iter().filter(|ends| got(&bench, ends.here) > 0).count(), turn, "{meeting:?}");
+            assert_eq!(
+                newcomers.iter().filter(|ends| got(&bench, ends.here) > 0).count(),
+                turn,
+                "{meeting:?}"
+            );
         }
         let _: Finished = bench.finish();
     }
