@@ -128,7 +128,7 @@ macro_rules! all_cases {
                 who_is_gone_is_closed_at_once
                 a_crowd_keeps_a_bounded_number_of_sockets
                 a_lower_limit_holds_at_once
-                all_that_has_arrived_is_discarded_at_once
+                all_that_has_arrived_is_discarded
                 a_failed_adoption_is_no_reset
                 their_descriptors_are_no_shortage
                 dropped_while_some_are_turned_away;
