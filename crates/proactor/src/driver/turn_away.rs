@@ -27,6 +27,9 @@ pub(super) const LIMIT: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(10);
 /// Calls per turn that found more than they take, 256 KiB: 1 MiB is discarded in about the time of a few messages.
 const PER_TURN: usize = 4;
+/// Calls with which the next turn goes on at once, for one socket: 16 MiB, more than any buffers hold. A peer that sends
+/// without end is then heard every [`LOOK`] only.
+const AT_ONCE: u8 = 64;
 /// Sockets that are turned away by one driver at a time, if it is not told otherwise.
 pub(super) const MOST: usize = 128;
 
@@ -36,12 +39,14 @@ struct Refused<S> {
     /// When it is closed at the latest.
     until: Time,
     state: State,
+    /// What is left of [`AT_ONCE`].
+    at_once: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// All that had arrived was discarded.
-    Empty,
+    /// It was looked at, and waits for the next look at all of them.
+    Heard,
     /// It is to be looked at, in this turn or the next.
     Due,
     /// Nothing more comes from the peer: it has ended its stream, or the connection broke.
@@ -86,8 +91,7 @@ impl<S> TurnedAway<S> {
 
 impl<B: Backend> Driver<B> {
     /// Turns away a socket that was accepted and is not wanted: FIN goes out at once, what its peer has sent or still
-    /// sends is discarded, however much it is, and the socket is closed when the peer ends its stream, at the latest after
-    /// 100 ms. So the peer reads an end of stream. Closing resets the connection only if bytes wait unread at that moment
+    /// sends is discarded, and the socket is closed when the peer ends its stream, at the latest after 100 ms. So the peer reads an end of stream. Closing resets the connection only if bytes wait unread at that moment
     /// (RFC 2525, section 2.17) or arrive later: of a peer that still sends when the 100 ms are over.
     ///
     /// Sockets turned away are counted in [`Snapshot::turned_away`](super::Snapshot::turned_away) until they are closed.
@@ -96,7 +100,7 @@ impl<B: Backend> Driver<B> {
         if self.backend.shutdown_write(&socket).is_err() {
             return self.close_refused(socket);
         }
-        let state = self.discard_once(&socket);
+        let state = discard_once(&mut self.backend, &socket);
         if state == State::Over {
             return self.close_refused(socket);
         }
@@ -105,7 +109,7 @@ impl<B: Backend> Driver<B> {
             self.turned_away.look_at = now + LOOK;
         }
         self.turned_away.unfinished |= state == State::Due;
-        self.turned_away.sockets.push_back(Refused { socket, until: now + LIMIT, state });
+        self.turned_away.sockets.push_back(Refused { socket, until: now + LIMIT, state, at_once: AT_ONCE });
         let mut calls = MOST_DISCARDS;
         while self.turned_away.len() > self.turned_away.most {
             self.close_oldest_refused(&mut calls);
@@ -156,11 +160,16 @@ impl<B: Backend> Driver<B> {
                 (self.turned_away.next, self.turned_away.unfinished) = (at, true);
                 return;
             }
-            let state = state_after(self.backend.discard(&self.turned_away.sockets[at].socket));
-            self.turned_away.sockets[at].state = state;
-            if state == State::Due {
+            let refused = &mut self.turned_away.sockets[at];
+            refused.state = discard_once(&mut self.backend, &refused.socket);
+            if refused.state == State::Due {
                 left -= 1;
-                self.turned_away.unfinished = true;
+                refused.at_once = refused.at_once.saturating_sub(1);
+                if refused.at_once == 0 {
+                    refused.state = State::Heard;
+                } else {
+                    self.turned_away.unfinished = true;
+                }
             }
         }
     }
@@ -215,7 +224,7 @@ impl<B: Backend> Driver<B> {
     /// What arrived until now must not turn the close into a reset. One call at least, and as many of `calls` as it takes:
     /// they are a bound for all that are closed together, because a peer may send without end.
     fn discard_at_last(&mut self, socket: &B::Socket, calls: &mut usize) {
-        while self.discard_once(socket) == State::Due && *calls > 0 {
+        while discard_once(&mut self.backend, socket) == State::Due && *calls > 0 {
             *calls -= 1;
         }
     }
@@ -224,16 +233,12 @@ impl<B: Backend> Driver<B> {
         self.backend.close(socket, None, Close::Graceful);
         self.turned_away.closed = true;
     }
-
-    fn discard_once(&mut self, socket: &B::Socket) -> State {
-        state_after(self.backend.discard(socket))
-    }
 }
 
-fn state_after(discarded: io::Result<Discarded>) -> State {
-    match discarded {
+fn discard_once<B: Backend>(backend: &mut B, socket: &B::Socket) -> State {
+    match backend.discard(socket) {
         Ok(Discarded::More) => State::Due,
-        Ok(Discarded::Nothing) => State::Empty,
+        Ok(Discarded::Nothing) => State::Heard,
         Ok(Discarded::Ended) | Err(_) => State::Over,
     }
 }
