@@ -12,6 +12,7 @@ use std::ops::Deref;
 
 use socket2::{Domain, Protocol, Type};
 
+use crate::backend::{Discarded, MOST_AT_ONCE};
 use crate::system::CountedSocket;
 
 #[cfg(target_os = "linux")]
@@ -171,9 +172,9 @@ pub(crate) unsafe fn unread_of(fd: std::os::fd::RawFd) -> io::Result<usize> {
     if result == 0 { Ok(usize::try_from(count).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Takes what has arrived, 256 KiB or little more, and throws it away, without waiting. True: the peer has ended its
-/// stream. For a socket that is only to be closed: on Windows its calls that are not overlapped wait no more.
-pub(crate) fn discard(socket: &Socket) -> io::Result<bool> {
+/// Takes what has arrived, 256 KiB or little more, and throws it away, without waiting. For a socket that is only to be
+/// closed: on Windows its calls that are not overlapped wait no more.
+pub(crate) fn discard(socket: &Socket) -> io::Result<Discarded> {
     #[cfg(unix)]
     const FLAGS: i32 = libc::MSG_DONTWAIT;
     #[cfg(windows)]
@@ -182,24 +183,32 @@ pub(crate) fn discard(socket: &Socket) -> io::Result<bool> {
     socket.set_nonblocking(true)?;
     let mut scratch = [const { std::mem::MaybeUninit::uninit() }; 16 * 1024];
     let mut taken = 0;
-    while taken < crate::backend::MOST_AT_ONCE {
+    while taken < MOST_AT_ONCE {
         match socket.recv_with_flags(&mut scratch, FLAGS) {
-            Ok(0) => return Ok(true),
+            Ok(0) => return Ok(Discarded::Ended),
             Ok(bytes) => taken += bytes,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Discarded::Nothing),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(false)
+    Ok(Discarded::More)
 }
 
-/// Turns away an accepted socket that no driver has: FIN, then what has arrived is discarded and the socket closed, so
-/// that its peer reads an end of stream. It does not wait for the peer: what arrives later resets the connection. Where
+/// Calls of [`discard`] before a close, at most, because a peer may send without end: 8 MiB. What a socket holds that
+/// nobody reads is less, unless its receive buffer was made larger.
+pub(crate) const MOST_DISCARDS: usize = 32;
+
+/// Turns away an accepted socket that no driver has: FIN, then what has arrived, up to 8 MiB, is discarded and the socket
+/// closed, so that its peer reads an end of stream. It does not wait for the peer: what arrives later resets the connection. Where
 /// there is a driver, it does better: [`Driver::refuse`](crate::Driver::refuse).
 pub fn turn_away(socket: Socket) {
     let _ = socket.shutdown(std::net::Shutdown::Write);
-    let _ = discard(&socket);
+    for _ in 0..MOST_DISCARDS {
+        if !matches!(discard(&socket), Ok(Discarded::More)) {
+            break;
+        }
+    }
     drop(socket);
 }
 

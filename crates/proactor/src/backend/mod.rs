@@ -198,12 +198,11 @@ pub trait Backend: Sized {
     fn unread(&self, socket: &Self::Socket) -> io::Result<usize>;
 
     /// Takes what has arrived, 256 KiB or little more, and throws it away. Never waits. The socket
-    /// has no operation in flight, and is used for nothing else any more but to be closed. True: the peer has ended its
-    /// stream, and nothing of it is left.
+    /// has no operation in flight, and is used for nothing else any more but to be closed.
     ///
     /// # Errors
     /// If the connection broke.
-    fn discard(&mut self, socket: &Self::Socket) -> io::Result<bool>;
+    fn discard(&mut self, socket: &Self::Socket) -> io::Result<Discarded>;
 
     /// How far the peer's system has taken what was sent; `None` where the system does not tell.
     fn delivery(&self, socket: &Self::Socket) -> Option<Delivery>;
@@ -219,6 +218,17 @@ pub trait Backend: Sized {
     /// # Errors
     /// What the system says.
     fn local_addr(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;
+}
+
+/// What [`Backend::discard`] has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discarded {
+    /// Nothing, and nothing comes: the peer has ended its stream.
+    Ended,
+    /// Nothing for now.
+    Nothing,
+    /// There may be more: it took as much as one call takes.
+    More,
 }
 
 /// Bytes of a send that a kernel is handed at once. A completion kernel reports them when all are out, which tells a
@@ -273,7 +283,8 @@ pub enum Operation<H> {
     Receive {
         /// The socket.
         socket: H,
-        /// Where to put it, if this backend chooses a block when it submits rather than when bytes arrive.
+        /// Where to put it: a block that its connection has waited for in line, or one that the backend chose when it was
+        /// submitted. `None`: the backend chooses when bytes arrive.
         block: Option<Block>,
     },
     /// Send the rest of `payload`.

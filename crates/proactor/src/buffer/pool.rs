@@ -43,6 +43,8 @@ pub(super) struct Shared {
     /// Last in, first out: the block used last is the one still in the cache.
     free: RefCell<Vec<BlockId>>,
     lent: Cell<u32>,
+    /// True exactly when connections wait in line for blocks: what is free is theirs.
+    reserved: Cell<bool>,
 }
 
 /// A handle on a worker's blocks. The memory lives until the pool *and* every lease of it are gone, so a lease
@@ -88,6 +90,7 @@ impl Pool {
             holders: vec![Cell::new(FREE); usize::from(blocks)].into_boxed_slice(),
             free: RefCell::new((0..blocks).rev().collect()),
             lent: Cell::new(0),
+            reserved: Cell::new(false),
         };
         Ok(Pool { shared: Rc::new(shared) })
     }
@@ -98,6 +101,17 @@ impl Pool {
         let id = self.shared.free.borrow_mut().pop()?;
         self.shared.change(id, FREE, 1);
         Some(self.block(id))
+    }
+
+    /// The same for a receive that did not wait in line: `None` also while free blocks are reserved for those that do.
+    #[inline]
+    pub(crate) fn take_unreserved(&self) -> Option<Block> {
+        if self.shared.reserved.get() { None } else { self.take() }
+    }
+
+    /// Reserves all free blocks, now and later, for the connections that wait in line, or ends that.
+    pub(crate) fn reserve(&self, reserved: bool) {
+        self.shared.reserved.set(reserved);
     }
 
     /// Takes a free block for a buffer ring: from now until [`reclaim`](Self::reclaim) the kernel may write it.

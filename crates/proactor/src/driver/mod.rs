@@ -415,6 +415,7 @@ impl<B: Backend> Drop for Driver<B> {
     /// give back in time is leaked: never freed under its hands.
     fn drop(&mut self) {
         drop(self.starved.take_all());
+        self.reserve_for_starved();
         self.rearm = None;
         self.ready.extend(self.next_turn.drain(..).map(Ready::Completion));
         for op in self.weather.take_sends() {

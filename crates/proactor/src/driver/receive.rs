@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::backend::{Backend, Operation, Outcome};
+use crate::buffer::Block;
 
 use super::connection::{Receive, Watch};
 use super::slots::Key;
@@ -80,11 +81,15 @@ impl<B: Backend> Driver<B> {
     }
 
     pub(super) fn arm_receive(&mut self, key: Key) {
+        self.arm_receive_into(None, key);
+    }
+
+    fn arm_receive_into(&mut self, block: Option<Block>, key: Key) {
         let state = self.connection(key);
         debug_assert!(matches!(state.receive, Receive::Idle | Receive::Wanted | Receive::Starved));
         state.hold();
         let socket = state.handle;
-        let op = self.start(key, Operation::Receive { socket, block: None });
+        let op = self.start(key, Operation::Receive { socket, block });
         self.connection(key).receive = Receive::Armed(op);
     }
 
@@ -102,21 +107,37 @@ impl<B: Backend> Driver<B> {
     /// A connection that wants nothing any more leaves the queue: it would take the turn of one that does.
     pub(super) fn leave_queue(&mut self, key: Key, was: Receive) {
         match was {
-            Receive::Starved => drop(self.starved.remove(key)),
+            Receive::Starved => {
+                self.starved.remove(key);
+                self.reserve_for_starved();
+            }
             Receive::Delayed => self.weather.forget_receive(key),
             _ => {}
         }
     }
 
-    /// Arms those that found the pool empty, in the order in which they did, for as many blocks as came back.
+    /// Arms those that found the pool empty, in the order in which they did, for as many blocks as came back. Each takes
+    /// its block along: a receive that asks later, or was armed before, cannot have it. Only where the kernel holds blocks
+    /// ready does one go without; it may lose them to others and join the line again, but no more often than there are
+    /// such blocks, because the kernel gets none while somebody waits.
     pub(super) fn feed_starved(&mut self) {
+        if self.starved.is_empty() {
+            return;
+        }
         for _ in 0..self.pool.available().min(self.starved.len() as u32) {
-            let Some(key) = self.starved.pop_front() else { return };
+            let Some(key) = self.starved.pop_front() else { break };
             let starved = |receive| receive == Receive::Starved;
             if self.connections.get(key).is_some_and(|state| state.is_open() && starved(state.receive)) {
-                self.arm_receive(key);
+                let block = self.pool.take();
+                self.arm_receive_into(block, key);
             }
         }
+        self.reserve_for_starved();
+    }
+
+    /// While somebody waits, what comes free before the next turn is for the line.
+    pub(super) fn reserve_for_starved(&self) {
+        self.pool.reserve(!self.starved.is_empty());
     }
 
     /// The open connection that a receive in flight is for.
@@ -179,6 +200,7 @@ impl<B: Backend> Driver<B> {
             Outcome::NoBlocks if !more && resume => {
                 self.connection(key).receive = Receive::Starved;
                 self.starved.push_back(key);
+                self.reserve_for_starved();
                 return None;
             }
             Outcome::NoBlocks | Outcome::Cancelled => None,

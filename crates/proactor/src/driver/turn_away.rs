@@ -5,7 +5,8 @@
 //! is closed when the peer has ended its stream too, or [`LIMIT`] after it was turned away.
 //!
 //! Such a socket is no connection: nothing is in flight for it, it has no slot and takes no block. It costs its
-//! descriptor, and a read that does not wait every [`LOOK`]. Only [`MOST`] of them are held by a driver: when another
+//! descriptor, and a read that does not wait every [`LOOK`]. Where more has arrived than one call discards, the next turn
+//! goes on with it, and all of them together have [`PER_TURN`] calls: the connections have their turn in between. Only [`MOST`] of them are held by a driver: when another
 //! one comes, the oldest is closed, and when accepting runs out of descriptors, so is half of them.
 //!
 //! A reset is left to those whose bytes arrive after that: a peer that still sends when its time is over.
@@ -14,7 +15,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::backend::{Backend, Close, Wait};
+use crate::backend::{Backend, Close, Discarded, Wait};
+use crate::socket::MOST_DISCARDS;
 use crate::time::Time;
 
 use super::Driver;
@@ -23,15 +25,44 @@ use super::Driver;
 pub(super) const LIMIT: Duration = Duration::from_millis(100);
 /// How often what has arrived is discarded meanwhile.
 const LOOK: Duration = Duration::from_millis(10);
+/// Calls per turn that found more than they take, 256 KiB: 1 MiB is discarded in about the time of a few messages.
+const PER_TURN: usize = 4;
+/// Calls with which the next turn goes on at once, for one socket: 16 MiB, more than any buffers hold. A peer that sends
+/// without end is then heard every [`LOOK`] only.
+const AT_ONCE: u8 = 64;
 /// Sockets that are turned away by one driver at a time, if it is not told otherwise.
 pub(super) const MOST: usize = 128;
 
+/// A socket that is turned away.
+struct Refused<S> {
+    socket: S,
+    /// When it is closed at the latest.
+    until: Time,
+    state: State,
+    /// What is left of [`AT_ONCE`].
+    at_once: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It was looked at, and waits for the next look at all of them.
+    Heard,
+    /// It is to be looked at, in this turn or the next.
+    Due,
+    /// Nothing more comes from the peer: it has ended its stream, or the connection broke.
+    Over,
+}
+
 /// The sockets that a driver turns away.
 pub(super) struct TurnedAway<S> {
-    /// Each with the moment at which it is closed at the latest, the oldest first.
-    sockets: VecDeque<(S, Time)>,
+    /// The oldest first.
+    sockets: VecDeque<Refused<S>>,
     /// When all of them are looked at next; meaningful while there are some.
     look_at: Time,
+    /// True exactly when some may be due, and the next turn is to go on with them.
+    unfinished: bool,
+    /// Where it goes on, if there are as many still.
+    next: usize,
     most: usize,
     /// True exactly when one was closed since accepting last ran out of descriptors.
     closed: bool,
@@ -39,7 +70,14 @@ pub(super) struct TurnedAway<S> {
 
 impl<S> TurnedAway<S> {
     pub(super) const fn new() -> TurnedAway<S> {
-        TurnedAway { sockets: VecDeque::new(), look_at: Time::ZERO, most: MOST, closed: false }
+        TurnedAway {
+            sockets: VecDeque::new(),
+            look_at: Time::ZERO,
+            unfinished: false,
+            next: 0,
+            most: MOST,
+            closed: false,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -53,31 +91,40 @@ impl<S> TurnedAway<S> {
 
 impl<B: Backend> Driver<B> {
     /// Turns away a socket that was accepted and is not wanted: FIN goes out at once, what its peer has sent or still
-    /// sends is discarded, and the socket is closed when the peer ends its stream, at the latest after 100 ms. So the
-    /// peer reads an end of stream, unless it still sends after that time: closing then resets the connection.
+    /// sends is discarded, and the socket is closed when the peer ends its stream, at the latest after 100 ms. So the peer reads an end of stream. Closing resets the connection only if bytes wait unread at that moment
+    /// (RFC 2525, section 2.17) or arrive later: of a peer that still sends when the 100 ms are over.
     ///
     /// Sockets turned away are counted in [`Snapshot::turned_away`](super::Snapshot::turned_away) until they are closed.
     /// No event follows. Dropping the driver closes what is left.
     pub fn refuse(&mut self, socket: B::Socket) {
-        if self.backend.shutdown_write(&socket).is_err() || self.is_over(&socket) {
+        if self.backend.shutdown_write(&socket).is_err() {
+            return self.close_refused(socket);
+        }
+        let state = discard_once(&mut self.backend, &socket);
+        if state == State::Over {
             return self.close_refused(socket);
         }
         let now = self.backend.now();
         if self.turned_away.is_empty() {
             self.turned_away.look_at = now + LOOK;
         }
-        self.turned_away.sockets.push_back((socket, now + LIMIT));
+        self.turned_away.unfinished |= state == State::Due;
+        self.turned_away.sockets.push_back(Refused { socket, until: now + LIMIT, state, at_once: AT_ONCE });
+        let mut calls = MOST_DISCARDS;
         while self.turned_away.len() > self.turned_away.most {
-            self.close_oldest_refused();
+            self.close_oldest_refused(&mut calls);
         }
     }
 
     /// How many sockets may be turned away at a time: each keeps a descriptor for up to 100 ms. The oldest is closed when
-    /// there would be more. Default: 128. With 0, each is closed as soon as what had arrived is discarded.
+    /// there would be more: what has arrived, up to 8 MiB, is discarded before, so its peer reads an end of stream unless it
+    /// still sends or what it sent is still on its way; then closing resets the connection. Default: 128. With 0, each is
+    /// closed so as soon as it is turned away.
     pub fn turn_away_at_most(&mut self, sockets: usize) {
         self.turned_away.most = sockets;
+        let mut calls = MOST_DISCARDS;
         while self.turned_away.len() > sockets {
-            self.close_oldest_refused();
+            self.close_oldest_refused(&mut calls);
         }
     }
 
@@ -88,18 +135,58 @@ impl<B: Backend> Driver<B> {
         let now = self.backend.now();
         if now >= self.turned_away.look_at {
             self.turned_away.look_at = now + LOOK;
-            for _ in 0..self.turned_away.len() {
-                let Some((socket, until)) = self.turned_away.sockets.pop_front() else { break };
-                if self.is_over(&socket) || now >= until {
-                    self.close_refused(socket);
+            self.turned_away.unfinished = true;
+            self.turned_away.sockets.iter_mut().for_each(|refused| refused.state = State::Due);
+        }
+        if self.turned_away.unfinished {
+            self.discard_due();
+            self.close_those_over(now);
+        }
+        // With the last of them gone the wait ends: a drain waits for that.
+        let at_once = self.turned_away.is_empty() || self.turned_away.unfinished;
+        wait.at_latest(if at_once { now } else { self.turned_away.look_at })
+    }
+
+    /// Discards once for each socket that is due, as far as this turn's calls go. The next turn begins where it stopped.
+    fn discard_due(&mut self) {
+        let (all, mut left) = (self.turned_away.len(), PER_TURN);
+        let first = self.turned_away.next;
+        self.turned_away.unfinished = false;
+        for at in (0..all).map(|step| (first + step) % all) {
+            if self.turned_away.sockets[at].state != State::Due {
+                continue;
+            }
+            if left == 0 {
+                (self.turned_away.next, self.turned_away.unfinished) = (at, true);
+                return;
+            }
+            let refused = &mut self.turned_away.sockets[at];
+            refused.state = discard_once(&mut self.backend, &refused.socket);
+            if refused.state == State::Due {
+                left -= 1;
+                refused.at_once = refused.at_once.saturating_sub(1);
+                if refused.at_once == 0 {
+                    refused.state = State::Heard;
                 } else {
-                    self.turned_away.sockets.push_back((socket, until));
+                    self.turned_away.unfinished = true;
                 }
             }
         }
-        // With the last of them gone the wait ends: a drain waits for that.
-        let next = if self.turned_away.is_empty() { now } else { self.turned_away.look_at };
-        wait.at_latest(next)
+    }
+
+    fn close_those_over(&mut self, now: Time) {
+        let mut calls = MOST_DISCARDS;
+        for _ in 0..self.turned_away.len() {
+            let Some(refused) = self.turned_away.sockets.pop_front() else { return };
+            if refused.state == State::Over {
+                self.close_refused(refused.socket);
+            } else if now >= refused.until {
+                self.discard_at_last(&refused.socket, &mut calls);
+                self.close_refused(refused.socket);
+            } else {
+                self.turned_away.sockets.push_back(refused);
+            }
+        }
     }
 
     /// Accepting has failed with `error`. True if that is want of descriptors, and some that were turned away have given
@@ -111,8 +198,9 @@ impl<B: Backend> Driver<B> {
             return false;
         }
         if !self.turned_away.closed {
+            let mut calls = MOST_DISCARDS;
             for _ in 0..self.turned_away.len().div_ceil(2) {
-                self.close_oldest_refused();
+                self.close_oldest_refused(&mut calls);
             }
         }
         std::mem::take(&mut self.turned_away.closed)
@@ -120,16 +208,24 @@ impl<B: Backend> Driver<B> {
 
     /// Closes all of them now.
     pub(super) fn close_turned_away(&mut self) {
+        let mut calls = MOST_DISCARDS;
         while !self.turned_away.is_empty() {
-            self.close_oldest_refused();
+            self.close_oldest_refused(&mut calls);
         }
     }
 
-    fn close_oldest_refused(&mut self) {
-        if let Some((socket, _)) = self.turned_away.sockets.pop_front() {
-            // What arrived until now must not turn the close into a reset.
-            let _ = self.backend.discard(&socket);
+    fn close_oldest_refused(&mut self, calls: &mut usize) {
+        if let Some(Refused { socket, .. }) = self.turned_away.sockets.pop_front() {
+            self.discard_at_last(&socket, calls);
             self.close_refused(socket);
+        }
+    }
+
+    /// What arrived until now must not turn the close into a reset. One call at least, and as many of `calls` as it takes:
+    /// they are a bound for all that are closed together, because a peer may send without end.
+    fn discard_at_last(&mut self, socket: &B::Socket, calls: &mut usize) {
+        while discard_once(&mut self.backend, socket) == State::Due && *calls > 0 {
+            *calls -= 1;
         }
     }
 
@@ -137,10 +233,13 @@ impl<B: Backend> Driver<B> {
         self.backend.close(socket, None, Close::Graceful);
         self.turned_away.closed = true;
     }
+}
 
-    /// Whether nothing more comes from the peer: it has ended its stream, or the connection broke.
-    fn is_over(&mut self, socket: &B::Socket) -> bool {
-        self.backend.discard(socket).unwrap_or(true)
+fn discard_once<B: Backend>(backend: &mut B, socket: &B::Socket) -> State {
+    match backend.discard(socket) {
+        Ok(Discarded::More) => State::Due,
+        Ok(Discarded::Nothing) => State::Heard,
+        Ok(Discarded::Ended) | Err(_) => State::Over,
     }
 }
 

@@ -117,6 +117,9 @@ macro_rules! all_cases {
                 silent_without_a_block
                 pausing_as_bytes_arrive_without_a_block
                 an_end_without_a_block
+                newcomers_do_not_pass_the_line
+                streams_without_end_take_turns
+                who_leaves_with_a_block_passes_it_on
                 a_tiny_pool_serves_many;
             refusing:
                 who_has_spoken_reads_an_end
@@ -125,6 +128,7 @@ macro_rules! all_cases {
                 who_is_gone_is_closed_at_once
                 a_crowd_keeps_a_bounded_number_of_sockets
                 a_lower_limit_holds_at_once
+                all_that_has_arrived_is_discarded
                 a_failed_adoption_is_no_reset
                 their_descriptors_are_no_shortage
                 dropped_while_some_are_turned_away;
@@ -170,7 +174,10 @@ macro_rules! real_cases {
                 connecting_to_a_server
                 a_listener_from_elsewhere_sends_at_once;
             refusing:
-                a_plain_client_reads_an_end;
+                a_plain_client_reads_an_end
+                who_has_sent_megabytes_reads_an_end
+                several_that_have_sent_megabytes_read_an_end
+                much_is_discarded_without_a_driver;
             urgent:
                 urgent_data_on_an_accepted_connection
                 urgent_data_on_an_opened_connection

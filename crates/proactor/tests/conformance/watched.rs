@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use proactor::backend::{Abilities, About, Backend, Name};
+use proactor::backend::{Abilities, About, Backend, Discarded, Name};
 use proactor::backend::{Close, Completion, Operation, Outcome, Submitted, Wait};
 use proactor::{Delivery, Gather, InFlight, OpKey, SocketOptions, Time, Waker};
 
@@ -329,7 +329,7 @@ impl<B: Backend> Backend for Watched<B> {
         self.inner.unread(socket)
     }
 
-    fn discard(&mut self, socket: &B::Socket) -> io::Result<bool> {
+    fn discard(&mut self, socket: &B::Socket) -> io::Result<Discarded> {
         self.inner.discard(socket)
     }
 

@@ -21,6 +21,9 @@ pub trait World: Sized {
     /// A listening socket. The connections that it brings have small kernel buffers, so that a sender soon waits.
     fn listen_on(&self, address: SocketAddr) -> io::Result<Socket<Self>>;
 
+    /// The same with receive buffers of `bytes`, or as much as the system grants.
+    fn listen_with(&self, bytes: usize) -> io::Result<Socket<Self>>;
+
     /// Has the next socket that `side` opens connect to itself. Returns the address to connect to; `None` where a socket
     /// cannot be given its port.
     fn meet_itself(&self, side: &mut Side<Self>) -> Option<SocketAddr>;
@@ -69,6 +72,12 @@ impl<B: Create + Backend<Socket = proactor::Socket>> World for Real<B> {
         let socket = proactor::listen(address, ListenOptions::default())?;
         socket.set_recv_buffer_size(64 * 1024)?;
         socket.set_send_buffer_size(64 * 1024)?;
+        Ok(socket)
+    }
+
+    fn listen_with(&self, bytes: usize) -> io::Result<proactor::Socket> {
+        let socket = proactor::listen(ANY_PORT, ListenOptions::default())?;
+        socket.set_recv_buffer_size(bytes)?;
         Ok(socket)
     }
 
@@ -186,6 +195,10 @@ impl World for Imagined {
 
     fn listen_on(&self, address: SocketAddr) -> io::Result<Socket<Self>> {
         self.simulation.listen(address)
+    }
+
+    fn listen_with(&self, _bytes: usize) -> io::Result<Socket<Self>> {
+        self.simulation.listen(ANY_PORT)
     }
 
     /// The first port that a network gives.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use ::io_uring::IoUring as Ring;
 use ::io_uring::types::BufRingEntry;
 
+use super::refusal::Part;
 use crate::buffer::{Block, BlockId, Pool};
 
 /// The one buffer group of a ring.
@@ -24,15 +25,16 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// Registers a buffer ring as large as the pool and lends it every free block.
-    pub(super) fn register(ring: &Ring, pool: &Pool) -> io::Result<Buffers> {
+    /// Registers a buffer ring as large as the pool and lends it every free block. What could not be made comes with the error.
+    pub(super) fn register(ring: &Ring, pool: &Pool) -> Result<Buffers, (Part, io::Error)> {
         let blocks = u16::try_from(pool.blocks()).expect("a pool has at most 32,768 blocks");
         let bytes = usize::from(blocks) * size_of::<BufRingEntry>();
-        let entries: *mut BufRingEntry = map(bytes)?.cast();
+        let entries: *mut BufRingEntry = map(bytes).map_err(|error| (Part::BufferMemory, error))?.cast();
         let mut this = Buffers { entries, bytes, mask: blocks - 1, tail: 0, pool: pool.clone() };
         // SAFETY: a page-aligned mapping of as many entries as stated; it is unmapped only after the ring that
         // it is registered with is gone (field order of `IoUring`).
-        unsafe { ring.submitter().register_buf_ring_with_flags(entries as u64, blocks, GROUP, 0)? };
+        unsafe { ring.submitter().register_buf_ring_with_flags(entries as u64, blocks, GROUP, 0) }
+            .map_err(|error| (Part::Buffers, error))?;
         this.provide();
         Ok(this)
     }

@@ -84,7 +84,8 @@ struct Lending {
 
 fn buffer_ring() -> Result<Lending, Finding> {
     let ring = ring()?;
-    let buffers = once_memory_is_back(|| Buffers::register(&ring, &Pool::new(POOL)));
+    let buffers =
+        once_memory_is_back(|| Buffers::register(&ring, &Pool::new(POOL)).map_err(|(_, error)| error));
     let buffers = buffers.map_err(|error| finding("registering the buffer ring", &error))?;
     Ok(Lending { ring, buffers })
 }

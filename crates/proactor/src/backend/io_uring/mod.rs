@@ -26,8 +26,8 @@ use socket2::{Domain, Protocol, Type};
 
 use super::detect::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, Delivery, MOST_AT_ONCE, Name, Operation, Outcome,
-    Submitted, Wait,
+    Abilities, About, Backend, Close, Completion, Create, Delivery, Discarded, MOST_AT_ONCE, Name, Operation,
+    Outcome, Submitted, Wait,
 };
 use crate::buffer::{Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
@@ -76,7 +76,7 @@ impl Create for IoUring {
     fn create(pool: &Pool) -> Result<IoUring, Refusal> {
         let (ring, deferred) = refusal::build_ring(SQ_ENTRIES, CQ_ENTRIES, SQ_ENTRIES_MIN)?;
         refusal::check_operations(&ring)?;
-        let buffers = Buffers::register(&ring, pool).map_err(|error| refusal::of(Part::Buffers, &error))?;
+        let buffers = Buffers::register(&ring, pool).map_err(|(part, error)| refusal::of(part, &error))?;
         let wake = WakeEvent::new().map_err(|error| refusal::of(Part::Wake, &error))?;
         let wake = Arc::new(wake);
         let epoch = Instant::now();
@@ -178,6 +178,24 @@ impl IoUring {
         !over && self.overflow.is_empty() && looked
     }
 
+    /// What became of a receive that brought its block along: its only completion.
+    #[cold]
+    fn received_into_own_block(
+        &self,
+        key: OpKey,
+        result: i32,
+        ops: &mut InFlight<IoUring>,
+    ) -> Completion<Socket> {
+        let operation = &mut ops.get_mut(key).expect("looked up by the caller").operation;
+        let outcome = match operation {
+            Operation::Receive { block, .. } if result > 0 => {
+                Outcome::Received(block.take().expect("it has one"), result as usize)
+            }
+            operation => self.outcome(operation, result, 0),
+        };
+        Completion { about: About::Operation(key), outcome, more: false }
+    }
+
     #[inline]
     fn outcome(&self, operation: &Operation<RawFd>, result: i32, flags: u32) -> Outcome<Socket> {
         // The block id means something only when the completion says that it carries one.
@@ -185,7 +203,9 @@ impl IoUring {
         if result < 0 {
             return match -result {
                 libc::ECANCELED => Outcome::Cancelled,
-                libc::ENOBUFS if matches!(operation, Operation::Receive { .. }) => Outcome::NoBlocks,
+                libc::ENOBUFS if matches!(operation, Operation::Receive { block: None, .. }) => {
+                    Outcome::NoBlocks
+                }
                 code => Outcome::Failed(io::Error::from_raw_os_error(code)),
             };
         }
@@ -260,7 +280,8 @@ impl Backend for IoUring {
             Operation::Connect { socket, address } => {
                 opcode::Connect::new(Fd(*socket), address.as_ptr().cast(), address.len()).build()
             }
-            Operation::Receive { socket, .. } => waiting::receive(*socket),
+            Operation::Receive { socket, block: None } => waiting::receive(*socket),
+            Operation::Receive { socket, block: Some(block) } => waiting::receive_into(block, *socket),
             Operation::Watch { socket } => watch::entry(*socket),
             Operation::Send { socket, payload: Outgoing::Many(gather), sent } => {
                 let message = gather.message(*sent, MOST_AT_ONCE);
@@ -358,9 +379,15 @@ impl Backend for IoUring {
                         }
                         continue;
                     }
-                    if let Operation::Receive { socket, .. } = entry.operation {
+                    if let Operation::Receive { socket, block } = &entry.operation
+                        && cqueue::buffer_select(flags).is_none()
+                    {
+                        let socket = *socket;
+                        if block.is_some() {
+                            return Some(self.received_into_own_block(key, result, ops));
+                        }
                         // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
-                        match unsafe { waiting::next(socket, result, flags) } {
+                        match unsafe { waiting::next(socket, result) } {
                             None => {}
                             Some(waiting::Next::Poll) => {
                                 self.push(waiting::poll(socket).user_data(data));
@@ -411,7 +438,7 @@ impl Backend for IoUring {
         socket::unread(socket)
     }
 
-    fn discard(&mut self, socket: &Socket) -> io::Result<bool> {
+    fn discard(&mut self, socket: &Socket) -> io::Result<Discarded> {
         socket::discard(socket)
     }
 

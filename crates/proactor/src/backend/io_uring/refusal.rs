@@ -63,6 +63,8 @@ pub(super) enum Part {
     Ring,
     /// The list of operations that the kernel knows.
     Operations,
+    /// The memory of the ring of receive buffers.
+    BufferMemory,
     /// The ring of receive buffers.
     Buffers,
     /// The first submission.
@@ -76,6 +78,7 @@ impl Part {
         match self {
             Part::Ring => "io_uring_setup",
             Part::Operations | Part::Buffers => "io_uring_register",
+            Part::BufferMemory => "mmap",
             Part::Submission => "io_uring_enter",
             Part::Wake => "eventfd2",
         }
@@ -85,6 +88,7 @@ impl Part {
         match self {
             Part::Ring => "a ring",
             Part::Operations => "the list of its operations",
+            Part::BufferMemory => "the memory of its buffer ring",
             Part::Buffers => "its buffer ring",
             Part::Submission => "its first submission",
             Part::Wake => "its wake-up event",
@@ -135,10 +139,7 @@ impl System {
                 )
             }
             Some(libc::EINVAL) => self.too_old(part),
-            Some(libc::ENOMEM) => (
-                Refusal::NO_MEMORY_TO_LOCK.to_owned(),
-                "raise it (`ulimit -l`, LimitMEMLOCK= in a systemd unit)".to_owned(),
-            ),
+            Some(libc::ENOMEM) => no_memory(part),
             Some(libc::EMFILE | libc::ENFILE) => (
                 format!("no descriptor is left for {}", part.what()),
                 "raise the descriptor limit (`ulimit -n`, LimitNOFILE= in a systemd unit)".to_owned(),
@@ -210,10 +211,28 @@ fn by_seccomp(part: Part) -> (String, String) {
         _ => format!("a seccomp filter forbids {}", part.call()),
     };
     let remedy = match part {
-        Part::Wake => format!("allow {} in the container's seccomp profile", part.call()),
+        Part::Wake | Part::BufferMemory => {
+            format!("allow {} in the container's seccomp profile", part.call())
+        }
         _ => format!("allow {ALL_CALLS} in the container's seccomp profile"),
     };
     (reason, remedy)
+}
+
+/// Rings and the buffers registered with them may be charged to the limit on locked memory, depending on the kernel
+/// (`io_uring_setup(2)`, `io_uring_register(2)`). Nothing else is: then the system or the control group has none left.
+fn no_memory(part: Part) -> (String, String) {
+    match part {
+        Part::Ring | Part::Buffers => (
+            Refusal::NO_MEMORY_TO_LOCK.to_owned(),
+            "raise it (`ulimit -l`, LimitMEMLOCK= in a systemd unit)".to_owned(),
+        ),
+        Part::Operations | Part::BufferMemory | Part::Submission | Part::Wake => (
+            format!("the system has no memory left for {}", part.what()),
+            "free memory, or raise the memory limit (MemoryMax= in a systemd unit, the container's)"
+                .to_owned(),
+        ),
+    }
 }
 
 /// Whether a kernel's version, `5.15.0-91-generic`, is before 6.0. One that cannot be read is not.
@@ -225,7 +244,8 @@ fn is_before_6(release: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PARTS: [Part; 5] = [Part::Ring, Part::Operations, Part::Buffers, Part::Submission, Part::Wake];
+    const PARTS: [Part; 6] =
+        [Part::Ring, Part::Operations, Part::BufferMemory, Part::Buffers, Part::Submission, Part::Wake];
 
     fn system(release: &str, filtered: bool) -> System {
         System { release: release.into(), filtered, disabled: Some("0".into()), group: Some("-1".into()) }
@@ -278,6 +298,20 @@ mod tests {
         }
         system.group = Some("1000".into());
         assert!(told(&system, Part::Ring, libc::EPERM).contains("join the group 1000"));
+    }
+
+    #[test]
+    fn only_what_is_charged_to_the_memory_lock_limit_names_it() {
+        let system = system("6.1.0", false);
+        for part in PARTS {
+            let told = told(&system, part, libc::ENOMEM);
+            if matches!(part, Part::Ring | Part::Buffers) {
+                assert!(told.contains("`ulimit -l`") && told.contains(Refusal::NO_MEMORY_TO_LOCK), "{told}");
+            } else {
+                assert!(!told.to_lowercase().contains("lock") && !told.contains("ulimit"), "{told}");
+                assert!(told.contains(part.what()) && told.contains("MemoryMax="), "{told}");
+            }
+        }
     }
 
     #[test]

@@ -6,14 +6,15 @@
 //! is polled, and its receive is submitted again when something has arrived.
 //!
 //! The poll goes under the receive's own key: a cancel finds whichever of the two is in the kernel. Their completions
-//! differ, because bytes always come with a block.
+//! differ, because bytes always come with a block. One that waited in line brings its own, and has one completion.
 
 use std::os::fd::RawFd;
 
 use ::io_uring::types::Fd;
-use ::io_uring::{cqueue, opcode, squeue};
+use ::io_uring::{opcode, squeue};
 
 use super::buffers;
+use crate::buffer::Block;
 
 /// What a completion of a receive without a block asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,17 +29,8 @@ pub(super) enum Next {
 ///
 /// # Safety
 /// The socket is open.
-#[inline]
-pub(super) unsafe fn next(socket: RawFd, result: i32, flags: u32) -> Option<Next> {
-    if cqueue::buffer_select(flags).is_some() {
-        return None;
-    }
-    // SAFETY: what the caller promised.
-    unsafe { without_block(socket, result) }
-}
-
 #[cold]
-unsafe fn without_block(socket: RawFd, result: i32) -> Option<Next> {
+pub(super) unsafe fn next(socket: RawFd, result: i32) -> Option<Next> {
     if result > 0 {
         return Some(Next::Receive);
     }
@@ -48,6 +40,12 @@ unsafe fn without_block(socket: RawFd, result: i32) -> Option<Next> {
 
 pub(super) fn receive(socket: RawFd) -> squeue::Entry {
     opcode::RecvMulti::new(Fd(socket), buffers::GROUP).build()
+}
+
+/// A receive of a connection that waited in line, into the block that came back for it: once, because the next one is
+/// another's.
+pub(super) fn receive_into(block: &mut Block, socket: RawFd) -> squeue::Entry {
+    opcode::Recv::new(Fd(socket), block.as_mut_ptr(), block.capacity()).build()
 }
 
 /// Ends with the first bytes, the end of the stream or an error.
@@ -81,16 +79,15 @@ mod tests {
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().unwrap();
         // SAFETY: the socket lives as long as this closure.
-        let next = |result, flags| unsafe { next(socket.as_raw_fd(), result, flags) };
-        assert_eq!(next(NO_BLOCKS, 0), Some(Next::Poll), "nothing has arrived");
-        assert_eq!(next(i32::from(libc::POLLIN), 0), Some(Next::Receive), "the poll says that something has");
-        assert_eq!(next(5, 1), None, "five bytes in block 0");
-        assert_eq!(next(0, 0), None, "the end");
+        let next = |result| unsafe { next(socket.as_raw_fd(), result) };
+        assert_eq!(next(NO_BLOCKS), Some(Next::Poll), "nothing has arrived");
+        assert_eq!(next(i32::from(libc::POLLIN)), Some(Next::Receive), "the poll says that something has");
+        assert_eq!(next(0), None, "the end");
         for error in [libc::ECANCELED, libc::ECONNRESET, libc::ENOMEM] {
-            assert_eq!(next(-error, 0), None);
+            assert_eq!(next(-error), None);
         }
         peer.write_all(b"x").unwrap();
         socket.peek(&mut [0]).unwrap();
-        assert_eq!(next(NO_BLOCKS, 0), None, "it waits for a block");
+        assert_eq!(next(NO_BLOCKS), None, "it waits for a block");
     }
 }

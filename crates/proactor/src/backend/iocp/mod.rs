@@ -218,7 +218,7 @@ impl Iocp {
                 // There is something to receive now, or the end: it is looked at unless nobody wants it any more.
                 None if header.asked_to_end.get() => Outcome::Cancelled,
                 None => {
-                    *block = self.pool.take();
+                    *block = self.pool.take_unreserved();
                     return block.is_none().then_some(Outcome::NoBlocks);
                 }
             },
@@ -286,10 +286,10 @@ impl Backend for Iocp {
         header: &Header,
     ) -> Submitted<Socket> {
         header.asked_to_end.set(false);
-        if let Operation::Receive { block, .. } = operation
+        if let Operation::Receive { block: block @ None, .. } = operation
             && self.pool.available().saturating_sub(1) * RESERVE >= self.pool.blocks()
         {
-            *block = self.pool.take();
+            *block = self.pool.take_unreserved();
         }
         // SAFETY: what the caller promised.
         let submitted = unsafe { self.carry_on(key, operation, header) };
@@ -384,7 +384,7 @@ impl Backend for Iocp {
         self.calls.unread(socket)
     }
 
-    fn discard(&mut self, socket: &Socket) -> io::Result<bool> {
+    fn discard(&mut self, socket: &Socket) -> io::Result<crate::backend::Discarded> {
         crate::socket::discard(socket)
     }
 

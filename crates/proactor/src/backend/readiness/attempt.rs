@@ -4,7 +4,7 @@ use std::io;
 
 use super::{Handle, Readiness, calls, urgent};
 use crate::backend::{MOST_AT_ONCE, Operation, Outcome};
-use crate::buffer::{Gather, Outgoing};
+use crate::buffer::{Block, Gather, Outgoing};
 use crate::socket::Socket;
 
 /// An attempt at a call that must not wait.
@@ -26,7 +26,7 @@ impl Readiness {
                 let result = calls::connected(socket.fd);
                 self.noted(*socket, result, true, |()| Outcome::Connected)
             }
-            Operation::Receive { socket, .. } => self.receive(*socket),
+            Operation::Receive { socket, block } => self.receive(*socket, block),
             Operation::Send { socket, payload, sent } => {
                 let (handle, len) = (*socket, (payload.len() - *sent).min(MOST_AT_ONCE));
                 let result = match payload {
@@ -66,8 +66,9 @@ impl Readiness {
     }
 
     #[inline]
-    pub(super) fn receive(&mut self, handle: Handle) -> Attempt {
-        let Some(mut block) = self.pool.take() else { return self.receive_without_block(handle) };
+    pub(super) fn receive(&mut self, handle: Handle, own: &mut Option<Block>) -> Attempt {
+        let block = if own.is_none() { self.pool.take_unreserved() } else { own.take() };
+        let Some(mut block) = block else { return self.receive_without_block(handle) };
         let result = calls::receive(handle.fd, block.bytes_mut());
         match result {
             // A read that did not fill the block emptied the socket: epoll(7), "Questions and answers", 9. Unless

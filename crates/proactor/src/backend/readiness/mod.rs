@@ -24,8 +24,8 @@ use socket2::{Domain, Protocol, Type};
 
 use super::detect::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, Delivery, MOST_AT_ONCE, Name, Operation, Outcome,
-    Submitted, Wait,
+    Abilities, About, Backend, Close, Completion, Create, Delivery, Discarded, MOST_AT_ONCE, Name, Operation,
+    Outcome, Submitted, Wait,
 };
 use crate::buffer::Pool;
 use crate::driver::{InFlight, OpKey};
@@ -152,7 +152,7 @@ impl Readiness {
         let key = source.reading.filter(|_| source.readable)?;
         let operation = &mut ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
         let attempt = match operation {
-            Operation::Receive { socket, .. } => self.receive(*socket),
+            Operation::Receive { socket, block } => self.receive(*socket, block),
             operation => self.attempt(operation),
         };
         let Attempt::Done(outcome) = attempt else {
@@ -418,7 +418,7 @@ impl Backend for Readiness {
         socket::unread(socket)
     }
 
-    fn discard(&mut self, socket: &Socket) -> io::Result<bool> {
+    fn discard(&mut self, socket: &Socket) -> io::Result<Discarded> {
         socket::discard(socket)
     }
 

@@ -159,14 +159,16 @@ impl Simulated {
                     Err(error) => Outcome::Failed(error),
                 })
             }
-            Operation::Receive { socket, .. } => {
+            Operation::Receive { socket, block } => {
                 if !net.has_bytes(*socket) {
                     return net.end_of(*socket).map(|end| match end {
                         Ok(()) => Outcome::EndOfStream,
                         Err(error) => Outcome::Failed(error),
                     });
                 }
-                let Some(mut block) = self.pool.take() else { return Some(Outcome::NoBlocks) };
+                let Some(mut block) = block.take().or_else(|| self.pool.take_unreserved()) else {
+                    return Some(Outcome::NoBlocks);
+                };
                 let len = net.receive(*socket, block.bytes_mut());
                 Some(Outcome::Received(block, len))
             }
@@ -340,7 +342,7 @@ impl Backend for Simulated {
         Ok(self.net.borrow().unread(socket.id()))
     }
 
-    fn discard(&mut self, socket: &SimSocket) -> io::Result<bool> {
+    fn discard(&mut self, socket: &SimSocket) -> io::Result<super::Discarded> {
         self.net.borrow_mut().discard(socket.id())
     }
 

@@ -5,8 +5,11 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Behaviour;
-use crate::backend::{Close, Delivery};
+use crate::backend::{Close, Delivery, Discarded};
 use crate::time::Time;
+
+/// Bytes that one call discards.
+const DISCARDED: usize = 4096;
 
 /// A socket of a simulated network. Unlike a real one it is not closed by dropping it: a socket that nobody
 /// closed shows in [`Simulation::open_sockets`](super::Simulation::open_sockets).
@@ -200,16 +203,22 @@ impl Net {
         len
     }
 
-    /// Takes what has arrived and throws it away. True: the peer has sent FIN behind it.
-    pub(super) fn discard(&mut self, id: u32) -> io::Result<bool> {
+    /// Takes what has arrived, up to [`DISCARDED`] bytes, and throws it away.
+    pub(super) fn discard(&mut self, id: u32) -> io::Result<Discarded> {
         let now = self.now;
         let stream = self.stream(id).ok_or(io::ErrorKind::NotConnected)?;
-        let len = std::mem::take(&mut stream.inbound).len();
+        let len = stream.inbound.len().min(DISCARDED);
+        let left = stream.inbound.len() - len;
+        drop(stream.inbound.drain(..len));
         if let Some(peer) = stream.peer.and_then(|peer| self.stream(peer)) {
             peer.delivered += len as u64;
             peer.delivered_at = now;
         }
-        self.end_of(id).transpose().map(|end| end.is_some())
+        if left > 0 {
+            return Ok(Discarded::More);
+        }
+        let end = self.end_of(id).transpose()?;
+        Ok(if end.is_some() { Discarded::Ended } else { Discarded::Nothing })
     }
 
     pub(super) fn was_reset(&mut self, id: u32) -> bool {

@@ -214,6 +214,125 @@ pub fn pausing_as_bytes_arrive_without_a_block<W: World>(world: &W) -> Finished 
     bench.finish()
 }
 
+/// How a newcomer and a block that comes back meet.
+#[derive(Clone, Copy, Debug)]
+enum Meeting {
+    /// The block is there before anybody looks for the newcomer's byte.
+    BlockFirst,
+    /// The newcomer's byte was noticed before the block comes back.
+    ByteFirst,
+    /// The block comes back while an event is handled, before those of the newcomer.
+    WithinTheTurn,
+}
+
+/// Whoever waits is not passed by others that had nothing to receive until a block came back, whichever comes first:
+/// each block is for the first in line, as long as newcomers keep coming.
+pub fn newcomers_do_not_pass_the_line<W: World>(world: &W) -> Finished {
+    const WAITING: usize = 6;
+    for meeting in [Meeting::BlockFirst, Meeting::ByteFirst, Meeting::WithinTheTurn] {
+        let mut bench = exhausted(world);
+        let newcomers: Vec<Ends> = (0..WAITING).map(|_| bench.pair()).collect();
+        newcomers.iter().for_each(|ends| bench.here.receive(ends.here));
+        bench.settle();
+        let line: Vec<Ends> = (0..WAITING as u8).map(|byte| starve(&mut bench, byte)).collect();
+        for (turn, newcomer) in newcomers.iter().enumerate() {
+            bench.there.post(newcomer.there, "n");
+            while !bench.there.is_flushed(newcomer.there) {
+                bench.there.step(Wait::Poll);
+            }
+            give_back(&mut bench, meeting);
+            bench.settle();
+            let served = line.iter().map(|ends| got(&bench, ends.here)).collect::<Vec<_>>();
+            let wanted = (0..WAITING).map(|place| usize::from(place <= turn)).collect::<Vec<_>>();
+            assert_eq!(served, wanted, "{meeting:?}: each block is for the first in line");
+        }
+        // The newcomers are a line of their own by now.
+        for turn in 1..=WAITING {
+            give_back(&mut bench, meeting);
+            bench.settle();
+            assert_eq!(
+                newcomers.iter().filter(|ends| got(&bench, ends.here) > 0).count(),
+                turn,
+                "{meeting:?}"
+            );
+        }
+        let _: Finished = bench.finish();
+    }
+    Bench::new(world).finish()
+}
+
+/// The block that was kept longest comes back.
+fn give_back<W: World>(bench: &mut Bench<'_, W>, meeting: Meeting) {
+    match meeting {
+        Meeting::BlockFirst => {}
+        Meeting::ByteFirst => drop(bench.here.step(Wait::Poll)),
+        Meeting::WithinTheTurn => {
+            bench.here.driver.waker().wake();
+            bench.here.driver.turn(Wait::Poll).expect("a turn");
+            let mut kept = bench.here.kept.pop_front();
+            while let Some(event) = bench.here.driver.next_event() {
+                kept = None;
+                bench.here.note(event);
+            }
+            return drop(kept);
+        }
+    }
+    bench.here.kept.pop_front();
+}
+
+/// Those that always have more to receive take turns: none is served twice while another waits.
+pub fn streams_without_end_take_turns<W: World>(world: &W) -> Finished {
+    const STREAMS: usize = 6;
+    const ROUNDS: usize = 8;
+    const BLOCKS: usize = 4;
+    let mut bench = exhausted(world);
+    let streams: Vec<Ends> = (0..STREAMS).map(|_| bench.pair()).collect();
+    for (salt, ends) in streams.iter().enumerate() {
+        bench.here.receive(ends.here);
+        bench.there.post(ends.there, pattern(64 * 2 * ROUNDS, salt as u8));
+    }
+    bench.until("all to wait", |bench| bench.here.driver.snapshot().starved == STREAMS);
+    let mut served = [0; STREAMS];
+    for given in 1..=STREAMS * ROUNDS {
+        bench.here.kept.pop_front();
+        bench.until("the next arrival", |bench| bench.here.kept.len() == BLOCKS);
+        let (by, _) = bench.here.kept.back().expect("just counted");
+        let at = streams.iter().position(|ends| ends.here == *by).expect("one of them");
+        served[at] += 1;
+        bench.settle();
+        let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
+        assert!(most - least <= 1, "{served:?} after {given} blocks");
+    }
+    bench.finish()
+}
+
+/// A connection that is first in line and leaves it, in whichever way, leaves its block to the next.
+pub fn who_leaves_with_a_block_passes_it_on<W: World>(world: &W) -> Finished {
+    for way in 0..4 {
+        let mut bench = exhausted(world);
+        let first = starve(&mut bench, 1);
+        let second = starve(&mut bench, 2);
+        bench.here.kept.pop_front();
+        // Its receive goes out with the block, and is asked to end before anybody looks what it brought.
+        bench.here.driver.turn(Wait::Poll).expect("a turn");
+        match way {
+            0 => bench.here.close(first.here),
+            1 => bench.here.abort(first.here),
+            2 => bench.here.driver.pause_receive(first.here),
+            _ => return bench.finish_by_dropping(),
+        }
+        bench.settle();
+        if !bench.here.kept.iter().any(|(by, _)| *by == second.here) {
+            // It was paused too late.
+            assert_eq!((way, got(&bench, first.here)), (2, 1));
+            bench.here.kept.pop_front();
+        }
+        bench.until("the second", |bench| got(bench, second.here) == 1);
+        let _: Finished = bench.finish();
+    }
+    unreachable!("the last way returns")
+}
+
 /// Six streams through two blocks, which come back only when both are taken.
 pub fn a_tiny_pool_serves_many<W: World>(world: &W) -> Finished {
     let mut bench = Bench::with_pool(world, PoolConfig { blocks: 2, block_len: 256 });
