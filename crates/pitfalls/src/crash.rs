@@ -1,0 +1,169 @@
+//! The crash that the lesson warns of, in a process of its own: the program's code touches a session whose memory has
+//! been given back to the system. And what a *kernel* does that is given such memory: it does not crash.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::{Command, ExitStatus, Stdio};
+
+use crate::kernel::{Block, KernelName, Purpose, Started, make};
+use crate::stage::{PATIENCE, connection, raw};
+
+/// The hidden argument with which a program calls [`child`].
+pub const CHILD: &str = "--touch-a-deleted-session";
+
+/// How the child ended, and what the kernel answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    /// The child's end, in the system's words: `SIGSEGV (signal 11)`, `access violation (0xC0000005)`.
+    pub child_ended: String,
+    /// Whether that was the crash.
+    pub crashed: bool,
+    /// What a receive into protected memory came to.
+    pub kernel_answered: String,
+}
+
+impl fmt::Display for Crash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "own code: {}; kernel: {}", self.child_ended, self.kernel_answered)
+    }
+}
+
+/// What the child does. Does not return where memory protection works.
+pub fn child() {
+    quiet::no_core_file();
+    let page = Page::new().expect("a page");
+    let session = page.address();
+    // SAFETY: the page is there, and readable and writable.
+    unsafe { session.write_volatile(1) };
+    page.protect().expect("its own page");
+    println!("the session is deleted; its memory is the system's again");
+    let _ = io::stdout().flush();
+    // SAFETY: none: this is the mistake. The process ends here; nothing else lives in it.
+    let value = unsafe { session.read_volatile() };
+    println!("the read returned {value}");
+}
+
+/// Starts `program` with [`CHILD`] behind its own arguments, and sees how it ends.
+///
+/// # Errors
+/// The child cannot be started, or there is no memory or socket for the second half.
+pub fn watch(program: &mut Command, kernel: KernelName) -> io::Result<Crash> {
+    let status =
+        program.arg(CHILD).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    let (child_ended, crashed) = ending(status);
+    Ok(Crash { child_ended, crashed, kernel_answered: receive_into_protected_memory(kernel)? })
+}
+
+#[cfg(unix)]
+fn ending(status: ExitStatus) -> (String, bool) {
+    use std::os::unix::process::ExitStatusExt;
+    match status.signal() {
+        Some(libc::SIGSEGV) => (format!("SIGSEGV (signal {})", libc::SIGSEGV), true),
+        Some(libc::SIGBUS) => (format!("SIGBUS (signal {})", libc::SIGBUS), true),
+        Some(other) => (format!("signal {other}"), false),
+        None => (status.to_string(), false),
+    }
+}
+
+#[cfg(windows)]
+fn ending(status: ExitStatus) -> (String, bool) {
+    const ACCESS_VIOLATION: u32 = 0xC000_0005;
+    match status.code().map(|code| code as u32) {
+        Some(ACCESS_VIOLATION) => (format!("access violation ({ACCESS_VIOLATION:#X})"), true),
+        _ => (status.to_string(), false),
+    }
+}
+
+/// A receive whose buffer is memory that nobody may touch.
+fn receive_into_protected_memory(kernel: KernelName) -> io::Result<String> {
+    let mut kernel = make(kernel)?;
+    let (client, server) = connection()?;
+    kernel.adopt(raw(&server))?;
+    let page = Page::new()?;
+    page.protect()?;
+    (&client).write_all(b"for nobody")?;
+    let block = Box::into_raw(Box::new(Block::new(Purpose::Receive)));
+    // SAFETY: the block is never freed; the page is protected, which is what is tried: a kernel checks each address.
+    let started = unsafe { kernel.receive(raw(&server), page.address(), 10, block) };
+    Ok(match started {
+        Started::Failed(error) => format!("the call fails at once: {error}"),
+        Started::Done(bytes) | Started::DoneAndPosted(bytes) => format!("{bytes} bytes written"),
+        Started::Pending => match kernel.next(PATIENCE)?.map(|completion| completion.result) {
+            Some(Err(error)) => format!("the operation completes, failed: {error}"),
+            Some(Ok(bytes)) => format!("{bytes} bytes written"),
+            None => "no completion".to_owned(),
+        },
+    })
+}
+
+/// A page of memory that can be taken away.
+struct Page(*mut u8);
+
+const PAGE: usize = 64 * 1024;
+
+#[cfg(unix)]
+impl Page {
+    fn new() -> io::Result<Page> {
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
+        // SAFETY: a new mapping; nothing is replaced. It is never unmapped, so no other memory gets its address.
+        let address = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, access, flags, -1, 0) };
+        if address == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Page(address.cast())) }
+    }
+
+    fn protect(&self) -> io::Result<()> {
+        // SAFETY: a mapping of ours, to which no reference exists.
+        match unsafe { libc::mprotect(self.0.cast(), PAGE, libc::PROT_NONE) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+#[cfg(windows)]
+impl Page {
+    fn new() -> io::Result<Page> {
+        use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_RESERVE, PAGE_READWRITE, VirtualAlloc};
+        // SAFETY: new memory; nothing is replaced. Its address is never released, so no other memory gets it.
+        let address =
+            unsafe { VirtualAlloc(std::ptr::null(), PAGE, MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE) };
+        if address.is_null() { Err(io::Error::last_os_error()) } else { Ok(Page(address.cast())) }
+    }
+
+    fn protect(&self) -> io::Result<()> {
+        use windows_sys::Win32::System::Memory::{MEM_DECOMMIT, VirtualFree};
+        // SAFETY: memory of ours, to which no reference exists.
+        match unsafe { VirtualFree(self.0.cast(), PAGE, MEM_DECOMMIT) } {
+            0 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Page {
+    fn address(&self) -> *mut u8 {
+        self.0
+    }
+}
+
+#[cfg(unix)]
+mod quiet {
+    /// The crash is wanted: it leaves no file behind.
+    pub(super) fn no_core_file() {
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: a readable limit; only this process is concerned.
+        unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
+    }
+}
+
+#[cfg(windows)]
+mod quiet {
+    use windows_sys::Win32::System::Diagnostics::Debug::{
+        SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX, SetErrorMode,
+    };
+
+    /// The crash is wanted: no window asks about it.
+    pub(super) fn no_core_file() {
+        // SAFETY: only this process is concerned.
+        unsafe { SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX) };
+    }
+}
