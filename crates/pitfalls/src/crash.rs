@@ -4,12 +4,17 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::kernel::{Block, KernelName, Purpose, Started, make};
 use crate::stage::{PATIENCE, connection, raw};
 
 /// The hidden argument with which a program calls [`child`].
 pub const CHILD: &str = "--touch-a-deleted-session";
+/// Set for the child. [`watch`] refuses to run where it is set: a program that does not know [`CHILD`] would start
+/// itself again and again.
+const IN_CHILD: &str = "OVERLAPPED_PITFALLS_IN_CHILD";
 
 /// How the child ended, and what the kernel answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +25,8 @@ pub struct Crash {
     pub crashed: bool,
     /// What a receive into protected memory came to.
     pub kernel_answered: String,
+    /// Whether that was a failure, and not bytes.
+    pub kernel_refused: bool,
 }
 
 impl fmt::Display for Crash {
@@ -43,15 +50,36 @@ pub fn child() {
     println!("the read returned {value}");
 }
 
-/// Starts `program` with [`CHILD`] behind its own arguments, and sees how it ends.
+/// Starts `program` with [`CHILD`] behind its own arguments, and sees how it ends. The program has to recognise the
+/// argument before anything else, and to call [`child`].
 ///
 /// # Errors
-/// The child cannot be started, or there is no memory or socket for the second half.
+/// The child cannot be started or does not end, or there is no memory or socket for the second half.
 pub fn watch(program: &mut Command, kernel: KernelName) -> io::Result<Crash> {
-    let status =
-        program.arg(CHILD).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-    let (child_ended, crashed) = ending(status);
-    Ok(Crash { child_ended, crashed, kernel_answered: receive_into_protected_memory(kernel)? })
+    if std::env::var_os(IN_CHILD).is_some() {
+        return Err(io::Error::other(format!("this is the child: the program does not know {CHILD}")));
+    }
+    program.arg(CHILD).env(IN_CHILD, "1");
+    let (child_ended, crashed) = ending(run_to_its_end(program)?);
+    let (kernel_answered, kernel_refused) = match receive_into_protected_memory(kernel)? {
+        Ok(bytes) => (format!("{bytes} bytes written"), false),
+        Err(answer) => (answer, true),
+    };
+    Ok(Crash { child_ended, crashed, kernel_answered, kernel_refused })
+}
+
+fn run_to_its_end(program: &mut Command) -> io::Result<ExitStatus> {
+    let mut child = program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill()?;
+    child.wait()?;
+    Err(io::Error::new(io::ErrorKind::TimedOut, "the child does not end"))
 }
 
 #[cfg(unix)]
@@ -74,8 +102,8 @@ fn ending(status: ExitStatus) -> (String, bool) {
     }
 }
 
-/// A receive whose buffer is memory that nobody may touch.
-fn receive_into_protected_memory(kernel: KernelName) -> io::Result<String> {
+/// A receive whose buffer is memory that nobody may touch: the bytes that were written, or the kernel's refusal.
+fn receive_into_protected_memory(kernel: KernelName) -> io::Result<Result<usize, String>> {
     let mut kernel = make(kernel)?;
     let (client, server) = connection()?;
     kernel.adopt(raw(&server))?;
@@ -86,12 +114,13 @@ fn receive_into_protected_memory(kernel: KernelName) -> io::Result<String> {
     // SAFETY: the block is never freed; the page is protected, which is what is tried: a kernel checks each address.
     let started = unsafe { kernel.receive(raw(&server), page.address(), 10, block) };
     Ok(match started {
-        Started::Failed(error) => format!("the call fails at once: {error}"),
-        Started::Done(bytes) | Started::DoneAndPosted(bytes) => format!("{bytes} bytes written"),
-        Started::Pending => match kernel.next(PATIENCE)?.map(|completion| completion.result) {
-            Some(Err(error)) => format!("the operation completes, failed: {error}"),
-            Some(Ok(bytes)) => format!("{bytes} bytes written"),
-            None => "no completion".to_owned(),
+        Started::Failed(error) => Err(format!("the call fails at once: {error}")),
+        Started::Done(bytes) | Started::DoneAndPosted(bytes) => Ok(bytes),
+        Started::Pending => match kernel.next(PATIENCE)? {
+            Some(completion) => {
+                completion.result.map_err(|error| format!("the operation completes, failed: {error}"))
+            }
+            None => return Err(io::Error::new(io::ErrorKind::TimedOut, "a completion did not come")),
         },
     })
 }
@@ -152,6 +181,12 @@ mod quiet {
         let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: a readable limit; only this process is concerned.
         unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
+        // The limit does not hold for dumps that go to a program's pipe: core(5).
+        #[cfg(target_os = "linux")]
+        // SAFETY: numbers only; only this process is concerned.
+        unsafe {
+            libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0)
+        };
     }
 }
 

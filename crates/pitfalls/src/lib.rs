@@ -21,8 +21,8 @@ use std::io;
 
 pub use crash::{CHILD, Crash, child, watch};
 pub use exhibits::ALL;
-pub use kernel::{KernelName, choose};
-pub use story::{Bar, Evidence, Kind, Moment, Timeline, Value};
+pub use kernel::{KernelName, available, choose};
+pub use story::{Bar, Evidence, Kind, Lane, Moment, Timeline, Value};
 
 use stage::Stage;
 
@@ -123,6 +123,13 @@ impl Exhibit {
     /// As for [`run`](Self::run).
     pub fn run_without_repair(&self, kernel: KernelName) -> io::Result<Report> {
         self.run_versions(kernel, [Version::Broken, Version::Broken])
+    }
+
+    /// Whether a child process also shows the crash that this mistake ends with when the memory is given back to the
+    /// system: [`watch`].
+    #[must_use]
+    pub fn also_crashes(&self) -> bool {
+        self.name == exhibits::CRASHES
     }
 
     fn run_versions(&self, kernel: KernelName, [broken, repaired]: [Version; 2]) -> io::Result<Report> {

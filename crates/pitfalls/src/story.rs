@@ -88,7 +88,7 @@ impl Evidence {
 }
 
 /// What a bar of a timeline stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A session, from its start to its end.
     Session,
@@ -143,13 +143,41 @@ pub struct Timeline {
     pub bars: Vec<Bar>,
 }
 
+/// A row of a timeline, as it is drawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane<'a> {
+    /// What it is a row of.
+    pub name: &'a str,
+    /// What its bars stand for.
+    pub kind: Kind,
+    /// Its bars, from left to right.
+    pub bars: Vec<&'a Bar>,
+}
+
+impl Timeline {
+    /// The rows: sessions first, then operations, then memory; each kind in the order in which the rows begin.
+    #[must_use]
+    pub fn lanes(&self) -> Vec<Lane<'_>> {
+        let mut lanes: Vec<Lane<'_>> = Vec::new();
+        for bar in &self.bars {
+            match lanes.iter_mut().find(|lane| lane.name == bar.lane) {
+                Some(lane) => lane.bars.push(bar),
+                None => lanes.push(Lane { name: &bar.lane, kind: bar.kind, bars: vec![bar] }),
+            }
+        }
+        lanes.sort_by_key(|lane| lane.kind);
+        lanes
+    }
+}
+
 /// A timeline as it comes to be.
 #[derive(Default)]
 pub(crate) struct Story {
     timeline: Timeline,
-    /// Bars that have not ended.
-    open: Vec<Bar>,
 }
+
+/// The end of a bar that has none yet.
+const OPEN: usize = usize::MAX;
 
 impl Story {
     /// The next step: what happens.
@@ -162,34 +190,74 @@ impl Story {
         self.timeline.moments.push(Moment { text: text.into(), wrong: true });
     }
 
-    /// A bar begins with the latest step.
+    /// A bar begins with the latest step, and the one before it in its lane ends.
     pub(crate) fn begin(&mut self, kind: Kind, lane: &str, label: impl Into<String>) {
         self.end(lane);
         let (lane, from) = (lane.to_owned(), self.now());
-        self.open.push(Bar { lane, kind, label: label.into(), from, to: from });
+        self.timeline.bars.push(Bar { lane, kind, label: label.into(), from, to: OPEN });
     }
 
     /// The bar of a lane ends with the latest step.
     pub(crate) fn end(&mut self, lane: &str) {
-        if let Some(at) = self.open.iter().position(|bar| bar.lane == lane) {
-            let mut bar = self.open.remove(at);
-            bar.to = self.now();
-            self.timeline.bars.push(bar);
+        let now = self.now();
+        let open = self.timeline.bars.iter_mut().find(|bar| bar.lane == lane && bar.to == OPEN);
+        if let Some(bar) = open {
+            bar.to = now;
         }
     }
 
     /// The whole; bars that did not end reach to its end.
     pub(crate) fn finish(mut self) -> Timeline {
         let end = self.timeline.moments.len();
-        for mut bar in self.open.drain(..) {
-            bar.to = end;
-            self.timeline.bars.push(bar);
+        for bar in &mut self.timeline.bars {
+            bar.to = bar.to.min(end);
         }
-        self.timeline.bars.sort_by_key(|bar| bar.from);
         self.timeline
     }
 
     fn now(&self) -> usize {
         self.timeline.moments.len().saturating_sub(1)
+    }
+}
+
+/// A number with its thousands apart, for people.
+pub(crate) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (8_388_608, "8,388,608")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn bars_lie_in_the_order_in_which_they_began() {
+        let mut story = Story::default();
+        story.step("one");
+        story.begin(Kind::Memory, "memory", "Alice's");
+        story.begin(Kind::Session, "Alice", "session");
+        story.step("two");
+        story.end("Alice");
+        story.begin(Kind::Memory, "memory", "Bob's");
+        let timeline = story.finish();
+        let bars: Vec<_> = timeline.bars.iter().map(|bar| (&*bar.label, bar.from, bar.to)).collect();
+        assert_eq!(bars, [("Alice's", 0, 1), ("session", 0, 1), ("Bob's", 1, 2)]);
+        let lanes = timeline.lanes();
+        let lanes: Vec<_> = lanes.iter().map(|lane| (lane.name, lane.bars.len())).collect();
+        assert_eq!(lanes, [("Alice", 1), ("memory", 2)]);
     }
 }

@@ -55,7 +55,8 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     session.write(STATEMENT);
     stage.story.step(format!("Alice is served on socket {}. A job prepares her statement.", alices.number));
     stage.story.begin(Kind::Session, "Alice", format!("socket {}", alices.number));
-    stage.story.begin(Kind::Operation, "job for Alice", "remembers her socket");
+    let what = if version == Version::Broken { "remembers the number" } else { "remembers her key" };
+    stage.story.begin(Kind::Operation, "job for Alice", what);
 
     drop(alice);
     stage.story.step("Alice leaves. Her socket is closed.");

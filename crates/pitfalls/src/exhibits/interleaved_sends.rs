@@ -9,7 +9,7 @@ use socket2::SockRef;
 use crate::kernel::{SendMode, Started};
 use crate::large::{LEN, payload};
 use crate::stage::{Stage, raw, read_to_end};
-use crate::story::Kind;
+use crate::story::{Kind, grouped};
 use crate::{Exhibit, SeenIn, Version};
 
 const CHAT: &str = "<chat from Bob>";
@@ -18,8 +18,8 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     name: "interleaved-sends",
     aliases: &["two-sends"],
     title: "Two sends of one session in flight",
-    mistake: "While a file is being sent, a chat message is sent to the same client. Both sends are in flight; the \
-              file's is short, and the rest of it goes out behind the chat message.",
+    mistake: "While a file is being sent, a chat message is sent to the same client. The file's send was short, so the \
+              rest of it goes out behind the chat message: in the middle of the file.",
     repair: "One send in flight for each session; what comes meanwhile waits in a queue.",
     invariant: "INV-4: at most one send is in flight per connection; bytes leave in order.",
     upheld_by: "crates/overlapped/src/session/send_queue.rs",
@@ -52,12 +52,12 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     // SAFETY: memory that is never freed, and a block of an arena.
     let started =
         unsafe { stage.kernel.send(raw(&server), file.as_ptr(), LEN, session.send(), SendMode::Some) };
-    let mut sent = stage.finish(started)?;
-    stage
-        .story
-        .step(format!("A file of {LEN} bytes is being sent; the connection took {sent} bytes so far."));
+    stage.story.step(format!("A file of {} bytes is to be sent.", grouped(LEN)));
     stage.story.begin(Kind::Session, "session", "sends a file");
     stage.story.begin(Kind::Operation, "file", "first part");
+    let mut sent = stage.finish(started)?;
+    stage.story.step(format!("The send is short: the connection took {} bytes.", grouped(sent)));
+    stage.story.end("file");
 
     let mut early = None;
     if version == Version::Broken {
@@ -66,12 +66,15 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
         stage.story.begin(Kind::Operation, "chat", "in flight");
     } else {
         stage.story.step("Bob writes: the chat message waits in the queue.");
+        stage.story.begin(Kind::Memory, "queue", "chat");
     }
     let reader = thread::spawn(move || read_to_end(&client));
     if let Some(started) = early.take() {
         finish_small(stage, started)?;
-        stage.story.end("chat");
         stage.story.wrong("The client reads. The chat message leaves in the middle of the file.");
+        stage.story.end("chat");
+    } else {
+        stage.story.step("The client reads. The rest of the file is sent first.");
     }
     stage.story.begin(Kind::Operation, "file", "the rest");
     while sent < LEN {
@@ -82,19 +85,26 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
         };
         sent += stage.finish(started)?;
     }
-    stage.story.step("The rest of the file leaves.");
-    stage.story.end("file");
     if version == Version::Repaired {
+        stage.story.step("The file has left. The chat message is the next in the queue.");
+        stage.story.end("file");
+        stage.story.begin(Kind::Operation, "chat", "in flight");
+        stage.story.end("queue");
         let started = stage.send(raw(&server), chat, CHAT.len(), SendMode::Whole);
         finish_small(stage, started)?;
-        stage.story.step("The queue's turn: the chat message leaves.");
+        stage.story.step("The chat message leaves behind the file.");
+        stage.story.end("chat");
+    } else {
+        stage.story.step("The rest of the file leaves behind it.");
+        stage.story.end("file");
     }
     server.shutdown(Shutdown::Write)?;
     let received = reader.join().expect("it only reads")?;
     let at = received.windows(CHAT.len()).position(|bytes| bytes == CHAT.as_bytes());
     stage.note("file_bytes", LEN);
     stage.note("received_bytes", received.len());
-    stage.note("chat_message_at_byte", at.unwrap_or(usize::MAX));
+    stage
+        .note("chat_message_at_byte", at.ok_or_else(|| io::Error::other("the chat message did not arrive"))?);
     stage.note("file_in_one_piece", file.starts_with(&received[..LEN.min(received.len())]));
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 
 use crate::stage::{Stage, connection, read_exactly, read_to_end};
-use crate::story::Kind;
+use crate::story::{Kind, grouped};
 use crate::{Exhibit, Version};
 
 const CLIENTS: usize = 50;
@@ -62,9 +62,9 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     let reserved: usize = sessions.iter().map(|session| session.frame.capacity()).sum();
     stage.story.step(format!("{CLIENTS} clients send two bytes each: a length."));
     stage.story.begin(Kind::Session, "sessions", format!("{} wait", sessions.len()));
-    stage.story.begin(Kind::Memory, "memory", format!("{reserved} bytes reserved"));
+    stage.story.begin(Kind::Memory, "memory", format!("{} bytes", grouped(reserved)));
     if version == Version::Broken {
-        stage.story.wrong(format!("{reserved} bytes are reserved for what they promised."));
+        stage.story.wrong(format!("{} bytes are reserved for what they promised.", grouped(reserved)));
     } else {
         stage.story.step(format!(
             "{refused} promise too much and are closed. Memory grows with what really arrives."

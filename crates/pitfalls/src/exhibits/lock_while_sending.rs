@@ -92,11 +92,13 @@ fn with_queues(stage: &mut Stage, clients: &[TcpStream], list: &List) -> io::Res
     let members = list.lock().unwrap_or_else(PoisonError::into_inner).clone();
     stage.story.step("A broadcast: the list is copied under its lock, which is free again.");
     stage.story.begin(Kind::Operation, "broadcast", "queued");
+    stage.story.begin(Kind::Memory, "the list", "copied");
     for member in &members {
         member.socket.set_nonblocking(true)?;
         member.flush()?;
     }
     stage.story.step("Each member's socket takes what fits; the rest waits in the member's queue.");
+    stage.story.end("the list");
 
     let joined = join(list).recv_timeout(PATIENCE).is_ok();
     stage.story.step("Nora joins: nobody holds the list.");

@@ -17,6 +17,9 @@ mod zero_is_close;
 
 use crate::Exhibit;
 
+/// The one whose crash a child process shows.
+pub(crate) const CRASHES: &str = use_after_release::EXHIBIT.name;
+
 /// All of them, in the order in which they are told.
 pub const ALL: &[&Exhibit] = &[
     &use_after_release::EXHIBIT,

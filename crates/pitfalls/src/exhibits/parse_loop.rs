@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::stage::Stage;
-use crate::story::Kind;
+use crate::story::{Kind, grouped};
 use crate::{Exhibit, Version};
 
 /// A header: the length of the whole packet, header included, and its kind (week 24).
@@ -32,8 +32,8 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     bytes.extend(header(0, 2));
     bytes.extend(packet(3, b"say hello"));
     stage.story.step("Three packets arrive in one buffer; the second says that its length is 0.");
-    stage.story.begin(Kind::Session, "Mallory", "sent the packets");
-    stage.story.begin(Kind::Session, "Bob, same worker", "waits for his turn");
+    stage.story.begin(Kind::Session, "Mallory", "session");
+    stage.story.begin(Kind::Session, "Bob, same worker", "waits");
 
     let (mut position, mut turns, mut packets, mut refused) = (0, 0_usize, 0_usize, false);
     while turns < TURNS && bytes.len() - position >= HEADER {
@@ -57,7 +57,9 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
         stage.story.begin(Kind::Session, "Bob, same worker", "is served");
         stage.story.step("Bob is served.");
     } else {
-        stage.story.wrong(format!("After {turns} turns it still stands there. Bob is never served."));
+        stage
+            .story
+            .wrong(format!("After {} turns it still stands there. Bob is never served.", grouped(turns)));
     }
     stage.note("turns", turns);
     stage.note("position", position);

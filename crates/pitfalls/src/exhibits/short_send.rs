@@ -9,7 +9,7 @@ use socket2::SockRef;
 use crate::kernel::SendMode;
 use crate::large::{LEN, payload};
 use crate::stage::{Stage, raw, read_to_end};
-use crate::story::Kind;
+use crate::story::{Kind, grouped};
 use crate::{Exhibit, SeenIn, Version};
 
 pub(super) const EXHIBIT: Exhibit = Exhibit {
@@ -37,7 +37,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     SockRef::from(&server).set_send_buffer_size(64 * 1024)?;
     let payload = payload();
     let session = stage.sessions.take();
-    stage.story.step(format!("A file of {LEN} bytes is to be sent."));
+    stage.story.step(format!("A file of {} bytes is to be sent.", grouped(LEN)));
     stage.story.begin(Kind::Session, "session", "sends a file");
 
     // SAFETY: memory that is never freed, and a block of an arena.
@@ -46,7 +46,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     stage.story.begin(Kind::Operation, "send", "first part");
     let mut sent = stage.finish(started)?;
     let first = sent;
-    stage.story.step(format!("The send completes: the connection took {first} bytes."));
+    stage.story.step(format!("The send completes: the connection took {} bytes.", grouped(first)));
     stage.story.end("send");
 
     let reader = thread::spawn(move || read_to_end(&client));
@@ -67,8 +67,9 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     if received.len() == LEN {
         stage.story.step("The client has the whole file.");
     } else {
-        let missing = LEN - received.len();
+        let missing = grouped(LEN - received.len());
         stage.story.wrong(format!("The session is closed. The client has {missing} bytes too few."));
+        stage.story.end("session");
     }
     stage.story.end("send");
     stage.note("sent", LEN);

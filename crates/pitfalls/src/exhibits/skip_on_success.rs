@@ -52,7 +52,7 @@ fn twice(stage: &mut Stage, version: Version) -> io::Result<()> {
     stage.receive(&server, session);
     let mut references = 2_i32; // the session's own, and the receive's
     stage.story.step("A receive is in flight: references 2.");
-    stage.story.begin(Kind::Session, "Alice", "references 2");
+    stage.story.begin(Kind::Session, "Alice", "session");
     stage.story.begin(Kind::Operation, "receive for Alice", "in flight");
     stage.story.begin(Kind::Memory, "place A", "Alice's");
 
@@ -84,11 +84,10 @@ fn twice(stage: &mut Stage, version: Version) -> io::Result<()> {
     }
     references -= counted;
     let told = format!("An answer is sent. Its end is counted {}: references {references}.", times(counted));
-    stage.story.begin(Kind::Session, "Alice", format!("references {references}"));
     if counted == 1 {
-        stage.story.step(told)
+        stage.story.step(told);
     } else {
-        stage.story.wrong(told)
+        stage.story.wrong(told);
     }
     references -= 1;
     stage.story.step(format!("Alice is thrown out: references {references}."));
@@ -107,7 +106,6 @@ fn twice(stage: &mut Stage, version: Version) -> io::Result<()> {
     (&client).write_all(LATE.as_bytes())?;
     eventually("the kernel writes", || session.text().starts_with(LATE))?;
     stage.next()?.result?;
-    stage.story.end("receive for Alice");
     if bob.text() == BOB {
         stage.story.step("Alice's last bytes arrive: in her own memory, which is free after that.");
         stage.sessions.give_back(session);
@@ -115,6 +113,7 @@ fn twice(stage: &mut Stage, version: Version) -> io::Result<()> {
     } else {
         stage.story.wrong("Alice's last bytes arrive: in Bob's memory.");
     }
+    stage.story.end("receive for Alice");
     stage.note("bob_after", bob.text());
     stage.sessions.give_back(bob);
     stage.sessions.give_back(text);
@@ -130,7 +129,10 @@ fn never(stage: &mut Stage, version: Version) -> io::Result<()> {
     let started = stage.send(raw(&server), session, ANSWER.len(), SendMode::Whole);
     read_exactly(&client, ANSWER.len())?;
     stage.story.step("Carol's answer is out. Her session is released when the send has ended.");
-    stage.story.begin(Kind::Session, "Carol", "waits for the completion");
+    for lane in ["Bob", "place A", "place B"] {
+        stage.story.end(lane);
+    }
+    stage.story.begin(Kind::Session, "Carol", "session");
     let over = match (version, &started) {
         // The call has said so itself.
         (Version::Repaired, Started::Done(_)) => true,

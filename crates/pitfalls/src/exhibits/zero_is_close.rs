@@ -50,10 +50,12 @@ fn half_close(stage: &mut Stage, version: Version) -> io::Result<()> {
     stage.finish(started)?;
     stage.story.step("Hana asks \"2+2\" and ends her stream. The answer takes a moment.");
     stage.story.begin(Kind::Session, "Hana", "asked, listens");
+    stage.story.begin(Kind::Operation, "receive for Hana", "in flight");
     client.shutdown(Shutdown::Write)?;
     let started = stage.receive(&server, session);
     let bytes = stage.finish(started)?;
     stage.story.step(format!("Her next receive completes with {bytes} bytes."));
+    stage.story.end("receive for Hana");
     if version == Version::Broken {
         drop(server);
         stage.story.wrong("0 bytes: closed. Her answer has nowhere to go.");
@@ -76,6 +78,7 @@ fn reset(stage: &mut Stage, version: Version) -> io::Result<()> {
     let session = stage.sessions.take();
     stage.story.step("Rita's upload is half done.");
     stage.story.begin(Kind::Session, "Rita", "uploads");
+    stage.story.begin(Kind::Operation, "receive for Rita", "in flight");
     let started = stage.receive(&server, session);
     SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
     drop(client);
@@ -92,6 +95,7 @@ fn reset(stage: &mut Stage, version: Version) -> io::Result<()> {
         stage.story.step("She breaks off. The completion failed: a reset; the half upload is thrown away.");
     }
     stage.story.end("Rita");
+    stage.story.end("receive for Rita");
     stage.note("reset_reported_as", reported);
     Ok(())
 }
@@ -104,11 +108,13 @@ fn empty_receive(stage: &mut Stage, version: Version) -> io::Result<()> {
         .story
         .step("Zoe is idle, so the server waits for her with a receive of zero bytes. She says \"hi\".");
     stage.story.begin(Kind::Session, "Zoe", "says hi");
+    stage.story.begin(Kind::Operation, "empty receive", "in flight");
     // SAFETY: a place of an arena.
     let started = unsafe { stage.kernel.receive(raw(&server), session.buffer(), 0, session.receive()) };
     let bytes = stage.finish(started)?;
     let read = if version == Version::Broken && bytes == 0 {
         stage.story.wrong("It completes with 0 bytes: closed, with \"hi\" unread. Zoe gets a reset.");
+        stage.story.end("Zoe");
         drop(server);
         false
     } else {
@@ -117,7 +123,7 @@ fn empty_receive(stage: &mut Stage, version: Version) -> io::Result<()> {
         stage.story.step("It completes: there is something. A receive with a buffer brings \"hi\".");
         session.text() == "hi"
     };
-    stage.story.end("Zoe");
+    stage.story.end("empty receive");
     stage.note("waiting_message_read", read);
     Ok(())
 }

@@ -184,14 +184,23 @@ pub(crate) fn make(name: KernelName) -> io::Result<Box<dyn Kernel>> {
     }
 }
 
+/// Whether exhibits can run on a kernel here.
+///
+/// # Errors
+/// What the system answered; `Unsupported` for a kernel that this system does not have.
+pub fn available(name: KernelName) -> io::Result<()> {
+    // Making one is not enough: what submits and waits may be forbidden on its own.
+    make(name)?.next(Duration::ZERO).map(|_| ())
+}
+
 /// The kernel that this system offers, and, if it is the stand-in, why.
 #[must_use]
 pub fn choose() -> (KernelName, Option<String>) {
     #[cfg(windows)]
     return (KernelName::Iocp, None);
     #[cfg(target_os = "linux")]
-    match make(KernelName::IoUring).and_then(|mut ring| ring.next(Duration::ZERO)) {
-        Ok(_) => (KernelName::IoUring, None),
+    match available(KernelName::IoUring) {
+        Ok(()) => (KernelName::IoUring, None),
         Err(error) => (KernelName::Own, Some(format!("no ring can be made here: {error}"))),
     }
     #[cfg(not(any(windows, target_os = "linux")))]

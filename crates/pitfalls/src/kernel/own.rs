@@ -12,8 +12,9 @@ use super::{Block, Completion, Kernel, KernelName, Purpose, RawSocket, SendMode,
 
 /// How long the thread waits for sockets before it looks at new operations.
 const TICK_MS: i32 = 1;
-/// Descriptors of the kernel's own begin here, so that a program's numbers are what they would be without it.
-const FIRST_DESCRIPTOR: i32 = 500;
+/// Descriptors of the kernel's own begin here, so that a program's numbers are what they would be without it. The
+/// first one that the descriptor limit leaves room for.
+const FIRST_DESCRIPTORS: [i32; 3] = [500, 200, 100];
 
 pub(super) struct Own {
     shared: Arc<Shared>,
@@ -169,13 +170,7 @@ impl Operation {
         block: *mut Block,
         whole: bool,
     ) -> io::Result<Operation> {
-        // SAFETY: a number, which need not be open; the answer is a descriptor of ours alone.
-        let socket = unsafe {
-            match libc::fcntl(socket, libc::F_DUPFD_CLOEXEC, FIRST_DESCRIPTOR) {
-                -1 => return Err(io::Error::last_os_error()),
-                copy => OwnedFd::from_raw_fd(copy),
-            }
-        };
+        let socket = duplicate(socket)?;
         Ok(Operation { socket, purpose, address, len, done: 0, whole, cancelled: false, block })
     }
 
@@ -213,6 +208,22 @@ impl Operation {
         let events = if self.purpose == Purpose::Receive { libc::POLLIN } else { libc::POLLOUT };
         libc::pollfd { fd: self.socket.as_raw_fd(), events, revents: 0 }
     }
+}
+
+fn duplicate(socket: RawSocket) -> io::Result<OwnedFd> {
+    let mut failed = io::Error::from_raw_os_error(libc::EINVAL);
+    for first in FIRST_DESCRIPTORS {
+        // SAFETY: a number, which need not be open.
+        match unsafe { libc::fcntl(socket, libc::F_DUPFD_CLOEXEC, first) } {
+            -1 => failed = io::Error::last_os_error(),
+            // SAFETY: a descriptor that was just made, and is ours alone.
+            copy => return Ok(unsafe { OwnedFd::from_raw_fd(copy) }),
+        }
+        if failed.raw_os_error() != Some(libc::EINVAL) {
+            break;
+        }
+    }
+    Err(failed)
 }
 
 /// The thread: waits until a socket is ready, then reads or writes where it was told to, whoever has that memory now.
