@@ -8,6 +8,39 @@
 //! Nothing of `proactor` or `overlapped` depends on this crate. Its `unsafe` blocks break rules on purpose, each says
 //! which one, and why that is survivable here: what a kernel may still write to is memory of an arena that is never
 //! freed. "Freed" memory is handed to the next session, so the damage is seen where it lands.
+//!
+//! # On the command line
+//!
+//! `overlapped pitfalls NAME` shows an exhibit as text, with `--json` as data, with `--html FILE` as a page. The exit
+//! status is 0 when each broken version broke and each repaired one held ([`Report::as_expected`]), 1 otherwise. The
+//! hidden flag `--without-repair` runs the broken version in place of the repaired one
+//! ([`Exhibit::run_without_repair`]): a check of the check, which must end with status 1.
+//!
+//! The JSON is one object. These keys are always there, and keep their meaning; others may be added:
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `version` | of the program |
+//! | `kernel` | `name`: `io_uring`, `iocp` or `own`; `reason` and `remedy`: why it is `own` though it was not asked for, else null |
+//! | `without_repair` | whether that flag was given |
+//! | `as_expected` | whether all of it is as expected; null where nothing was run |
+//! | `exhibits` | a list, in the order in which they were asked for |
+//!
+//! An exhibit has the fields of [`Exhibit`] (`name`, `aliases`, `title`, `mistake`, `repair`, `invariant`, `upheld_by`,
+//! `on_windows`, `on_linux`, and `seen_in`, a list of `name`, `url`, `what`), and what came of it; null is what was not
+//! run:
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `as_expected` | whether the broken version broke and the repaired one held |
+//! | `error` | why it could not be run |
+//! | `broken`, `repaired` | `held`, `evidence`, `timeline` of a [`Run`] |
+//! | `crash` | of `use-after-release` alone, a [`Crash`]: `crashed`, `child_ended`, `kernel_refused`, `kernel_answered` |
+//!
+//! `evidence` is an object: facts by name, each a number, a boolean, a text or a list of texts. An exhibit has the same
+//! names on every kernel. `timeline` has `moments`, a list of `text` and `wrong`, and `bars`, a list of `lane`, `kind`
+//! (`session`, `operation`, `memory`), `label`, `from` and `to`. Both count moments from 0; a bar whose `to` is the
+//! number of moments does not end.
 
 mod arena;
 mod crash;
@@ -97,7 +130,7 @@ pub struct Report {
 impl Report {
     /// Whether the broken one broke and the repaired one held.
     #[must_use]
-    pub fn as_it_should(&self) -> bool {
+    pub fn as_expected(&self) -> bool {
         !self.broken.held && self.repaired.held
     }
 }

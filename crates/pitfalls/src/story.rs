@@ -53,14 +53,18 @@ impl From<Vec<String>> for Value {
     }
 }
 
+/// For people: thousands apart, texts quoted, texts of a list with commas between.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::Number(number) => number.fmt(f),
+            Value::Number(number) => f.write_str(&grouped(*number)),
             Value::Bool(true) => f.write_str("yes"),
             Value::Bool(false) => f.write_str("no"),
             Value::Text(text) => write!(f, "{text:?}"),
-            Value::List(texts) => write!(f, "{texts:?}"),
+            Value::List(texts) => texts.iter().enumerate().try_for_each(|(at, text)| {
+                let comma = if at > 0 { ", " } else { "" };
+                write!(f, "{comma}{text:?}")
+            }),
         }
     }
 }
@@ -221,11 +225,11 @@ impl Story {
 }
 
 /// A number with its thousands apart, for people.
-pub(crate) fn grouped(number: usize) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -241,6 +245,19 @@ mod tests {
     fn thousands_are_apart() {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (8_388_608, "8,388,608")] {
             assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn facts_are_written_for_people() {
+        let texts = vec!["a \"b\"".to_owned(), String::new()];
+        for (fact, written) in [
+            (Value::from(1_000_000_u64), "1,000,000"),
+            (Value::from(true), "yes"),
+            (Value::from("line\n"), r#""line\n""#),
+            (Value::from(texts), r#""a \"b\"", """#),
+        ] {
+            assert_eq!(fact.to_string(), written);
         }
     }
 

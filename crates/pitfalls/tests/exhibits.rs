@@ -82,7 +82,7 @@ fn judge(name: &str, report: &Report) {
     let holds = by_memory(name, &broken, &repaired).or_else(|| by_stream(name, &broken, &repaired));
     let context = format!("{name} on {}: {:?} {:?}", report.kernel, broken.0, repaired.0);
     assert!(holds.unwrap_or_else(|| panic!("nobody judges {name}")), "{context}");
-    assert!(report.as_it_should(), "the verdict is another: {context}");
+    assert!(report.as_expected(), "the verdict is another: {context}");
 }
 
 /// Where bytes of the one end up with the other.
@@ -222,7 +222,7 @@ fn a_repair_that_is_broken_is_noticed() {
     for kernel in kernels() {
         for exhibit in ALL {
             let report = exhibit.run_without_repair(kernel).expect("it runs");
-            assert!(!report.repaired.held && !report.as_it_should(), "{} on {kernel}", exhibit.name);
+            assert!(!report.repaired.held && !report.as_expected(), "{} on {kernel}", exhibit.name);
         }
     }
 }

@@ -5,37 +5,37 @@ use std::fmt;
 
 use overlapped_pitfalls::{Bar, Crash, Exhibit, Moment, Run, SeenIn, Timeline, Value};
 
-use super::{Act, Show};
+use super::{Shown, Results};
 use crate::json::{Json, optional, text};
 
-pub(super) fn of(show: &Show) -> impl fmt::Display + use<> {
-    let instead = show.kernel.instead.as_ref();
+pub(super) fn of(results: &Results) -> impl fmt::Display + use<> {
+    let instead = results.kernel.instead.as_ref();
     Json::Object(vec![
         ("version", text(env!("CARGO_PKG_VERSION"))),
         (
             "kernel",
             Json::Object(vec![
-                ("name", text(show.kernel.name.as_str())),
+                ("name", text(results.kernel.name.as_str())),
                 ("reason", optional(instead.map(|instead| instead.reason.as_str()))),
                 ("remedy", optional(instead.and_then(|instead| instead.remedy.as_deref()))),
             ]),
         ),
-        ("without_repair", Json::Bool(show.without_repair)),
-        ("as_it_should", ran(show).map_or(Json::Null, Json::Bool)),
-        ("exhibits", Json::List(show.acts.iter().map(act).collect())),
+        ("without_repair", Json::Bool(results.without_repair)),
+        ("as_expected", ran(results).map_or(Json::Null, Json::Bool)),
+        ("exhibits", Json::List(results.exhibits.iter().map(exhibit).collect())),
     ])
 }
 
 /// `None`: nothing was run.
-fn ran(show: &Show) -> Option<bool> {
-    show.acts.iter().any(|act| act.outcome.is_some()).then(|| show.as_it_should())
+fn ran(results: &Results) -> Option<bool> {
+    results.exhibits.iter().any(|shown| shown.outcome.is_some()).then(|| results.as_expected())
 }
 
-fn act(act: &Act) -> Json {
+fn exhibit(shown: &Shown) -> Json {
     let Exhibit { name, aliases, title, mistake, repair, invariant, upheld_by, on_windows, on_linux, .. } =
-        act.exhibit;
-    let ok = act.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
-    let error = act.outcome.as_ref().and_then(|outcome| outcome.as_ref().err());
+        shown.exhibit;
+    let ok = shown.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+    let error = shown.outcome.as_ref().and_then(|outcome| outcome.as_ref().err());
     Json::Object(vec![
         ("name", text(name)),
         ("aliases", Json::List(aliases.iter().map(|alias| text(alias)).collect())),
@@ -46,8 +46,8 @@ fn act(act: &Act) -> Json {
         ("upheld_by", text(upheld_by)),
         ("on_windows", text(on_windows)),
         ("on_linux", text(on_linux)),
-        ("seen_in", Json::List(act.exhibit.seen_in.iter().map(seen_in).collect())),
-        ("as_it_should", act.outcome.as_ref().map_or(Json::Null, |_| Json::Bool(act.fault().is_none()))),
+        ("seen_in", Json::List(shown.exhibit.seen_in.iter().map(seen_in).collect())),
+        ("as_expected", shown.outcome.as_ref().map_or(Json::Null, |_| Json::Bool(shown.fault().is_none()))),
         ("error", optional(error.map(String::as_str))),
         ("broken", ok.map_or(Json::Null, |outcome| run(&outcome.report.broken))),
         ("repaired", ok.map_or(Json::Null, |outcome| run(&outcome.report.repaired))),

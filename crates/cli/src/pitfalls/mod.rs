@@ -2,6 +2,7 @@
 //! ([`text`]), for a program ([`json`]) or as a page ([`page`]). The verdict is the crate's; nothing is judged here.
 
 mod chart;
+mod figure;
 mod json;
 mod page;
 mod progress;
@@ -22,10 +23,10 @@ use progress::Progress;
 use screen::Screen;
 
 /// Everything that was run, and on what.
-struct Show {
+struct Results {
     kernel: Kernel,
     without_repair: bool,
-    acts: Vec<Act>,
+    exhibits: Vec<Shown>,
 }
 
 /// What the exhibits ran on.
@@ -42,7 +43,7 @@ struct Reason {
 }
 
 /// One exhibit, and what came of it: nothing where it was not run, an error where it could not be.
-struct Act {
+struct Shown {
     exhibit: &'static Exhibit,
     outcome: Option<Result<Outcome, String>>,
 }
@@ -53,14 +54,14 @@ struct Outcome {
     crash: Option<Crash>,
 }
 
-impl Show {
-    fn as_it_should(&self) -> bool {
-        self.acts.iter().all(|act| act.fault().is_none())
+impl Results {
+    fn as_expected(&self) -> bool {
+        self.exhibits.iter().all(|shown| shown.fault().is_none())
     }
 }
 
-impl Act {
-    /// Why it is not as it should be, as a sentence without its end.
+impl Shown {
+    /// Why it is not as expected, as a sentence without its end.
     fn fault(&self) -> Option<String> {
         match self.outcome.as_ref()? {
             Err(error) => Some(format!("it could not be run: {error}")),
@@ -107,54 +108,54 @@ pub(crate) fn run(args: &PitfallsArgs) -> Result<ExitCode, Failure> {
     let _ = overlapped::raise_descriptor_limit();
     let kernel = kernel(args.kernel)?;
     let screen = (!args.json && !to_stdout).then(Screen::of_stdout);
-    let mut show = Show { kernel, without_repair: args.without_repair, acts: Vec::new() };
+    let mut results = Results { kernel, without_repair: args.without_repair, exhibits: Vec::new() };
     if let Some(screen) = &screen {
-        screen.print(&text::head(screen, &show));
+        screen.print(&text::head(screen, &results));
     }
     let mut progress = Progress::new(exhibits.len());
     for exhibit in exhibits {
         progress.begin(exhibit.name);
-        let act = Act { exhibit, outcome: Some(run_one(exhibit, &show)) };
+        let shown = Shown { exhibit, outcome: Some(run_one(exhibit, &results)) };
         progress.end();
         if let Some(screen) = &screen {
-            screen.print(&text::act(screen, &act, &show));
+            screen.print(&text::exhibit(screen, &shown, &results));
         }
-        show.acts.push(act);
+        results.exhibits.push(shown);
     }
-    finish(args, &show, screen.as_ref(), to_stdout)
+    finish(args, &results, screen.as_ref(), to_stdout)
 }
 
-/// Writes what is written when everything has been run. The exit status says whether all is as it should be.
+/// Writes what is written when everything has been run. The exit status says whether all is as expected.
 fn finish(
     args: &PitfallsArgs,
-    show: &Show,
+    results: &Results,
     screen: Option<&Screen>,
     to_stdout: bool,
 ) -> Result<ExitCode, Failure> {
     if let Some(screen) = screen {
-        screen.print(&text::summary(screen, show));
+        screen.print(&text::summary(screen, results));
     }
     if args.json {
-        say(json::of(show));
+        say(json::of(results));
     }
     match &args.html {
-        Some(_) if to_stdout => say(page::of(show).trim_end()),
-        Some(file) => fs::write(file, page::of(show)).map_err(|error| {
+        Some(_) if to_stdout => say(page::of(results).trim_end()),
+        Some(file) => fs::write(file, page::of(results)).map_err(|error| {
             Failure::failed(format_args!("cannot write {}: {error}; choose another file", file.display()))
         })?,
         None => {}
     }
-    for act in &show.acts {
-        if let Some(fault) = act.fault() {
-            note(format_args!("error: {}: {fault}", act.exhibit.name));
+    for shown in &results.exhibits {
+        if let Some(fault) = shown.fault() {
+            note(format_args!("error: {}: {fault}", shown.exhibit.name));
         }
     }
-    Ok(if show.as_it_should() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if results.as_expected() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn run_one(exhibit: &'static Exhibit, show: &Show) -> Result<Outcome, String> {
-    let kernel = show.kernel.name;
-    let report = if show.without_repair { exhibit.run_without_repair(kernel) } else { exhibit.run(kernel) };
+fn run_one(exhibit: &'static Exhibit, results: &Results) -> Result<Outcome, String> {
+    let kernel = results.kernel.name;
+    let report = if results.without_repair { exhibit.run_without_repair(kernel) } else { exhibit.run(kernel) };
     let report = report.map_err(|error| error.to_string())?;
     let crash = if exhibit.also_crashes() { Some(crash(kernel)?) } else { None };
     Ok(Outcome { report, crash })
@@ -185,9 +186,9 @@ fn chosen(args: &PitfallsArgs) -> Result<Vec<&'static Exhibit>, Failure> {
 
 fn list(args: &PitfallsArgs) -> Result<ExitCode, Failure> {
     if args.json {
-        let acts = ALL.iter().map(|exhibit| Act { exhibit, outcome: None }).collect();
+        let exhibits = ALL.iter().map(|exhibit| Shown { exhibit, outcome: None }).collect();
         let kernel = kernel(args.kernel)?;
-        say(json::of(&Show { kernel, without_repair: args.without_repair, acts }));
+        say(json::of(&Results { kernel, without_repair: args.without_repair, exhibits }));
     } else {
         let screen = Screen::of_stdout();
         screen.print(&text::list(&screen));
@@ -257,12 +258,12 @@ impl Reason {
     fn of(backend: Backend) -> Option<Reason> {
         let Refusal { reason, remedy, .. } = probe::probe(backend, 1).err()?;
         // A backend of another system: what there is instead are kernels, not backends.
-        let remedy = overlapped_backends().contains(&backend).then_some(remedy);
+        let remedy = of_this_system().contains(&backend).then_some(remedy);
         Some(Reason { reason, remedy })
     }
 }
 
-fn overlapped_backends() -> &'static [Backend] {
+fn of_this_system() -> &'static [Backend] {
     proactor::backend::detect::PREFERENCE
 }
 

@@ -6,7 +6,7 @@ use overlapped_pitfalls::{ALL, Crash, Evidence, Exhibit, Report, Run};
 
 use super::chart;
 use super::screen::{Ink, Screen};
-use super::{Act, Outcome, Show};
+use super::{Shown, Outcome, Results};
 
 pub(super) fn list(screen: &Screen) -> String {
     let mut out = String::new();
@@ -19,24 +19,24 @@ pub(super) fn list(screen: &Screen) -> String {
 }
 
 /// What everything runs on.
-pub(super) fn head(screen: &Screen, show: &Show) -> String {
+pub(super) fn head(screen: &Screen, results: &Results) -> String {
     let mut out = String::new();
-    let own = if show.kernel.instead.is_some() { ", a small kernel of this program" } else { "" };
-    screen.wrapped(&mut out, "", Ink::Plain, &format!("kernel: {}{own}", show.kernel.name));
+    let own = if results.kernel.instead.is_some() { ", a small kernel of this program" } else { "" };
+    screen.wrapped(&mut out, "", Ink::Plain, &format!("kernel: {}{own}", results.kernel.name));
     out
 }
 
-pub(super) fn act(screen: &Screen, act: &Act, show: &Show) -> String {
+pub(super) fn exhibit(screen: &Screen, shown: &Shown, results: &Results) -> String {
     let mut out = String::from("\n");
-    let exhibit = act.exhibit;
+    let exhibit = shown.exhibit;
     let line = if screen.boxes { "━" } else { "=" };
     let rule = line.repeat(screen.width.saturating_sub(exhibit.name.len() + 4));
     let _ =
         writeln!(out, "{} {}", screen.paint(Ink::Strong, &format!("{line}{line} {}", exhibit.name)), rule);
     screen.wrapped(&mut out, "", Ink::Strong, exhibit.title);
-    match &act.outcome {
+    match &shown.outcome {
         Some(Ok(outcome)) => {
-            versions(&mut out, screen, exhibit, outcome, show.without_repair);
+            versions(&mut out, screen, exhibit, outcome, results.without_repair);
             why(&mut out, screen, exhibit);
         }
         Some(Err(error)) => {
@@ -64,7 +64,7 @@ fn versions(out: &mut String, screen: &Screen, exhibit: &Exhibit, outcome: &Outc
         None => {
             (Ink::Held, "The broken version broke; the repaired one held, on the same schedule.".to_owned())
         }
-        Some(fault) => (Ink::Wrong, format!("Not as it should be: {fault}.")),
+        Some(fault) => (Ink::Wrong, format!("Not as expected: {fault}.")),
     };
     out.push('\n');
     screen.wrapped(out, "", ink, &verdict);
@@ -122,12 +122,12 @@ fn why(out: &mut String, screen: &Screen, exhibit: &Exhibit) {
     }
 }
 
-pub(super) fn summary(screen: &Screen, show: &Show) -> String {
-    let all = show.acts.len();
+pub(super) fn summary(screen: &Screen, results: &Results) -> String {
+    let all = results.exhibits.len();
     if all < 2 {
         return String::new();
     }
-    let good = show.acts.iter().filter(|act| act.fault().is_none()).count();
+    let good = results.exhibits.iter().filter(|shown| shown.fault().is_none()).count();
     let ink = if good == all { Ink::Held } else { Ink::Wrong };
     let text = format!("{good} of {all}: the broken version broke, and the repaired one held.");
     let mut out = String::from("\n");

@@ -29,6 +29,7 @@ mod load;
 #[cfg(unix)]
 mod operations;
 mod peer;
+mod pitfalls;
 #[cfg(unix)]
 mod readers;
 mod server;
@@ -114,6 +115,8 @@ cases! {
         #[cfg(unix)] operations::log_ops,
         #[cfg(unix)] operations::trace_file,
         #[cfg(target_os = "linux")] operations::busy_poll,
+        pitfalls::every_pitfall_breaks_and_is_repaired,
+        pitfalls::a_broken_repair_is_noticed,
         timeouts::idle,
         timeouts::first_byte,
         timeouts::write,

@@ -35,7 +35,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     stage.receive(&server, session);
     stage.story.step("The server ends. A receive is in flight.");
     stage.story.begin(Kind::Session, "session", "session");
-    stage.story.begin(Kind::Memory, "its memory", "session's");
+    stage.story.begin(Kind::Memory, "its memory", "session");
     stage.story.begin(Kind::Operation, "receive", "in flight");
 
     if version == Version::Repaired {

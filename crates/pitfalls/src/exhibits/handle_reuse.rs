@@ -83,10 +83,17 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     drop(bob);
     let got = everything(&bob_client)?;
     drop(others);
-    stage.note("alices_number", alices.number as u64);
-    stage.note("bobs_number", bobs.number as u64);
+    stage.note("alices_number", as_number(alices.number));
+    stage.note("bobs_number", as_number(bobs.number));
     stage.note("bob_got", got);
     Ok(())
+}
+
+fn as_number(socket: RawSocket) -> u64 {
+    #[cfg(unix)]
+    return socket.unsigned_abs().into();
+    #[cfg(windows)]
+    socket
 }
 
 /// A client, the server's end of its connection, and those that got another number.

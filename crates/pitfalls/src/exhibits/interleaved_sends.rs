@@ -52,18 +52,18 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     // SAFETY: memory that is never freed, and a block of an arena.
     let started =
         unsafe { stage.kernel.send(raw(&server), file.as_ptr(), LEN, session.send(), SendMode::Some) };
-    stage.story.step(format!("A file of {} bytes is to be sent.", grouped(LEN)));
+    stage.story.step(format!("A file of {} bytes is to be sent.", grouped(LEN as u64)));
     stage.story.begin(Kind::Session, "session", "sends a file");
-    stage.story.begin(Kind::Operation, "file", "first part");
+    stage.story.begin(Kind::Operation, "file", "part 1");
     let mut sent = stage.finish(started)?;
-    stage.story.step(format!("The send is short: the connection took {} bytes.", grouped(sent)));
+    stage.story.step(format!("The send is short: the connection took {} bytes.", grouped(sent as u64)));
     stage.story.end("file");
 
     let mut early = None;
     if version == Version::Broken {
         early = Some(stage.send(raw(&server), chat, CHAT.len(), SendMode::Whole));
         stage.story.step("Bob writes: the chat message is sent at once, beside the file.");
-        stage.story.begin(Kind::Operation, "chat", "in flight");
+        stage.story.begin(Kind::Operation, "chat", "sent");
     } else {
         stage.story.step("Bob writes: the chat message waits in the queue.");
         stage.story.begin(Kind::Memory, "queue", "chat");
@@ -76,7 +76,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     } else {
         stage.story.step("The client reads. The rest of the file is sent first.");
     }
-    stage.story.begin(Kind::Operation, "file", "the rest");
+    stage.story.begin(Kind::Operation, "file", "rest");
     while sent < LEN {
         // SAFETY: as above; the address lies in the same memory.
         let started = unsafe {
@@ -88,7 +88,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     if version == Version::Repaired {
         stage.story.step("The file has left. The chat message is the next in the queue.");
         stage.story.end("file");
-        stage.story.begin(Kind::Operation, "chat", "in flight");
+        stage.story.begin(Kind::Operation, "chat", "sent");
         stage.story.end("queue");
         let started = stage.send(raw(&server), chat, CHAT.len(), SendMode::Whole);
         finish_small(stage, started)?;

@@ -62,9 +62,9 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     let reserved: usize = sessions.iter().map(|session| session.frame.capacity()).sum();
     stage.story.step(format!("{CLIENTS} clients send two bytes each: a length."));
     stage.story.begin(Kind::Session, "sessions", format!("{} wait", sessions.len()));
-    stage.story.begin(Kind::Memory, "memory", format!("{} bytes", grouped(reserved)));
+    stage.story.begin(Kind::Memory, "memory", format!("{} bytes", grouped(reserved as u64)));
     if version == Version::Broken {
-        stage.story.wrong(format!("{} bytes are reserved for what they promised.", grouped(reserved)));
+        stage.story.wrong(format!("{} bytes are reserved for what they promised.", grouped(reserved as u64)));
     } else {
         stage.story.step(format!(
             "{refused} promise too much and are closed. Memory grows with what really arrives."
@@ -87,9 +87,9 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     }
     let told = format!("An hour later, {} sessions wait.", sessions.len());
     if sessions.is_empty() {
-        stage.story.step(told)
+        stage.story.step(told);
     } else {
-        stage.story.wrong(told)
+        stage.story.wrong(told);
     }
     stage.note("clients", CLIENTS);
     stage.note("bytes_sent_by_each", 2_u64);

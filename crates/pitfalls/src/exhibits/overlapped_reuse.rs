@@ -45,7 +45,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     stage.story.step("A receive is in flight; its block says \"receive\".");
     stage.story.begin(Kind::Session, "session", "session");
     stage.story.begin(Kind::Operation, "receive", "in flight");
-    stage.story.begin(Kind::Memory, "block 1", "says receive");
+    stage.story.begin(Kind::Memory, "block 1 says", "recv");
 
     let sending = if version == Version::Broken { receiving } else { session.send() };
     prepare(sending, Purpose::Send);
@@ -55,10 +55,10 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     }
     if version == Version::Broken {
         stage.story.wrong("A greeting is sent with the same block: it says \"send\" now.");
-        stage.story.begin(Kind::Memory, "block 1", "says send");
+        stage.story.begin(Kind::Memory, "block 1 says", "send");
     } else {
         stage.story.step("A greeting is sent with a block of its own.");
-        stage.story.begin(Kind::Memory, "block 2", "says send");
+        stage.story.begin(Kind::Memory, "block 2 says", "send");
     }
     stage.story.begin(Kind::Operation, "send", "in flight");
 
@@ -77,7 +77,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
         stage.story.step(format!("The worker takes a completion and understands: {text}."));
         stage.story.end(if first { "send" } else { "receive" });
         if version == Version::Repaired {
-            stage.story.end(if first { "block 2" } else { "block 1" });
+            stage.story.end(if first { "block 2 says" } else { "block 1 says" });
         }
         understood.push(text);
         if first {

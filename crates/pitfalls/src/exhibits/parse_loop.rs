@@ -59,7 +59,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     } else {
         stage
             .story
-            .wrong(format!("After {} turns it still stands there. Bob is never served.", grouped(turns)));
+            .wrong(format!("After {} turns it still stands there. Bob is never served.", grouped(turns as u64)));
     }
     stage.note("turns", turns);
     stage.note("position", position);

@@ -41,18 +41,18 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     buffer.write(FOR_ALICE);
     let started = stage.send(raw(&alice), buffer, FOR_ALICE.len(), SendMode::Whole);
     stage.story.step("A send for Alice starts. It has to wait: the kernel keeps the address.");
-    stage.story.begin(Kind::Memory, &lane, "for Alice");
+    stage.story.begin(Kind::Memory, &lane, "Alice's");
     stage.story.begin(Kind::Operation, "send to Alice", "in flight");
 
     if version == Version::Broken {
         buffer.write(FOR_BOB);
         stage.story.step("The function returns; its memory gets the text for Bob.");
-        stage.story.begin(Kind::Memory, &lane, "for Bob");
+        stage.story.begin(Kind::Memory, &lane, "Bob's");
     } else {
         let other = stage.sessions.take();
         other.write(FOR_BOB);
         stage.story.step("The text for Bob gets memory of its own.");
-        stage.story.begin(Kind::Memory, &format!("buffer {}", stage.sessions.number(other)), "for Bob");
+        stage.story.begin(Kind::Memory, &format!("buffer {}", stage.sessions.number(other)), "Bob's");
     }
 
     let bytes = read_exactly(&client, filler + FOR_ALICE.len())?;

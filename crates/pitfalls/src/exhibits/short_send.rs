@@ -37,22 +37,22 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     SockRef::from(&server).set_send_buffer_size(64 * 1024)?;
     let payload = payload();
     let session = stage.sessions.take();
-    stage.story.step(format!("A file of {} bytes is to be sent.", grouped(LEN)));
+    stage.story.step(format!("A file of {} bytes is to be sent.", grouped(LEN as u64)));
     stage.story.begin(Kind::Session, "session", "sends a file");
 
     // SAFETY: memory that is never freed, and a block of an arena.
     let started =
         unsafe { stage.kernel.send(raw(&server), payload.as_ptr(), LEN, session.send(), SendMode::Some) };
-    stage.story.begin(Kind::Operation, "send", "first part");
+    stage.story.begin(Kind::Operation, "send", "part 1");
     let mut sent = stage.finish(started)?;
     let first = sent;
-    stage.story.step(format!("The send completes: the connection took {} bytes.", grouped(first)));
+    stage.story.step(format!("The send completes: the connection took {} bytes.", grouped(first as u64)));
     stage.story.end("send");
 
     let reader = thread::spawn(move || read_to_end(&client));
     if version == Version::Repaired {
         stage.story.step("The client reads. The rest is sent from where the first part ended.");
-        stage.story.begin(Kind::Operation, "send", "the rest");
+        stage.story.begin(Kind::Operation, "send", "rest");
         while sent < LEN {
             // SAFETY: as above; the address lies in the same memory.
             let started = unsafe {
@@ -67,7 +67,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     if received.len() == LEN {
         stage.story.step("The client has the whole file.");
     } else {
-        let missing = grouped(LEN - received.len());
+        let missing = grouped((LEN - received.len()) as u64);
         stage.story.wrong(format!("The session is closed. The client has {missing} bytes too few."));
         stage.story.end("session");
     }

@@ -74,7 +74,7 @@ fn failing_calls(stage: &mut Stage, version: Version) -> io::Result<()> {
         .story
         .step(format!("{all} clients connect at once. Each session starts a receive; {failed} calls fail."));
     stage.story.begin(Kind::Session, &sessions, "waiting");
-    stage.story.begin(Kind::Session, &stuck, "wait for nothing");
+    stage.story.begin(Kind::Session, &stuck, "waiting");
     stage.story.begin(Kind::Operation, &receives, "in flight");
     if version == Version::Repaired {
         stage.story.step("A call that failed gives its session back.");

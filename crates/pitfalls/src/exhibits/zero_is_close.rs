@@ -107,7 +107,7 @@ fn empty_receive(stage: &mut Stage, version: Version) -> io::Result<()> {
     stage
         .story
         .step("Zoe is idle, so the server waits for her with a receive of zero bytes. She says \"hi\".");
-    stage.story.begin(Kind::Session, "Zoe", "says hi");
+    stage.story.begin(Kind::Session, "Zoe", "idle");
     stage.story.begin(Kind::Operation, "empty receive", "in flight");
     // SAFETY: a place of an arena.
     let started = unsafe { stage.kernel.receive(raw(&server), session.buffer(), 0, session.receive()) };

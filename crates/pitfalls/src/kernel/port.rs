@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT};
 use windows_sys::Win32::Networking::WinSock as ws;
+use windows_sys::Win32::Storage::FileSystem::SetFileCompletionNotificationModes;
 use windows_sys::Win32::System::IO::{
     CancelIoEx, CreateIoCompletionPort, GetQueuedCompletionStatus, OVERLAPPED,
 };
-use windows_sys::Win32::System::WindowsProgramming::{
-    FILE_SKIP_COMPLETION_PORT_ON_SUCCESS, SetFileCompletionNotificationModes,
-};
+use windows_sys::Win32::System::WindowsProgramming::FILE_SKIP_COMPLETION_PORT_ON_SUCCESS;
 
 use super::{Block, Completion, Kernel, KernelName, RawSocket, SendMode, Started};
 
