@@ -5,7 +5,7 @@ use std::fmt;
 
 use overlapped_pitfalls::{Bar, Crash, Exhibit, Moment, Run, SeenIn, Timeline, Value};
 
-use super::{Shown, Results};
+use super::{Results, Shown};
 use crate::json::{Json, optional, text};
 
 pub(super) fn of(results: &Results) -> impl fmt::Display + use<> {

@@ -155,7 +155,8 @@ fn finish(
 
 fn run_one(exhibit: &'static Exhibit, results: &Results) -> Result<Outcome, String> {
     let kernel = results.kernel.name;
-    let report = if results.without_repair { exhibit.run_without_repair(kernel) } else { exhibit.run(kernel) };
+    let report =
+        if results.without_repair { exhibit.run_without_repair(kernel) } else { exhibit.run(kernel) };
     let report = report.map_err(|error| error.to_string())?;
     let crash = if exhibit.also_crashes() { Some(crash(kernel)?) } else { None };
     Ok(Outcome { report, crash })

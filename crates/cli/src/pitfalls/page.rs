@@ -6,7 +6,7 @@ use std::fmt::Write;
 use overlapped_pitfalls::{Crash, Evidence, Exhibit, Run};
 
 use super::figure;
-use super::{Shown, Kernel, Outcome, Results};
+use super::{Kernel, Outcome, Results, Shown};
 
 const STYLES: &str = include_str!("page.css");
 
@@ -108,15 +108,14 @@ fn article(out: &mut String, shown: &Shown, results: &Results) {
 
 fn versions(out: &mut String, exhibit: &Exhibit, outcome: &Outcome, results: &Results) {
     let (broken, repaired) = (&outcome.report.broken, &outcome.report.repaired);
-    let verdict = ("bad", if broken.held { "held, and should not".to_owned() } else { went_wrong(broken) });
-    version(out, ("broken", "Broken"), verdict, exhibit.mistake, broken);
-    let verdict = match repaired.held {
-        true => ("good", "held".to_owned()),
-        false => ("bad", "did not hold".to_owned()),
-    };
+    let verdict = if broken.held { "held, and should not".to_owned() } else { went_wrong(broken) };
+    let heading = format!("Broken <span class=\"verdict bad\">{verdict}</span>");
+    version(out, "broken", &heading, exhibit.mistake, broken);
+    let (class, verdict) = if repaired.held { ("good", "held") } else { ("bad", "did not hold") };
+    let heading = format!("Repaired, on the same schedule <span class=\"verdict {class}\">{verdict}</span>");
     let text =
         if results.without_repair { "Not repaired: the broken version once more." } else { exhibit.repair };
-    version(out, ("repaired", "Repaired, on the same schedule"), verdict, text, repaired);
+    version(out, "repaired", &heading, text, repaired);
     out.push_str("<div class=\"after\">\n<section>\n");
     evidence(out, [&broken.evidence, &repaired.evidence]);
     if let Some(seen) = &outcome.crash {
@@ -138,14 +137,11 @@ fn went_wrong(run: &Run) -> String {
     }
 }
 
-fn version(out: &mut String, (class, title): (&str, &str), verdict: (&str, String), text: &str, run: &Run) {
+fn version(out: &mut String, class: &str, heading: &str, text: &str, run: &Run) {
+    let text = escaped(text);
     let _ = writeln!(
         out,
-        "<section class=\"version {class}\">\n<header><h3>{title} <span class=\"verdict {}\">{}</span></h3>\
-         <p>{}</p></header>",
-        verdict.0,
-        verdict.1,
-        escaped(text)
+        "<section class=\"version {class}\">\n<header><h3>{heading}</h3><p>{text}</p></header>"
     );
     figure::of(out, run);
     out.push_str("</section>\n");

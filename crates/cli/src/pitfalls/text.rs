@@ -6,7 +6,7 @@ use overlapped_pitfalls::{ALL, Crash, Evidence, Exhibit, Report, Run};
 
 use super::chart;
 use super::screen::{Ink, Screen};
-use super::{Shown, Outcome, Results};
+use super::{Outcome, Results, Shown};
 
 pub(super) fn list(screen: &Screen) -> String {
     let mut out = String::new();
@@ -40,7 +40,7 @@ pub(super) fn exhibit(screen: &Screen, shown: &Shown, results: &Results) -> Stri
             why(&mut out, screen, exhibit);
         }
         Some(Err(error)) => {
-            screen.wrapped(&mut out, "", Ink::Wrong, &format!("It could not be run: {error}"))
+            screen.wrapped(&mut out, "", Ink::Wrong, &format!("It could not be run: {error}"));
         }
         None => {}
     }

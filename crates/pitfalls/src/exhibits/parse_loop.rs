@@ -57,9 +57,10 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
         stage.story.begin(Kind::Session, "Bob, same worker", "is served");
         stage.story.step("Bob is served.");
     } else {
-        stage
-            .story
-            .wrong(format!("After {} turns it still stands there. Bob is never served.", grouped(turns as u64)));
+        stage.story.wrong(format!(
+            "After {} turns it still stands there. Bob is never served.",
+            grouped(turns as u64)
+        ));
     }
     stage.note("turns", turns);
     stage.note("position", position);
