@@ -73,7 +73,7 @@ const PITFALLS_JSON: &str = "\
 Keys of the JSON: version, kernel{name,reason,remedy}, without_repair, as_expected, exhibits[].
 Of an exhibit: name, aliases[], title, mistake, repair, invariant, upheld_by, on_windows, on_linux,
 seen_in[]{name,url,what}, as_expected, error, broken, repaired, crash.
-broken and repaired: held, evidence{…}, timeline{moments[]{text,wrong},bars[]{lane,kind,label,from,to}}; moments are
+broken and repaired: held, evidence{...}, timeline{moments[]{text,wrong},bars[]{lane,kind,label,from,to}}; moments are
 counted from 0, a bar with `to` equal to the number of moments does not end; kind is session, operation or memory.
 crash: crashed, child_ended, kernel_refused, kernel_answered. What was not run is null.";
 

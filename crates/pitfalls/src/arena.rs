@@ -6,6 +6,8 @@
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::ptr;
+use std::sync::atomic::AtomicPtr;
+use std::sync::{Mutex, PoisonError};
 
 use crate::kernel::{Block, Purpose};
 
@@ -40,6 +42,7 @@ impl Arena {
         if first.is_null() {
             handle_alloc_error(layout);
         }
+        keep(first);
         // SAFETY: all of them lie in the array.
         let free = (0..count).rev().map(|at| Place(unsafe { first.add(at) })).collect();
         Arena { first, count, free }
@@ -127,6 +130,14 @@ impl Place {
         // SAFETY: a place of an arena, which is never freed. Volatile: a kernel may read it.
         unsafe { ptr::write_volatile(self.buffer().cast(), bytes) };
     }
+}
+
+/// The addresses of what is never freed. A leak checker finds it still in use, and reports other things alone.
+static KEPT: Mutex<Vec<AtomicPtr<u8>>> = Mutex::new(Vec::new());
+
+/// Never frees this, whoever forgets its address.
+pub(crate) fn keep<T>(address: *mut T) {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(AtomicPtr::new(address.cast()));
 }
 
 /// What a block says it is for.

@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::arena::keep;
 use crate::kernel::{Block, KernelName, Purpose, Started, make};
 use crate::stage::{PATIENCE, connection, raw};
 
@@ -111,6 +112,7 @@ fn receive_into_protected_memory(kernel: KernelName) -> io::Result<Result<usize,
     page.protect()?;
     (&client).write_all(b"for nobody")?;
     let block = Box::into_raw(Box::new(Block::new(Purpose::Receive)));
+    keep(block);
     // SAFETY: the block is never freed; the page is protected, which is what is tried: a kernel checks each address.
     let started = unsafe { kernel.receive(raw(&server), page.address(), 10, block) };
     Ok(match started {

@@ -84,6 +84,7 @@ fn under_the_lock(stage: &mut Stage, clients: &[TcpStream], list: &List) -> io::
     for lane in ["broadcast", "the list", "the slow one"] {
         stage.story.end(lane);
     }
+    stage.story.begin(Kind::Session, "Nora", "is in");
     Ok((joined, served))
 }
 
@@ -107,7 +108,7 @@ fn with_queues(stage: &mut Stage, clients: &[TcpStream], list: &List) -> io::Res
     let mut served = flush_while_read(&members, clients, |at| at != SLOW)?;
     stage.story.step(format!("{served} members read; their queues run empty. The slow one's waits."));
     served += flush_while_read(&members, clients, |at| at == SLOW)?;
-    stage.story.step("The slow one reads at last, and gets his.");
+    stage.story.step("The slow one reads at last, and gets all of it.");
     stage.story.end("broadcast");
     stage.story.end("the slow one");
     Ok((joined, served))

@@ -132,7 +132,7 @@ fn never(stage: &mut Stage, version: Version) -> io::Result<()> {
     for lane in ["Bob", "place A", "place B"] {
         stage.story.end(lane);
     }
-    stage.story.begin(Kind::Session, "Carol", "session");
+    stage.story.begin(Kind::Session, "Carol", "open");
     let over = match (version, &started) {
         // The call has said so itself.
         (Version::Repaired, Started::Done(_)) => true,
