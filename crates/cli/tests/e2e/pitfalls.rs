@@ -316,7 +316,6 @@ fn the_page_needs_nothing_but_itself() {
     for link in &inside {
         assert_eq!(page.matches(&format!("id=\"{}\"", &link[1..])).count(), 1, "{link}");
     }
-    // What was observed is text: a chat message that looks like a tag is one of the payloads.
     assert_eq!(page.matches("class=\"chart\" role=\"img\" aria-label=\"Timeline of").count(), 2 * EXHIBITS);
     well_formed(&page);
 }

@@ -32,7 +32,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
 fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     let (client, server) = stage.connection()?;
     let session = stage.sessions.take();
-    stage.receive(&server, session);
+    stage.receive(&server, session).checked()?;
     stage.story.step("The server ends. A receive is in flight.");
     stage.story.begin(Kind::Session, "session", "session");
     stage.story.begin(Kind::Memory, "its memory", "session");

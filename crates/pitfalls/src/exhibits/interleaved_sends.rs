@@ -61,7 +61,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
 
     let mut early = None;
     if version == Version::Broken {
-        early = Some(stage.send(raw(&server), chat, CHAT.len(), SendMode::Whole));
+        early = Some(stage.send(raw(&server), chat, CHAT.len(), SendMode::Whole).checked()?);
         stage.story.step("Bob writes: the chat message is sent at once, beside the file.");
         stage.story.begin(Kind::Operation, "chat", "sent");
     } else {

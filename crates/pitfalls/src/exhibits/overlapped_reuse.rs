@@ -41,7 +41,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     let receiving = session.receive();
     prepare(receiving, Purpose::Receive);
     // SAFETY: a place of an arena.
-    unsafe { stage.kernel.receive(raw(&server), session.buffer(), BUFFER, receiving) };
+    unsafe { stage.kernel.receive(raw(&server), session.buffer(), BUFFER, receiving) }.checked()?;
     stage.story.step("A receive is in flight; its block says \"receive\".");
     stage.story.begin(Kind::Session, "session", "session");
     stage.story.begin(Kind::Operation, "receive", "in flight");
@@ -50,9 +50,8 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     let sending = if version == Version::Broken { receiving } else { session.send() };
     prepare(sending, Purpose::Send);
     // SAFETY: places of an arena. In the broken version the kernel has this block already: the mistake that is shown.
-    unsafe {
-        stage.kernel.send(raw(&server), welcome.buffer(), WELCOME.len(), sending, SendMode::Whole);
-    }
+    unsafe { stage.kernel.send(raw(&server), welcome.buffer(), WELCOME.len(), sending, SendMode::Whole) }
+        .checked()?;
     if version == Version::Broken {
         stage.story.wrong("A greeting is sent with the same block: it says \"send\" now.");
         stage.story.begin(Kind::Memory, "block 1 says", "send");

@@ -39,7 +39,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     let buffer = stage.sessions.take();
     let lane = format!("buffer {}", stage.sessions.number(buffer));
     buffer.write(FOR_ALICE);
-    let started = stage.send(raw(&alice), buffer, FOR_ALICE.len(), SendMode::Whole);
+    let started = stage.send(raw(&alice), buffer, FOR_ALICE.len(), SendMode::Whole).checked()?;
     stage.story.step("A send for Alice starts. It has to wait: the kernel keeps the address.");
     stage.story.begin(Kind::Memory, &lane, "Alice's");
     stage.story.begin(Kind::Operation, "send to Alice", "in flight");

@@ -49,7 +49,7 @@ fn twice(stage: &mut Stage, version: Version) -> io::Result<()> {
     let session = stage.sessions.take();
     let text = stage.sessions.take();
     text.write(ANSWER);
-    stage.receive(&server, session);
+    stage.receive(&server, session).checked()?;
     let mut references = 2_i32; // the session's own, and the receive's
     stage.story.step("A receive is in flight: references 2.");
     stage.story.begin(Kind::Session, "Alice", "session");
@@ -139,7 +139,7 @@ fn never(stage: &mut Stage, version: Version) -> io::Result<()> {
         // On a ring nothing is said at once: who skips the completion must not need it. The next one, which is asked
         // for, comes after it.
         (Version::Repaired, _) => {
-            stage.receive(&server, session);
+            stage.receive(&server, session).checked()?;
             (&client).write_all(b"!")?;
             stage.next()?.result.is_ok()
         }

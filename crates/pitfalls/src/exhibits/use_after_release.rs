@@ -55,7 +55,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     stage.story.step("Alice connects. Her session gets its memory.");
     stage.story.begin(Kind::Session, "Alice", "session");
     stage.story.begin(Kind::Memory, &place, "Alice's");
-    stage.receive(&alice, alices);
+    stage.receive(&alice, alices).checked()?;
     stage.story.step("A receive is in flight: the kernel has the address of her buffer.");
     stage.story.begin(Kind::Operation, "receive for Alice", "in flight");
 

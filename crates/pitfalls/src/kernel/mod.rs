@@ -92,6 +92,16 @@ pub(crate) enum Started {
     Failed(io::Error),
 }
 
+impl Started {
+    /// For an exhibit that counts on the operation: whether it has started.
+    pub(crate) fn checked(self) -> io::Result<Started> {
+        match self {
+            Started::Failed(error) => Err(error),
+            started => Ok(started),
+        }
+    }
+}
+
 /// A completion: the address that went in, and the result.
 #[derive(Debug)]
 pub(crate) struct Completion {
