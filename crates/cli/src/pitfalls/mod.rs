@@ -200,12 +200,14 @@ fn list(args: &PitfallsArgs) -> Result<ExitCode, Failure> {
 fn unknown(name: &str) -> Failure {
     let names =
         ALL.iter().flat_map(|exhibit| [exhibit.name].into_iter().chain(exhibit.aliases.iter().copied()));
-    let nearest = names.map(|known| (distance(name, known), known)).min();
-    let hint = match nearest {
-        Some((distance, known)) if distance <= known.len().max(name.len()) / 2 => {
-            format!("did you mean {known}?")
-        }
-        _ => "`overlapped pitfalls` lists them".to_owned(),
+    let begun = names.clone().find(|known| name.len() > 2 && known.starts_with(name));
+    let similar = || {
+        let (distance, known) = names.map(|known| (distance(name, known), known)).min()?;
+        (distance <= name.chars().count().max(known.len()) / 3).then_some(known)
+    };
+    let hint = match begun.or_else(similar) {
+        Some(known) => format!("did you mean {known}?"),
+        None => "`overlapped pitfalls` lists them".to_owned(),
     };
     Failure::usage(format_args!("there is no exhibit {name:?}; {hint}"))
 }
@@ -295,6 +297,7 @@ mod tests {
             ("use_after_release", "use-after-release"),
             ("short-sends", "short-send"),
             ("handel-reuse", "handle-reuse"),
+            ("unchecked", "unchecked-result"),
         ] {
             assert!(unknown(typed).line().contains(&format!("did you mean {meant}?")), "{typed}");
         }
