@@ -38,7 +38,7 @@ impl fmt::Display for Crash {
 
 /// What the child does. Does not return where memory protection works.
 pub fn child() {
-    quiet::no_core_file();
+    quiet::leave_nothing_behind();
     let page = Page::new().expect("a page");
     let session = page.address();
     // SAFETY: the page is there, and readable and writable.
@@ -179,7 +179,7 @@ impl Page {
 #[cfg(unix)]
 mod quiet {
     /// The crash is wanted: it leaves no file behind.
-    pub(super) fn no_core_file() {
+    pub(super) fn leave_nothing_behind() {
         let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: a readable limit; only this process is concerned.
         unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
@@ -195,12 +195,21 @@ mod quiet {
 #[cfg(windows)]
 mod quiet {
     use windows_sys::Win32::System::Diagnostics::Debug::{
-        SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX, SetErrorMode,
+        EXCEPTION_EXECUTE_HANDLER, EXCEPTION_POINTERS, SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX,
+        SetErrorMode, SetUnhandledExceptionFilter,
     };
 
-    /// The crash is wanted: no window asks about it.
-    pub(super) fn no_core_file() {
-        // SAFETY: only this process is concerned.
-        unsafe { SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX) };
+    /// The crash is wanted: no window asks about it, and no debugger starts.
+    pub(super) fn leave_nothing_behind() {
+        // SAFETY: only this process is concerned. The filter touches nothing.
+        unsafe {
+            SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
+            SetUnhandledExceptionFilter(Some(end));
+        }
+    }
+
+    /// The process ends with the exception's code, as it would if nobody had a debugger or a report.
+    unsafe extern "system" fn end(_: *const EXCEPTION_POINTERS) -> i32 {
+        EXCEPTION_EXECUTE_HANDLER
     }
 }
