@@ -64,7 +64,28 @@ pub(crate) enum Command {
     /// Nothing is changed; only loopback is used. Run it as the user, and in the container or unit, that the server
     /// will run in. Exit status 0 when a backend works, 1 when none does.
     Doctor(DoctorArgs),
+    /// See the classic mistakes of completion I/O happen, and not happen.
+    ///
+    /// Without a name, lists them. For each name, the program with the mistake runs on the real kernel, then the
+    /// repaired one on the same schedule; shown are a timeline of both, the evidence (which bytes landed where, who
+    /// received what), the invariant that rules the mistake out, the file that upholds it, and public projects that
+    /// had it. Connections are made on loopback only.
+    ///
+    /// Where no ring may be made, as in a default container, the exhibits run on a small kernel of this program: a
+    /// thread that keeps raw addresses and uses them late, as a real kernel does. A line on stderr says so, and why.
+    ///
+    /// Exit status 0 when each broken version broke and each repaired one held, 1 otherwise.
+    #[command(verbatim_doc_comment, after_help = PITFALLS_JSON)]
+    Pitfalls(PitfallsArgs),
 }
+
+const PITFALLS_JSON: &str = "\
+Keys of the JSON: version, kernel{name,reason,remedy}, without_repair, as_expected, exhibits[].
+Of an exhibit: name, aliases[], title, mistake, repair, invariant, upheld_by, on_windows, on_linux,
+seen_in[]{name,url,what}, as_expected, error, broken, repaired, crash.
+broken and repaired: held, evidence{...}, timeline{moments[]{text,wrong},bars[]{lane,kind,label,from,to}}; moments are
+counted from 0, a bar with `to` equal to the number of moments does not end; kind is session, operation or memory.
+crash: crashed, child_ended, kernel_refused, kernel_answered. What was not run is null.";
 
 #[derive(ClapArgs)]
 pub(crate) struct ServeArgs {
@@ -169,6 +190,46 @@ pub(crate) struct DoctorArgs {
     /// Print the same as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct PitfallsArgs {
+    /// What to run
+    #[arg(value_name = "NAME", conflicts_with = "all")]
+    pub(crate) names: Vec<String>,
+
+    /// Run every one
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Print the evidence as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Also draw the timelines on one page, which needs nothing but itself (`-` is stdout)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+
+    /// What they run on
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) kernel: KernelChoice,
+
+    /// Run the broken version in place of the repaired one: a check of the check, which must fail
+    #[arg(long, hide = true)]
+    pub(crate) without_repair: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KernelChoice {
+    /// The real one of this system, or the program's own where that may not be used
+    Auto,
+    /// A ring of Linux
+    #[value(name = "io_uring")]
+    IoUring,
+    /// A completion port of Windows
+    Iocp,
+    /// The small kernel of this program
+    Own,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -173,9 +173,14 @@ fn no_server_for_a_client() {
 
 #[test]
 fn help_and_version() {
-    for args in
-        [&["--help"][..], &["--version"], &["serve", "--help"], &["client", "--help"], &["doctor", "--help"]]
-    {
+    for args in [
+        &["--help"][..],
+        &["--version"],
+        &["serve", "--help"],
+        &["client", "--help"],
+        &["doctor", "--help"],
+        &["pitfalls", "--help"],
+    ] {
         let ended = run(binary(args), b"");
         assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{args:?}: {ended:?}");
         assert!(!ended.stdout.is_empty(), "{args:?}");
