@@ -34,11 +34,17 @@
 //!
 //! Memory is bounded: over its high-water mark of unsent bytes a session stops receiving by itself; over the
 //! hard limit [`Session::send`] answers [`Sent::Full`] and a policy decides (see [`Server::overflow`]).
+//!
+//! # Mistakes
+//!
+//! [`docs::pitfalls`] has the classic mistakes of completion I/O, and what refuses each: the compiler, or what at run
+//! time.
 #![forbid(unsafe_code)]
 
 mod acceptor;
 mod addresses;
 mod config;
+pub mod docs;
 mod error;
 mod events;
 mod framed;
