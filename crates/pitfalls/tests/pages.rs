@@ -138,6 +138,6 @@ fn files_exist() {
     let paths = REFUSALS.split('`').filter(|text| text.ends_with(".rs") && text.contains("/src/"));
     assert!(paths.clone().count() > 10);
     for path in paths {
-        assert!(crates.join(path).is_file(), "{path}, named in the documentation of overlapped::docs::pitfalls");
+        assert!(crates.join(path).is_file(), "{path}, named in overlapped::docs::pitfalls");
     }
 }
