@@ -5,6 +5,8 @@
 //! a ring, a completion port, or, where neither may be used, a small kernel of this crate ([`KernelName`]). The
 //! [`Report`] has the [`Evidence`] of both as data, and a [`Timeline`] to draw.
 //!
+//! `docs/pitfalls.md` (in Korean: `docs/pitfalls.ko.md`) explains each in C++.
+//!
 //! Nothing of `proactor` or `overlapped` depends on this crate. Its `unsafe` blocks break rules on purpose, each says
 //! which one, and why that is survivable here: what a kernel may still write to is memory of an arena that is never
 //! freed. "Freed" memory is handed to the next session, so the damage is seen where it lands.

@@ -20,11 +20,18 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     upheld_by: "crates/proactor/src/driver/mod.rs",
     on_windows: "CloseHandle on the port cancels nothing; CancelIoEx only asks, its packet still comes.",
     on_linux: "close(2) on the ring ends its requests later, in another thread of the kernel.",
-    seen_in: &[SeenIn {
-        name: "corosio 131 (2026)",
-        url: "https://github.com/cppalliance/corosio/pull/131",
-        what: "a use-after-free in the shutdown of an IOCP socket service",
-    }],
+    seen_in: &[
+        SeenIn {
+            name: "corosio 131 (2026)",
+            url: "https://github.com/cppalliance/corosio/pull/131",
+            what: "a use-after-free in the shutdown of an IOCP socket service",
+        },
+        SeenIn {
+            name: "cloud-hypervisor 8408 (2026)",
+            url: "https://github.com/cloud-hypervisor/cloud-hypervisor/pull/8408",
+            what: "closing a ring did not end its requests; now they are drained, and leaked where that fails",
+        },
+    ],
     run,
     held: |evidence| evidence.get("next_owner_after") == evidence.get("next_owner_before"),
 };

@@ -30,12 +30,17 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
         SeenIn {
             name: "liburing 1359 (2025)",
             url: "https://github.com/axboe/liburing/issues/1359",
-            what: "\"a nearly month-long bug hunt\": writes in flight together arrived out of order",
+            what: "\"a nearly month-long bug hunt\": writes to a pipe, in flight together, arrived out of order",
         },
         SeenIn {
             name: "liburing 1373 (2025)",
             url: "https://github.com/axboe/liburing/pull/1373",
             what: "the manual now says that overlapping sends on a stream are generally unsafe",
+        },
+        SeenIn {
+            name: "stellar-core 455 (2015)",
+            url: "https://github.com/stellar/stellar-core/issues/455",
+            what: "async_write was called again before the first one was over: messages could be interleaved",
         },
     ],
     run,

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 
 use crate::stage::{Stage, connection, read_exactly, read_to_end};
 use crate::story::{Kind, grouped};
-use crate::{Exhibit, Version};
+use crate::{Exhibit, SeenIn, Version};
 
 const CLIENTS: usize = 50;
 /// What each header promises (week 24): the most that two bytes can say.
@@ -22,11 +22,23 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     mistake: "A header says 65,535, and the program makes room for them and waits. The client sends nothing more. \
               For two bytes it gets 65,535, and a session that never ends.",
     repair: "A limit for the length of a frame, and a deadline for it to be whole.",
-    invariant: "INV-6: memory is bounded; a frame has a greatest length, and a session that stays silent a deadline.",
+    invariant: "INV-6: memory is bounded. A framing has a limit and keeps only what has arrived; the idle timeout ends \
+                a session that stays silent.",
     upheld_by: "crates/overlapped/src/framed/framing.rs",
     on_windows: "The memory is the process's, whatever the kernel: fifty clients or fifty thousand.",
     on_linux: "The memory is the process's, whatever the kernel: fifty clients or fifty thousand.",
-    seen_in: &[],
+    seen_in: &[
+        SeenIn {
+            name: "Polar 244 (2026)",
+            url: "https://github.com/cmu-sei/Polar/issues/244",
+            what: "four bytes made a server allocate about 4 GiB",
+        },
+        SeenIn {
+            name: "DingoCache 78 (2026)",
+            url: "https://github.com/dingodb/DingoCache/pull/78",
+            what: "servers allocated the declared length, up to 16 GiB, before they read its bytes",
+        },
+    ],
     run,
     held: |evidence| {
         evidence.get("bytes_reserved") == Some(&0_u64.into())

@@ -12,7 +12,7 @@ use socket2::SockRef;
 use crate::large::payload;
 use crate::stage::{PATIENCE, Stage, connection, read_exactly};
 use crate::story::Kind;
-use crate::{Exhibit, Version};
+use crate::{Exhibit, SeenIn, Version};
 
 const MEMBERS: usize = 100;
 /// Who does not read.
@@ -34,7 +34,11 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     upheld_by: "crates/overlapped/src/session/send_queue.rs",
     on_windows: "send or WSASend without an OVERLAPPED waits; so does everybody at the lock.",
     on_linux: "send(2) on a blocking socket waits; so does everybody at the lock.",
-    seen_in: &[],
+    seen_in: &[SeenIn {
+        name: "kubestellar console 3368 (2026)",
+        url: "https://github.com/kubestellar/console/issues/3368",
+        what: "a broadcast wrote to every WebSocket under one mutex: one slow client held up all of them",
+    }],
     run,
     held: |evidence| evidence.get("newcomer_joined_while_one_did_not_read") == Some(&true.into()),
 };

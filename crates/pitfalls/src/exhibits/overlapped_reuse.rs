@@ -23,11 +23,18 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     on_windows: "One OVERLAPPED in two calls: both packets bring the same address, and both results are written to \
                  the same words.",
     on_linux: "One user_data for two requests: two CQEs that cannot be told apart.",
-    seen_in: &[SeenIn {
-        name: "Reseau.jl 134 (2026)",
-        url: "https://github.com/JuliaServices/Reseau.jl/pull/134",
-        what: "an OVERLAPPED could be cleared and used again before its packet had been taken",
-    }],
+    seen_in: &[
+        SeenIn {
+            name: "Reseau.jl 134 (2026)",
+            url: "https://github.com/JuliaServices/Reseau.jl/pull/134",
+            what: "an OVERLAPPED could be cleared and used again before its packet had been taken",
+        },
+        SeenIn {
+            name: "pyserial 671 (2022)",
+            url: "https://github.com/pyserial/pyserial/issues/671",
+            what: "a port has one OVERLAPPED for its writes, also for those that do not wait for their end",
+        },
+    ],
     run,
     held: |evidence| evidence.get("messages_received") == Some(&1_u64.into()),
 };

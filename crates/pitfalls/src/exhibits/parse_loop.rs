@@ -4,7 +4,7 @@ use std::io;
 
 use crate::stage::Stage;
 use crate::story::{Kind, grouped};
-use crate::{Exhibit, Version};
+use crate::{Exhibit, SeenIn, Version};
 
 /// A header: the length of the whole packet, header included, and its kind (week 24).
 const HEADER: usize = 4;
@@ -22,7 +22,18 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     upheld_by: "crates/overlapped/src/framed/framing.rs",
     on_windows: "The worker thread never gets back to GetQueuedCompletionStatus: all of its sessions stand still.",
     on_linux: "The worker thread never gets back to io_uring_enter: all of its sessions stand still.",
-    seen_in: &[],
+    seen_in: &[
+        SeenIn {
+            name: "sipsorcery 1758 (2026)",
+            url: "https://github.com/sipsorcery-org/sipsorcery/pull/1758",
+            what: "an SCTP chunk of length 0 kept the parser in its loop, at 100 % of a processor",
+        },
+        SeenIn {
+            name: "collectd 2174 (2017)",
+            url: "https://github.com/collectd/collectd/issues/2174",
+            what: "one crafted packet kept parse_packet in its while loop",
+        },
+    ],
     run,
     held: |evidence| evidence.get("loop_ended") == Some(&true.into()),
 };

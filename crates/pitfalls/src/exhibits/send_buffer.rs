@@ -18,14 +18,21 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
               function returns, and the same memory gets the text for Bob.",
     repair: "The send owns its bytes until its completion; the next text gets memory of its own.",
     invariant: "INV-1: a payload is moved into the in-flight table when it is sent, and comes out with its completion.",
-    upheld_by: "crates/overlapped/src/session/send_queue.rs",
+    upheld_by: "crates/proactor/src/driver/send.rs",
     on_windows: "WSASend reads the buffer when the connection takes the bytes, not when it is called.",
     on_linux: "SEND is tried again when the socket is writable, and reads the buffer then; SEND_ZC reads it even later.",
-    seen_in: &[SeenIn {
-        name: "Reseau.jl 134 (2026)",
-        url: "https://github.com/JuliaServices/Reseau.jl/pull/134",
-        what: "a cancelled write's caller went on while Windows still read its buffer",
-    }],
+    seen_in: &[
+        SeenIn {
+            name: "Reseau.jl 134 (2026)",
+            url: "https://github.com/JuliaServices/Reseau.jl/pull/134",
+            what: "the caller of a cancelled write could go on while Windows still had its buffer",
+        },
+        SeenIn {
+            name: "liburing 1410 (2025)",
+            url: "https://github.com/axboe/liburing/pull/1410",
+            what: "a test queued sends whose msghdr lay in a stack frame that was gone when they were submitted",
+        },
+    ],
     run,
     held: |evidence| evidence.get("alice_got") == evidence.get("sent_to_alice"),
 };

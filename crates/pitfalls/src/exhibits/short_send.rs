@@ -21,13 +21,20 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     invariant: "INV-4: a short send is continued; nothing is lost or doubled.",
     upheld_by: "crates/proactor/src/driver/send.rs",
     on_windows: "An overlapped WSASend is completed whole; a first try without an OVERLAPPED on a non-blocking socket \
-                 (as in libuv) takes what fits.",
+                 takes what fits.",
     on_linux: "SEND without MSG_WAITALL completes with what the socket took.",
-    seen_in: &[SeenIn {
-        name: "liburing 1001",
-        url: "https://github.com/axboe/liburing/issues/1001",
-        what: "whether a send can be short, even with MSG_WAITALL, answered by a maintainer: it can",
-    }],
+    seen_in: &[
+        SeenIn {
+            name: "liburing 1001 (2023)",
+            url: "https://github.com/axboe/liburing/issues/1001",
+            what: "a developer of io_uring: a send may be short even with MSG_WAITALL",
+        },
+        SeenIn {
+            name: "objeck-lang 670 (2026)",
+            url: "https://github.com/objeck/objeck-lang/pull/670",
+            what: "one send was made, and what it did not take was dropped",
+        },
+    ],
     run,
     held: |evidence| evidence.get("received") == evidence.get("sent"),
 };

@@ -19,14 +19,14 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
               two references for one operation. Another has asked for no completions on success, and waits for one.",
     repair: "One decision for each call, in one place: over now, or over with its completion; never both, never \
              neither.",
-    invariant: "INV-2: Submitted::Done and Submitted::Pending are two values of one type; the references of a \
-                connection are counted where they are made.",
+    invariant: "INV-2: one function decides between Submitted::Done and Submitted::Pending; an operation gives its \
+                reference back once.",
     upheld_by: "crates/proactor/src/backend/iocp/errors.rs",
     on_windows: "Without FILE_SKIP_COMPLETION_PORT_ON_SUCCESS a packet comes for each call that returned 0; with it, \
                  none.",
     on_linux: "SEND_ZC posts two CQEs, the first with IORING_CQE_F_MORE; IOSQE_CQE_SKIP_SUCCESS posts none on success.",
     seen_in: &[SeenIn {
-        name: "libuv 5282",
+        name: "libuv 5282 (2026)",
         url: "https://github.com/libuv/libuv/issues/5282",
         what: "a write request on an adopted socket could be dispatched twice",
     }],

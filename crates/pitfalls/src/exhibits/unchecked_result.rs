@@ -30,11 +30,18 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     on_windows: "SOCKET_ERROR without WSA_IO_PENDING: no packet comes. GetQueuedCompletionStatus returning FALSE with \
                  an OVERLAPPED: the operation failed.",
     on_linux: "A full submission queue (io_uring_get_sqe returns NULL): no CQE comes. A negative res: an error code.",
-    seen_in: &[SeenIn {
-        name: "ponyc 5090 (2026)",
-        url: "https://github.com/ponylang/ponyc/issues/5090",
-        what: "one error code of WSASend returned early and kept the operation's reference for ever",
-    }],
+    seen_in: &[
+        SeenIn {
+            name: "ponyc 5090 (2026)",
+            url: "https://github.com/ponylang/ponyc/issues/5090",
+            what: "for one error code of WSASend the operation's reference was kept for ever",
+        },
+        SeenIn {
+            name: "rocksdb 14521 (2026)",
+            url: "https://github.com/facebook/rocksdb/pull/14521",
+            what: "a null io_uring_get_sqe was not looked at: with a full submission queue the program crashed",
+        },
+    ],
     run,
     held: |evidence| {
         evidence.get("sessions_leaked") == Some(&0_u64.into())

@@ -21,25 +21,30 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     invariant: "INV-1 and INV-2: the in-flight table owns the memory until the completion; a connection is released \
                 once, when nothing is in flight for it.",
     upheld_by: "crates/proactor/src/driver/inflight.rs",
-    on_windows: "WSARecv keeps the buffer and the OVERLAPPED until its packet was taken; closesocket only makes the \
-                 packet come sooner.",
+    on_windows: "The kernel has the buffer until the operation is over, and the OVERLAPPED until its packet is taken; \
+                 closesocket only makes the operation end sooner.",
     on_linux: "RECV keeps the buffer until its CQE; close(2) does not even end it, the request holds the file.",
     seen_in: &[
         SeenIn {
             name: "ponyc 5055 (2026)",
             url: "https://github.com/ponylang/ponyc/pull/5055",
             what: "completions of a closed socket touched a freed event; the first repair (5046) looked at error \
-                   codes and was incomplete, the second counts references",
+                   codes, this one at a flag, and only the third (5091) counts every reference",
         },
         SeenIn {
             name: "demikernel 1149 (2024)",
             url: "https://github.com/microsoft/demikernel/pull/1149",
-            what: "a cancelled operation's memory was freed before its completion",
+            what: "a use-after-free when an operation is cancelled; the repair accepts that memory may leak",
         },
         SeenIn {
             name: "Reseau.jl 134 (2026)",
             url: "https://github.com/JuliaServices/Reseau.jl/pull/134",
-            what: "buffers and OVERLAPPED blocks were released while Windows still had them",
+            what: "buffers and OVERLAPPED blocks could be released while Windows still had them",
+        },
+        SeenIn {
+            name: "foyer 1286 (2026)",
+            url: "https://github.com/foyer-rs/foyer/issues/1286",
+            what: "the same on io_uring, in Rust: a future that was dropped freed the buffer of its operation",
         },
     ],
     run,

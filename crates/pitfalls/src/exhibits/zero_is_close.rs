@@ -9,7 +9,7 @@ use socket2::SockRef;
 use crate::kernel::SendMode;
 use crate::stage::{Stage, raw, read_to_end, shown};
 use crate::story::Kind;
-use crate::{Exhibit, Version};
+use crate::{Exhibit, SeenIn, Version};
 
 const ANSWER: &str = "4";
 
@@ -27,7 +27,18 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     on_windows: "A WSARecv of zero bytes is a common way to wait without a buffer; it completes with 0 when data is \
                  there.",
     on_linux: "A RECV of length zero completes with 0 as well; readiness is asked with POLL_ADD instead.",
-    seen_in: &[],
+    seen_in: &[
+        SeenIn {
+            name: "skynet 50 (2013)",
+            url: "https://github.com/cloudwu/skynet/issues/50",
+            what: "the server closed at the client's FIN, so its answer could not be sent",
+        },
+        SeenIn {
+            name: "ioxide 164 (2026)",
+            url: "https://github.com/MDA2AV/ioxide/issues/164",
+            what: "on a ring: a receive of 0 or less closed the connection, and the answer was dropped",
+        },
+    ],
     run,
     held: |evidence| {
         evidence.get("answer_received") == Some(&ANSWER.into())
