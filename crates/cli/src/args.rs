@@ -55,6 +55,19 @@ pub(crate) enum Command {
     /// Says when nothing comes for 5 seconds, and waits on. Exit status 1 when what came back is not what was
     /// sent, when the server has gone, and when the echo cannot be written.
     Client(ClientArgs),
+    /// See the classic mistakes of completion I/O happen, and not happen
+    ///
+    /// Without a name, lists them. Each runs twice: the program with the mistake on the real kernel, then the repaired one
+    /// on the same schedule. Shown are a timeline of both, the evidence (which bytes landed where, who received what), the
+    /// invariant that rules the mistake out, the file that upholds it, and public projects that had it. Connections
+    /// are made on loopback only.
+    ///
+    /// Where no ring may be made, as in a default container, they run on a small kernel of this program: a thread
+    /// that keeps raw addresses and uses them late, as a real kernel does. A line on stderr says so, and why.
+    ///
+    /// Exit status 0 when each broken version broke and each repaired one held, 1 otherwise.
+    #[command(after_long_help = PITFALLS_JSON)]
+    Pitfalls(PitfallsArgs),
     /// What would run here, and why
     ///
     /// Tries every backend of this system, as `serve` would make it, and says which works, which is refused and what to
@@ -64,28 +77,19 @@ pub(crate) enum Command {
     /// Nothing is changed; only loopback is used. Run it as the user, and in the container or unit, that the server
     /// will run in. Exit status 0 when a backend works, 1 when none does.
     Doctor(DoctorArgs),
-    /// See the classic mistakes of completion I/O happen, and not happen.
-    ///
-    /// Without a name, lists them. For each name, the program with the mistake runs on the real kernel, then the
-    /// repaired one on the same schedule; shown are a timeline of both, the evidence (which bytes landed where, who
-    /// received what), the invariant that rules the mistake out, the file that upholds it, and public projects that
-    /// had it. Connections are made on loopback only.
-    ///
-    /// Where no ring may be made, as in a default container, the exhibits run on a small kernel of this program: a
-    /// thread that keeps raw addresses and uses them late, as a real kernel does. A line on stderr says so, and why.
-    ///
-    /// Exit status 0 when each broken version broke and each repaired one held, 1 otherwise.
-    #[command(verbatim_doc_comment, after_help = PITFALLS_JSON)]
-    Pitfalls(PitfallsArgs),
 }
 
 const PITFALLS_JSON: &str = "\
-Keys of the JSON: version, kernel{name,reason,remedy}, without_repair, as_expected, exhibits[].
-Of an exhibit: name, aliases[], title, mistake, repair, invariant, upheld_by, on_windows, on_linux,
-seen_in[]{name,url,what}, as_expected, error, broken, repaired, crash.
-broken and repaired: held, evidence{...}, timeline{moments[]{text,wrong},bars[]{lane,kind,label,from,to}}; moments are
-counted from 0, a bar with `to` equal to the number of moments does not end; kind is session, operation or memory.
-crash: crashed, child_ended, kernel_refused, kernel_answered. What was not run is null.";
+The JSON is one object: version, kernel{name,reason,remedy}, without_repair, as_expected, exhibits[].
+
+An exhibit has name, aliases[], title, mistake, repair, invariant, upheld_by, on_windows, on_linux, \
+seen_in[]{name,url,what}, as_expected, error, broken, repaired, crash. What was not run is null.
+
+broken and repaired have held, evidence{}, timeline{moments[], bars[]}; a moment text and wrong; a bar lane, kind \
+(session, operation or memory), label, from and to. Both count moments from 0; a bar whose `to` is the number of \
+moments does not end.
+
+crash has crashed, child_ended, kernel_refused, kernel_answered.";
 
 #[derive(ClapArgs)]
 pub(crate) struct ServeArgs {
@@ -194,7 +198,7 @@ pub(crate) struct DoctorArgs {
 
 #[derive(ClapArgs)]
 pub(crate) struct PitfallsArgs {
-    /// What to run
+    /// What to run; the list without a name has them
     #[arg(value_name = "NAME", conflicts_with = "all")]
     pub(crate) names: Vec<String>,
 

@@ -293,15 +293,6 @@ fn names_and_aliases_are_unique_and_found() {
     assert_eq!(ALL.iter().filter(|exhibit| exhibit.also_crashes()).count(), 1);
 }
 
-/// Each file that is said to uphold an invariant is there.
-#[test]
-fn the_files_that_uphold_them_exist() {
-    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for exhibit in ALL {
-        assert!(workspace.join(exhibit.upheld_by).is_file(), "{}: {}", exhibit.name, exhibit.upheld_by);
-    }
-}
-
 #[test]
 fn what_is_chosen_is_available() {
     let (name, why) = choose();

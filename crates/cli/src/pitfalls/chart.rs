@@ -5,15 +5,21 @@ use overlapped_pitfalls::{Bar, Kind, Lane, Timeline};
 use super::screen::{Ink, Screen};
 
 const INDENT: usize = 2;
-/// Columns of the lanes' names at most.
-const NAMES: usize = 22;
+/// Columns of the lanes' names: fewer cannot be told apart, more leave no room for bars.
+const NAMES: (usize, usize) = (8, 22);
 /// Columns of a step: fewer cannot be told apart, more tear a timeline asunder.
 const STEP: (usize, usize) = (3, 16);
 
+/// Nothing where a terminal is too narrow for it: what happened is told in words too.
 pub(super) fn of(screen: &Screen, timeline: &Timeline) -> String {
     let steps = timeline.moments.len();
     let lanes = timeline.lanes();
-    let names = lanes.iter().map(|lane| lane.name.chars().count()).max().unwrap_or(0).min(NAMES);
+    let longest = lanes.iter().map(|lane| lane.name.chars().count()).max().unwrap_or(0);
+    let beside_names = INDENT + 2 + steps * STEP.0 + 1;
+    let names = longest.min(screen.width.saturating_sub(beside_names).clamp(NAMES.0, NAMES.1));
+    if names + beside_names > screen.width {
+        return String::new();
+    }
     let left = INDENT + names + 2;
     let step = (screen.width.saturating_sub(left + 1) / steps.max(1)).clamp(STEP.0, STEP.1);
     let wrong: Vec<usize> = steps_gone_wrong(timeline).map(|at| at * step).collect();

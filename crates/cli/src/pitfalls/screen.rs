@@ -9,8 +9,8 @@ use overlapped_pitfalls::Kind;
 
 use crate::output::{Failure, written};
 
-/// Wider lines are hard to read; narrower ones leave no room for a timeline.
-const WIDTHS: (usize, usize) = (50, 140);
+/// Wider lines are hard to read; narrower ones leave no room for words.
+const WIDTHS: (usize, usize) = (30, 140);
 const USUAL_WIDTH: usize = 80;
 
 pub(super) struct Screen {
@@ -53,7 +53,7 @@ impl Screen {
     pub(super) fn print(&self, text: &str) -> Result<(), Failure> {
         let choice = if self.colours { ColorChoice::Auto } else { ColorChoice::Never };
         let mut out = AutoStream::new(io::stdout().lock(), choice);
-        written("the exhibits", out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+        written("the output", out.write_all(text.as_bytes()).and_then(|()| out.flush()))
     }
 
     pub(super) fn paint(&self, ink: Ink, text: &str) -> String {

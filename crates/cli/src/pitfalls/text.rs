@@ -72,8 +72,11 @@ fn versions(out: &mut String, screen: &Screen, exhibit: &Exhibit, outcome: &Outc
 
 fn run(out: &mut String, screen: &Screen, run: &Run) {
     out.push('\n');
-    *out += &chart::of(screen, &run.timeline);
-    out.push('\n');
+    let chart = chart::of(screen, &run.timeline);
+    if !chart.is_empty() {
+        *out += &chart;
+        out.push('\n');
+    }
     for (at, moment) in run.timeline.moments.iter().enumerate() {
         let (mark, ink) = if moment.wrong { ('!', Ink::Wrong) } else { (' ', Ink::Plain) };
         screen.wrapped(out, &format!("{:>4}{mark} ", at + 1), ink, &moment.text);

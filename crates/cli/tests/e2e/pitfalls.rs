@@ -265,7 +265,7 @@ fn without_notes(ended: &Ended) -> String {
 #[test]
 fn piped_text_is_plain() {
     let json = report(&run(binary(["pitfalls", "--all", "--json"]), b""));
-    for width in [60, 80, 140] {
+    for width in [32, 40, 60, 80, 140] {
         let mut command = binary(["pitfalls", "--all"]);
         command.env("COLUMNS", width.to_string());
         let ended = run(command, b"");
@@ -354,51 +354,26 @@ fn the_page_goes_into_a_file() {
 
 #[cfg(unix)]
 mod on_unix {
-    use std::fs::File;
-    use std::io::Read;
-    use std::os::fd::OwnedFd;
-    use std::process::Stdio;
-
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    use rustix::termios::{Winsize, tcsetwinsize};
-
     use super::*;
-
-    /// What a command writes to a terminal of so many columns, stdout and stderr together.
-    fn on_a_terminal(mut command: Command, columns: u16) -> String {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        tcsetwinsize(&ours, Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-        let theirs: OwnedFd = File::options().read(true).write(true).open(name).unwrap().into();
-        command.stdin(Stdio::null()).stdout(theirs.try_clone().unwrap()).stderr(Stdio::from(theirs));
-        command.env_remove("COLUMNS").env("LC_ALL", "C.UTF-8").env("TERM", "xterm-256color");
-        let mut child = command.spawn().expect("it starts");
-        drop(command); // and with it our copies of its end
-        let (mut screen, mut ours) = (Vec::new(), File::from(ours));
-        // Linux answers EIO when the other end is closed.
-        let _ = ours.read_to_end(&mut screen);
-        assert!(child.wait().expect("a child of ours").success());
-        String::from_utf8(screen).expect("UTF-8").replace("\r\n", "\n")
-    }
+    use crate::width::shown;
 
     fn use_after_release() -> Command {
         let mut command = binary(["pitfalls", "use-after-release", "--kernel", "own"]);
         command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+        command.env("LC_ALL", "C.UTF-8").env("TERM", "xterm-256color");
         command
     }
 
     /// Boxes, colours, progress that is gone again, and lines as long as the terminal is wide.
     #[test]
     fn a_terminal_shows_colours_and_boxes() {
-        let screen = on_a_terminal(use_after_release(), 100);
+        let screen = shown(100, use_after_release());
         for wanted in ["1 of 1: use-after-release", "\u{1b}[1;31m", "├", "╞", "▐", "┊"] {
             assert!(screen.contains(wanted), "no {wanted:?} in {screen}");
         }
         let mut plain = use_after_release();
         plain.env("NO_COLOR", "1");
-        let screen = on_a_terminal(plain, 100);
+        let screen = shown(100, plain);
         assert!(!screen.contains('\u{1b}') && screen.contains('├'), "{screen}");
         let lines = screen.lines().map(|line| line.rsplit('\r').next().unwrap());
         let longest = lines.filter(|line| !line.contains("http")).map(|line| line.chars().count()).max();
