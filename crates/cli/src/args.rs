@@ -291,12 +291,12 @@ pub(crate) fn tip(error: &clap::Error) -> String {
     let has_it = |command: &&clap::Command| {
         command.get_arguments().any(|arg| Some(flag.as_str()) == long(arg).as_deref())
     };
-    match command.get_subcommands().find(has_it) {
-        Some(other) if error.kind() == ErrorKind::UnknownArgument => {
-            format!("; it is an option of `{}`", other.get_name())
-        }
-        _ => "; see --help".to_owned(),
+    let others = command.get_subcommands().filter(has_it).map(|other| format!("`{}`", other.get_name()));
+    let others: Vec<_> = others.collect();
+    if error.kind() != ErrorKind::UnknownArgument || others.is_empty() {
+        return "; see --help".to_owned();
     }
+    format!("; it is an option of {}", others.join(" and "))
 }
 
 fn long(arg: &clap::Arg) -> Option<String> {

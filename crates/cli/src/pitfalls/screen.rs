@@ -12,6 +12,8 @@ use crate::output::{Failure, written};
 /// Wider lines are hard to read; narrower ones leave no room for words.
 const WIDTHS: (usize, usize) = (30, 140);
 const USUAL_WIDTH: usize = 80;
+/// Beside a first column.
+const LEAST_ROOM: usize = 16;
 
 pub(super) struct Screen {
     pub(super) width: usize,
@@ -71,16 +73,19 @@ impl Screen {
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
 
-    /// Text after a first column; what does not fit in a line goes under its beginning. A word that is longer than a
-    /// line stays whole: a terminal breaks it, and it can still be copied.
+    /// Text after a first column; what does not fit in a line goes under its beginning. Where the first column leaves
+    /// no room, all of the text goes under it. A word that is longer than a line stays whole: a terminal breaks it, and
+    /// it can still be copied.
     pub(super) fn wrapped(&self, out: &mut String, first: &str, ink: Ink, text: &str) {
-        let indent = first.chars().count();
-        let room = self.width.saturating_sub(indent).max(1);
-        for (number, line) in lines(text, room).iter().enumerate() {
-            let head = if number == 0 { first.to_owned() } else { " ".repeat(indent) };
-            *out += &head;
-            *out += &self.paint(ink, line);
+        let (mut head, mut indent) = (first, first.chars().count());
+        if indent + LEAST_ROOM > self.width {
+            *out += first.trim_end();
             out.push('\n');
+            (head, indent) = ("", 4);
+        }
+        for line in lines(text, self.width - indent) {
+            *out += &format!("{head:indent$}{}\n", self.paint(ink, &line));
+            head = "";
         }
     }
 }

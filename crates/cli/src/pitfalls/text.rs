@@ -104,9 +104,12 @@ fn evidence(out: &mut String, screen: &Screen, [broken, repaired]: [&Evidence; 2
 }
 
 fn crash(out: &mut String, screen: &Screen, seen: &Crash) {
-    let _ = writeln!(out, "\n{}", screen.paint(Ink::Strong, "When the memory is given back to the system"));
-    screen.wrapped(out, "  the program's own code touches it: ", Ink::Plain, &seen.child_ended);
-    screen.wrapped(out, "  the kernel is given its address:   ", Ink::Plain, &seen.kernel_answered);
+    out.push('\n');
+    screen.wrapped(out, "", Ink::Strong, "When the memory is given back to the system");
+    let touched = format!("its own code touches it: {}", seen.child_ended);
+    screen.wrapped(out, "  program: ", Ink::Plain, &touched);
+    let given = format!("it is given the address: {}", seen.kernel_answered);
+    screen.wrapped(out, "  kernel:  ", Ink::Plain, &given);
 }
 
 fn why(out: &mut String, screen: &Screen, exhibit: &Exhibit) {

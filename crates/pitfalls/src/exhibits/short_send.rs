@@ -20,8 +20,8 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     repair: "The rest is sent from where the first part ended, until nothing is left.",
     invariant: "INV-4: a short send is continued; nothing is lost or doubled.",
     upheld_by: "crates/proactor/src/driver/send.rs",
-    on_windows: "An overlapped WSASend is completed whole; a first try without an OVERLAPPED on a non-blocking socket \
-                 takes what fits.",
+    on_windows: "An overlapped WSASend is completed whole; tries without an OVERLAPPED on a non-blocking socket take \
+                 what fits.",
     on_linux: "SEND without MSG_WAITALL completes with what the socket took.",
     seen_in: &[
         SeenIn {

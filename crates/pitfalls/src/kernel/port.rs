@@ -92,24 +92,17 @@ impl Kernel for Port {
         block: *mut Block,
         mode: SendMode,
     ) -> Started {
-        let parts = ws::WSABUF { len: len as u32, buf: buffer.cast_mut() };
-        let mut bytes = 0;
-        // An overlapped send is completed whole. The one that may be short is a first try without a block.
+        // An overlapped send is completed whole. The one that may be short is tried without a block first.
         if mode == SendMode::Some {
-            // SAFETY: an open socket; what the arguments point to is used before the call returns.
-            let (result, code) = unsafe {
-                nonblocking(socket, true);
-                let result = ws::WSASend(socket as ws::SOCKET, &parts, 1, &mut bytes, 0, null_mut(), None);
-                let code = ws::WSAGetLastError();
-                nonblocking(socket, false);
-                (result, code)
-            };
-            match (result, code) {
-                (0, _) => return Started::Done(bytes as usize),
-                (_, ws::WSAEWOULDBLOCK) => {}
-                (_, code) => return Started::Failed(io::Error::from_raw_os_error(code)),
+            // SAFETY: the caller's socket and bytes.
+            match unsafe { send_now(socket, buffer, len) } {
+                Ok(0) => {}
+                Ok(bytes) => return Started::Done(bytes),
+                Err(error) => return Started::Failed(error),
             }
         }
+        let parts = ws::WSABUF { len: len as u32, buf: buffer.cast_mut() };
+        let mut bytes = 0;
         // SAFETY: as in `receive`.
         let result = unsafe {
             ws::WSASend(socket as ws::SOCKET, &parts, 1, &mut bytes, 0, block.cast::<OVERLAPPED>(), None)
@@ -155,6 +148,41 @@ impl Drop for Port {
         // SAFETY: the handle is ours alone. Operations in flight go on: closing a port cancels nothing.
         unsafe { CloseHandle(self.handle) };
     }
+}
+
+/// What the socket takes now. In pieces: Winsock takes a send whole, however long, as long as less than `SO_SNDBUF` is
+/// buffered (Microsoft, "Design issues: sending small data segments over TCP with Winsock").
+///
+/// # Safety
+/// An open socket; `len` readable bytes.
+unsafe fn send_now(socket: RawSocket, buffer: *const u8, len: usize) -> io::Result<usize> {
+    const PIECE: usize = 64 * 1024;
+    let mut sent = 0;
+    // SAFETY: the caller's socket.
+    unsafe { nonblocking(socket, true) };
+    let result = loop {
+        let piece = (len - sent).min(PIECE);
+        if piece == 0 {
+            break Ok(sent);
+        }
+        // SAFETY: `sent` is at most `len`.
+        let parts = ws::WSABUF { len: piece as u32, buf: unsafe { buffer.add(sent) }.cast_mut() };
+        let mut bytes = 0;
+        // SAFETY: an open socket; without a block, what the arguments point to is used before the call returns.
+        let failed = unsafe { ws::WSASend(socket as ws::SOCKET, &parts, 1, &mut bytes, 0, null_mut(), None) };
+        if failed == 0 {
+            sent += bytes as usize;
+            continue;
+        }
+        // SAFETY: no arguments.
+        break match unsafe { ws::WSAGetLastError() } {
+            ws::WSAEWOULDBLOCK => Ok(sent),
+            code => Err(io::Error::from_raw_os_error(code)),
+        };
+    };
+    // SAFETY: the caller's socket.
+    unsafe { nonblocking(socket, false) };
+    result
 }
 
 /// # Safety
