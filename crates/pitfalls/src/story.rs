@@ -60,6 +60,7 @@ impl fmt::Display for Value {
             Value::Number(number) => f.write_str(&grouped(*number)),
             Value::Bool(true) => f.write_str("yes"),
             Value::Bool(false) => f.write_str("no"),
+            Value::Text(text) if text.is_empty() => f.write_str("nothing"),
             Value::Text(text) => write!(f, "{text:?}"),
             Value::List(texts) => texts.iter().enumerate().try_for_each(|(at, text)| {
                 let comma = if at > 0 { ", " } else { "" };

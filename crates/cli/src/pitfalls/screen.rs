@@ -74,11 +74,12 @@ impl Screen {
     }
 
     /// Text after a first column; what does not fit in a line goes under its beginning. Where the first column leaves
-    /// no room, all of the text goes under it. A word that is longer than a line stays whole: a terminal breaks it, and
+    /// no room, or a word needs more, all of the text goes under it. A word that is longer than a line stays whole: a terminal breaks it, and
     /// it can still be copied.
     pub(super) fn wrapped(&self, out: &mut String, first: &str, ink: Ink, text: &str) {
         let (mut head, mut indent) = (first, first.chars().count());
-        if indent + LEAST_ROOM > self.width {
+        let longest = text.split(' ').map(|word| word.chars().count()).max().unwrap_or(0);
+        if indent > 4 && indent + longest.max(LEAST_ROOM) > self.width {
             *out += first.trim_end();
             out.push('\n');
             (head, indent) = ("", 4);
