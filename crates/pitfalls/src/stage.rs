@@ -115,10 +115,17 @@ pub(crate) fn fill(socket: &TcpStream) -> io::Result<usize> {
     Err(io::Error::new(io::ErrorKind::TimedOut, "the socket takes without end"))
 }
 
+/// For a send to a peer that has gone: it is an error, not a signal. macOS has no such flag; Rust's programs ignore the
+/// signal by themselves.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+pub(crate) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+pub(crate) const NO_SIGNAL: i32 = 0;
+
 /// A send that does not wait, and leaves the socket as it is.
 #[cfg(unix)]
 fn send_now(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    SockRef::from(socket).send_with_flags(bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    SockRef::from(socket).send_with_flags(bytes, libc::MSG_DONTWAIT | NO_SIGNAL)
 }
 
 /// A send that does not wait, and leaves the socket as it is.

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::{Block, Completion, Kernel, KernelName, Purpose, RawSocket, SendMode, Started};
+use crate::stage::NO_SIGNAL;
 
 /// How long the thread waits for sockets before it looks at new operations.
 const TICK_MS: i32 = 1;
@@ -186,7 +187,7 @@ impl Operation {
                 let at = self.address.add(self.done).cast();
                 match self.purpose {
                     Purpose::Receive => libc::recv(socket, at, len, libc::MSG_DONTWAIT),
-                    Purpose::Send => libc::send(socket, at, len, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL),
+                    Purpose::Send => libc::send(socket, at, len, libc::MSG_DONTWAIT | NO_SIGNAL),
                 }
             };
             if count < 0 {
