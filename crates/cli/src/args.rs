@@ -198,7 +198,7 @@ pub(crate) struct DoctorArgs {
 
 #[derive(ClapArgs)]
 pub(crate) struct PitfallsArgs {
-    /// What to run; the list without a name has them
+    /// Which to run; without one, they are listed
     #[arg(value_name = "NAME", conflicts_with = "all")]
     pub(crate) names: Vec<String>,
 
