@@ -27,7 +27,7 @@ fn kernels() -> Vec<KernelName> {
     if cfg!(unix) {
         kernels.push(KernelName::Own);
     }
-    if cfg!(target_os = "linux") {
+    if cfg!(all(target_os = "linux", target_pointer_width = "64")) {
         match available(KernelName::IoUring) {
             Ok(()) => kernels.push(KernelName::IoUring),
             Err(error) if std::env::var(LEAVE_OUT).is_ok_and(|value| value == "1") => {

@@ -9,7 +9,7 @@
 mod own;
 #[cfg(windows)]
 mod port;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod ring;
 
 use std::fmt;
@@ -183,7 +183,7 @@ pub(crate) const SUBMISSIONS: u32 = 8;
 /// What the system answered; `Unsupported` for a kernel that this system does not have.
 pub(crate) fn make(name: KernelName) -> io::Result<Box<dyn Kernel>> {
     match name {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
         KernelName::IoUring => Ok(Box::new(ring::Ring::new(SUBMISSIONS)?)),
         #[cfg(windows)]
         KernelName::Iocp => Ok(Box::new(port::Port::new()?)),
@@ -208,11 +208,11 @@ pub fn available(name: KernelName) -> io::Result<()> {
 pub fn choose() -> (KernelName, Option<String>) {
     #[cfg(windows)]
     return (KernelName::Iocp, None);
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     match available(KernelName::IoUring) {
         Ok(()) => (KernelName::IoUring, None),
         Err(error) => (KernelName::Own, Some(format!("no ring can be made here: {error}"))),
     }
-    #[cfg(not(any(windows, target_os = "linux")))]
+    #[cfg(not(any(windows, all(target_os = "linux", target_pointer_width = "64"))))]
     (KernelName::Own, Some("this system has no completion kernel that is supported".into()))
 }
