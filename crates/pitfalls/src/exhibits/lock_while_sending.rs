@@ -19,6 +19,7 @@ const MEMBERS: usize = 100;
 const SLOW: usize = 3;
 /// One broadcast: more than a connection takes that nobody reads.
 const LEN: usize = 384 * 1024;
+const PIECE: usize = 16 * 1024;
 /// How long the newcomer is watched before the slow member reads. It is not a limit: what blocks it does not end.
 const WATCH: Duration = Duration::from_millis(300);
 
@@ -68,7 +69,10 @@ fn under_the_lock(stage: &mut Stage, clients: &[TcpStream], list: &List) -> io::
     let theirs = Arc::clone(list);
     let broadcast = thread::spawn(move || {
         let members = theirs.lock().unwrap_or_else(PoisonError::into_inner);
-        members.iter().try_for_each(|member| (&member.socket).write_all(&payload()[..LEN]))
+        members.iter().try_for_each(|member| {
+            // Winsock takes a single send whole, however long.
+            payload()[..LEN].chunks(PIECE).try_for_each(|piece| (&member.socket).write_all(piece))
+        })
     });
     stage.story.step("A broadcast: the list is locked, and each member is sent to.");
     stage.story.begin(Kind::Operation, "broadcast", "sending");
@@ -123,7 +127,7 @@ impl Member {
     fn flush(&self) -> io::Result<bool> {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         while *sent < LEN {
-            match (&self.socket).write(&payload()[*sent..LEN]) {
+            match (&self.socket).write(&payload()[*sent..LEN.min(*sent + PIECE)]) {
                 Ok(bytes) => *sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),

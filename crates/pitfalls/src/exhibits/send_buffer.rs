@@ -19,7 +19,8 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     repair: "The send owns its bytes until its completion; the next text gets memory of its own.",
     invariant: "INV-1: a payload is moved into the in-flight table when it is sent, and comes out with its completion.",
     upheld_by: "crates/proactor/src/driver/send.rs",
-    on_windows: "WSASend reads the buffer when the connection takes the bytes, not when it is called.",
+    on_windows: "WSASend may read the buffer when the connection takes the bytes, not when it is called: certainly so \
+                 with SO_SNDBUF 0, where Winsock copies nothing.",
     on_linux: "SEND is tried again when the socket is writable, and reads the buffer then; SEND_ZC reads it even later.",
     seen_in: &[
         SeenIn {
@@ -40,6 +41,9 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
 fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     let (client, alice) = stage.connection()?;
     let filler = fill(&alice)?;
+    // Else Winsock may copy what waits ("Design issues: sending small data segments over TCP with Winsock").
+    #[cfg(windows)]
+    socket2::SockRef::from(&alice).set_send_buffer_size(0)?;
     stage.story.step("Alice reads slowly: her connection takes nothing more for now.");
     stage.story.begin(Kind::Session, "Alice", "session");
 
