@@ -7,6 +7,7 @@ mod hang;
 mod kernels;
 mod loom;
 mod packages;
+mod pictures;
 mod place;
 mod portability;
 mod toolchain;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask loom
        cargo xtask portability [--install]
+       cargo xtask pictures [--install] [NAME...]
        cargo xtask windows [--install]
        cargo xtask kernels [--install]
 
@@ -23,6 +25,8 @@ const USAGE: &str = "usage: cargo xtask loom
   portability  checks types for systems that cannot be run here: 32-bit Linux and Windows, FreeBSD, macOS
   windows      builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, and a
                Windows server against Linux clients
+  pictures     draws the page of `overlapped pitfalls` as pictures, for a phone and a desktop, in light and dark, with
+               Debian's chromium
   kernels      runs conformance, vanishing clients and a short chaos on Debian's Linux 6.1 and 6.12, in qemu
   --install    installs the Debian packages that this needs, if they are missing (as root)";
 
@@ -33,6 +37,8 @@ fn main() -> ExitCode {
         ["loom"] => loom::run(),
         ["portability"] => portability::run(false),
         ["portability", "--install"] => portability::run(true),
+        ["pictures", "--install", ref names @ ..] => pictures::run(true, names),
+        ["pictures", ref names @ ..] => pictures::run(false, names),
         ["windows"] => windows::run(false),
         ["windows", "--install"] => windows::run(true),
         #[cfg(unix)]

@@ -58,6 +58,19 @@ pub(crate) enum Command {
     /// Says when nothing comes for 5 seconds, and waits on. Exit status 1 when what came back is not what was
     /// sent, when the server has gone, and when the echo cannot be written.
     Client(ClientArgs),
+    /// See the classic mistakes of completion I/O happen, and not happen
+    ///
+    /// Without a name, lists them. Each runs twice: the program with the mistake on the real kernel, then the repaired one
+    /// on the same schedule. Shown are a timeline of both, the evidence (which bytes landed where, who received what), the
+    /// invariant that rules the mistake out, the file that upholds it, and public projects that had it. Connections
+    /// are made on loopback only.
+    ///
+    /// Where no ring may be made, as in a default container, they run on a small kernel of this program: a thread
+    /// that keeps raw addresses and uses them late, as a real kernel does. A line on stderr says so, and why.
+    ///
+    /// Exit status 0 when each broken version broke and each repaired one held, 1 otherwise.
+    #[command(after_long_help = PITFALLS_JSON)]
+    Pitfalls(PitfallsArgs),
     /// What would run here, and why
     ///
     /// Tries every backend of this system, as `serve` would make it, and says which works, which is refused and what to
@@ -68,6 +81,18 @@ pub(crate) enum Command {
     /// will run in. Exit status 0 when a backend works, 1 when none does.
     Doctor(DoctorArgs),
 }
+
+const PITFALLS_JSON: &str = "\
+The JSON is one object: version, kernel{name,reason,remedy}, without_repair, as_expected, exhibits[].
+
+An exhibit has name, aliases[], title, mistake, repair, invariant, upheld_by, on_windows, on_linux, \
+seen_in[]{name,url,what}, as_expected, error, broken, repaired, crash. What was not run is null.
+
+broken and repaired have held, evidence{}, timeline{moments[], bars[]}; a moment text and wrong; a bar lane, kind \
+(session, operation or memory), label, from and to. Both count moments from 0; a bar whose `to` is the number of \
+moments does not end.
+
+crash has crashed, child_ended, kernel_refused, kernel_answered.";
 
 #[derive(ClapArgs)]
 pub(crate) struct ServeArgs {
@@ -175,6 +200,46 @@ pub(crate) struct DoctorArgs {
     pub(crate) json: bool,
 }
 
+#[derive(ClapArgs)]
+pub(crate) struct PitfallsArgs {
+    /// Which to run; without one, they are listed
+    #[arg(value_name = "NAME", conflicts_with = "all")]
+    pub(crate) names: Vec<String>,
+
+    /// Run every one
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Print the evidence as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Also draw the timelines on one page, which needs nothing but itself (`-` is stdout)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+
+    /// What they run on
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) kernel: KernelChoice,
+
+    /// Run the broken version in place of the repaired one: a check of the check, which must fail
+    #[arg(long, hide = true)]
+    pub(crate) without_repair: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KernelChoice {
+    /// The real one of this system, or the program's own where that may not be used
+    Auto,
+    /// A ring of Linux
+    #[value(name = "io_uring")]
+    IoUring,
+    /// A completion port of Windows
+    Iocp,
+    /// The small kernel of this program
+    Own,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum BackendName {
     /// The best that works here; why a better one does not, is printed
@@ -230,12 +295,12 @@ pub(crate) fn tip(error: &clap::Error) -> String {
     let has_it = |command: &&clap::Command| {
         command.get_arguments().any(|arg| Some(flag.as_str()) == long(arg).as_deref())
     };
-    match command.get_subcommands().find(has_it) {
-        Some(other) if error.kind() == ErrorKind::UnknownArgument => {
-            format!("; it is an option of `{}`", other.get_name())
-        }
-        _ => "; see --help".to_owned(),
+    let others = command.get_subcommands().filter(has_it).map(|other| format!("`{}`", other.get_name()));
+    let others: Vec<_> = others.collect();
+    if error.kind() != ErrorKind::UnknownArgument || others.is_empty() {
+        return "; see --help".to_owned();
     }
+    format!("; it is an option of {}", others.join(" and "))
 }
 
 fn long(arg: &clap::Arg) -> Option<String> {

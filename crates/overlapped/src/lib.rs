@@ -43,11 +43,17 @@
 //! closed or [aborted](Session::abort) sees no reset, and no end beyond the FIN that a graceful close sends before, and the
 //! port of a server that has ended stays in use. Fork before the server starts, or execute a program. A listener that was
 //! [handed over](Server#impl-From<TcpListener>-for-Server) keeps the flags it came with.
+//!
+//! # Mistakes
+//!
+//! [`docs::pitfalls`] has the classic mistakes of completion I/O, and what refuses each: the compiler, or what at run
+//! time.
 #![forbid(unsafe_code)]
 
 mod acceptor;
 mod addresses;
 mod config;
+pub mod docs;
 mod endpoint;
 mod error;
 mod events;

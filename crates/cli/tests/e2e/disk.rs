@@ -27,7 +27,7 @@ fn is_told(ended: &Ended, what: &str, why: &str, next: &str) {
     assert!(ended.stderr.contains(next), "{ended:?}");
 }
 
-const COMMANDS: [&[&str]; 7] = [
+const COMMANDS: [&[&str]; 12] = [
     &["--help"],
     &["--version"],
     &["serve", "--help"],
@@ -35,6 +35,11 @@ const COMMANDS: [&[&str]; 7] = [
     &["doctor", "--help"],
     &["doctor"],
     &["doctor", "--json"],
+    &["pitfalls"],
+    &["pitfalls", "--help"],
+    &["pitfalls", "--all", "--kernel", "own"],
+    &["pitfalls", "--all", "--kernel", "own", "--json"],
+    &["pitfalls", "--all", "--kernel", "own", "--html", "-"],
 ];
 
 #[test]
@@ -43,6 +48,15 @@ fn what_is_asked_for_does_not_fit() {
         let ended = run_into(binary(args), full(), b"");
         is_told(&ended, "the output", "No space left on device", "make room");
     }
+}
+
+/// Of a page that is asked for as a file, too.
+#[test]
+fn a_page_does_not_fit() {
+    let ended = run(binary(["pitfalls", "parse-loop", "--kernel", "own", "--html", "/dev/full"]), b"");
+    assert_eq!((ended.status, ended.stderr.lines().count()), (Some(1), 1), "{ended:?}");
+    assert!(ended.stderr.starts_with("error: cannot write /dev/full: No space left on device "), "{ended:?}");
+    assert!(ended.stderr.contains("make room"), "{ended:?}");
 }
 
 /// The first block fits.

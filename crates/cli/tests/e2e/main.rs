@@ -41,6 +41,7 @@ mod operations;
 #[cfg(target_os = "linux")]
 mod options;
 mod peer;
+mod pitfalls;
 mod process;
 #[cfg(unix)]
 mod readers;
@@ -134,6 +135,8 @@ cases! {
         #[cfg(unix)] operations::log_ops,
         #[cfg(unix)] operations::trace_file,
         #[cfg(target_os = "linux")] operations::busy_poll,
+        pitfalls::every_pitfall_breaks_and_is_repaired,
+        pitfalls::a_broken_repair_is_noticed,
         timeouts::idle,
         timeouts::first_byte,
         timeouts::write,

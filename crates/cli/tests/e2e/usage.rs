@@ -100,11 +100,11 @@ fn a_port_without_permission() {
 fn flags_that_make_no_sense() {
     is_wrong(&["serve", "--nonsense"], &["--nonsense"]);
     is_wrong(&["serve", "--worker", "2"], &["--worker", "did you mean --workers"]);
-    is_wrong(&["nonsense"], &["nonsense", "`serve`", "`client`", "`doctor`"]);
+    is_wrong(&["nonsense"], &["nonsense", "`serve`", "`client`", "`pitfalls`", "`doctor`"]);
     is_wrong(&["srve"], &["srve", "did you mean `serve`?"]);
     is_wrong(&["server"], &["server", "did you mean `serve`?"]);
     is_wrong(&["--bind", "127.0.0.1:0"], &["--bind", "an option of `serve`"]);
-    is_wrong(&["serve", "--json"], &["--json", "an option of `doctor`"]);
+    is_wrong(&["serve", "--json"], &["--json", "an option of `pitfalls` and `doctor`"]);
     is_wrong(&["serve", "--quiet", "-v"], &["cannot be used with"]);
     is_wrong(&["serve", "--backend", "nonsense"], &["nonsense", "io_uring", "readiness"]);
     for poller in ["epoll", "kqueue", "EPOLL"] {
@@ -179,9 +179,14 @@ fn no_server_for_a_client() {
 
 #[test]
 fn help_and_version() {
-    for args in
-        [&["--help"][..], &["--version"], &["serve", "--help"], &["client", "--help"], &["doctor", "--help"]]
-    {
+    for args in [
+        &["--help"][..],
+        &["--version"],
+        &["serve", "--help"],
+        &["client", "--help"],
+        &["doctor", "--help"],
+        &["pitfalls", "--help"],
+    ] {
         let ended = run(binary(args), b"");
         assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{args:?}: {ended:?}");
         assert!(!ended.stdout.is_empty(), "{args:?}");

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -11,21 +11,25 @@ use crate::server::binary;
 
 /// What the program shows on a terminal of this many columns.
 fn on_terminal(columns: u16, args: &[&str]) -> String {
+    shown(columns, binary(args))
+}
+
+/// What a command that succeeds writes to a terminal of this many columns, stdout and stderr together.
+pub(crate) fn shown(columns: u16, mut command: Command) -> String {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).unwrap();
     unlockpt(&ours).unwrap();
     tcsetwinsize(&ours, Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
     let theirs = File::options().read(true).write(true).open(name).unwrap();
-    let mut command = binary(args);
-    command.stdin(Stdio::null()).stdout(theirs.try_clone().unwrap()).stderr(theirs);
+    command.env_remove("COLUMNS").stdin(Stdio::null()).stdout(theirs.try_clone().unwrap()).stderr(theirs);
     let mut child = command.spawn().unwrap();
     drop(command); // and with it the last of our copies of their end
     let (mut screen, mut bytes) = (File::from(ours), Vec::new());
     // Ends with an error where nobody has the other end any more.
     let _ = screen.read_to_end(&mut bytes);
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    String::from_utf8(bytes).expect("text").replace('\r', "")
+    String::from_utf8(bytes).expect("text").replace("\r\n", "\n")
 }
 
 #[test]
@@ -35,6 +39,7 @@ fn help_is_as_wide_as_the_terminal() {
         &["serve", "--help"],
         &["serve", "-h"],
         &["client", "--help"],
+        &["pitfalls", "--help"],
         &["doctor", "--help"],
     ] {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();

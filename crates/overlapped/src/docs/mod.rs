@@ -1,0 +1,3 @@
+//! Documentation only: what is easier to read in one place than item by item.
+
+pub mod pitfalls;
