@@ -1,6 +1,6 @@
 //! Every descriptor of this library is close-on-exec: a program that the process executes holds none of its connections
 //! and ports open. In a process of its own, because it looks at all descriptors of the process.
-#![cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
 use std::fs;
