@@ -6,8 +6,9 @@
 //!
 //! Such a socket is no connection: nothing is in flight for it, it has no slot and takes no block. It costs its
 //! descriptor, and a read that does not wait every [`LOOK`]. Where more has arrived than one call discards, the next turn
-//! goes on with it, and all of them together have [`PER_TURN`] calls: the connections have their turn in between. Only [`MOST`] of them are held by a driver: when another
-//! one comes, the oldest is closed, and when accepting runs out of descriptors, so is half of them.
+//! goes on with it, and all of them together have [`PER_TURN`] calls: the connections have their turn in between. Only
+//! [`MOST`] of them are held by a driver: when another one comes, the oldest is closed, and when accepting runs out of
+//! descriptors, so is half of them.
 //!
 //! A reset is left to those whose bytes arrive after that: a peer that still sends when its time is over.
 
