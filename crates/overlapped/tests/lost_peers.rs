@@ -20,7 +20,7 @@ use common::{PATIENCE, backends, dial};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Echoes, connects where it is told to, and tells why sessions end.
+/// Echoes, connects to the addresses it is sent, and reports why sessions end.
 struct Echo(Sender<CloseReason>);
 
 impl Handler for Echo {

@@ -200,8 +200,8 @@ pub(crate) fn discard(socket: &Socket) -> io::Result<Discarded> {
 pub(crate) const MOST_DISCARDS: usize = 32;
 
 /// Turns away an accepted socket that no driver has: FIN, then what has arrived, up to 8 MiB, is discarded and the socket
-/// closed, so that its peer reads an end of stream. It does not wait for the peer: what arrives later resets the connection. Where
-/// there is a driver, it does better: [`Driver::refuse`](crate::Driver::refuse).
+/// closed, so that its peer reads an end of stream. It does not wait for the peer: what arrives later resets the
+/// connection. Where there is a driver, it does better: [`Driver::refuse`](crate::Driver::refuse).
 pub fn turn_away(socket: Socket) {
     let _ = socket.shutdown(std::net::Shutdown::Write);
     for _ in 0..MOST_DISCARDS {

@@ -145,8 +145,8 @@ mod imp {
                     end_by(&signals.pending().collect::<Vec<_>>(), &mode);
                     // Returns when the process is continued. SIGCONT follows.
                     let _ = raise(SIGSTOP);
-                    // Whoever used the terminal before the stop does so again, if it still wants to. To stop for the first
-                    // time would be to stop while the main thread handles what the process was continued for.
+                    // A thread that used the terminal before the stop tries again. Stopping once more for its first try
+                    // would stop the main thread while it handles the signal that the process was continued for.
                     continued_with =
                         signals.pending().filter(|signal| ![SIGTTIN, SIGTTOU].contains(signal)).collect();
                 } else if pending.contains(&SIGCONT) && mode.is_foreground() {

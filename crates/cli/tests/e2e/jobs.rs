@@ -13,7 +13,7 @@ use crate::server::BINARY;
 use crate::system::is_stopped;
 use crate::terminal::{Lines, Person};
 
-/// `None`, and says so, where there is no bash. Others print other words about jobs.
+/// False where there is no bash; then a line says so. Other shells print other words about jobs.
 fn shell_is_here() -> bool {
     let here = Command::new("bash").arg("--version").output().is_ok();
     if !here {

@@ -41,9 +41,9 @@ pub(crate) fn run(command: Command, input: &[u8]) -> Ended {
     process.wait()
 }
 
-/// Has every process that is started from here on take the signals of these tests by their default. Whoever runs the
-/// tests may ignore some (`nohup`, a service), and a child inherits that; but what is caught here is at its default there
-/// (POSIX, `exec`).
+/// Gives the signals that these tests send their default action in every process started from here on. The process that
+/// runs the tests may have been started with some of them ignored (`nohup`, a service), and children inherit that. A
+/// signal that is caught here has its default action in a child (POSIX, `exec`).
 #[cfg(unix)]
 pub(crate) fn with_default_signals() {
     use signal_hook::consts::{

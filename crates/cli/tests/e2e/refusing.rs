@@ -21,7 +21,7 @@ struct Answers {
     clients: Vec<TcpStream>,
 }
 
-/// So many clients, each of which speaks as soon as it is connected, and then reads. A reset fails.
+/// Connects `clients` clients. Each sends as soon as it is connected, and then reads. A reset fails the test.
 fn speak_at_once(address: SocketAddr, clients: usize) -> Answers {
     let speak = move || -> Vec<(bool, TcpStream)> {
         let talk = |_| {

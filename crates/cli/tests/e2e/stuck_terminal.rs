@@ -91,7 +91,7 @@ impl Drop for Unread {
     }
 }
 
-/// Whoever waits for the terminal holds the lock of what stands at the prompt.
+/// The thread that waits for the terminal holds the lock of the prompt.
 #[test]
 fn signals_end_a_client_whose_terminal_is_full() {
     for signal in [Signal::TERM, Signal::HUP, Signal::QUIT] {

@@ -180,7 +180,7 @@
 //!
 //! ## unchecked-result
 //!
-//! A result is not looked at. Whoever uses [`proactor`] itself gets one event for each result, and has no bytes without
+//! A result is not looked at. A direct user of [`proactor`] gets one event for each result, and has no bytes without
 //! asking which event it is:
 //!
 //! ```compile_fail,E0005

@@ -131,7 +131,7 @@ fn nothing_is_left_of_a_server_whose_factory_panicked() {
     }
 }
 
-/// What was skipped is told to the observer once, and by the handle for as long as anybody asks.
+/// The observer gets each skipped address once; the handle returns them at any time.
 #[test]
 fn a_skipped_address_is_reported() {
     let mut server = configured();
