@@ -12,12 +12,11 @@ mod imp {
     use std::thread;
 
     use nix::sys::signal::{SigSet, Signal};
+    use nix::unistd::{getpgrp, getsid, tcgetpgrp};
     use proactor::system::ignores_signal;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::process::{getpgrp, getsid};
     use rustix::termios::{
-        InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcdrain, tcgetattr, tcgetpgrp,
-        tcsetattr,
+        InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcdrain, tcgetattr, tcsetattr,
     };
     use signal_hook::consts::{
         SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
@@ -182,7 +181,8 @@ mod imp {
     }
 
     /// Whether no shell with job control has started this process: then it is in the group of its session's leader, which
-    /// is orphaned, and a stop is ignored (POSIX, 2.4.3 "Signal Actions").
+    /// is orphaned, and a stop is ignored (POSIX, 2.4.3 "Signal Actions"). A leader outside our PID namespace has the
+    /// number 0, which `rustix` takes for impossible.
     fn nobody_could_continue() -> bool {
         getsid(None).is_ok_and(|session| session == getpgrp())
     }

@@ -8,8 +8,9 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
 
+use crate::namespace::Namespace;
 use crate::peer::eventually;
-use crate::server::BINARY;
+use crate::server::{BINARY, binary};
 use crate::system::is_stopped;
 use crate::terminal::{Lines, Person};
 
@@ -43,10 +44,14 @@ fn runs(person: &mut Person, command: &str) {
 
 /// The only child of the shell.
 fn job(person: &Person) -> Pid {
-    let shell = person.child.id();
+    child_of(person.child.id())
+}
+
+fn child_of(parent: u32) -> Pid {
     let mut found = None;
-    eventually("the shell starts the client", || {
-        let children = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).expect("a shell");
+    eventually("a child is started", || {
+        let children =
+            fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).expect("a parent");
         found = children.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
         found.is_some()
     });
@@ -214,5 +219,28 @@ fn a_client_that_was_started_in_the_background() {
     person.types("hello\r");
     server.echoes(&mut person, "hello\n");
     person.types("q\r");
+    person.leaves_with(0);
+}
+
+/// Where the session's leader is in another PID namespace, it has the number 0 for the client.
+#[test]
+fn a_client_whose_session_began_outside_its_namespace() {
+    let Some(namespace) = Namespace::allowed().filter(|_| shell_is_here()) else {
+        return;
+    };
+    let (mut server, mut person) = Lines::of(|server| {
+        Person::with(namespace.with_own_pids(&binary(["client".to_owned(), server.to_string()])), "xterm")
+    });
+    person.sees("> ");
+    person.types("half");
+    person.sees("f");
+    let client = child_of(child_of(person.child.id()).as_raw_pid().cast_unsigned());
+    kill_process(client, Signal::TSTP).unwrap();
+    stops(client);
+    kill_process(client, Signal::CONT).unwrap();
+    person.sees("> half");
+    person.types(" a line\r");
+    server.echoes(&mut person, "half a line\n");
+    person.types("\x04");
     person.leaves_with(0);
 }

@@ -39,6 +39,16 @@ impl Namespace {
         changed
     }
 
+    /// The same command as the one job of a shell that is the first process of a PID namespace. Its session's leader has
+    /// no number there.
+    pub(crate) fn with_own_pids(&self, command: &Command) -> Command {
+        let mut changed = Command::new("unshare");
+        changed.args(self.own_user.then_some("--map-root-user"));
+        changed.args(["--pid", "--fork", "--kill-child", "bash", "-c", "set -m; \"$0\" \"$@\" & wait -f $!"]);
+        changed.arg(command.get_program()).args(command.get_args());
+        changed
+    }
+
     /// The same command in the system of a process.
     pub(crate) fn beside(&self, pid: u32, command: &Command) -> Command {
         let mut beside = Command::new("nsenter");
