@@ -10,6 +10,7 @@
 //! | `WSAETIMEDOUT`, `ERROR_SEM_TIMEOUT` | "the peer system failed to respond" | `TimedOut` |
 //! | `WSAESHUTDOWN` of a send | "the socket has been shut down" | `BrokenPipe`, as `EPIPE` |
 //! | `WSAESHUTDOWN` of a receive | the same | no error: the end of the stream |
+//! | `WSAEWOULDBLOCK` of an overlapped call | "too many outstanding overlapped I/O requests" | `WSAENOBUFS`: tried again (INV-9) |
 //!
 //! <https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv>,
 //! <https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend>.
@@ -65,7 +66,7 @@ pub(super) fn error(code: i32) -> io::Error {
     io::Error::from_raw_os_error(winsock(code))
 }
 
-/// Winsock's own code for what Win32 calls otherwise.
+/// Winsock's own code for what Win32 calls otherwise, and one code for a shortage.
 fn winsock(code: i32) -> i32 {
     match u32::try_from(code).unwrap_or(0) {
         win::ERROR_NETNAME_DELETED | win::ERROR_PORT_UNREACHABLE => ws::WSAECONNRESET,
@@ -74,6 +75,7 @@ fn winsock(code: i32) -> i32 {
         win::ERROR_HOST_UNREACHABLE => ws::WSAEHOSTUNREACH,
         win::ERROR_NETWORK_UNREACHABLE => ws::WSAENETUNREACH,
         win::ERROR_SEM_TIMEOUT => ws::WSAETIMEDOUT,
+        _ if code == ws::WSAEWOULDBLOCK => ws::WSAENOBUFS,
         _ => code,
     }
 }
