@@ -10,17 +10,21 @@ mod packages;
 mod pictures;
 mod place;
 mod portability;
+mod tidy;
 mod toolchain;
 mod windows;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask loom
+const USAGE: &str = "usage: cargo xtask tidy
+       cargo xtask loom
        cargo xtask portability [--install]
        cargo xtask pictures [--install] [NAME...]
        cargo xtask windows [--install]
        cargo xtask kernels [--install]
 
+  tidy         looks for long files and functions, circles of imports, layers that are crossed, missing notes, and
+               words that this project does not use
   loom         runs the models of what crosses threads, in every order of their steps
   portability  checks types for systems that cannot be run here: 32-bit Linux and Windows, FreeBSD, macOS
   windows      builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, and a
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args[..] {
+        ["tidy"] => tidy::run(),
         ["loom"] => loom::run(),
         ["portability"] => portability::run(false),
         ["portability", "--install"] => portability::run(true),

@@ -1,0 +1,73 @@
+//! Which crate may use which: kernels below the engine, the engine below the program.
+
+use super::source::Tree;
+
+/// A crate, and those of the workspace that it may name, in its manifest and in its sources.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("proactor", &[]),
+    ("overlapped", &["proactor"]),
+    ("pitfalls", &[]),
+    ("cli", &["proactor", "overlapped", "overlapped_pitfalls"]),
+];
+
+/// What each is called in code.
+const NAMES: &[&str] = &["proactor", "overlapped", "overlapped_pitfalls", "overlapped_cli"];
+
+pub(super) fn check(tree: &Tree) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (folder, allowed) in LAYERS {
+        let manifest = format!("crates/{folder}/Cargo.toml");
+        let Some(page) = tree.manifests.iter().find(|page| page.path == manifest) else {
+            findings.push(format!("{manifest}:1: there is no such crate"));
+            continue;
+        };
+        let own = own_name(&page.text);
+        let forbidden = |name: &&&str| **name != own && !allowed.contains(*name);
+        for name in NAMES.iter().filter(forbidden) {
+            for (number, _) in dependencies(&page.text).filter(|(_, dependency)| dependency == name) {
+                findings.push(format!("{manifest}:{number}: `{name}` lies above this crate"));
+            }
+            let sources = format!("crates/{folder}/src/");
+            for source in tree.sources.iter().filter(|source| source.path.starts_with(&sources)) {
+                let lines = source.text.lines().enumerate();
+                let uses = lines.filter(|(_, line)| line.trim_start().starts_with(&format!("use {name}::")));
+                findings.extend(
+                    uses.map(|(at, _)| {
+                        source.finding(at + 1, format_args!("`{name}` lies above this crate"))
+                    }),
+                );
+            }
+        }
+    }
+    findings
+}
+
+fn own_name(manifest: &str) -> String {
+    let name = manifest.lines().find_map(|line| line.strip_prefix("name = \""));
+    name.and_then(|rest| rest.split('"').next()).unwrap_or_default().replace('-', "_")
+}
+
+/// The lines of its dependencies, but for those of its tests, which may use what they like.
+fn dependencies(manifest: &str) -> impl Iterator<Item = (usize, String)> {
+    let mut counts = false;
+    manifest.lines().enumerate().filter_map(move |(at, line)| {
+        if let Some(section) = line.strip_prefix('[') {
+            counts = section.contains("dependencies") && !section.contains("dev-dependencies");
+            return None;
+        }
+        let name = line.split(['.', ' ', '=']).next()?.replace('-', "_");
+        (counts && !name.is_empty()).then_some((at + 1, name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dependencies_of_tests_are_not_counted() {
+        let manifest = "[package]\nname = \"a-b\"\n[dependencies]\nproactor.workspace = true\n[dev-dependencies]\noverlapped = \"1\"\n";
+        assert_eq!(own_name(manifest), "a_b");
+        assert_eq!(dependencies(manifest).collect::<Vec<_>>(), [(4, "proactor".to_owned())]);
+    }
+}
