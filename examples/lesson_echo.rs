@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::{io, thread};
 
-use proactor::backend::detect::Refusal;
+use proactor::backend::choice::Refusal;
 use proactor::backend::{Create, Wait};
 use proactor::{ConnectionKey, Driver, Event, Lease, Payload, Pool, PoolConfig, Sending, Socket, Waker};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::Styles;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
-use overlapped::{Backend, Choice};
+use overlapped::{BackendKind, Choice};
 
 use crate::units::{Limit, duration, limit, listen_address, server_address, size, up_to};
 
@@ -257,9 +257,9 @@ impl BackendName {
     pub(crate) fn choice(self) -> Choice {
         match self {
             BackendName::Auto => Choice::Auto,
-            BackendName::IoUring => Choice::Only(Backend::IoUring),
-            BackendName::Iocp => Choice::Only(Backend::Iocp),
-            BackendName::Readiness => Choice::Only(Backend::Readiness),
+            BackendName::IoUring => Choice::Only(BackendKind::IoUring),
+            BackendName::Iocp => Choice::Only(BackendKind::Iocp),
+            BackendName::Readiness => Choice::Only(BackendKind::Readiness),
         }
     }
 }

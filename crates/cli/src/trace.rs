@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Instant;
 
-use overlapped::{Call, Event, Moment, Step, Told};
+use overlapped::{Call, Event, Moment, Step, TraceResult};
 
 use crate::log::{Log, Queue};
 use crate::output::{reader_gone, remedy};
@@ -185,21 +185,21 @@ fn what(step: &Step) -> String {
         Moment::Submitted { bytes: 0, pending: true } => "submitted".into(),
         Moment::Submitted { bytes, pending: true } => format!("submitted, {}", count(bytes as u64, "byte")),
         Moment::Submitted { pending: false, .. } => "done at once".into(),
-        Moment::Completed { result, more: true } => format!("{}, stays in flight", told(result)),
-        Moment::Completed { result, .. } | Moment::Returned(result) => told(result),
+        Moment::Completed { result, more: true } => format!("{}, stays in flight", result_text(result)),
+        Moment::Completed { result, .. } | Moment::Returned(result) => result_text(result),
         Moment::Cancelling => "asked to end".into(),
         Moment::Began => "waits".into(),
         Moment::Ended => "returned".into(),
     }
 }
 
-fn told(result: Told) -> String {
+fn result_text(result: TraceResult) -> String {
     match result {
-        Told::Done => "done".into(),
-        Told::Bytes(bytes) => count(bytes as u64, "byte"),
-        Told::EndOfStream => "end of stream".into(),
-        Told::NoBlocks => "no free block".into(),
-        Told::Cancelled => "cancelled".into(),
-        Told::Failed(kind) => format!("failed: {kind}"),
+        TraceResult::Done => "done".into(),
+        TraceResult::Bytes(bytes) => count(bytes as u64, "byte"),
+        TraceResult::EndOfStream => "end of stream".into(),
+        TraceResult::NoBlocks => "no free block".into(),
+        TraceResult::Cancelled => "cancelled".into(),
+        TraceResult::Failed(kind) => format!("failed: {kind}"),
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::mailbox::{Bell, Queue, WorkerFace};
+use crate::mailbox::{Doorbell, Queue, WorkerShared};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// What is delivered to a worker.
@@ -24,16 +24,16 @@ pub(crate) struct Arrivals<S> {
 
 /// Shared by all workers of a server.
 pub(crate) struct Acceptor<S> {
-    workers: Vec<(Arc<WorkerFace>, Arc<Arrivals<S>>)>,
+    workers: Vec<(Arc<WorkerShared>, Arc<Arrivals<S>>)>,
     total: AtomicUsize,
     max_sessions: usize,
 }
 
 impl<S> Acceptor<S> {
-    pub(crate) fn new(faces: &[Arc<WorkerFace>], max_sessions: usize) -> Acceptor<S> {
+    pub(crate) fn new(all_shared: &[Arc<WorkerShared>], max_sessions: usize) -> Acceptor<S> {
         // Bounded by the session limit: a socket in the queue counts as a session already.
         let arrivals = || Arc::new(Arrivals { queue: Queue::new(usize::MAX) });
-        let workers = faces.iter().map(|face| (Arc::clone(face), arrivals())).collect();
+        let workers = all_shared.iter().map(|shared| (Arc::clone(shared), arrivals())).collect();
         Acceptor { workers, total: AtomicUsize::new(0), max_sessions }
     }
 
@@ -98,10 +98,10 @@ impl<S> Acceptor<S> {
     /// # Errors
     /// What was to be delivered, if that worker has stopped.
     pub(crate) fn deliver(&self, worker: usize, delivery: Delivery<S>) -> Result<(), Delivery<S>> {
-        let (face, arrivals) = &self.workers[worker];
+        let (shared, arrivals) = &self.workers[worker];
         arrivals.queue.push(delivery, false).map_err(|(delivery, _)| delivery)?;
-        let bell: &Bell = &face.bell;
-        bell.ring();
+        let doorbell: &Doorbell = &shared.doorbell;
+        doorbell.ring();
         Ok(())
     }
 
@@ -139,8 +139,8 @@ impl<S> Acceptor<S> {
     /// takes any more, because all have stopped meanwhile, is counted out and returned.
     pub(crate) fn take_back(&self) -> Vec<Delivery<S>> {
         let mut left = Vec::new();
-        for (from, (face, arrivals)) in self.workers.iter().enumerate() {
-            while face.heartbeat.is_blocked()
+        for (from, (shared, arrivals)) in self.workers.iter().enumerate() {
+            while shared.heartbeat.is_blocked()
                 && let Some(to) = self.fewest(|worker| worker != from && self.is_turning(worker))
                 && let Some(delivery) = arrivals.queue.pop()
             {
@@ -169,7 +169,7 @@ impl<S> Acceptor<S> {
         }
         let Err(delivery) = self.workers[from].1.queue.unpop(delivery) else {
             // It may turn again, and have found nothing meanwhile.
-            self.workers[from].0.bell.ring();
+            self.workers[from].0.doorbell.ring();
             return None;
         };
         if is_session {
@@ -185,23 +185,23 @@ mod tests {
     use crate::heartbeat::Pulses;
 
     /// Workers, of which those in `blocked` have stood still for long enough.
-    fn workers(count: usize, blocked: &[usize]) -> (Vec<Arc<WorkerFace>>, Acceptor<u32>) {
-        let faces: Vec<Arc<WorkerFace>> = (0..count).map(|_| Arc::default()).collect();
-        let mut pulses = Pulses::new(&faces);
+    fn workers(count: usize, blocked: &[usize]) -> (Vec<Arc<WorkerShared>>, Acceptor<u32>) {
+        let all_shared: Vec<Arc<WorkerShared>> = (0..count).map(|_| Arc::default()).collect();
+        let mut pulses = Pulses::new(&all_shared);
         for _ in 0..5 {
             pulses.tick();
         }
-        for (index, face) in faces.iter().enumerate() {
+        for (index, shared) in all_shared.iter().enumerate() {
             if !blocked.contains(&index) {
-                face.heartbeat.begin_wait();
+                shared.heartbeat.begin_wait();
             }
         }
-        let acceptor = Acceptor::new(&faces, 100);
-        (faces, acceptor)
+        let acceptor = Acceptor::new(&all_shared, 100);
+        (all_shared, acceptor)
     }
 
-    fn placed(faces: &[Arc<WorkerFace>]) -> Vec<usize> {
-        faces.iter().map(|face| face.placed.load(Ordering::Relaxed)).collect()
+    fn placed(all_shared: &[Arc<WorkerShared>]) -> Vec<usize> {
+        all_shared.iter().map(|shared| shared.placed.load(Ordering::Relaxed)).collect()
     }
 
     fn deliver(acceptor: &Acceptor<u32>, worker: usize, sockets: std::ops::Range<u32>) {
@@ -223,27 +223,27 @@ mod tests {
 
     #[test]
     fn a_blocked_worker_is_not_chosen_unless_it_chooses() {
-        let (faces, acceptor) = workers(3, &[1, 2]);
+        let (all_shared, acceptor) = workers(3, &[1, 2]);
         for _ in 0..4 {
             assert_eq!(acceptor.place(0), 0);
         }
         assert_eq!(acceptor.turning(), Some(0));
         // Its accepts go on as soon as it is back, before anybody has noticed.
         assert_eq!(acceptor.place(1), 1);
-        faces[2].heartbeat.begin_wait();
+        all_shared[2].heartbeat.begin_wait();
         assert_eq!(acceptor.place(0), 2, "it turns again");
-        faces[2].heartbeat.end();
+        all_shared[2].heartbeat.end();
         assert_eq!(acceptor.place(0), 0, "it has ended");
-        assert_eq!(placed(&faces), [5, 1, 1]);
+        assert_eq!(placed(&all_shared), [5, 1, 1]);
     }
 
     #[test]
     fn what_waits_for_a_blocked_worker_is_taken_back_in_order() {
-        let (faces, acceptor) = workers(3, &[1]);
+        let (all_shared, acceptor) = workers(3, &[1]);
         deliver(&acceptor, 1, 0..6);
         assert!(acceptor.deliver(1, Delivery::Accepted(6)).is_ok());
         assert!(acceptor.take_back().is_empty());
-        assert_eq!(placed(&faces), [3, 0, 3]);
+        assert_eq!(placed(&all_shared), [3, 0, 3]);
         assert_eq!(taken(&acceptor, 1), [0; 0]);
         let (zero, two) = (taken(&acceptor, 0), taken(&acceptor, 2));
         assert_eq!((&zero[..3], &two[..]), (&[0, 2, 4][..], &[1, 3, 5][..]));
@@ -253,27 +253,27 @@ mod tests {
 
     #[test]
     fn what_waits_stays_while_nobody_turns() {
-        let (faces, acceptor) = workers(2, &[0, 1]);
+        let (all_shared, acceptor) = workers(2, &[0, 1]);
         deliver(&acceptor, 1, 0..3);
         assert!(acceptor.take_back().is_empty());
-        assert_eq!(placed(&faces), [0, 3]);
-        faces[1].heartbeat.begin_wait();
+        assert_eq!(placed(&all_shared), [0, 3]);
+        all_shared[1].heartbeat.begin_wait();
         assert!(acceptor.take_back().is_empty());
         assert_eq!(taken(&acceptor, 1), [0, 1, 2], "it takes them itself");
     }
 
     #[test]
     fn what_goes_to_a_worker_that_has_ended_goes_on() {
-        let (faces, acceptor) = workers(3, &[2]);
-        faces[0].heartbeat.end();
+        let (all_shared, acceptor) = workers(3, &[2]);
+        all_shared[0].heartbeat.end();
         assert!(acceptor.arrivals(0).queue.close().is_empty());
         assert!(acceptor.hand(Delivery::Accepted(1)).is_ok());
         assert_eq!(taken(&acceptor, 1), [1]);
-        faces[1].heartbeat.end();
+        all_shared[1].heartbeat.end();
         assert!(acceptor.arrivals(1).queue.close().is_empty());
         assert!(acceptor.hand(Delivery::Accepted(2)).is_ok());
         assert_eq!(taken(&acceptor, 2), [2], "blocked is better than ended");
-        faces[2].heartbeat.end();
+        all_shared[2].heartbeat.end();
         assert!(acceptor.arrivals(2).queue.close().is_empty());
         assert!(acceptor.hand(Delivery::Accepted(3)).is_err());
     }

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use proactor::Name as Backend;
-use proactor::backend::detect::Refusal;
+use proactor::BackendKind;
+use proactor::backend::choice::Refusal;
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -74,7 +74,7 @@ pub enum Error {
     #[error("the {backend} backend broke down: {source}; restart the server, or choose another backend")]
     Backend {
         /// Which.
-        backend: Backend,
+        backend: BackendKind,
         /// Why.
         source: io::Error,
     },

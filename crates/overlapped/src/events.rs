@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proactor::{Name, Step};
+use proactor::{BackendKind, Step};
 
-use crate::mailbox::WorkerFace;
+use crate::mailbox::WorkerShared;
 use crate::panics::contain;
 use crate::session::{CloseReason, SessionId};
 use crate::stats::Stats;
@@ -118,7 +118,7 @@ pub enum Event<'a> {
         /// The worker's index.
         worker: usize,
         /// Its backend, whose words [`Call::word`](crate::Call::word) gives.
-        backend: Name,
+        backend: BackendKind,
         /// The session it is for, if for one; while it is being connected it is no session yet.
         session: Option<SessionId>,
         /// What is asked of the system, and how far it is.
@@ -148,19 +148,19 @@ pub(crate) type Observe = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Observer {
     observe: Observe,
-    face: Arc<WorkerFace>,
+    shared: Arc<WorkerShared>,
 }
 
 impl Observer {
-    pub(crate) fn new(observe: Observe, face: Arc<WorkerFace>) -> Observer {
-        Observer { observe, face }
+    pub(crate) fn new(observe: Observe, shared: Arc<WorkerShared>) -> Observer {
+        Observer { observe, shared }
     }
 
     /// A panic of the observer is counted and ends here: it concerns neither the session nor the handler whose event
     /// this is, and the next event is told as before.
     pub(crate) fn tell(&self, event: &Event<'_>) {
         if contain(|| (self.observe)(event)).is_err() {
-            self.face.observer_panics.fetch_add(1, Ordering::Relaxed);
+            self.shared.observer_panics.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

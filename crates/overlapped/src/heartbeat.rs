@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proactor::Waker;
 
-use crate::mailbox::WorkerFace;
+use crate::mailbox::WorkerShared;
 use crate::sync::OnceLock;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -111,7 +111,7 @@ pub(crate) enum Rest {
 
 /// What the monitor has seen of the workers.
 pub(crate) struct Pulses {
-    faces: Vec<Arc<WorkerFace>>,
+    all_shared: Vec<Arc<WorkerShared>>,
     seen: Vec<Seen>,
     /// Ticks without a turn of any worker.
     quiet: u32,
@@ -126,17 +126,17 @@ struct Seen {
 }
 
 impl Pulses {
-    pub(crate) fn new(faces: &[Arc<WorkerFace>]) -> Pulses {
+    pub(crate) fn new(all_shared: &[Arc<WorkerShared>]) -> Pulses {
         // No worker's word is ever this one.
-        let seen = vec![Seen { word: MARK, ticks: 0 }; faces.len()];
-        Pulses { faces: faces.to_vec(), seen, quiet: 0 }
+        let seen = vec![Seen { word: MARK, ticks: 0 }; all_shared.len()];
+        Pulses { all_shared: all_shared.to_vec(), seen, quiet: 0 }
     }
 
     /// Looks at every worker, [`TICK`] after the last look, and marks those that are blocked.
     pub(crate) fn tick(&mut self) -> Rest {
         let (mut turned, mut waiting, mut ended) = (false, true, true);
-        for (face, seen) in self.faces.iter().zip(&mut self.seen) {
-            let word = face.heartbeat.word.load(Ordering::Relaxed);
+        for (shared, seen) in self.all_shared.iter().zip(&mut self.seen) {
+            let word = shared.heartbeat.word.load(Ordering::Relaxed);
             if word == ENDED {
                 continue;
             }
@@ -148,7 +148,7 @@ impl Pulses {
             } else if word & WAITING == 0 && seen.ticks < TICKS {
                 seen.ticks += 1;
                 if seen.ticks == TICKS {
-                    face.heartbeat.mark(word);
+                    shared.heartbeat.mark(word);
                 }
             }
             waiting &= word & WAITING != 0;
@@ -165,9 +165,9 @@ impl Pulses {
 
     /// Has every worker wake the monitor when it leaves its wait. False if one has left it already.
     fn mark_all(&self) -> bool {
-        self.faces.iter().all(|face| {
-            let word = face.heartbeat.word.load(Ordering::Relaxed);
-            word == ENDED || word & WAITING != 0 && (word & MARK != 0 || face.heartbeat.mark(word))
+        self.all_shared.iter().all(|shared| {
+            let word = shared.heartbeat.word.load(Ordering::Relaxed);
+            word == ENDED || word & WAITING != 0 && (word & MARK != 0 || shared.heartbeat.mark(word))
         })
     }
 }
@@ -176,69 +176,69 @@ impl Pulses {
 mod tests {
     use super::*;
 
-    fn workers(count: usize) -> (Vec<Arc<WorkerFace>>, Pulses) {
-        let faces: Vec<Arc<WorkerFace>> = (0..count).map(|_| Arc::default()).collect();
-        let pulses = Pulses::new(&faces);
-        (faces, pulses)
+    fn workers(count: usize) -> (Vec<Arc<WorkerShared>>, Pulses) {
+        let all_shared: Vec<Arc<WorkerShared>> = (0..count).map(|_| Arc::default()).collect();
+        let pulses = Pulses::new(&all_shared);
+        (all_shared, pulses)
     }
 
-    fn turn(face: &WorkerFace) {
-        face.heartbeat.begin_wait();
-        face.heartbeat.end_wait();
+    fn turn(shared: &WorkerShared) {
+        shared.heartbeat.begin_wait();
+        shared.heartbeat.end_wait();
     }
 
     #[test]
     fn a_worker_that_stands_still_in_a_turn_is_blocked_until_it_turns() {
-        let (faces, mut pulses) = workers(2);
+        let (all_shared, mut pulses) = workers(2);
         for _ in 0..5 {
-            faces.iter().for_each(|face| turn(face));
+            all_shared.iter().for_each(|shared| turn(shared));
             pulses.tick();
         }
-        assert!(faces.iter().all(|face| face.heartbeat.is_turning()));
+        assert!(all_shared.iter().all(|shared| shared.heartbeat.is_turning()));
         for _ in 0..TICKS {
-            assert!(faces[0].heartbeat.is_turning());
-            turn(&faces[1]);
+            assert!(all_shared[0].heartbeat.is_turning());
+            turn(&all_shared[1]);
             assert_eq!(pulses.tick(), Rest::Tick);
         }
-        assert!(faces[0].heartbeat.is_blocked() && !faces[0].heartbeat.is_turning());
-        assert!(faces[1].heartbeat.is_turning());
-        faces[0].heartbeat.begin_wait();
+        assert!(all_shared[0].heartbeat.is_blocked() && !all_shared[0].heartbeat.is_turning());
+        assert!(all_shared[1].heartbeat.is_turning());
+        all_shared[0].heartbeat.begin_wait();
         assert!(
-            faces[0].heartbeat.is_turning() && !faces[0].heartbeat.is_blocked(),
+            all_shared[0].heartbeat.is_turning() && !all_shared[0].heartbeat.is_blocked(),
             "at once, without a tick"
         );
     }
 
     #[test]
     fn a_worker_that_waits_is_never_blocked_and_the_monitor_sleeps() {
-        let (faces, mut pulses) = workers(2);
-        faces.iter().for_each(|face| turn(face));
-        faces.iter().for_each(|face| face.heartbeat.begin_wait());
+        let (all_shared, mut pulses) = workers(2);
+        all_shared.iter().for_each(|shared| turn(shared));
+        all_shared.iter().for_each(|shared| shared.heartbeat.begin_wait());
         let rests: Vec<Rest> = (0..=QUIET_TICKS).map(|_| pulses.tick()).collect();
         assert_eq!(rests.last(), Some(&Rest::Sleep));
         assert!(rests[..rests.len() - 1].iter().all(|rest| *rest == Rest::Tick));
-        assert!(faces.iter().all(|face| face.heartbeat.is_turning()));
+        assert!(all_shared.iter().all(|shared| shared.heartbeat.is_turning()));
     }
 
     #[test]
     fn the_monitor_does_not_sleep_beside_a_worker_in_a_turn() {
-        let (faces, mut pulses) = workers(2);
-        faces.iter().for_each(|face| turn(face));
-        faces[0].heartbeat.begin_wait();
+        let (all_shared, mut pulses) = workers(2);
+        all_shared.iter().for_each(|shared| turn(shared));
+        all_shared[0].heartbeat.begin_wait();
         for _ in 0..50 {
             assert_eq!(pulses.tick(), Rest::Tick);
         }
-        assert!(faces[1].heartbeat.is_blocked());
+        assert!(all_shared[1].heartbeat.is_blocked());
     }
 
     #[test]
     fn it_ends_with_the_last_worker() {
-        let (faces, mut pulses) = workers(2);
-        faces[0].heartbeat.end();
+        let (all_shared, mut pulses) = workers(2);
+        all_shared[0].heartbeat.end();
         assert_eq!(pulses.tick(), Rest::Tick);
-        assert!(faces[0].heartbeat.has_ended() && !faces[0].heartbeat.is_turning());
-        assert!(!faces[0].heartbeat.is_blocked());
-        faces[1].heartbeat.end();
+        assert!(all_shared[0].heartbeat.has_ended() && !all_shared[0].heartbeat.is_turning());
+        assert!(!all_shared[0].heartbeat.is_blocked());
+        all_shared[1].heartbeat.end();
         assert_eq!(pulses.tick(), Rest::End);
     }
 }

@@ -51,7 +51,7 @@
 #![forbid(unsafe_code)]
 
 mod acceptor;
-mod addresses;
+mod address_limit;
 mod config;
 pub mod docs;
 mod endpoint;
@@ -83,11 +83,10 @@ pub use framed::{
 pub use handler::Handler;
 pub use limits::raise_descriptor_limit;
 pub use mailbox::{PostError, WorkerHandle};
-/// Called `Name` in the crate `proactor`, and in what it exports.
-#[doc(inline)]
-pub use proactor::Name as Backend;
-pub use proactor::backend::detect::{Choice, Refusal};
-pub use proactor::{AlignedBuf, Call, Lease, Moment, OpKey, Payload, SocketOptions, Step, Told};
+pub use proactor::backend::choice::{Choice, Refusal};
+pub use proactor::{
+    AlignedBuf, BackendKind, Call, Lease, Moment, OpKey, Payload, SocketOptions, Step, TraceResult,
+};
 pub use server::{DrainReport, Server, ServerHandle, SkippedAddress};
 pub use session::{CloseReason, Sent, Session, SessionHandle, SessionId};
 pub use stats::Stats;

@@ -1,4 +1,4 @@
-//! Models of what crosses threads (INV-5): the mailbox and its bell, and the counters of the acceptor. Whole
+//! Models of what crosses threads (INV-5): the mailbox and its doorbell, and the counters of the acceptor. Whole
 //! workers are modelled in `worker/tests/loom_models.rs`.
 //!
 //! Each runs the real code through every order of its steps, so each is two or three threads with a step or two.
@@ -13,9 +13,9 @@ use loom::thread;
 use proactor::{Wake, Waker};
 
 use crate::acceptor::{Acceptor, Delivery};
-use crate::addresses::Addresses;
+use crate::address_limit::AddressLimit;
 use crate::heartbeat::{Pulses, Rest};
-use crate::mailbox::{Mail, Mailbox, PostError, Queue, WorkerFace};
+use crate::mailbox::{Mail, Mailbox, PostError, Queue, WorkerShared};
 
 /// A worker's sleep, as a kernel gives it: a wake ends the present wait or the next one. A lost one is a deadlock,
 /// which fails the model.
@@ -62,7 +62,7 @@ fn poster(mailbox: &Arc<Mailbox<u32>>, message: u32) -> thread::JoinHandle<()> {
 fn take(mailbox: &Mailbox<u32>, sleep: &Sleep, count: usize) {
     let (mut mail, mut taken) = (VecDeque::new(), 0);
     loop {
-        if mailbox.face.bell.take() {
+        if mailbox.shared.doorbell.take() {
             mailbox.mail.take_all(&mut mail);
             taken += mail.drain(..).count();
         }
@@ -77,7 +77,7 @@ fn take(mailbox: &Mailbox<u32>, sleep: &Sleep, count: usize) {
 fn no_wake_up_is_lost() {
     model_of_three(|| {
         let (mailbox, sleep) = (mailbox(), Arc::new(Sleep::default()));
-        mailbox.face.bell.install(Waker::new(Arc::clone(&sleep) as _));
+        mailbox.shared.doorbell.install(Waker::new(Arc::clone(&sleep) as _));
         let posters = [1, 2].map(|message| poster(&mailbox, message));
         take(&mailbox, &sleep, 2);
         posters.into_iter().for_each(|poster| poster.join().unwrap());
@@ -89,7 +89,7 @@ fn what_is_posted_while_the_worker_is_made_is_found() {
     loom::model(|| {
         let (mailbox, sleep) = (mailbox(), Arc::new(Sleep::default()));
         let poster = poster(&mailbox, 1);
-        mailbox.face.bell.install(Waker::new(Arc::clone(&sleep) as _));
+        mailbox.shared.doorbell.install(Waker::new(Arc::clone(&sleep) as _));
         take(&mailbox, &sleep, 1);
         poster.join().unwrap();
     });
@@ -117,8 +117,8 @@ fn a_queue_takes_no_more_than_its_limit_and_nothing_once_closed() {
 #[test]
 fn the_session_limit_holds_and_every_reservation_comes_back() {
     loom::model(|| {
-        let faces: Vec<Arc<WorkerFace>> = vec![Arc::default(), Arc::default()];
-        let acceptor: Arc<Acceptor<()>> = Arc::new(Acceptor::new(&faces, 1));
+        let all_shared: Vec<Arc<WorkerShared>> = vec![Arc::default(), Arc::default()];
+        let acceptor: Arc<Acceptor<()>> = Arc::new(Acceptor::new(&all_shared, 1));
         let inside = Arc::new(AtomicUsize::new(0));
         let session = |acceptor: &Acceptor<()>, inside: &AtomicUsize| {
             if acceptor.reserve() {
@@ -135,7 +135,7 @@ fn the_session_limit_holds_and_every_reservation_comes_back() {
         session(&acceptor, &inside);
         other.join().unwrap();
         assert!(acceptor.reserve() && !acceptor.reserve(), "it is empty again");
-        let placed = faces.iter().map(|face| face.placed.load(Ordering::Relaxed));
+        let placed = all_shared.iter().map(|shared| shared.placed.load(Ordering::Relaxed));
         assert_eq!(placed.sum::<usize>(), 0);
     });
 }
@@ -144,7 +144,7 @@ fn the_session_limit_holds_and_every_reservation_comes_back() {
 fn the_limit_per_address_holds_and_every_place_comes_back() {
     loom::model(|| {
         let address = IpAddr::from([10, 0, 0, 1]);
-        let addresses = Arc::new(Addresses::new(1));
+        let addresses = Arc::new(AddressLimit::new(1));
         let inside = Arc::new(AtomicUsize::new(0));
         let session = move |addresses: &Addresses, inside: &AtomicUsize| {
             if addresses.admit(address) {
@@ -176,30 +176,30 @@ fn monitor(pulses: &mut Pulses, sleep: &Sleep, done: impl Fn() -> bool) {
 }
 
 /// Workers that wait in the kernel, and a monitor about to find that.
-fn waiting(count: usize) -> (Vec<Arc<WorkerFace>>, Arc<Sleep>, Pulses) {
-    let faces: Vec<Arc<WorkerFace>> = (0..count).map(|_| Arc::default()).collect();
+fn waiting(count: usize) -> (Vec<Arc<WorkerShared>>, Arc<Sleep>, Pulses) {
+    let all_shared: Vec<Arc<WorkerShared>> = (0..count).map(|_| Arc::default()).collect();
     let sleep = Arc::new(Sleep::default());
-    for face in &faces {
-        face.heartbeat.set_monitor(Waker::new(Arc::clone(&sleep) as _));
-        face.heartbeat.begin_wait();
+    for shared in &all_shared {
+        shared.heartbeat.set_monitor(Waker::new(Arc::clone(&sleep) as _));
+        shared.heartbeat.begin_wait();
     }
-    let mut pulses = Pulses::new(&faces);
+    let mut pulses = Pulses::new(&all_shared);
     // It sleeps with the next tick that finds nothing changed.
     for _ in 0..4 {
         assert_eq!(pulses.tick(), Rest::Tick);
     }
-    (faces, sleep, pulses)
+    (all_shared, sleep, pulses)
 }
 
 #[test]
 fn a_worker_that_blocks_as_the_monitor_falls_asleep_is_noticed() {
     loom::model(|| {
-        let (faces, sleep, mut pulses) = waiting(1);
+        let (all_shared, sleep, mut pulses) = waiting(1);
         let worker = {
-            let face = Arc::clone(&faces[0]);
-            thread::spawn(move || face.heartbeat.end_wait())
+            let shared = Arc::clone(&all_shared[0]);
+            thread::spawn(move || shared.heartbeat.end_wait())
         };
-        monitor(&mut pulses, &sleep, || faces[0].heartbeat.is_blocked());
+        monitor(&mut pulses, &sleep, || all_shared[0].heartbeat.is_blocked());
         worker.join().unwrap();
     });
 }
@@ -207,16 +207,16 @@ fn a_worker_that_blocks_as_the_monitor_falls_asleep_is_noticed() {
 #[test]
 fn a_worker_that_turns_and_then_blocks_is_noticed() {
     model_of_three(|| {
-        let (faces, sleep, mut pulses) = waiting(1);
+        let (all_shared, sleep, mut pulses) = waiting(1);
         let worker = {
-            let face = Arc::clone(&faces[0]);
+            let shared = Arc::clone(&all_shared[0]);
             thread::spawn(move || {
-                face.heartbeat.end_wait();
-                face.heartbeat.begin_wait();
-                face.heartbeat.end_wait();
+                shared.heartbeat.end_wait();
+                shared.heartbeat.begin_wait();
+                shared.heartbeat.end_wait();
             })
         };
-        monitor(&mut pulses, &sleep, || faces[0].heartbeat.is_blocked());
+        monitor(&mut pulses, &sleep, || all_shared[0].heartbeat.is_blocked());
         worker.join().unwrap();
     });
 }
@@ -225,16 +225,16 @@ fn a_worker_that_turns_and_then_blocks_is_noticed() {
 #[test]
 fn a_worker_that_comes_back_is_not_taken_for_blocked() {
     loom::model(|| {
-        let faces = [Arc::<WorkerFace>::default()];
-        let mut pulses = Pulses::new(&faces);
+        let all_shared = [Arc::<WorkerShared>::default()];
+        let mut pulses = Pulses::new(&all_shared);
         assert_eq!(pulses.tick(), Rest::Tick);
         let worker = {
-            let face = Arc::clone(&faces[0]);
+            let shared = Arc::clone(&all_shared[0]);
             thread::spawn(move || {
-                face.heartbeat.begin_wait();
-                assert!(face.heartbeat.is_turning());
-                face.heartbeat.end_wait();
-                assert!(face.heartbeat.is_turning());
+                shared.heartbeat.begin_wait();
+                assert!(shared.heartbeat.is_turning());
+                shared.heartbeat.end_wait();
+                assert!(shared.heartbeat.is_turning());
             })
         };
         for _ in 0..2 {
@@ -247,13 +247,13 @@ fn a_worker_that_comes_back_is_not_taken_for_blocked() {
 #[test]
 fn the_monitor_ends_after_the_last_worker() {
     loom::model(|| {
-        let (faces, sleep, mut pulses) = waiting(1);
+        let (all_shared, sleep, mut pulses) = waiting(1);
         let worker = {
-            let face = Arc::clone(&faces[0]);
+            let shared = Arc::clone(&all_shared[0]);
             thread::spawn(move || {
-                face.heartbeat.end_wait();
-                face.heartbeat.end();
-                face.heartbeat.wake_monitor();
+                shared.heartbeat.end_wait();
+                shared.heartbeat.end();
+                shared.heartbeat.wake_monitor();
             })
         };
         monitor(&mut pulses, &sleep, || false);
@@ -265,23 +265,23 @@ fn the_monitor_ends_after_the_last_worker() {
 #[test]
 fn an_arrival_that_is_taken_back_is_taken_once() {
     loom::model(|| {
-        let faces: Vec<Arc<WorkerFace>> = vec![Arc::default(), Arc::default()];
-        let mut pulses = Pulses::new(&faces);
+        let all_shared: Vec<Arc<WorkerShared>> = vec![Arc::default(), Arc::default()];
+        let mut pulses = Pulses::new(&all_shared);
         for _ in 0..3 {
             pulses.tick();
         }
-        faces[1].heartbeat.begin_wait();
-        let acceptor: Arc<Acceptor<u32>> = Arc::new(Acceptor::new(&faces, 2));
+        all_shared[1].heartbeat.begin_wait();
+        let acceptor: Arc<Acceptor<u32>> = Arc::new(Acceptor::new(&all_shared, 2));
         for socket in [1, 2] {
             assert!(acceptor.reserve());
             acceptor.place_at(0);
             acceptor.send(0, socket).unwrap();
         }
         let back = {
-            let (face, acceptor) = (Arc::clone(&faces[0]), Arc::clone(&acceptor));
+            let (shared, acceptor) = (Arc::clone(&all_shared[0]), Arc::clone(&acceptor));
             thread::spawn(move || {
-                face.heartbeat.begin_wait();
-                face.heartbeat.end_wait();
+                shared.heartbeat.begin_wait();
+                shared.heartbeat.end_wait();
                 std::iter::from_fn(|| acceptor.arrivals(0).queue.pop()).count()
             })
         };
@@ -289,7 +289,7 @@ fn an_arrival_that_is_taken_back_is_taken_once() {
         let here = back.join().unwrap();
         let there = std::iter::from_fn(|| acceptor.arrivals(1).queue.pop()).count();
         assert_eq!(here + there, 2);
-        let placed = [0, 1].map(|worker: usize| faces[worker].placed.load(Ordering::Relaxed));
+        let placed = [0, 1].map(|worker: usize| all_shared[worker].placed.load(Ordering::Relaxed));
         assert_eq!(placed, [here, there]);
         assert!(!acceptor.reserve(), "both are counted");
     });
@@ -299,20 +299,20 @@ fn an_arrival_that_is_taken_back_is_taken_once() {
 #[test]
 fn an_arrival_that_nobody_can_take_over_is_not_lost() {
     loom::model(|| {
-        let faces: Vec<Arc<WorkerFace>> = vec![Arc::default(), Arc::default()];
-        let mut pulses = Pulses::new(&faces);
+        let all_shared: Vec<Arc<WorkerShared>> = vec![Arc::default(), Arc::default()];
+        let mut pulses = Pulses::new(&all_shared);
         for _ in 0..3 {
             pulses.tick();
         }
-        faces[1].heartbeat.begin_wait();
-        let acceptor: Arc<Acceptor<u32>> = Arc::new(Acceptor::new(&faces, 1));
+        all_shared[1].heartbeat.begin_wait();
+        let acceptor: Arc<Acceptor<u32>> = Arc::new(Acceptor::new(&all_shared, 1));
         assert!(acceptor.reserve());
         acceptor.place_at(0);
         acceptor.send(0, 1).unwrap();
         let other = {
-            let (face, acceptor) = (Arc::clone(&faces[1]), Arc::clone(&acceptor));
+            let (shared, acceptor) = (Arc::clone(&all_shared[1]), Arc::clone(&acceptor));
             thread::spawn(move || {
-                face.heartbeat.end();
+                shared.heartbeat.end();
                 let left = acceptor.arrivals(1).queue.close();
                 for delivery in left {
                     assert!(matches!(delivery, Delivery::Placed(1)));
@@ -323,7 +323,7 @@ fn an_arrival_that_nobody_can_take_over_is_not_lost() {
         assert!(acceptor.take_back().is_empty());
         other.join().unwrap();
         let kept = acceptor.arrivals(0).queue.len();
-        let placed = [0, 1].map(|worker: usize| faces[worker].placed.load(Ordering::Relaxed));
+        let placed = [0, 1].map(|worker: usize| all_shared[worker].placed.load(Ordering::Relaxed));
         assert_eq!(placed, [kept, 0]);
         assert_eq!(acceptor.reserve(), kept == 0, "counted out exactly if it is gone");
     });

@@ -1,4 +1,4 @@
-//! What crosses threads: bounded queues into a worker, and the bell that wakes it (INV-5, INV-6).
+//! What crosses threads: bounded queues into a worker, and the doorbell that wakes it (INV-5, INV-6).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -44,13 +44,13 @@ pub(crate) enum Mail<M> {
 
 /// Wakes a worker, once for any number of posts between two looks into its mailboxes.
 #[derive(Default)]
-pub(crate) struct Bell {
+pub(crate) struct Doorbell {
     rung: AtomicBool,
     waker: OnceLock<Waker>,
 }
 
-impl Bell {
-    /// Connects the bell to a worker that has just been made. What was posted before is found by its first look.
+impl Doorbell {
+    /// Connects the doorbell to a worker that has just been made. What was posted before is found by its first look.
     pub(crate) fn install(&self, waker: Waker) {
         assert!(self.waker.set(waker).is_ok(), "a worker is started once");
         // Who rang before this woke nobody, and nothing makes that look see it: so there is something to see. A swap,
@@ -137,8 +137,8 @@ impl<T> Queue<T> {
 
 /// What others see of a worker, whatever its handler and backend.
 #[derive(Default)]
-pub(crate) struct WorkerFace {
-    pub(crate) bell: Bell,
+pub(crate) struct WorkerShared {
+    pub(crate) doorbell: Doorbell,
     pub(crate) published: Published,
     pub(crate) heartbeat: Heartbeat,
     /// Duplicates of the listeners that this worker owns: while it is blocked, the monitor accepts from them.
@@ -151,7 +151,7 @@ pub(crate) struct WorkerFace {
     pub(crate) observer_panics: AtomicU64,
 }
 
-impl WorkerFace {
+impl WorkerShared {
     /// The duplicates, for as long as they are locked.
     pub(crate) fn spare_listeners(&self) -> MutexGuard<'_, Vec<Socket>> {
         self.spare_listeners.lock().unwrap_or_else(PoisonError::into_inner)
@@ -167,24 +167,24 @@ impl WorkerFace {
 /// One worker's mailbox.
 pub(crate) struct Mailbox<M> {
     pub(crate) index: usize,
-    pub(crate) face: Arc<WorkerFace>,
+    pub(crate) shared: Arc<WorkerShared>,
     pub(crate) mail: Queue<Mail<M>>,
 }
 
 impl<M> Mailbox<M> {
-    pub(crate) fn new(index: usize, face: Arc<WorkerFace>, limit: usize) -> Mailbox<M> {
-        Mailbox { index, face, mail: Queue::new(limit) }
+    pub(crate) fn new(index: usize, shared: Arc<WorkerShared>, limit: usize) -> Mailbox<M> {
+        Mailbox { index, shared, mail: Queue::new(limit) }
     }
 
     /// `limited` is false for what the engine itself posts, which is bounded by other means.
     pub(crate) fn post(&self, mail: Mail<M>, limited: bool) -> Result<(), PostError> {
         match self.mail.push(mail, limited) {
             Ok(()) => {
-                self.face.bell.ring();
+                self.shared.doorbell.ring();
                 Ok(())
             }
             Err((_, error)) => {
-                self.face.refused.fetch_add(1, Ordering::Relaxed);
+                self.shared.refused.fetch_add(1, Ordering::Relaxed);
                 Err(error)
             }
         }

@@ -19,41 +19,44 @@ use common::{PATIENCE, backends, dial};
 
 const MOST: usize = 40_000;
 
-enum Told {
+enum FrameEvent {
     Frame(Vec<u8>),
     Bad(FrameError),
     Closed(CloseReason),
 }
 
 /// Tells the test of every frame, and sends each back without its frame.
-struct Teller(Sender<Told>);
+struct Reporter(Sender<FrameEvent>);
 
-impl FrameHandler for Teller {
+impl FrameHandler for Reporter {
     type State = ();
     type Message = ();
 
     fn on_open(&mut self, _session: &mut Session<'_>) {}
 
     fn on_frame(&mut self, session: &mut Session<'_>, _state: &mut (), frame: Payload) {
-        let _ = self.0.send(Told::Frame(frame.as_slice().to_vec()));
+        let _ = self.0.send(FrameEvent::Frame(frame.as_slice().to_vec()));
         session.send(frame);
     }
 
     fn on_bad_frame(&mut self, session: &mut Session<'_>, _state: &mut (), error: &FrameError) {
-        let _ = self.0.send(Told::Bad(*error));
+        let _ = self.0.send(FrameEvent::Bad(*error));
         session.send("bad");
     }
 
     fn on_close(&mut self, _: &mut WorkerContext<'_>, _: SessionId, _state: (), reason: CloseReason) {
-        let _ = self.0.send(Told::Closed(reason));
+        let _ = self.0.send(FrameEvent::Closed(reason));
     }
 }
 
-fn start_with(choice: Choice, framing: impl Framing + Clone + Send + Sync) -> (ServerHandle, Receiver<Told>) {
-    let (tell, told) = channel();
+fn start_with(
+    choice: Choice,
+    framing: impl Framing + Clone + Send + Sync,
+) -> (ServerHandle, Receiver<FrameEvent>) {
+    let (tell, events) = channel();
     let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
-    let server = server.start(move |_worker| Framed::new(framing.clone(), Teller(tell.clone())));
-    (server.expect("it starts"), told)
+    let server = server.start(move |_worker| Framed::new(framing.clone(), Reporter(tell.clone())));
+    (server.expect("it starts"), events)
 }
 
 /// Writes `stream` in pieces of many sizes, each in a segment of its own where the system is so kind.
@@ -80,7 +83,7 @@ fn contents() -> Vec<Vec<u8>> {
 
 fn same_frames(framing: &(impl Framing + Clone + Send + Sync), encode: impl Fn(&[u8]) -> Vec<u8>) {
     for choice in backends() {
-        let (server, told) = start_with(choice, framing.clone());
+        let (server, events) = start_with(choice, framing.clone());
         let wanted = [contents(), contents()].concat();
         let stream: Vec<u8> = wanted.iter().flat_map(|content| encode(content)).collect();
         let mut client = dial(server.local_addr());
@@ -90,13 +93,13 @@ fn same_frames(framing: &(impl Framing + Clone + Send + Sync), encode: impl Fn(&
         writer.join().unwrap();
         assert!(echo == wanted.concat(), "{choice:?}: all contents, in order");
         for (number, content) in wanted.iter().enumerate() {
-            match told.recv_timeout(PATIENCE).unwrap() {
-                Told::Frame(frame) => assert!(frame == *content, "{choice:?}: frame {number}"),
-                Told::Bad(error) => panic!("{choice:?}: frame {number}: {error}"),
-                Told::Closed(reason) => panic!("{choice:?}: frame {number}: {reason}"),
+            match events.recv_timeout(PATIENCE).unwrap() {
+                FrameEvent::Frame(frame) => assert!(frame == *content, "{choice:?}: frame {number}"),
+                FrameEvent::Bad(error) => panic!("{choice:?}: frame {number}: {error}"),
+                FrameEvent::Closed(reason) => panic!("{choice:?}: frame {number}: {reason}"),
             }
         }
-        assert!(matches!(told.recv_timeout(PATIENCE), Ok(Told::Closed(CloseReason::EndOfStream))));
+        assert!(matches!(events.recv_timeout(PATIENCE), Ok(FrameEvent::Closed(CloseReason::EndOfStream))));
         server.drain(PATIENCE).unwrap();
         assert_eq!(server.stats().blocks_in_use, 0, "INV-1");
     }
@@ -125,7 +128,7 @@ fn by_delimiter() {
 #[test]
 fn a_frame_that_is_too_long_ends_its_session_and_no_other() {
     for choice in backends() {
-        let (server, told) = start_with(choice, Lines::up_to(MOST));
+        let (server, events) = start_with(choice, Lines::up_to(MOST));
         let mut other = dial(server.local_addr());
         let mut client = dial(server.local_addr());
         client.write_all(b"good\n").unwrap();
@@ -135,9 +138,12 @@ fn a_frame_that_is_too_long_ends_its_session_and_no_other() {
         assert_eq!(&got, b"goodbad");
         assert_eq!(client.read(&mut got).expect("an end of stream, not a reset"), 0);
         drop(client);
-        assert!(matches!(told.recv_timeout(PATIENCE), Ok(Told::Frame(_))));
-        assert!(matches!(told.recv_timeout(PATIENCE), Ok(Told::Bad(FrameError::TooLong { most: MOST, .. }))));
-        assert!(matches!(told.recv_timeout(PATIENCE), Ok(Told::Closed(CloseReason::BadFrame))));
+        assert!(matches!(events.recv_timeout(PATIENCE), Ok(FrameEvent::Frame(_))));
+        assert!(matches!(
+            events.recv_timeout(PATIENCE),
+            Ok(FrameEvent::Bad(FrameError::TooLong { most: MOST, .. }))
+        ));
+        assert!(matches!(events.recv_timeout(PATIENCE), Ok(FrameEvent::Closed(CloseReason::BadFrame))));
         other.write_all(b"fine\n").unwrap();
         other.read_exact(&mut got[..4]).unwrap();
         assert_eq!(&got[..4], b"fine");
@@ -152,7 +158,7 @@ fn a_frame_that_is_too_long_ends_its_session_and_no_other() {
 struct Answers {
     len: usize,
     most_unsent: Arc<AtomicUsize>,
-    tell: Sender<Told>,
+    tell: Sender<FrameEvent>,
 }
 
 impl FrameHandler for Answers {
@@ -167,7 +173,7 @@ impl FrameHandler for Answers {
     }
 
     fn on_close(&mut self, _: &mut WorkerContext<'_>, _: SessionId, _state: (), reason: CloseReason) {
-        let _ = self.tell.send(Told::Closed(reason));
+        let _ = self.tell.send(FrameEvent::Closed(reason));
     }
 }
 
@@ -183,7 +189,7 @@ fn a_client_that_pipelines_gets_every_answer() {
             (1, 200_000, false),
             (90_000, 300, true),
         ] {
-            let (tell, told) = channel();
+            let (tell, events) = channel();
             let most_unsent = Arc::new(AtomicUsize::new(0));
             let handler = Answers { len, most_unsent: Arc::clone(&most_unsent), tell };
             let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
@@ -211,7 +217,10 @@ fn a_client_that_pipelines_gets_every_answer() {
             }
             writer.join().unwrap().expect("all requests were taken");
             assert_eq!(got, len * requests, "{choice:?}");
-            assert!(matches!(told.recv_timeout(PATIENCE), Ok(Told::Closed(CloseReason::EndOfStream))));
+            assert!(matches!(
+                events.recv_timeout(PATIENCE),
+                Ok(FrameEvent::Closed(CloseReason::EndOfStream))
+            ));
             assert!(
                 most_unsent.load(Relaxed) < 64 * 1024 + len,
                 "one answer above the high-water mark at most"
@@ -223,7 +232,7 @@ fn a_client_that_pipelines_gets_every_answer() {
 }
 
 /// Takes one frame at a time: pauses, and is resumed by a handle's message.
-struct OneAtATime(Sender<Told>, bool);
+struct OneAtATime(Sender<FrameEvent>, bool);
 
 impl FrameHandler for OneAtATime {
     type State = ();
@@ -234,7 +243,7 @@ impl FrameHandler for OneAtATime {
     fn on_frame(&mut self, session: &mut Session<'_>, _state: &mut (), frame: Payload) {
         assert!(!std::mem::replace(&mut self.1, true), "no frame after pause()");
         session.pause();
-        let _ = self.0.send(Told::Frame(frame.as_slice().to_vec()));
+        let _ = self.0.send(FrameEvent::Frame(frame.as_slice().to_vec()));
         session.set_timer(Duration::ZERO, 0);
     }
 
@@ -244,14 +253,14 @@ impl FrameHandler for OneAtATime {
     }
 
     fn on_close(&mut self, _: &mut WorkerContext<'_>, _: SessionId, _state: (), reason: CloseReason) {
-        let _ = self.0.send(Told::Closed(reason));
+        let _ = self.0.send(FrameEvent::Closed(reason));
     }
 }
 
 #[test]
 fn no_frame_follows_a_pause() {
     for choice in backends() {
-        let (tell, told) = channel();
+        let (tell, events) = channel();
         let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
         let server =
             server.start(move |_| Framed::new(Lines::up_to(100), OneAtATime(tell.clone(), false))).unwrap();
@@ -262,14 +271,14 @@ fn no_frame_follows_a_pause() {
         }
         client.shutdown(Shutdown::Write).unwrap();
         for line in &lines {
-            match told.recv_timeout(PATIENCE) {
-                Ok(Told::Frame(frame)) => assert_eq!(frame, *line, "{choice:?}"),
+            match events.recv_timeout(PATIENCE) {
+                Ok(FrameEvent::Frame(frame)) => assert_eq!(frame, *line, "{choice:?}"),
                 _ => panic!("{choice:?}: a frame was expected"),
             }
         }
         assert_eq!(client.read(&mut [0]).expect("an end of stream"), 0);
         assert!(
-            matches!(told.recv_timeout(PATIENCE), Ok(Told::Closed(CloseReason::EndOfStream))),
+            matches!(events.recv_timeout(PATIENCE), Ok(FrameEvent::Closed(CloseReason::EndOfStream))),
             "{choice:?}"
         );
         server.drain(PATIENCE).unwrap();
@@ -293,15 +302,15 @@ fn an_impossible_frame_ends_its_session_and_no_other() {
         [(0, 0, 0), (0, 5, 5), (2, 1, 2), (usize::MAX, 1, 1), (0, usize::MAX, 1), (1, 0, usize::MAX)];
     for choice in backends() {
         for (start, len, end) in impossible {
-            let (server, told) = start_with(choice, Wrong(Found { start, len, end }));
+            let (server, events) = start_with(choice, Wrong(Found { start, len, end }));
             let (mut other, mut client) = (dial(server.local_addr()), dial(server.local_addr()));
             client.write_all(b"0").unwrap();
             let mut got = Vec::new();
             client.read_to_end(&mut got).expect("an end of stream, not a reset");
             assert_eq!(got, b"bad", "{choice:?}");
             drop(client);
-            match told.recv_timeout(PATIENCE) {
-                Ok(Told::Bad(error)) => {
+            match events.recv_timeout(PATIENCE) {
+                Ok(FrameEvent::Bad(error)) => {
                     assert_eq!(error, FrameError::Impossible { start, len, end, bytes: 1 });
                 }
                 _ => panic!("{choice:?}: a bad frame was expected"),
@@ -316,7 +325,7 @@ fn an_impossible_frame_ends_its_session_and_no_other() {
 }
 
 /// Counts frames by whether they were copied.
-struct Counts(Arc<[AtomicUsize; 2]>, Sender<Told>);
+struct Counts(Arc<[AtomicUsize; 2]>, Sender<FrameEvent>);
 
 impl FrameHandler for Counts {
     type State = ();
@@ -330,7 +339,7 @@ impl FrameHandler for Counts {
     }
 
     fn on_close(&mut self, _: &mut WorkerContext<'_>, _: SessionId, _state: (), reason: CloseReason) {
-        let _ = self.1.send(Told::Closed(reason));
+        let _ = self.1.send(FrameEvent::Closed(reason));
     }
 }
 
@@ -340,7 +349,7 @@ fn frames_within_a_block_are_not_copied() {
     const FRAMES: usize = 50_000;
     for choice in backends() {
         let counts: Arc<[AtomicUsize; 2]> = Arc::default();
-        let (ours, (tell, told)) = (Arc::clone(&counts), channel());
+        let (ours, (tell, events)) = (Arc::clone(&counts), channel());
         let framing = LengthPrefixed::of_width(4, 1_000);
         let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
         let server =
@@ -348,7 +357,7 @@ fn frames_within_a_block_are_not_copied() {
         let mut client = dial(server.local_addr());
         client.write_all(&framing.encode(&[7; 93]).unwrap().repeat(FRAMES)).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
-        assert!(matches!(told.recv_timeout(PATIENCE), Ok(Told::Closed(CloseReason::EndOfStream))));
+        assert!(matches!(events.recv_timeout(PATIENCE), Ok(FrameEvent::Closed(CloseReason::EndOfStream))));
         let [whole, copied] = [0, 1].map(|kind| counts[kind].load(Relaxed));
         assert_eq!(whole + copied, FRAMES, "{choice:?}");
         // How a stream is cut is the system's affair: a cut ends at most one frame in its middle.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use overlapped::{
     Bytes, Call, Choice, Event, Handler, Lease, Moment, OnPanic, OpKey, Server, Session, SessionId, Step,
-    Told,
+    TraceResult,
 };
 
 use common::{PATIENCE, backends, dial};
@@ -81,13 +81,13 @@ fn every_submission_completes_and_every_byte_is_told() {
                     if !more {
                         open.remove(&op);
                     }
-                    if let Told::Bytes(bytes) = result {
+                    if let TraceResult::Bytes(bytes) = result {
                         assert!(session.is_some());
                         *(if step.call == Call::Receive { &mut received } else { &mut sent }) += bytes;
                     }
                 }
                 Moment::Cancelling => assert!(open.contains_key(&step.operation.unwrap())),
-                Moment::Returned(Told::Bytes(bytes)) => sent += bytes,
+                Moment::Returned(TraceResult::Bytes(bytes)) => sent += bytes,
                 Moment::Returned(_) | Moment::Began | Moment::Ended => {}
             }
         }
@@ -112,7 +112,8 @@ fn pieces_of_an_answer_leave_together() {
             }
         });
         let sends = steps.iter().filter(|(_, step)| {
-            let begins = matches!(step.moment, Moment::Submitted { .. } | Moment::Returned(Told::Bytes(_)));
+            let begins =
+                matches!(step.moment, Moment::Submitted { .. } | Moment::Returned(TraceResult::Bytes(_)));
             step.call == Call::Send && begins
         });
         assert_eq!(sends.count(), 10, "{choice:?}");

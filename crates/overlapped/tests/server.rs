@@ -25,11 +25,11 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Tells the test what it is called for; echoes.
-struct Teller {
-    tell: Sender<Told>,
+struct Reporter {
+    tell: Sender<SessionEvent>,
 }
 
-enum Told {
+enum SessionEvent {
     Opened(SessionHandle),
     Message(u32, usize),
     ConnectFailed(u64, ErrorKind),
@@ -41,12 +41,12 @@ enum Ask {
     Connect(SocketAddr, u64),
 }
 
-impl Handler for Teller {
+impl Handler for Reporter {
     type State = ();
     type Message = Ask;
 
     fn on_open(&mut self, session: &mut Session<'_>) {
-        let _ = self.tell.send(Told::Opened(session.handle()));
+        let _ = self.tell.send(SessionEvent::Opened(session.handle()));
     }
 
     fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
@@ -58,50 +58,50 @@ impl Handler for Teller {
     fn on_message(&mut self, worker: &mut WorkerContext<'_>, message: Ask) {
         match message {
             Ask::Number(number) => {
-                let _ = self.tell.send(Told::Message(number, worker.index()));
+                let _ = self.tell.send(SessionEvent::Message(number, worker.index()));
             }
             Ask::Connect(address, token) => worker.connect(address, token),
         }
     }
 
     fn on_connect_failed(&mut self, _worker: &mut WorkerContext<'_>, token: u64, error: &std::io::Error) {
-        let _ = self.tell.send(Told::ConnectFailed(token, error.kind()));
+        let _ = self.tell.send(SessionEvent::ConnectFailed(token, error.kind()));
     }
 
     fn on_close(&mut self, _: &mut WorkerContext<'_>, session: SessionId, _state: (), reason: CloseReason) {
-        let _ = self.tell.send(Told::Closed(session, reason));
+        let _ = self.tell.send(SessionEvent::Closed(session, reason));
     }
 }
 
 struct Fixture {
     server: ServerHandle,
-    told: Receiver<Told>,
+    events: Receiver<SessionEvent>,
     workers: Vec<overlapped::WorkerHandle<Ask>>,
 }
 
 fn start(choice: Choice, workers: usize) -> Fixture {
-    let (tell, told) = channel();
+    let (tell, events) = channel();
     let (give, workers_given) = channel();
     let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(workers);
     let server = server.connect_timeout(Some(Duration::from_millis(300)));
     let server = server.start(move |worker| {
         let _ = give.send(worker);
-        Teller { tell: tell.clone() }
+        Reporter { tell: tell.clone() }
     });
     let server = server.expect("it starts");
     let mut workers: Vec<_> = workers_given.try_iter().collect();
     workers.sort_by_key(overlapped::WorkerHandle::index);
-    Fixture { server, told, workers }
+    Fixture { server, events, workers }
 }
 
 impl Fixture {
-    fn told(&self) -> Told {
-        self.told.recv_timeout(PATIENCE).expect("the handler is called")
+    fn next_event(&self) -> SessionEvent {
+        self.events.recv_timeout(PATIENCE).expect("the handler is called")
     }
 
     fn opened(&self) -> SessionHandle {
-        match self.told() {
-            Told::Opened(handle) => handle,
+        match self.next_event() {
+            SessionEvent::Opened(handle) => handle,
             _ => panic!("something else happened"),
         }
     }
@@ -132,7 +132,9 @@ fn handles_reach_sessions_from_other_threads() {
         handle.close().unwrap();
         assert_eq!(client.read(&mut got).unwrap(), 0);
         drop(client);
-        assert!(matches!(fixture.told(), Told::Closed(id, CloseReason::Local) if id == handle.id()));
+        assert!(
+            matches!(fixture.next_event(), SessionEvent::Closed(id, CloseReason::Local) if id == handle.id())
+        );
         assert_eq!(handle.send("too late"), Sent::Closed);
         fixture.server.drain(PATIENCE).unwrap();
     }
@@ -144,7 +146,7 @@ fn messages_reach_every_worker_and_one_buffer_every_session() {
         let fixture = start(choice, 2);
         for (index, worker) in fixture.workers.iter().enumerate() {
             worker.post(Ask::Number(7)).unwrap();
-            assert!(matches!(fixture.told(), Told::Message(7, at) if at == index));
+            assert!(matches!(fixture.next_event(), SessionEvent::Message(7, at) if at == index));
         }
         let mut clients: Vec<TcpStream> = (0..6).map(|_| dial(fixture.server.local_addr())).collect();
         let ids: Vec<SessionId> = clients.iter().map(|_| fixture.opened().id()).collect();
@@ -173,10 +175,10 @@ fn sessions_are_opened_outwards() {
         // A port that nobody listens on: the one that a closed listener had.
         let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         fixture.workers[0].post(Ask::Connect(nowhere, 2)).unwrap();
-        assert!(matches!(fixture.told(), Told::ConnectFailed(2, ErrorKind::ConnectionRefused)));
+        assert!(matches!(fixture.next_event(), SessionEvent::ConnectFailed(2, ErrorKind::ConnectionRefused)));
         one.close().unwrap();
-        assert!(matches!(fixture.told(), Told::Closed(..)));
-        assert!(matches!(fixture.told(), Told::Closed(..)));
+        assert!(matches!(fixture.next_event(), SessionEvent::Closed(..)));
+        assert!(matches!(fixture.next_event(), SessionEvent::Closed(..)));
         eventually("nothing is left but the accept", || fixture.server.stats().sessions == 0);
         fixture.server.drain(PATIENCE).unwrap();
     }
@@ -189,7 +191,10 @@ fn a_connect_to_where_no_way_leads_says_so() {
     for choice in backends() {
         let fixture = start(choice, 1);
         fixture.workers[0].post(Ask::Connect("255.255.255.255:9".parse().unwrap(), 3)).unwrap();
-        assert!(matches!(fixture.told(), Told::ConnectFailed(3, ErrorKind::NetworkUnreachable)));
+        assert!(matches!(
+            fixture.next_event(),
+            SessionEvent::ConnectFailed(3, ErrorKind::NetworkUnreachable)
+        ));
         fixture.server.drain(PATIENCE).unwrap();
         assert_eq!(fixture.server.stats().in_flight, 0, "INV-2");
     }
@@ -206,7 +211,7 @@ fn a_connect_that_nobody_answers_times_out() {
     for choice in backends() {
         let fixture = start(choice, 1);
         fixture.workers[0].post(Ask::Connect(address, 7)).unwrap();
-        assert!(matches!(fixture.told(), Told::ConnectFailed(7, ErrorKind::TimedOut)));
+        assert!(matches!(fixture.next_event(), SessionEvent::ConnectFailed(7, ErrorKind::TimedOut)));
         eventually("the failure is counted", || fixture.server.stats().connects_failed == 1);
         fixture.server.drain(PATIENCE).unwrap();
         assert_eq!(fixture.server.stats().in_flight, 0, "INV-2");
@@ -348,7 +353,9 @@ fn a_half_closed_peer_gets_its_tail() {
         client.read_to_end(&mut got).unwrap();
         writer.join().unwrap();
         assert_eq!(got.len(), 300_000);
-        assert!(matches!(fixture.told(), Told::Closed(id, CloseReason::EndOfStream) if id == handle.id()));
+        assert!(
+            matches!(fixture.next_event(), SessionEvent::Closed(id, CloseReason::EndOfStream) if id == handle.id())
+        );
         fixture.server.drain(PATIENCE).unwrap();
     }
 }
@@ -385,7 +392,7 @@ fn who_was_above_the_high_water_mark_is_told_of_room() {
         let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
         let server = server.start(|_worker| Sends { bytes: 1 << 20, close_when_writable: true }).unwrap();
         let mut got = Vec::new();
-        dial(server.local_addr()).read_to_end(&mut got).expect("told, it closes");
+        dial(server.local_addr()).read_to_end(&mut got).expect("events, it closes");
         assert_eq!(got.len(), 1 << 20, "{choice:?}");
         server.drain(PATIENCE).unwrap();
     }

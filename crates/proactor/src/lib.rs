@@ -29,12 +29,12 @@ mod time;
 mod waker;
 
 pub use accept_watch::{AcceptWatch, try_accept};
-pub use backend::{Abilities, Backend, Delivery, Name};
+pub use backend::{Abilities, Backend, BackendKind, Delivery};
 pub use buffer::{AlignedBuf, Gather, Lease, Outgoing, Payload, Pool, PoolConfig};
 pub use destination::{destination, refuse_itself};
 pub use driver::{
     CONNECTIONS, Call, ConnectionKey, Driver, Entry, Event, InFlight, ListenerKey, Moment, OpKey, Sending,
-    Snapshot, Step, Table, Told, Tracer, Verb,
+    Snapshot, Step, Table, TraceResult, Tracer, Verb,
 };
 pub use interface::{address_unavailable, interface_index};
 pub use prefetch::prefetch;

@@ -39,12 +39,12 @@ fn assert_new(before: &BTreeMap<u32, u32>, count: usize, what: &str) {
     assert!(inherited.is_empty(), "{what}: {:?}", inherited.iter().map(name).collect::<Vec<_>>());
 }
 
-struct Bench<B: Create<Socket = Socket>> {
+struct Fixture<B: Create<Socket = Socket>> {
     driver: Driver<B>,
     events: Vec<Event<Socket>>,
 }
 
-impl<B: Create<Socket = Socket>> Bench<B> {
+impl<B: Create<Socket = Socket>> Fixture<B> {
     /// Turns until there is an event of this kind, and takes it.
     fn until(&mut self, wanted: impl Fn(&Event<Socket>) -> bool) -> Event<Socket> {
         let start = Instant::now();
@@ -76,69 +76,69 @@ fn a_life_of_a_driver<B: Create<Socket = Socket>>(own: usize) {
     let pool = Pool::new(PoolConfig { blocks: 4, block_len: 64 });
     let Ok(backend) = B::create(&pool) else { return eprintln!("skipped: it cannot be made here") };
     assert_new(&before, own, "a ring or poller, and what wakes it");
-    let mut bench = Bench { driver: Driver::new(backend, pool), events: Vec::new() };
+    let mut fixture = Fixture { driver: Driver::new(backend, pool), events: Vec::new() };
     let socket = listen(SocketAddr::from(([127, 0, 0, 1], 0)), ListenOptions::default()).unwrap();
     let spare = socket.try_clone().unwrap();
-    let listener = bench.driver.listen(socket).unwrap();
-    let address = bench.driver.listener_addr(listener).unwrap();
+    let listener = fixture.driver.listen(socket).unwrap();
+    let address = fixture.driver.listener_addr(listener).unwrap();
     assert_new(&before, own + 2, "a listener and a duplicate");
     // Two, so that a multishot accept has brought more than its first.
     let peers = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
-    let one = bench.accepted();
-    let one = bench.driver.adopt(one).unwrap();
-    let two = bench.accepted();
+    let one = fixture.accepted();
+    let one = fixture.driver.adopt(one).unwrap();
+    let two = fixture.accepted();
     assert_new(&before, own + 2 + 2 * peers.len(), "accepted");
-    let out = bench.driver.connect(address).unwrap();
+    let out = fixture.driver.connect(address).unwrap();
     assert_new(&before, own + 2 + 4 + 1, "outbound");
-    let three = bench.accepted();
-    bench.driver.pause_accept(listener);
-    bench.driver.turn(Wait::Poll).unwrap();
+    let three = fixture.accepted();
+    fixture.driver.pause_accept(listener);
+    fixture.driver.turn(Wait::Poll).unwrap();
     let watch = AcceptWatch::new().unwrap();
     watch.watch(&spare).unwrap();
     let late = TcpStream::connect(address).unwrap();
-    let four = beside(&spare, &mut bench);
+    let four = beside(&spare, &mut fixture);
     assert_new(&before, own + 2 + 4 + 2 + 2 + 2, "a watch, and what is accepted beside the driver");
     drop((watch, late, four));
     assert_new(&before, own + 2 + 4 + 2, "without them");
-    bench.driver.turn_away_at_most(1);
-    bench.driver.refuse(two);
-    bench.driver.refuse(three);
+    fixture.driver.turn_away_at_most(1);
+    fixture.driver.refuse(two);
+    fixture.driver.refuse(three);
     assert_new(&before, own + 2 + 4 + 1, "refused: one is turned away, the other was closed for it");
-    bench.driver.turn_away_at_most(0);
+    fixture.driver.turn_away_at_most(0);
     assert_new(&before, own + 2 + 4, "nobody is turned away");
     for (at, key) in [one, out].into_iter().enumerate() {
-        bench.driver.receive(key);
-        bench.driver.turn(Wait::Poll).unwrap();
+        fixture.driver.receive(key);
+        fixture.driver.turn(Wait::Poll).unwrap();
         if at == 0 {
-            bench.driver.close(key);
+            fixture.driver.close(key);
         } else {
-            bench.driver.abort(key);
+            fixture.driver.abort(key);
         }
-        bench.until(|event| matches!(event, Event::Released { connection } if *connection == key));
+        fixture.until(|event| matches!(event, Event::Released { connection } if *connection == key));
         assert_new(&before, own + 2 + 4 - 1 - at, "released: closed");
         assert_eq!(system::handles().sockets, counted.sockets + 2 + 1 - at, "and counted until then");
     }
     drop(peers);
-    bench.driver.close_listener(listener);
-    bench.until(|event| matches!(event, Event::ListenerReleased { .. }));
+    fixture.driver.close_listener(listener);
+    fixture.until(|event| matches!(event, Event::ListenerReleased { .. }));
     assert_new(&before, own + 1, "the duplicate is left");
     drop(spare);
     assert!(TcpStream::connect(address).is_err(), "the port is free");
-    drop(bench);
+    drop(fixture);
     assert_new(&before, 0, "everything is closed");
     assert_eq!(system::handles(), counted);
 }
 
 /// The next connection, which the driver, which pauses, does not take.
-fn beside<B: Create<Socket = Socket>>(listener: &Socket, bench: &mut Bench<B>) -> Socket {
+fn beside<B: Create<Socket = Socket>>(listener: &Socket, fixture: &mut Fixture<B>) -> Socket {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
         if let Some(socket) = try_accept(listener).unwrap() {
             return socket;
         }
-        bench.driver.turn(Wait::Poll).unwrap();
+        fixture.driver.turn(Wait::Poll).unwrap();
         // An accept that was cancelled too late may have taken it.
-        if let Some(Event::Accepted { socket, .. }) = bench.driver.next_event() {
+        if let Some(Event::Accepted { socket, .. }) = fixture.driver.next_event() {
             return socket;
         }
     }

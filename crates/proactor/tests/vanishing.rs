@@ -82,7 +82,7 @@ fn vanish<B: Create<Socket = Socket>>() {
     server.driver.close_listener(listener);
     server.run("the listener's end", |server| server.driver.snapshot() == Snapshot::default());
     let Server { driver, accepted, ended, failed, waited, .. } = server;
-    let name = driver.name();
+    let name = driver.kind();
     drop(driver);
     assert_eq!(pool.in_use(), 0);
     drop(pool);

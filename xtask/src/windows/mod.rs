@@ -34,11 +34,11 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     let packages = ["proactor", "overlapped", "overlapped-cli", "overlapped-pitfalls"];
     let tests = toolchain.tests(&packages.map(|package| ["--package", package]).concat())?;
     let program = toolchain.program("overlapped-cli", "overlapped")?;
-    let guarded = toolchain.tests(&["--package", "proactor", "--features", "guard-pages"])?;
+    let with_guard_pages = toolchain.tests(&["--package", "proactor", "--features", "guard-pages"])?;
     step("Wine prefix");
     let wine = Wine::new(&place)?;
     step("tests on Windows");
-    for test in tests.iter().chain(&guarded).filter(|program| is_test(program)) {
+    for test in tests.iter().chain(&with_guard_pages).filter(|program| is_test(program)) {
         let parts: &[&[&str]] = if is_conformance(test) { &CONFORMANCE } else { &[&[]] };
         for part in parts {
             wine.test(test, part, TESTS)?;

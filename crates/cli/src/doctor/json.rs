@@ -24,7 +24,7 @@ pub(super) fn of(report: &Report) -> impl fmt::Display + use<> {
             ]),
         ),
         ("workers", Json::Number(report.workers as u64)),
-        ("auto", optional(report.auto().map(overlapped::Backend::as_str))),
+        ("auto", optional(report.auto().map(overlapped::BackendKind::as_str))),
         ("backends", Json::List(backends)),
         ("ring_features", Json::List(report.features.iter().map(feature).collect())),
         (

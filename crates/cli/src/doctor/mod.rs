@@ -9,8 +9,8 @@ mod text;
 use std::process::ExitCode;
 use std::thread;
 
-use overlapped::{Backend, Refusal};
-use proactor::backend::detect::PREFERENCE;
+use overlapped::{BackendKind, Refusal};
+use proactor::backend::choice::PREFERENCE;
 use proactor::backend::probe::{self, Feature, Offer};
 use proactor::system;
 
@@ -26,7 +26,7 @@ struct Report {
     /// As many as `serve` would start.
     workers: usize,
     /// The backends of this system, the preferred one first.
-    backends: Vec<(Backend, Result<Offer, Refusal>)>,
+    backends: Vec<(BackendKind, Result<Offer, Refusal>)>,
     /// Empty where no ring can be made.
     features: Vec<Feature>,
     permissions: Permissions,
@@ -44,7 +44,7 @@ struct Permissions {
 
 impl Report {
     /// What `--backend auto` takes.
-    fn auto(&self) -> Option<Backend> {
+    fn auto(&self) -> Option<BackendKind> {
         self.backends.iter().find(|(_, tried)| tried.is_ok()).map(|(name, _)| *name)
     }
 }
@@ -66,7 +66,7 @@ fn examine(machine: &Machine) -> Report {
     // As `serve` does before it makes anything.
     let _ = overlapped::raise_descriptor_limit();
     let backends: Vec<_> = PREFERENCE.iter().map(|name| (*name, probe::probe(*name, workers))).collect();
-    let rings = backends.iter().find(|(name, _)| *name == Backend::IoUring);
+    let rings = backends.iter().find(|(name, _)| *name == BackendKind::IoUring);
     let facts = Facts { workers, open, descriptors, rings: rings_of(rings.map(|(_, tried)| tried)) };
     Report {
         release: machine.release(),

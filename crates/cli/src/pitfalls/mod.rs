@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use overlapped::{Backend, Refusal};
+use overlapped::{BackendKind, Refusal};
 use overlapped_pitfalls::{ALL, CHILD, Crash, Exhibit, KernelName, Report, available, choose, watch};
 use proactor::backend::probe;
 
@@ -234,8 +234,8 @@ fn kernel(choice: KernelChoice) -> Result<Kernel, Failure> {
     let name = match choice {
         KernelChoice::Auto => {
             let (name, why) = choose();
-            let instead =
-                why.map(|why| Reason::of(Backend::IoUring).unwrap_or(Reason { reason: why, remedy: None }));
+            let instead = why
+                .map(|why| Reason::of(BackendKind::IoUring).unwrap_or(Reason { reason: why, remedy: None }));
             if let Some(reason) = &instead {
                 note(format_args!(
                     "note: no real kernel can be used: {reason}; running on a small kernel of this program ({name})"
@@ -249,8 +249,8 @@ fn kernel(choice: KernelChoice) -> Result<Kernel, Failure> {
     };
     let Err(error) = available(name) else { return Ok(Kernel { name, instead: None }) };
     let reason = match name {
-        KernelName::IoUring => Reason::of(Backend::IoUring),
-        KernelName::Iocp => Reason::of(Backend::Iocp),
+        KernelName::IoUring => Reason::of(BackendKind::IoUring),
+        KernelName::Iocp => Reason::of(BackendKind::Iocp),
         KernelName::Own => None,
     };
     let reason = reason.unwrap_or(Reason { reason: error.to_string(), remedy: None });
@@ -259,7 +259,7 @@ fn kernel(choice: KernelChoice) -> Result<Kernel, Failure> {
 
 impl Reason {
     /// What stands in the way of a backend on this system, if anything does.
-    fn of(backend: Backend) -> Option<Reason> {
+    fn of(backend: BackendKind) -> Option<Reason> {
         let Refusal { reason, remedy, .. } = probe::probe(backend, 1).err()?;
         // A backend of another system: what there is instead are kernels, not backends.
         let remedy = of_this_system().contains(&backend).then_some(remedy);
@@ -267,8 +267,8 @@ impl Reason {
     }
 }
 
-fn of_this_system() -> &'static [Backend] {
-    proactor::backend::detect::PREFERENCE
+fn of_this_system() -> &'static [BackendKind] {
+    proactor::backend::choice::PREFERENCE
 }
 
 impl std::fmt::Display for Reason {

@@ -5,27 +5,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proactor::Name as Backend;
-use proactor::backend::detect::Refusal;
+use proactor::BackendKind;
+use proactor::backend::choice::Refusal;
 
 use super::binding::SkippedAddress;
-use super::running::Running;
 use super::start::Control;
+use super::worker_threads::WorkerThreads;
 use crate::error::Result;
 use crate::events::{Event, Observer};
-use crate::mailbox::WorkerFace;
+use crate::mailbox::WorkerShared;
 use crate::stats::Stats;
 
 /// A running server. Cheap to clone, usable from any thread. Dropping handles ends nothing.
 #[derive(Clone)]
 pub struct ServerHandle {
     pub(super) addresses: Arc<[SocketAddr]>,
-    pub(super) backend: Backend,
+    pub(super) backend: BackendKind,
     pub(super) workers: usize,
     pub(super) refusals: Arc<[Refusal]>,
     pub(super) skipped: Arc<[SkippedAddress]>,
-    pub(super) faces: Arc<[Arc<WorkerFace>]>,
-    pub(super) running: Arc<Running>,
+    pub(super) all_shared: Arc<[Arc<WorkerShared>]>,
+    pub(super) worker_threads: Arc<WorkerThreads>,
     pub(super) control: Arc<dyn Control>,
 }
 
@@ -55,7 +55,7 @@ impl ServerHandle {
 
     /// Which backend serves.
     #[must_use]
-    pub fn backend(&self) -> Backend {
+    pub fn backend(&self) -> BackendKind {
         self.backend
     }
 
@@ -87,8 +87,8 @@ impl ServerHandle {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut sum = Stats::default();
-        for face in self.faces.iter() {
-            face.add_stats(&mut sum);
+        for shared in self.all_shared.iter() {
+            shared.add_stats(&mut sum);
         }
         sum
     }
@@ -105,7 +105,7 @@ impl ServerHandle {
     /// # Errors
     /// As for [`wait`](Self::wait). With [`Error::OnWorker`](crate::Error::OnWorker) nothing was begun.
     pub fn drain(&self, limit: Duration) -> Result<DrainReport> {
-        self.running.check_not_inside()?;
+        self.worker_threads.check_not_inside()?;
         self.begin_drain(limit);
         self.wait()?;
         let Stats { drained, cut, bytes_lost, .. } = self.stats();
@@ -120,7 +120,7 @@ impl ServerHandle {
     /// a worker panicked. [`Error::OnWorker`](crate::Error::OnWorker) on one of the server's own workers, in a callback,
     /// the factory, the observer or a destructor: that thread would wait for itself.
     pub fn wait(&self) -> Result<()> {
-        self.running.wait_ended()
+        self.worker_threads.wait_ended()
     }
 }
 

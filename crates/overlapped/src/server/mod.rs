@@ -3,21 +3,21 @@
 mod binding;
 mod handle;
 mod monitor;
-mod running;
 mod start;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod worker_threads;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use proactor::Name;
+use proactor::BackendKind;
 #[cfg(doc)]
 use proactor::SocketOptions;
 use proactor::backend::Backend;
-use proactor::backend::detect::{Choice, Refusal};
+use proactor::backend::choice::{Choice, Refusal};
 
 use crate::config::{Config, OnPanic, Overflow, hard_limit_for};
 use crate::endpoint::Endpoint;
@@ -369,15 +369,15 @@ impl Server {
         for name in self.choice.candidates() {
             let started = match name {
                 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-                Name::IoUring => {
+                BackendKind::IoUring => {
                     self.start_on::<proactor::backend::io_uring::IoUring, H, _>(workers, &factory)
                 }
                 #[cfg(unix)]
-                Name::Readiness => {
+                BackendKind::Readiness => {
                     self.start_on::<proactor::backend::readiness::Readiness, H, _>(workers, &factory)
                 }
                 #[cfg(windows)]
-                Name::Iocp => self.start_on::<proactor::backend::iocp::Iocp, H, _>(workers, &factory),
+                BackendKind::Iocp => self.start_on::<proactor::backend::iocp::Iocp, H, _>(workers, &factory),
                 other => Err(StartError::Refused(Refusal::not_here(*other))),
             };
             match started {
@@ -385,7 +385,7 @@ impl Server {
                     handle.refusals = refusals.into();
                     handle.skipped = self.skipped.into();
                     if let Some(observe) = self.observer {
-                        handle.tell_skipped(&Observer::new(observe, Arc::clone(&handle.faces[0])));
+                        handle.tell_skipped(&Observer::new(observe, Arc::clone(&handle.all_shared[0])));
                     }
                     return Ok(handle);
                 }

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use proactor::{AcceptWatch, Socket, try_accept, turn_away};
 
 use crate::acceptor::{Acceptor, Delivery};
-use crate::addresses::Addresses;
+use crate::address_limit::AddressLimit;
 use crate::heartbeat::{Pulses, Rest, TICK};
-use crate::mailbox::WorkerFace;
+use crate::mailbox::WorkerShared;
 use crate::worker::{ACCEPT_PAUSE, Arrival};
 
 /// Connections that the monitor hands to one worker before that has taken some of them. What is beyond stays in the
@@ -28,10 +28,10 @@ const HANDED: usize = 64;
 const SOON: Duration = Duration::from_millis(1);
 
 pub(super) struct Monitor {
-    faces: Vec<Arc<WorkerFace>>,
+    all_shared: Vec<Arc<WorkerShared>>,
     pulses: Pulses,
     acceptor: Arc<Acceptor<Arrival<Socket>>>,
-    addresses: Option<Arc<Addresses>>,
+    addresses: Option<Arc<AddressLimit>>,
     watch: AcceptWatch,
     /// By worker: true exactly when the monitor accepts in its place.
     accepting: Vec<bool>,
@@ -43,21 +43,21 @@ impl Monitor {
     /// # Errors
     /// What the system says: out of descriptors.
     pub(super) fn new(
-        faces: &[Arc<WorkerFace>],
+        all_shared: &[Arc<WorkerShared>],
         acceptor: Arc<Acceptor<Arrival<Socket>>>,
-        addresses: Option<Arc<Addresses>>,
+        addresses: Option<Arc<AddressLimit>>,
     ) -> io::Result<Monitor> {
         let watch = AcceptWatch::new()?;
-        for face in faces {
-            face.heartbeat.set_monitor(watch.waker());
+        for shared in all_shared {
+            shared.heartbeat.set_monitor(watch.waker());
         }
         Ok(Monitor {
-            faces: faces.to_vec(),
-            pulses: Pulses::new(faces),
+            all_shared: all_shared.to_vec(),
+            pulses: Pulses::new(all_shared),
             acceptor,
             addresses,
             watch,
-            accepting: vec![false; faces.len()],
+            accepting: vec![false; all_shared.len()],
             paused_until: None,
         })
     }
@@ -88,7 +88,7 @@ impl Monitor {
             let left = tick_at.saturating_duration_since(Instant::now());
             let left = if more { left.min(SOON) } else { left };
             self.watch.wait((!sleep).then_some(left))?;
-            if sleep || self.faces.iter().all(|face| face.heartbeat.has_ended()) {
+            if sleep || self.all_shared.iter().all(|shared| shared.heartbeat.has_ended()) {
                 tick_at = Instant::now();
             }
         }
@@ -97,11 +97,11 @@ impl Monitor {
     /// Watches the listeners of workers that are blocked, and no others: a watched one wakes the monitor each time.
     fn choose_listeners(&mut self) {
         let somebody_turns = self.acceptor.turning().is_some();
-        for (face, accepting) in self.faces.iter().zip(&mut self.accepting) {
-            let wanted = somebody_turns && face.heartbeat.is_blocked();
+        for (shared, accepting) in self.all_shared.iter().zip(&mut self.accepting) {
+            let wanted = somebody_turns && shared.heartbeat.is_blocked();
             if wanted != *accepting {
                 *accepting = wanted;
-                for listener in face.spare_listeners().iter() {
+                for listener in shared.spare_listeners().iter() {
                     if wanted {
                         // Without memory for it each tick still looks.
                         let _ = self.watch.watch(listener);
@@ -119,9 +119,9 @@ impl Monitor {
             return false;
         }
         self.paused_until = None;
-        let blocked = self.faces.iter().zip(&self.accepting).filter(|(_, accepting)| **accepting);
-        for (face, _) in blocked {
-            match self.accept_for(face) {
+        let blocked = self.all_shared.iter().zip(&self.accepting).filter(|(_, accepting)| **accepting);
+        for (shared, _) in blocked {
+            match self.accept_for(shared) {
                 Taken::All => {}
                 Taken::Some => return true,
                 Taken::Failed => {
@@ -135,11 +135,11 @@ impl Monitor {
 
     /// Hands what waits on one worker's listeners to workers that turn. Admission is theirs: what the monitor accepts
     /// is counted, limited, placed and reported like any other connection.
-    fn accept_for(&self, face: &WorkerFace) -> Taken {
+    fn accept_for(&self, shared: &WorkerShared) -> Taken {
         // Locked for as long as no call waits: the worker, once it is back, closes them under the same lock.
-        let listeners = face.spare_listeners();
+        let listeners = shared.spare_listeners();
         for listener in listeners.iter() {
-            while face.heartbeat.is_blocked()
+            while shared.heartbeat.is_blocked()
                 && let Some(worker) = self.acceptor.turning()
             {
                 if self.acceptor.waiting(worker) >= HANDED {
@@ -177,17 +177,17 @@ mod tests {
 
     /// Worker 0 is blocked, and its listener is one that nothing can be accepted from. Worker 1 turns.
     fn with_a_broken_listener() -> (Monitor, Arc<Acceptor<Arrival<Socket>>>) {
-        let faces: Vec<Arc<WorkerFace>> = vec![Arc::default(), Arc::default()];
-        let acceptor = Arc::new(Acceptor::new(&faces, 10));
-        let mut monitor = Monitor::new(&faces, Arc::clone(&acceptor), None).unwrap();
+        let all_shared: Vec<Arc<WorkerShared>> = vec![Arc::default(), Arc::default()];
+        let acceptor = Arc::new(Acceptor::new(&all_shared, 10));
+        let mut monitor = Monitor::new(&all_shared, Arc::clone(&acceptor), None).unwrap();
         // Readable, because it is not connected, and no listener: EINVAL, accept(2).
         let broken = std::net::TcpListener::bind("127.0.0.1:0").map(Socket::from).unwrap();
         broken.shutdown(std::net::Shutdown::Both).unwrap();
-        faces[0].spare_listeners().push(broken);
+        all_shared[0].spare_listeners().push(broken);
         for _ in 0..5 {
             monitor.pulses.tick();
         }
-        faces[1].heartbeat.begin_wait();
+        all_shared[1].heartbeat.begin_wait();
         (monitor, acceptor)
     }
 
@@ -209,13 +209,13 @@ mod tests {
     fn nothing_is_accepted_for_a_worker_that_is_back_or_while_nobody_turns() {
         let (mut monitor, acceptor) = with_a_broken_listener();
         monitor.choose_listeners();
-        monitor.faces[0].heartbeat.begin_wait();
+        monitor.all_shared[0].heartbeat.begin_wait();
         assert!(!monitor.accept());
         assert_eq!((acceptor.waiting(0), acceptor.waiting(1)), (0, 0));
         monitor.choose_listeners();
         assert_eq!(monitor.accepting, [false, false]);
-        monitor.faces[0].heartbeat.end_wait();
-        monitor.faces[1].heartbeat.end();
+        monitor.all_shared[0].heartbeat.end_wait();
+        monitor.all_shared[1].heartbeat.end();
         for _ in 0..5 {
             monitor.pulses.tick();
         }
@@ -229,7 +229,7 @@ mod tests {
         let (mut monitor, acceptor) = with_a_broken_listener();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        *monitor.faces[0].spare_listeners() = vec![listener.into()];
+        *monitor.all_shared[0].spare_listeners() = vec![listener.into()];
         monitor.choose_listeners();
         let clients: Vec<_> =
             (0..HANDED + 5).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();

@@ -8,20 +8,20 @@ use std::thread;
 use std::time::Duration;
 use std::{io, result};
 
-use proactor::backend::detect::Refusal;
+use proactor::backend::choice::Refusal;
 use proactor::backend::{Backend, Create};
 use proactor::{AcceptWatch, Driver, ListenerKey, Pool};
 
 use super::monitor::Monitor;
-use super::running::{Breakdown, Running};
+use super::worker_threads::{Breakdown, WorkerThreads};
 use super::{RealSocket, Server, ServerHandle};
 use crate::acceptor::Acceptor;
-use crate::addresses::Addresses;
+use crate::address_limit::AddressLimit;
 use crate::config::{Config, OnPanic};
 use crate::error::Error;
 use crate::events::{Event, Observe, Observer};
 use crate::handler::Handler;
-use crate::mailbox::{Mail, Mailbox, WorkerFace, WorkerHandle};
+use crate::mailbox::{Mail, Mailbox, WorkerHandle, WorkerShared};
 use crate::panics::contain;
 use crate::worker::{Arrival, Parts, Plain, Worker, trace_operations};
 
@@ -40,7 +40,7 @@ pub(super) enum StartError {
 struct Plan<B: Backend, H: Handler, F> {
     config: Arc<Config>,
     acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
-    addresses: Option<Arc<Addresses>>,
+    addresses: Option<Arc<AddressLimit>>,
     mailboxes: Arc<[Arc<Mailbox<H::Message>>]>,
     observe: Option<Observe>,
     create: Make<B>,
@@ -74,12 +74,12 @@ impl Server {
         F: Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
     {
         let config = Arc::new(self.config.clone());
-        let faces: Vec<Arc<WorkerFace>> = (0..workers).map(|_| Arc::default()).collect();
-        let mailbox = |(index, face)| Arc::new(Mailbox::new(index, Arc::clone(face), config.mailbox));
-        let mailboxes: Arc<[_]> = faces.iter().enumerate().map(mailbox).collect();
+        let all_shared: Vec<Arc<WorkerShared>> = (0..workers).map(|_| Arc::default()).collect();
+        let mailbox = |(index, shared)| Arc::new(Mailbox::new(index, Arc::clone(shared), config.mailbox));
+        let mailboxes: Arc<[_]> = all_shared.iter().enumerate().map(mailbox).collect();
         let plan: Arc<Plan<B, H, F>> = Arc::new(Plan {
-            acceptor: Arc::new(Acceptor::new(&faces, config.max_sessions)),
-            addresses: config.max_per_address.map(|most| Arc::new(Addresses::new(most))),
+            acceptor: Arc::new(Acceptor::new(&all_shared, config.max_sessions)),
+            addresses: config.max_per_address.map(|most| Arc::new(AddressLimit::new(most))),
             config,
             mailboxes,
             observe: self.observer.clone(),
@@ -88,18 +88,18 @@ impl Server {
         });
         let handle = ServerHandle {
             addresses: self.addresses.clone().into(),
-            backend: B::NAME,
+            backend: B::KIND,
             workers,
             refusals: Arc::default(),
             skipped: Arc::default(),
-            faces: faces.into(),
-            running: Arc::new(Running::new(workers)),
+            all_shared: all_shared.into(),
+            worker_threads: Arc::new(WorkerThreads::new(workers)),
             control: Arc::new(Arc::clone(&plan.mailboxes)),
         };
         let started = self.start_threads(&plan, &handle);
         if started.is_err() {
             // Nobody would ever close them.
-            handle.faces.iter().for_each(|face| face.spare_listeners().clear());
+            handle.all_shared.iter().for_each(|shared| shared.spare_listeners().clear());
         }
         started.map(|()| handle)
     }
@@ -120,21 +120,21 @@ impl Server {
         for index in 0..handle.workers {
             let failed = |source| StartError::Failed(Error::Worker { worker: index, source });
             let sockets = self.sockets_of(index, handle.workers).map_err(failed);
-            let (plan, running) = (Arc::clone(plan), Arc::clone(&handle.running));
+            let (plan, worker_threads) = (Arc::clone(plan), Arc::clone(&handle.worker_threads));
             let control = Arc::clone(&handle.control);
             let spawned = sockets.and_then(|sockets| {
-                let body = move || run_worker(&plan, index, sockets, &running, &*control);
+                let body = move || run_worker(&plan, index, sockets, &worker_threads, &*control);
                 thread::Builder::new().name(format!("worker-{index}")).spawn(body).map_err(failed)
             });
             match spawned {
-                Ok(thread) => handle.running.spawned(thread),
+                Ok(thread) => handle.worker_threads.spawned(thread),
                 Err(error) => {
-                    handle.running.refuse(error);
+                    handle.worker_threads.refuse(error);
                     break;
                 }
             }
         }
-        handle.running.wait_started()
+        handle.worker_threads.wait_started()
     }
 
     /// A server with several workers has a monitor, which helps when one of them is blocked.
@@ -147,21 +147,21 @@ impl Server {
             return Ok(());
         }
         if AcceptWatch::ACCEPTS {
-            for (index, face) in handle.faces.iter().enumerate() {
-                *face.spare_listeners() = self.sockets_of(index, handle.workers)?;
+            for (index, shared) in handle.all_shared.iter().enumerate() {
+                *shared.spare_listeners() = self.sockets_of(index, handle.workers)?;
             }
         }
         let (acceptor, addresses) = (Arc::clone(&plan.acceptor), plan.addresses.clone());
-        let monitor = Monitor::new(&handle.faces, acceptor, addresses)?;
-        let running = Arc::clone(&handle.running);
+        let monitor = Monitor::new(&handle.all_shared, acceptor, addresses)?;
+        let worker_threads = Arc::clone(&handle.worker_threads);
         let body = move || {
-            if running.has_started() {
+            if worker_threads.has_started() {
                 // Without it the server is as good as before, until a worker is blocked.
                 let _ = monitor.run();
             }
         };
         let thread = thread::Builder::new().name("monitor".into()).spawn(body)?;
-        handle.running.spawned(thread);
+        handle.worker_threads.spawned(thread);
         Ok(())
     }
 
@@ -177,39 +177,39 @@ fn run_worker<B, H, F>(
     plan: &Plan<B, H, F>,
     index: usize,
     sockets: Vec<RealSocket>,
-    running: &Running,
+    worker_threads: &WorkerThreads,
     control: &dyn Control,
 ) where
     B: Backend<Socket = RealSocket>,
     H: Handler,
     F: Fn(WorkerHandle<H::Message>) -> H,
 {
-    running.enter();
+    worker_threads.enter();
     let panicked = |message| Breakdown::Panicked { worker: index, message };
     let (driver, listeners) = match contain(|| plan.make_driver(index, sockets)).map_err(panicked) {
         Ok(Ok(made)) => made,
-        Ok(Err(error)) => return running.refuse(error),
-        Err(breakdown) => return running.refuse(StartError::Failed(breakdown.error())),
+        Ok(Err(error)) => return worker_threads.refuse(error),
+        Err(breakdown) => return worker_threads.refuse(StartError::Failed(breakdown.error())),
     };
-    if !running.drivers_are_made() {
+    if !worker_threads.drivers_are_made() {
         return;
     }
     let mut worker = match contain(|| plan.make_worker(index, driver, listeners)).map_err(panicked) {
         Ok(worker) => worker,
-        Err(breakdown) => return running.refuse(StartError::Failed(breakdown.error())),
+        Err(breakdown) => return worker_threads.refuse(StartError::Failed(breakdown.error())),
     };
-    if !running.handlers_are_made() {
+    if !worker_threads.handlers_are_made() {
         let _ = plan.drop_worker(index, worker);
         return;
     }
     let result = match contain(|| worker.run()).map_err(panicked) {
-        Ok(result) => result.map_err(|source| Breakdown::Backend { backend: B::NAME, source }),
+        Ok(result) => result.map_err(|source| Breakdown::Backend { backend: B::KIND, source }),
         Err(breakdown) => Err(breakdown),
     };
     // Not while a panic unwinds: one of a destructor would end the process.
     let dropped = plan.drop_worker(index, worker).map_err(panicked);
-    plan.mailboxes[index].face.heartbeat.wake_monitor();
-    if running.ended(result.and(dropped)) {
+    plan.mailboxes[index].shared.heartbeat.wake_monitor();
+    if worker_threads.ended(result.and(dropped)) {
         control.stop();
     }
 }
@@ -236,7 +236,7 @@ where
         let listen = |socket| {
             driver.listen(socket).map_err(|error| {
                 StartError::Refused(Refusal {
-                    backend: B::NAME,
+                    backend: B::KIND,
                     reason: format!("a listener cannot be registered: {error}"),
                     remedy: "raise the descriptor limit (`ulimit -n`)".into(),
                 })
@@ -263,7 +263,7 @@ where
 
     fn observer(&self, index: usize) -> Option<Observer> {
         let observe = self.observe.as_ref()?;
-        Some(Observer::new(Arc::clone(observe), Arc::clone(&self.mailboxes[index].face)))
+        Some(Observer::new(Arc::clone(observe), Arc::clone(&self.mailboxes[index].shared)))
     }
 
     /// The last of a worker's own destructors is its handler's. A panic in it is the handler's like any other: counted,
@@ -273,7 +273,7 @@ where
     /// The panic's message, if the server is to stop for it.
     fn drop_worker(&self, index: usize, worker: Worker<B, H>) -> result::Result<(), String> {
         let Err(message) = contain(|| drop(worker)) else { return Ok(()) };
-        self.mailboxes[index].face.published.count_last_panic();
+        self.mailboxes[index].shared.published.count_last_panic();
         if let Some(observer) = self.observer(index) {
             observer.tell(&Event::Panicked { session: None, message: &message });
         }

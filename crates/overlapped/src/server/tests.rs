@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proactor::Pool;
 use proactor::backend::Create;
-use proactor::backend::detect::Refusal;
+use proactor::backend::choice::Refusal;
 
 use super::start::{Make, StartError};
 use super::{Real, Server, ServerHandle, SkippedAddress};
@@ -40,7 +40,7 @@ impl Handler for Ear {
 fn refused_for<const REFUSED: usize>(index: usize, pool: &Pool) -> Result<Real, Refusal> {
     if index == REFUSED {
         let (reason, remedy) = ("there is no second one".to_owned(), "be content with one".to_owned());
-        return Err(Refusal { backend: <Real as proactor::backend::Backend>::NAME, reason, remedy });
+        return Err(Refusal { backend: <Real as proactor::backend::Backend>::KIND, reason, remedy });
     }
     Real::create(pool)
 }

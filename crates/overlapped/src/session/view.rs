@@ -8,7 +8,7 @@ use std::time::Duration;
 use proactor::{ConnectionKey, Lease, Payload};
 
 use super::{CloseReason, HandleState, Phase, SendQueue, SessionHandle, SessionId, SessionState};
-use crate::worker::{AddressesOf, Core, WorkerContext};
+use crate::worker::{Core, Endpoints, WorkerContext};
 
 /// What became of bytes handed to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +25,13 @@ pub enum Sent {
 /// One session, within a callback of its worker.
 pub struct Session<'a> {
     pub(crate) core: &'a mut Core,
-    pub(crate) addresses: &'a dyn AddressesOf,
+    pub(crate) endpoints: &'a dyn Endpoints,
     pub(crate) key: ConnectionKey,
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(core: &'a mut Core, addresses: &'a dyn AddressesOf, key: ConnectionKey) -> Session<'a> {
-        Session { core, addresses, key }
+    pub(crate) fn new(core: &'a mut Core, endpoints: &'a dyn Endpoints, key: ConnectionKey) -> Session<'a> {
+        Session { core, endpoints, key }
     }
 
     fn state(&self) -> Option<&SessionState> {
@@ -49,7 +49,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// If the connection is already gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.addresses.peer(self.key)
+        self.endpoints.peer(self.key)
     }
 
     /// The address at this end. Asks the system each time.
@@ -57,7 +57,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// If the connection is already gone.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.addresses.local(self.key)
+        self.endpoints.local(self.key)
     }
 
     /// Queues bytes: a [`Lease`](crate::Lease) (the received block itself), [`Bytes`](crate::Bytes), a `Vec<u8>`,
@@ -204,7 +204,7 @@ impl<'a> Session<'a> {
     ///
     /// A session that begins to close loses its timers, and none is set in one that is closing.
     pub fn set_timer(&mut self, after: Duration, token: u64) {
-        self.core.set_timer(self.key, self.addresses.now() + after, token);
+        self.core.set_timer(self.key, self.endpoints.now() + after, token);
     }
 
     /// Cancels the timer for `token`: it does not fire any more, also if it is due already. False if none was set.
@@ -238,12 +238,12 @@ impl<'a> Session<'a> {
     /// Another session of this worker. `None` if it has ended, or lives on another worker.
     #[must_use]
     pub fn sibling(&mut self, id: SessionId) -> Option<Session<'_>> {
-        self.core.lives_here(id).then(|| Session::new(self.core, self.addresses, id.key))
+        self.core.lives_here(id).then(|| Session::new(self.core, self.endpoints, id.key))
     }
 
     /// The worker this session lives on, with its other sessions.
     #[must_use]
     pub fn worker(&mut self) -> WorkerContext<'_> {
-        WorkerContext { core: self.core, addresses: self.addresses }
+        WorkerContext { core: self.core, endpoints: self.endpoints }
     }
 }

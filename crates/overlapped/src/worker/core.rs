@@ -35,14 +35,14 @@ pub(crate) struct Core {
     pub(crate) report: Report,
     pub(crate) mailbox: Arc<dyn PostToSession>,
     pub(crate) draining: bool,
-    pub(crate) running: Running,
+    pub(crate) callback: CurrentCallback,
 }
 
 /// Whose code runs: a panic is put down to it, and a drain asks who wants to connect.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Running {
+pub(crate) enum CurrentCallback {
     /// The engine's. A panic in here is a bug of ours: it ends the worker.
-    Engine,
+    None,
     /// The handler's, for no session in particular.
     Worker,
     /// The handler's, in `on_connect_failed` or `on_panic`, for no session in particular.
@@ -78,11 +78,11 @@ impl Core {
 
     /// How many connects in a row were refused, with one that the callback at hand asks for; 0 if it may connect.
     fn refusals(&self) -> u8 {
-        match self.running {
+        match self.callback {
             _ if !self.draining => 0,
-            Running::Session(key) if self.sessions.get(key).is_some_and(SessionState::is_live) => 0,
-            Running::Answer { refusals } => refusals + 1,
-            Running::Session(_) | Running::Worker | Running::Engine => 1,
+            CurrentCallback::Session(key) if self.sessions.get(key).is_some_and(SessionState::is_live) => 0,
+            CurrentCallback::Answer { refusals } => refusals + 1,
+            CurrentCallback::Session(_) | CurrentCallback::Worker | CurrentCallback::None => 1,
         }
     }
 
@@ -253,14 +253,14 @@ impl Core {
 }
 
 /// What callbacks ask of a driver without knowing its backend: addresses, and its clock. Off the hot path.
-pub(crate) trait AddressesOf {
+pub(crate) trait Endpoints {
     fn peer(&self, key: ConnectionKey) -> io::Result<SocketAddr>;
     fn local(&self, key: ConnectionKey) -> io::Result<SocketAddr>;
     /// The time now, however long the turn has been running.
     fn now(&self) -> Time;
 }
 
-impl<B: Backend> AddressesOf for Driver<B> {
+impl<B: Backend> Endpoints for Driver<B> {
     fn peer(&self, key: ConnectionKey) -> io::Result<SocketAddr> {
         self.peer_addr(key)
     }
@@ -277,7 +277,7 @@ impl<B: Backend> AddressesOf for Driver<B> {
 /// A worker, within one of its callbacks: all sessions that live on it.
 pub struct WorkerContext<'a> {
     pub(crate) core: &'a mut Core,
-    pub(crate) addresses: &'a dyn AddressesOf,
+    pub(crate) endpoints: &'a dyn Endpoints,
 }
 
 impl WorkerContext<'_> {
@@ -290,7 +290,7 @@ impl WorkerContext<'_> {
     /// A session of this worker. `None` if it has ended, or lives on another worker: reach that one through a
     /// [`SessionHandle`](crate::SessionHandle) or a message.
     pub fn session(&mut self, id: SessionId) -> Option<Session<'_>> {
-        self.core.lives_here(id).then(|| Session::new(self.core, self.addresses, id.key))
+        self.core.lives_here(id).then(|| Session::new(self.core, self.endpoints, id.key))
     }
 
     /// The sessions of this worker that are not closing.
@@ -305,7 +305,7 @@ impl WorkerContext<'_> {
         let mut taken = 0;
         for id in self.sessions() {
             if Some(id) != but {
-                let mut session = Session::new(self.core, self.addresses, id.key);
+                let mut session = Session::new(self.core, self.endpoints, id.key);
                 taken += usize::from(session.send(Payload::Shared(bytes.clone())) == Sent::Ok);
             }
         }

@@ -123,7 +123,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if self.core.now >= drain.deadline {
             if drain.cut {
                 // Even aborting did not join in time: the driver reaps or leaks the rest (INV-10).
-                self.guarded(Self::end_sessions);
+                self.catching_panics(Self::end_sessions);
                 self.ended = true;
                 return;
             }
@@ -160,7 +160,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     /// The monitor's duplicates go first: they would keep the ports.
     fn close_listeners(&mut self) {
-        self.face.spare_listeners().clear();
+        self.shared.spare_listeners().clear();
         for listener in self.listeners.clone() {
             self.driver.close_listener(listener);
         }
@@ -187,7 +187,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if let Some(drain) = &mut self.drain {
             drain.cutting = self.connecting.keys().copied().collect();
         }
-        self.guarded(Self::cut_connects);
+        self.catching_panics(Self::cut_connects);
     }
 
     fn cut_connects(&mut self) {

@@ -1,4 +1,4 @@
-//! The beginning and the end of a session, and the weather around accepting.
+//! The beginning and the end of a session, and what happens when accepting falls short of resources.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, ListenerKey, Time};
 
-use super::core::Running;
+use super::core::CurrentCallback;
 use super::{Arrival, Connect, Connecting, Layer, Worker};
 use crate::acceptor::Delivery;
 use crate::events::{Event, Rejection};
@@ -18,18 +18,18 @@ use crate::timers::Due;
 /// How long accepting pauses when the system is short of something (INV-9).
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a pause is told. Counted is every one.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Weather is told at most once per interval (INV-9).
+/// Resource shortages are reported at most once per interval (INV-9); they are always counted.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct ReportInterval {
     at: Option<Time>,
 }
 
-impl Told {
-    /// Whether it is to be told now; then it was.
+impl ReportInterval {
+    /// Whether a report is due now; if so, the interval begins anew.
     fn is_due(&mut self, now: Time) -> bool {
-        let due = self.at.is_none_or(|at| now.since(at) >= TELL_EVERY);
+        let due = self.at.is_none_or(|at| now.since(at) >= REPORT_EVERY);
         if due {
             self.at = Some(now);
         }
@@ -123,7 +123,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// them: what was in the backlog is served in a drain, wherever it was placed. If all have ended, they are closed.
     pub(super) fn turn_arrivals_away(&mut self) {
         // In this order: whoever finds the queue closed finds that the worker has ended.
-        self.face.heartbeat.end();
+        self.shared.heartbeat.end();
         for mut delivery in self.arrivals.queue.close() {
             if let Delivery::Placed(arrival) = delivery {
                 self.acceptor.release(self.core.worker as usize);
@@ -153,9 +153,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if self.states.len() <= key.index() {
             self.states.resize_with(key.index() + 1, || None);
         }
-        self.core.running = Running::Session(key);
+        self.core.callback = CurrentCallback::Session(key);
         let state = self.handler.on_open(&mut Session::new(&mut self.core, &self.driver, key));
-        self.core.running = Running::Engine;
+        self.core.callback = CurrentCallback::None;
         self.states[key.index()] = Some(state);
         // Only now: a session that begins paused has received nothing.
         self.core.look_at_receive(key);
@@ -179,8 +179,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
         self.core.report.emit(&Event::Closed { session, peer, reason, received, sent });
         if let Some(state) = self.states[key.index()].take() {
-            let running = Running::Session(key);
-            self.callback_as(running, |handler, worker| handler.on_close(worker, session, state, reason));
+            let callback = CurrentCallback::Session(key);
+            self.callback_as(callback, |handler, worker| handler.on_close(worker, session, state, reason));
         }
     }
 
@@ -191,7 +191,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     pub(super) fn report_accept_pause(&mut self, error: &io::Error) {
-        if self.told_pause.is_due(self.core.now) {
+        if self.pause_reports.is_due(self.core.now) {
             self.core.report.emit(&Event::AcceptPaused { error, retry_after: ACCEPT_PAUSE });
         } else {
             self.core.report.stats.accept_pauses += 1;
@@ -200,7 +200,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     /// The system had no memory for a receive or a send (INV-9).
     pub(super) fn delayed(&mut self, error: &io::Error) {
-        if self.told_delay.is_due(self.core.now) {
+        if self.delay_reports.is_due(self.core.now) {
             self.core.report.emit(&Event::Delayed { error });
         } else {
             self.core.report.stats.delays += 1;
@@ -276,8 +276,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// The same for a connect that a drain refused, as so many in a row.
     fn tell_refused(&mut self, token: u64, refusals: u8, error: &io::Error) {
         self.core.report.emit(&Event::ConnectFailed { error });
-        let running = Running::Answer { refusals };
-        self.callback_as(running, |handler, worker| handler.on_connect_failed(worker, token, error));
+        let callback = CurrentCallback::Answer { refusals };
+        self.callback_as(callback, |handler, worker| handler.on_connect_failed(worker, token, error));
     }
 
     /// Whether a session's handler still hears of it, for those who walk over all of them.

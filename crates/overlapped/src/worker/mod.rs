@@ -25,19 +25,19 @@ use proactor::backend::{Backend, Wait};
 use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
 use crate::acceptor::{Acceptor, Arrivals, Delivery};
-use crate::addresses::Addresses;
+use crate::address_limit::AddressLimit;
 use crate::config::Config;
 use crate::events::{Event, Observer, Report};
 use crate::handler::Handler;
-use crate::mailbox::{Mail, Mailbox, PostToSession, SessionCommand, WorkerFace};
+use crate::mailbox::{Mail, Mailbox, PostToSession, SessionCommand, WorkerShared};
 use crate::session::{CloseReason, Session, SessionId, Table};
 use crate::stats::Stats;
 use crate::sync::atomic::Ordering;
 use crate::timers::{Due, TimerId, Wheel};
 
-use self::core::Running;
+use self::core::CurrentCallback;
 pub use self::core::WorkerContext;
-pub(crate) use self::core::{AddressesOf, Connect, Core};
+pub(crate) use self::core::{Connect, Core, Endpoints};
 use deadlines::{Deadlines, Overdue};
 use drain::Drain;
 pub(crate) use layer::{Layer, Plain};
@@ -55,10 +55,10 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     /// Outbound connections that do not stand yet.
     connecting: HashMap<ConnectionKey, Connecting>,
     mailbox: Arc<Mailbox<H::Message>>,
-    face: Arc<WorkerFace>,
+    shared: Arc<WorkerShared>,
     mail: VecDeque<Mail<H::Message>>,
     acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
-    addresses: Option<Arc<Addresses>>,
+    addresses: Option<Arc<AddressLimit>>,
     arrivals: Arc<Arrivals<Arrival<B::Socket>>>,
     /// How many of the arrivals are to be taken in this turn.
     arriving: usize,
@@ -68,8 +68,8 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     ticks: Option<Ticks>,
     /// When an event last came, to the turn.
     busy_at: Time,
-    told_pause: lifecycle::Told,
-    told_delay: lifecycle::Told,
+    pause_reports: lifecycle::ReportInterval,
+    delay_reports: lifecycle::ReportInterval,
     /// True once nothing is left to do.
     ended: bool,
 }
@@ -95,7 +95,7 @@ impl<S> Arrival<S> {
     }
 
     /// Counts an admitted connection's address out, if it was. Returns the socket.
-    pub(crate) fn leave(self, addresses: Option<&Addresses>) -> S {
+    pub(crate) fn leave(self, addresses: Option<&AddressLimit>) -> S {
         if let (Some(addresses), Some(peer)) = (addresses, &self.peer) {
             addresses.leave(peer.ip());
         }
@@ -114,7 +114,7 @@ pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) config: Arc<Config>,
     pub(crate) mailbox: Arc<Mailbox<H::Message>>,
     pub(crate) acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
-    pub(crate) addresses: Option<Arc<Addresses>>,
+    pub(crate) addresses: Option<Arc<AddressLimit>>,
     pub(crate) observer: Option<Observer>,
 }
 
@@ -122,7 +122,7 @@ pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
 pub(crate) fn trace_operations<B: Backend>(driver: &mut Driver<B>, worker: usize, observer: Observer) {
     driver.set_tracer(Some(Box::new(move |step| {
         let session = step.connection.map(|key| SessionId { worker: worker as u32, key });
-        observer.tell(&Event::Operation { worker, backend: B::NAME, session, step });
+        observer.tell(&Event::Operation { worker, backend: B::KIND, session, step });
     })));
 }
 
@@ -153,7 +153,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             report: Report { stats: Stats::default(), observer },
             mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
             draining: false,
-            running: Running::Engine,
+            callback: CurrentCallback::None,
         };
         let mut worker = Worker {
             driver,
@@ -163,7 +163,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             states: Vec::new(),
             listeners,
             connecting: HashMap::new(),
-            face: Arc::clone(&mailbox.face),
+            shared: Arc::clone(&mailbox.shared),
             mailbox,
             mail: VecDeque::new(),
             arrivals: acceptor.arrivals(index),
@@ -174,11 +174,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             deadlines: Deadlines::default(),
             ticks: None,
             busy_at: Time::ZERO,
-            told_pause: lifecycle::Told::default(),
-            told_delay: lifecycle::Told::default(),
+            pause_reports: lifecycle::ReportInterval::default(),
+            delay_reports: lifecycle::ReportInterval::default(),
             ended: false,
         };
-        worker.face.bell.install(worker.driver.waker());
+        worker.shared.doorbell.install(worker.driver.waker());
         worker.start_ticks();
         worker
     }
@@ -203,29 +203,29 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// If the backend itself broke.
     pub(crate) fn turn(&mut self, may_wait: bool) -> io::Result<()> {
         self.core.touched.append(&mut self.core.deferred);
-        self.guarded(Self::take_mail);
-        self.guarded(Self::flush);
+        self.catching_panics(Self::take_mail);
+        self.catching_panics(Self::flush);
         debug_assert!(
             self.core.touched.is_empty(),
             "what was asked for is submitted before the worker sleeps"
         );
         let wait = if may_wait { self.wait() } else { Wait::Poll };
         self.publish();
-        self.face.heartbeat.begin_wait();
+        self.shared.heartbeat.begin_wait();
         let turned = self.driver.turn(wait);
-        self.face.heartbeat.end_wait();
+        self.shared.heartbeat.end_wait();
         turned?;
         self.core.now = self.driver.now();
         self.core.report.stats.turns += 1;
-        self.guarded(Self::take_events);
-        self.guarded(Self::fire_timers);
-        self.guarded(Self::fire_tick);
-        self.guarded(Self::look_at_deadlines);
+        self.catching_panics(Self::take_events);
+        self.catching_panics(Self::fire_timers);
+        self.catching_panics(Self::fire_tick);
+        self.catching_panics(Self::look_at_deadlines);
         self.step_drain();
         if self.ended {
             self.close_mailbox();
         }
-        self.guarded(Self::flush);
+        self.catching_panics(Self::flush);
         Ok(())
     }
 
@@ -266,13 +266,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         stats.in_flight = snapshot.in_flight as u64;
         stats.blocks_in_use = snapshot.blocks_in_use as u64;
         stats.starved = snapshot.starved as u64;
-        self.face.published.publish(stats);
+        self.shared.published.publish(stats);
     }
 
     fn take_mail(&mut self) {
-        // What a panic left in hand goes first: the bell rings once for what is taken after it.
+        // What a panic left in hand goes first: the doorbell rings once for what is taken after it.
         self.serve_mail();
-        if self.face.bell.take() {
+        if self.shared.doorbell.take() {
             self.arriving = self.arrivals.queue.len();
             self.mailbox.mail.take_all(&mut self.mail);
             self.serve_mail();
@@ -318,10 +318,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     fn close_mailbox(&mut self) {
         self.turn_arrivals_away();
         self.mail.extend(self.mailbox.mail.close());
-        self.guarded(Self::take_mail);
+        self.catching_panics(Self::take_mail);
         // Bounded: no session is left to ask, and a refusal is answered only so often in a row.
         while !self.core.connects.is_empty() {
-            self.guarded(Self::flush);
+            self.catching_panics(Self::flush);
         }
     }
 
@@ -403,22 +403,22 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     #[inline]
     fn call(&mut self, key: ConnectionKey, call: impl FnOnce(&mut H, &mut Session<'_>, &mut H::State)) {
         if let Some(Some(state)) = self.states.get_mut(key.index()) {
-            self.core.running = Running::Session(key);
+            self.core.callback = CurrentCallback::Session(key);
             call(&mut self.handler, &mut Session::new(&mut self.core, &self.driver, key), state);
-            self.core.running = Running::Engine;
+            self.core.callback = CurrentCallback::None;
         }
     }
 
     /// Calls the handler for no session in particular.
     fn worker_callback(&mut self, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
-        self.callback_as(Running::Worker, call);
+        self.callback_as(CurrentCallback::Worker, call);
     }
 
-    /// The same, put down to `running`.
-    fn callback_as(&mut self, running: Running, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
-        self.core.running = running;
-        call(&mut self.handler, &mut WorkerContext { core: &mut self.core, addresses: &self.driver });
-        self.core.running = Running::Engine;
+    /// The same, put down to `callback`.
+    fn callback_as(&mut self, callback: CurrentCallback, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
+        self.core.callback = callback;
+        call(&mut self.handler, &mut WorkerContext { core: &mut self.core, endpoints: &self.driver });
+        self.core.callback = CurrentCallback::None;
     }
 }
 
@@ -428,6 +428,6 @@ impl<B: Backend, H: Handler, L: Layer> Drop for Worker<B, H, L> {
     fn drop(&mut self) {
         self.drop_what_is_left();
         self.turn_arrivals_away();
-        self.face.spare_listeners().clear();
+        self.shared.spare_listeners().clear();
     }
 }

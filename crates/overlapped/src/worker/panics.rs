@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use proactor::ConnectionKey;
 use proactor::backend::Backend;
 
-use super::core::{MOST_REFUSALS, Running};
+use super::core::{CurrentCallback, MOST_REFUSALS};
 use super::{Layer, Worker, WorkerContext};
 use crate::config::OnPanic;
 use crate::events::Event;
@@ -17,13 +17,13 @@ use crate::session::CloseReason;
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// Runs a part of the turn that calls the handler. A panic of the handler costs its session, not the worker,
     /// and the part goes on where it was: what it had taken is taken, the rest still stands in queues.
-    pub(super) fn guarded(&mut self, part: fn(&mut Self)) {
+    pub(super) fn catching_panics(&mut self, part: fn(&mut Self)) {
         // The worker's own state is whole at every callback; the handler's is the handler's.
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| part(self))) {
-            let session = match std::mem::replace(&mut self.core.running, Running::Engine) {
-                Running::Engine => resume_unwind(payload),
-                Running::Worker | Running::Answer { .. } => None,
-                Running::Session(key) => Some(key),
+            let session = match std::mem::replace(&mut self.core.callback, CurrentCallback::None) {
+                CurrentCallback::None => resume_unwind(payload),
+                CurrentCallback::Worker | CurrentCallback::Answer { .. } => None,
+                CurrentCallback::Session(key) => Some(key),
             };
             let message = into_message(payload);
             self.report_panic(session, &message);
@@ -49,10 +49,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.drop_state(key.index(), session);
         }
         let id = session.map(|key| self.core.id(key));
-        self.core.running = Running::Answer { refusals: MOST_REFUSALS };
-        let mut worker = WorkerContext { core: &mut self.core, addresses: &self.driver };
+        self.core.callback = CurrentCallback::Answer { refusals: MOST_REFUSALS };
+        let mut worker = WorkerContext { core: &mut self.core, endpoints: &self.driver };
         let told = contain(|| self.handler.on_panic(&mut worker, id, message));
-        self.core.running = Running::Engine;
+        self.core.callback = CurrentCallback::None;
         if let Err(message) = told {
             self.report_panic(session, &message);
         }

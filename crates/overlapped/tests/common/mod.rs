@@ -3,17 +3,17 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use overlapped::{Backend, Choice};
+use overlapped::{BackendKind, Choice};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn backends() -> Vec<Choice> {
     #[cfg(target_os = "linux")]
-    let all = vec![Choice::Auto, Choice::Only(Backend::Readiness)];
+    let all = vec![Choice::Auto, Choice::Only(BackendKind::Readiness)];
     #[cfg(all(unix, not(target_os = "linux")))]
-    let all = vec![Choice::Only(Backend::Readiness)];
+    let all = vec![Choice::Only(BackendKind::Readiness)];
     #[cfg(windows)]
-    let all = vec![Choice::Only(Backend::Iocp)];
+    let all = vec![Choice::Only(BackendKind::Iocp)];
     all
 }
 

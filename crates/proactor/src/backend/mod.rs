@@ -36,7 +36,7 @@ use crate::socket::SocketOptions;
 use crate::time::Time;
 use crate::waker::Waker;
 
-pub mod detect;
+pub mod choice;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod io_uring;
 #[cfg(windows)]
@@ -48,7 +48,7 @@ pub mod simulated;
 
 /// The name of a backend, as users write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Name {
+pub enum BackendKind {
     /// Linux's submission and completion rings.
     IoUring,
     /// Windows' I/O completion ports.
@@ -59,20 +59,20 @@ pub enum Name {
     Simulated,
 }
 
-impl Name {
+impl BackendKind {
     /// The word for the command line and messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Name::IoUring => "io_uring",
-            Name::Iocp => "iocp",
-            Name::Readiness => "readiness",
-            Name::Simulated => "simulated",
+            BackendKind::IoUring => "io_uring",
+            BackendKind::Iocp => "iocp",
+            BackendKind::Readiness => "readiness",
+            BackendKind::Simulated => "simulated",
         }
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for BackendKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -89,7 +89,7 @@ pub trait Backend: Sized {
     type Header: Default;
 
     /// Which one this is.
-    const NAME: Name;
+    const KIND: BackendKind;
 
     /// What this one can do beyond the minimum.
     fn abilities(&self) -> Abilities;
@@ -349,7 +349,7 @@ pub enum Outcome<S> {
     EndOfStream,
     /// So many of the remaining bytes went out; at least one.
     Sent(usize),
-    /// A receive found no free block. Weather (INV-9): it is armed again when a block comes back.
+    /// A receive found no free block. A shortage (INV-9): it is armed again when a block comes back.
     NoBlocks,
     /// It ended early because it was asked to.
     Cancelled,
@@ -416,5 +416,5 @@ pub trait Create: Backend {
     ///
     /// # Errors
     /// Why this machine does not offer it here and now.
-    fn create(pool: &Pool) -> Result<Self, detect::Refusal>;
+    fn create(pool: &Pool) -> Result<Self, choice::Refusal>;
 }

@@ -1,7 +1,7 @@
 //! What this machine offers, found out by trying: a backend is there when it can be made.
 
-use super::detect::Refusal;
-use super::{Create, Name};
+use super::choice::Refusal;
+use super::{BackendKind, Create};
 use crate::buffer::{Pool, PoolConfig};
 
 /// Makes `name` once for each of `workers` on the calling thread, as a server with so many of them would, holds
@@ -9,17 +9,17 @@ use crate::buffer::{Pool, PoolConfig};
 ///
 /// # Errors
 /// Why one of them cannot be made.
-pub fn probe(name: Name, workers: usize) -> Result<Offer, Refusal> {
+pub fn probe(name: BackendKind, workers: usize) -> Result<Offer, Refusal> {
     match name {
         #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-        Name::IoUring => make::<super::io_uring::IoUring>(workers).map(|made| {
+        BackendKind::IoUring => make::<super::io_uring::IoUring>(workers).map(|made| {
             let least = made.iter().map(super::io_uring::IoUring::entries).min();
             Offer { ring: least.map(|least| RingSize { least, wanted: super::io_uring::SQ_ENTRIES }) }
         }),
         #[cfg(windows)]
-        Name::Iocp => make::<super::iocp::Iocp>(workers).map(|_| Offer { ring: None }),
+        BackendKind::Iocp => make::<super::iocp::Iocp>(workers).map(|_| Offer { ring: None }),
         #[cfg(unix)]
-        Name::Readiness => make::<super::readiness::Readiness>(workers).map(|_| Offer { ring: None }),
+        BackendKind::Readiness => make::<super::readiness::Readiness>(workers).map(|_| Offer { ring: None }),
         other => Err(Refusal::not_here(other)),
     }
 }

@@ -7,7 +7,7 @@
 use std::io;
 
 #[cfg(windows)]
-use super::weather::is_shortage;
+use super::shortage::is_shortage;
 
 /// Accepts that may fail in a row, without a connection between them, before even errors that a peer can cause pause
 /// accepting. More than peers cause in a moment; far fewer than a loop makes that has nothing to wait for.

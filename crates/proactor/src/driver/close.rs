@@ -7,7 +7,7 @@ use crate::backend::{Backend, Close};
 
 use super::connection::{Life, Receive};
 use super::slots::Key;
-use super::{Call, ConnectionKey, Driver, Moment, Ready, Told};
+use super::{Call, ConnectionKey, Driver, Moment, Ready, TraceResult};
 
 impl<B: Backend> Driver<B> {
     /// Sends FIN after what was sent, and keeps receiving: the peer may still have something to say, and a
@@ -24,7 +24,11 @@ impl<B: Backend> Driver<B> {
         assert!(state.send.is_none(), "INV-8: FIN goes out after the last byte");
         let result = self.backend.shutdown_write(&state.socket);
         if self.tracer.is_some() {
-            self.trace_call(Some(connection.0), Call::Finish, Moment::Returned(Told::of_result(&result)));
+            self.trace_call(
+                Some(connection.0),
+                Call::Finish,
+                Moment::Returned(TraceResult::of_result(&result)),
+            );
         }
         result
     }
@@ -94,7 +98,7 @@ impl<B: Backend> Driver<B> {
         let state = self.connections.take(key).expect("looked up above");
         self.backend.close(state.socket, Some(state.handle), how);
         if self.tracer.is_some() {
-            self.trace_call(Some(key), Call::Close, Moment::Returned(Told::Done));
+            self.trace_call(Some(key), Call::Close, Moment::Returned(TraceResult::Done));
         }
         self.ready.push_back(Ready::Released(ConnectionKey(key)));
     }

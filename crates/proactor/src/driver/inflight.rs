@@ -21,7 +21,7 @@ type Chunk<T> = Box<[T]>;
 #[cfg(feature = "guard-pages")]
 const CHUNK: usize = 1;
 #[cfg(feature = "guard-pages")]
-use super::guarded::Chunk;
+use super::guard_pages::Chunk;
 
 const NONE: u32 = u32::MAX;
 

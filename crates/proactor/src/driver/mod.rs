@@ -12,27 +12,29 @@ mod close;
 mod connection;
 mod event;
 #[cfg(feature = "guard-pages")]
-mod guarded;
+mod guard_pages;
 #[cfg_attr(feature = "guard-pages", expect(clippy::modulo_one, reason = "a chunk then holds one entry"))]
 mod inflight;
 mod progress;
 mod queue;
 mod receive;
 mod send;
+mod shortage;
 mod slots;
 #[cfg(test)]
 mod tests;
 mod trace;
 mod turn_away;
 mod watch;
-mod weather;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::backend::{Abilities, About, Backend, Completion, Name, Operation, Outcome, Submitted, Wait};
+use crate::backend::{
+    Abilities, About, Backend, BackendKind, Completion, Operation, Outcome, Submitted, Wait,
+};
 use crate::buffer::Pool;
 use crate::socket::SocketOptions;
 use crate::time::Time;
@@ -46,10 +48,10 @@ pub use event::{Event, Verb};
 pub use inflight::{Entry, InFlight, OpKey, Table};
 use queue::SlotQueue;
 pub use send::Sending;
+use shortage::Retries;
 use slots::{Key, Slots};
-pub use trace::{Call, Moment, Step, Told, Tracer};
+pub use trace::{Call, Moment, Step, TraceResult, Tracer};
 use turn_away::TurnedAway;
-use weather::Weather;
 
 /// How many results that were there at once are handed out before the kernel is asked again, first come, first served:
 /// what a peer that always has more may take of a turn. Asking costs about as much as a message.
@@ -125,7 +127,7 @@ pub struct Driver<B: Backend> {
     watches: Vec<Option<OpKey>>,
     starved: SlotQueue<Key>,
     sends: usize,
-    weather: Weather,
+    retries: Retries,
     turned_away: TurnedAway<B::Socket>,
     options: SocketOptions,
     tracer: Option<Tracer>,
@@ -149,7 +151,7 @@ impl<B: Backend> Driver<B> {
             watches: Vec::new(),
             starved: SlotQueue::new(),
             sends: 0,
-            weather: Weather::new(),
+            retries: Retries::new(),
             turned_away: TurnedAway::new(),
             options: SocketOptions::default(),
             tracer: None,
@@ -158,8 +160,8 @@ impl<B: Backend> Driver<B> {
 
     /// Which backend this is.
     #[must_use]
-    pub fn name(&self) -> Name {
-        B::NAME
+    pub fn kind(&self) -> BackendKind {
+        B::KIND
     }
 
     /// What the backend can do.
@@ -209,7 +211,7 @@ impl<B: Backend> Driver<B> {
             in_flight: self.ops.len(),
             blocks_in_use: self.pool.in_use() as usize,
             starved: self.starved.len(),
-            delayed: self.weather.len(),
+            delayed: self.retries.len(),
             turned_away: self.turned_away.len(),
         }
     }
@@ -267,7 +269,7 @@ impl<B: Backend> Driver<B> {
     pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
         self.arm_wanted();
         self.feed_starved();
-        let wait = if self.weather.is_empty() { wait } else { self.weather_the_turn(wait) };
+        let wait = if self.retries.is_empty() { wait } else { self.retry_delayed(wait) };
         let wait = if self.turned_away.is_empty() { wait } else { self.look_at_turned_away(wait) };
         self.ready.extend(self.next_turn.drain(..).map(Ready::Completion));
         let wait = if self.ready.is_empty() { wait } else { Wait::Poll };
@@ -298,7 +300,10 @@ impl<B: Backend> Driver<B> {
                     more: true,
                 }) => {
                     if self.tracer.is_some() {
-                        self.trace_operation(op, Moment::Completed { result: Told::Bytes(len), more: true });
+                        self.trace_operation(
+                            op,
+                            Moment::Completed { result: TraceResult::Bytes(len), more: true },
+                        );
                     }
                     self.receiving(op)
                         .map(|connection| Event::Received { connection, data: block.into_lease(len) })
@@ -353,7 +358,7 @@ impl<B: Backend> Driver<B> {
         let Completion { about, outcome, more } = completion;
         let About::Operation(op) = about else { return Some(Event::Woken) };
         if self.tracer.is_some() {
-            self.trace_operation(op, Moment::Completed { result: Told::of(&outcome), more });
+            self.trace_operation(op, Moment::Completed { result: TraceResult::of(&outcome), more });
         }
         // A late completion finds nothing; what it brought is dropped with it (INV-3).
         let entry = self.ops.get(op)?;
@@ -418,7 +423,7 @@ impl<B: Backend> Drop for Driver<B> {
         self.reserve_for_starved();
         self.rearm = None;
         self.ready.extend(self.next_turn.drain(..).map(Ready::Completion));
-        for op in self.weather.take_sends() {
+        for op in self.retries.take_sends() {
             drop(self.ops.remove(op));
         }
         for key in self.ops.keys().collect::<Vec<_>>() {

@@ -6,8 +6,8 @@ use crate::backend::{Backend, Operation, Outcome};
 use crate::buffer::Block;
 
 use super::connection::{Receive, Watch};
+use super::shortage::is_shortage;
 use super::slots::Key;
-use super::weather::is_shortage;
 use super::{ConnectionKey, Driver, Event, OpKey, Ready, Verb};
 
 impl<B: Backend> Driver<B> {
@@ -111,7 +111,7 @@ impl<B: Backend> Driver<B> {
                 self.starved.remove(key);
                 self.reserve_for_starved();
             }
-            Receive::Delayed => self.weather.forget_receive(key),
+            Receive::Delayed => self.retries.forget_receive(key),
             _ => {}
         }
     }

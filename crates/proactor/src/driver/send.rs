@@ -4,9 +4,9 @@ use crate::backend::{About, Backend, Close, Completion, MOST_AT_ONCE, Operation,
 use crate::buffer::{Gather, Outgoing, Payload};
 
 use super::connection::Life;
+use super::shortage::is_shortage;
 use super::slots::Key;
-use super::weather::is_shortage;
-use super::{Call, ConnectionKey, Driver, Event, Moment, OpKey, Told, Verb};
+use super::{Call, ConnectionKey, Driver, Event, Moment, OpKey, TraceResult, Verb};
 
 /// What became of a payload handed to [`Driver::send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl<B: Backend> Driver<B> {
         if self.tracer.is_some()
             && let Some(Ok(sent)) = &at_once
         {
-            self.trace_call(Some(connection.0), Call::Send, Moment::Returned(Told::Bytes(*sent)));
+            self.trace_call(Some(connection.0), Call::Send, Moment::Returned(TraceResult::Bytes(*sent)));
         }
         match at_once {
             Some(Ok(sent)) if sent == payload.len() => Sending::Done,
@@ -132,7 +132,10 @@ impl<B: Backend> Driver<B> {
                 return None;
             }
             if self.tracer.is_some() {
-                self.trace_operation(op, Moment::Completed { result: Told::Bytes(bytes), more: false });
+                self.trace_operation(
+                    op,
+                    Moment::Completed { result: TraceResult::Bytes(bytes), more: false },
+                );
             }
             let done = self.advance_send(op, bytes);
             if done.is_some() {

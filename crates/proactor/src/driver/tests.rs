@@ -109,6 +109,6 @@ fn leaving_the_line_for_memory_walks_past_nobody() {
     assert_eq!(pair.there.snapshot().delayed, 2 * MANY);
     from_the_middle(&keys).for_each(|key| pair.there.abort(key));
     assert_eq!(pair.there.snapshot().delayed, 0);
-    let steps = pair.there.weather.steps();
+    let steps = pair.there.retries.steps();
     assert!(steps <= 2 * STEPS * MANY, "{steps} steps for {MANY} connections");
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::backend::{Backend, Name, Operation, Outcome};
+use crate::backend::{Backend, BackendKind, Operation, Outcome};
 
 use super::slots::Key;
 use super::{ConnectionKey, Driver, OpKey};
@@ -58,14 +58,14 @@ pub enum Moment {
     /// Its result was taken.
     Completed {
         /// What it was.
-        result: Told,
+        result: TraceResult,
         /// Whether it stays in flight and completes again.
         more: bool,
     },
     /// It was asked to end early.
     Cancelling,
     /// A call that never was in flight returned.
-    Returned(Told),
+    Returned(TraceResult),
     /// A wait began.
     Began,
     /// A wait is over.
@@ -74,7 +74,7 @@ pub enum Moment {
 
 /// A result, without what it brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum TraceResult {
     /// It was done.
     Done,
     /// So many bytes were moved.
@@ -92,22 +92,22 @@ pub enum Told {
 impl Call {
     /// The system's own word for it.
     #[must_use]
-    pub const fn word(self, backend: Name) -> &'static str {
+    pub const fn word(self, backend: BackendKind) -> &'static str {
         match (backend, self) {
-            (Name::IoUring, Call::Accept) => "ACCEPT sqe",
-            (Name::IoUring, Call::Connect) => "CONNECT sqe",
-            (Name::IoUring, Call::Receive) => "RECV sqe",
-            (Name::IoUring, Call::Send) => "SEND sqe",
-            (Name::IoUring, Call::Watch) => "POLL_ADD sqe",
-            (Name::IoUring, Call::Wait) => "io_uring_enter",
-            (Name::Iocp, Call::Accept) => "AcceptEx",
-            (Name::Iocp, Call::Connect) => "ConnectEx",
-            (Name::Iocp, Call::Receive | Call::Watch) => "WSARecv",
-            (Name::Iocp, Call::Send) => "WSASend",
-            (Name::Iocp, Call::Close) => "closesocket",
-            (Name::Iocp, Call::Wait) => "GetQueuedCompletionStatusEx",
-            (Name::Readiness, Call::Wait) if cfg!(target_os = "linux") => "epoll_wait",
-            (Name::Readiness, Call::Wait) => "kevent",
+            (BackendKind::IoUring, Call::Accept) => "ACCEPT sqe",
+            (BackendKind::IoUring, Call::Connect) => "CONNECT sqe",
+            (BackendKind::IoUring, Call::Receive) => "RECV sqe",
+            (BackendKind::IoUring, Call::Send) => "SEND sqe",
+            (BackendKind::IoUring, Call::Watch) => "POLL_ADD sqe",
+            (BackendKind::IoUring, Call::Wait) => "io_uring_enter",
+            (BackendKind::Iocp, Call::Accept) => "AcceptEx",
+            (BackendKind::Iocp, Call::Connect) => "ConnectEx",
+            (BackendKind::Iocp, Call::Receive | Call::Watch) => "WSARecv",
+            (BackendKind::Iocp, Call::Send) => "WSASend",
+            (BackendKind::Iocp, Call::Close) => "closesocket",
+            (BackendKind::Iocp, Call::Wait) => "GetQueuedCompletionStatusEx",
+            (BackendKind::Readiness, Call::Wait) if cfg!(target_os = "linux") => "epoll_wait",
+            (BackendKind::Readiness, Call::Wait) => "kevent",
             (_, Call::Accept) => "accept",
             (_, Call::Connect) => "connect",
             (_, Call::Receive) => "recv",
@@ -121,24 +121,24 @@ impl Call {
 
     /// The system's own word for the moment when its result is taken.
     #[must_use]
-    pub const fn completion_word(self, backend: Name) -> &'static str {
+    pub const fn completion_word(self, backend: BackendKind) -> &'static str {
         match (backend, self) {
-            (Name::IoUring, Call::Accept) => "ACCEPT cqe",
-            (Name::IoUring, Call::Connect) => "CONNECT cqe",
-            (Name::IoUring, Call::Receive) => "RECV cqe",
-            (Name::IoUring, Call::Send) => "SEND cqe",
-            (Name::IoUring, Call::Watch) => "POLL_ADD cqe",
+            (BackendKind::IoUring, Call::Accept) => "ACCEPT cqe",
+            (BackendKind::IoUring, Call::Connect) => "CONNECT cqe",
+            (BackendKind::IoUring, Call::Receive) => "RECV cqe",
+            (BackendKind::IoUring, Call::Send) => "SEND cqe",
+            (BackendKind::IoUring, Call::Watch) => "POLL_ADD cqe",
             _ => self.word(backend),
         }
     }
 
     /// The system's own word for cancelling it.
     #[must_use]
-    pub const fn cancel_word(backend: Name) -> &'static str {
+    pub const fn cancel_word(backend: BackendKind) -> &'static str {
         match backend {
-            Name::IoUring => "ASYNC_CANCEL sqe",
-            Name::Iocp => "CancelIoEx",
-            Name::Readiness | Name::Simulated => "forget",
+            BackendKind::IoUring => "ASYNC_CANCEL sqe",
+            BackendKind::Iocp => "CancelIoEx",
+            BackendKind::Readiness | BackendKind::Simulated => "forget",
         }
     }
 
@@ -154,22 +154,22 @@ impl Call {
     }
 }
 
-impl Told {
-    pub(super) fn of<S>(outcome: &Outcome<S>) -> Told {
+impl TraceResult {
+    pub(super) fn of<S>(outcome: &Outcome<S>) -> TraceResult {
         match outcome {
-            Outcome::Accepted(..) | Outcome::Connected => Told::Done,
-            Outcome::Received(_, bytes) | Outcome::Sent(bytes) => Told::Bytes(*bytes),
-            Outcome::EndOfStream => Told::EndOfStream,
-            Outcome::NoBlocks => Told::NoBlocks,
-            Outcome::Cancelled => Told::Cancelled,
-            Outcome::Failed(error) => Told::Failed(error.kind()),
+            Outcome::Accepted(..) | Outcome::Connected => TraceResult::Done,
+            Outcome::Received(_, bytes) | Outcome::Sent(bytes) => TraceResult::Bytes(*bytes),
+            Outcome::EndOfStream => TraceResult::EndOfStream,
+            Outcome::NoBlocks => TraceResult::NoBlocks,
+            Outcome::Cancelled => TraceResult::Cancelled,
+            Outcome::Failed(error) => TraceResult::Failed(error.kind()),
         }
     }
 
-    pub(super) fn of_result<T>(result: &io::Result<T>) -> Told {
+    pub(super) fn of_result<T>(result: &io::Result<T>) -> TraceResult {
         match result {
-            Ok(_) => Told::Done,
-            Err(error) => Told::Failed(error.kind()),
+            Ok(_) => TraceResult::Done,
+            Err(error) => TraceResult::Failed(error.kind()),
         }
     }
 }
@@ -218,7 +218,7 @@ impl<B: Backend> Driver<B> {
         if self.tracer.is_some() {
             self.trace_operation(op, Moment::Cancelling);
         }
-        if !self.weather.is_empty() && self.weather.take_send(op) {
+        if !self.retries.is_empty() && self.retries.take_send(op) {
             return self.end_later(op, Outcome::Cancelled);
         }
         self.backend.cancel(op, &mut self.ops);

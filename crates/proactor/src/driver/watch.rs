@@ -5,8 +5,8 @@ use std::io;
 use crate::backend::{Backend, Operation, Outcome};
 
 use super::connection::{Receive, Watch};
+use super::shortage::is_shortage;
 use super::slots::Key;
-use super::weather::is_shortage;
 use super::{ConnectionKey, Driver, Event, OpKey, Verb};
 
 impl<B: Backend> Driver<B> {
@@ -61,7 +61,7 @@ impl<B: Backend> Driver<B> {
             Watch::Wanted | Watch::Over => state.watch = Watch::Off,
             Watch::Delayed => {
                 state.watch = Watch::Off;
-                self.weather.forget_watch(key);
+                self.retries.forget_watch(key);
             }
             Watch::Armed => {
                 state.watch = Watch::Cancelling { again: false };

@@ -1,38 +1,38 @@
 //! The conformance suite: one set of cases, run against every backend through the driver.
 //!
-//! A case is a function over a [`World`](world::World); the list at the end of this file makes a test of each
-//! case in each world: `io_uring::close::half_close_both_ways`. Both ends of a case are drivers, turned by one
+//! A case is a function over a [`Kernel`](kernel::Kernel); the list at the end of this file makes a test of each
+//! case in each kernel: `io_uring::close::half_close_both_ways`. Both ends of a case are drivers, turned by one
 //! thread, so that it runs unchanged on the simulated kernel, there in many behaviours and seeds. Every case ends
-//! in [`Bench::finish`](bench::Bench::finish), which checks that nothing is left; every backend is observed by
+//! in [`Fixture::finish`](fixture::Fixture::finish), which checks that nothing is left; every backend is observed by
 //! [`Watched`](watched::Watched), which checks the rules of the `Backend` trait call by call.
 
 // A test binary has no outside: `pub` here says what the other modules use.
 #![allow(unreachable_pub)]
 
-mod bench;
 mod cases;
+mod endpoint;
+mod fixture;
+mod kernel;
 mod properties;
-mod side;
 mod watched;
 mod wine;
-mod world;
 
-/// Makes the tests of one world.
+/// Makes the tests of one kernel.
 macro_rules! tests {
-    ($world:ty => $($group:ident: $($case:ident)*;)*) => {
+    ($kernel:ty => $($group:ident: $($case:ident)*;)*) => {
         $($(
             #[test]
             fn $case() {
-                <$world as crate::world::World>::each(crate::cases::$group::$case);
+                <$kernel as crate::kernel::Kernel>::each(crate::cases::$group::$case);
             }
         )*)*
     };
 }
 
-/// Every case, for one world.
+/// Every case, for one kernel.
 macro_rules! all_cases {
-    ($world:ty) => {
-        tests! { $world =>
+    ($kernel:ty) => {
+        tests! { $kernel =>
             accept:
                 one_connection
                 several_connections
@@ -149,7 +149,7 @@ macro_rules! all_cases {
                 a_failed_send
                 a_continuation_that_fails
                 a_failed_adoption;
-            weather:
+            shortage:
                 a_receive_waits_and_loses_nothing
                 a_send_waits_and_keeps_its_place
                 the_rest_of_a_send_waits
@@ -160,14 +160,14 @@ macro_rules! all_cases {
     };
 }
 
-/// Cases against plain sockets, for the worlds that have them.
+/// Cases against plain sockets, for the kernels that have them.
 macro_rules! real_cases {
-    ($world:ty) => {
-        tests! { $world =>
+    ($kernel:ty) => {
+        tests! { $kernel =>
             progress:
                 more_connections_than_one_call_takes
                 more_completions_than_a_queue_takes;
-            outside:
+            plain_sockets:
                 a_client_gets_its_echo_and_the_end
                 a_client_that_resets
                 a_client_tells_close_from_abort
@@ -191,8 +191,8 @@ macro_rules! real_cases {
 /// Cases with what only Unix has.
 #[cfg(unix)]
 macro_rules! unix_cases {
-    ($world:ty) => {
-        tests! { $world =>
+    ($kernel:ty) => {
+        tests! { $kernel =>
             urgent:
                 urgent_data_while_signals_come;
         }
@@ -201,24 +201,24 @@ macro_rules! unix_cases {
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod io_uring {
-    all_cases!(crate::world::Real<proactor::backend::io_uring::IoUring>);
-    real_cases!(crate::world::Real<proactor::backend::io_uring::IoUring>);
-    unix_cases!(crate::world::Real<proactor::backend::io_uring::IoUring>);
+    all_cases!(crate::kernel::RealKernel<proactor::backend::io_uring::IoUring>);
+    real_cases!(crate::kernel::RealKernel<proactor::backend::io_uring::IoUring>);
+    unix_cases!(crate::kernel::RealKernel<proactor::backend::io_uring::IoUring>);
 }
 
 #[cfg(windows)]
 mod iocp {
-    all_cases!(crate::world::Real<proactor::backend::iocp::Iocp>);
-    real_cases!(crate::world::Real<proactor::backend::iocp::Iocp>);
+    all_cases!(crate::kernel::RealKernel<proactor::backend::iocp::Iocp>);
+    real_cases!(crate::kernel::RealKernel<proactor::backend::iocp::Iocp>);
 }
 
 #[cfg(unix)]
 mod readiness {
-    all_cases!(crate::world::Real<proactor::backend::readiness::Readiness>);
-    real_cases!(crate::world::Real<proactor::backend::readiness::Readiness>);
-    unix_cases!(crate::world::Real<proactor::backend::readiness::Readiness>);
+    all_cases!(crate::kernel::RealKernel<proactor::backend::readiness::Readiness>);
+    real_cases!(crate::kernel::RealKernel<proactor::backend::readiness::Readiness>);
+    unix_cases!(crate::kernel::RealKernel<proactor::backend::readiness::Readiness>);
 }
 
 mod simulated {
-    all_cases!(crate::world::Imagined);
+    all_cases!(crate::kernel::SimulatedKernel);
 }

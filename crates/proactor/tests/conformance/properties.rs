@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use crate::cases::schedule;
-use crate::side::Finished;
-use crate::world::Imagined;
+use crate::endpoint::Finished;
+use crate::kernel::SimulatedKernel;
 
 /// Nothing is written next to the sources: a failing case prints its input, and becomes a case of its own.
 fn cases(cases: u32) -> Config {
@@ -33,7 +33,7 @@ proptest! {
 
     #[test]
     fn any_schedule_over_any_simulated_kernel(behaviour in behaviours(), steps in schedule::schedules(120)) {
-        let _: Finished = schedule::run(&Imagined::new(behaviour), &steps);
+        let _: Finished = schedule::run(&SimulatedKernel::new(behaviour), &steps);
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use proactor::backend::{Abilities, About, Backend, Discarded, Name};
+use proactor::backend::{Abilities, About, Backend, BackendKind, Discarded};
 use proactor::backend::{Close, Completion, Operation, Outcome, Submitted, Wait};
 use proactor::{Delivery, Gather, InFlight, OpKey, SocketOptions, Time, Waker};
 
@@ -197,7 +197,7 @@ impl<B: Backend> Backend for Watched<B> {
     type Handle = B::Handle;
     type Header = B::Header;
 
-    const NAME: Name = B::NAME;
+    const KIND: BackendKind = B::KIND;
 
     fn abilities(&self) -> Abilities {
         self.inner.abilities()

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::world::{End, Probe, Seen, What, World, behaviours};
+use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
 use crate::session::{CloseReason, Sent};
 
@@ -15,37 +15,37 @@ fn pattern(len: usize) -> Vec<u8> {
 #[test]
 fn everything_comes_back_and_the_tail_after_a_half_close() {
     for behaviour in behaviours() {
-        let mut world = World::new(behaviour, 1, Config::default(), Probe::echo());
-        let keys: Vec<_> = (0..5).map(|_| world.connect()).collect();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), Probe::echo());
+        let keys: Vec<_> = (0..5).map(|_| fixture.connect()).collect();
         for (index, key) in keys.iter().enumerate() {
-            world.send(*key, &pattern(index * 40_000));
-            world.finish(*key);
+            fixture.send(*key, &pattern(index * 40_000));
+            fixture.finish(*key);
         }
-        world.settle();
+        fixture.settle();
         for (index, key) in keys.iter().enumerate() {
-            assert_eq!(world.got(*key), pattern(index * 40_000), "INV-4, INV-8: {behaviour:?}");
-            assert_eq!(world.end(*key), End::Finished, "INV-7: {behaviour:?}");
+            assert_eq!(fixture.got(*key), pattern(index * 40_000), "INV-4, INV-8: {behaviour:?}");
+            assert_eq!(fixture.end(*key), End::Finished, "INV-7: {behaviour:?}");
         }
-        assert_eq!(world.reasons(), [CloseReason::EndOfStream; 5]);
-        world.assert_clean();
+        assert_eq!(fixture.reasons(), [CloseReason::EndOfStream; 5]);
+        fixture.assert_clean();
     }
 }
 
 #[test]
 fn a_reset_is_told_from_an_end_of_stream() {
     for behaviour in behaviours() {
-        let mut world = World::new(behaviour, 1, Config::default(), Probe::echo());
-        let (stays, goes) = (world.connect(), world.connect());
-        world.send(goes, &pattern(1000));
-        world.round();
-        world.client.abort(goes);
-        world.send(stays, &pattern(1000));
-        world.settle();
-        assert_eq!(world.reasons(), [CloseReason::Reset], "INV-7: {behaviour:?}");
-        assert_eq!(world.got(stays), pattern(1000));
-        world.finish(stays);
-        world.settle();
-        world.assert_clean();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), Probe::echo());
+        let (stays, goes) = (fixture.connect(), fixture.connect());
+        fixture.send(goes, &pattern(1000));
+        fixture.round();
+        fixture.client.abort(goes);
+        fixture.send(stays, &pattern(1000));
+        fixture.settle();
+        assert_eq!(fixture.reasons(), [CloseReason::Reset], "INV-7: {behaviour:?}");
+        assert_eq!(fixture.got(stays), pattern(1000));
+        fixture.finish(stays);
+        fixture.settle();
+        fixture.assert_clean();
     }
 }
 
@@ -60,19 +60,19 @@ fn a_local_close_delivers_what_was_queued_then_the_end() {
                 assert_eq!(session.send("too late"), Sent::Closed);
             }
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let key = world.connect();
-        world.send(key, b"x");
-        world.settle();
-        assert_eq!(world.got(key), pattern(100_000), "INV-8: {behaviour:?}");
-        assert_eq!(world.end(key), End::Finished);
-        assert_eq!(world.reasons(), [], "it waits for the peer's FIN");
-        world.send(key, b"talks on");
-        world.finish(key);
-        world.settle();
-        assert_eq!(world.reasons(), [CloseReason::Local]);
-        assert_eq!(world.all_stats().bytes_discarded, 8);
-        world.assert_clean();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
+        fixture.send(key, b"x");
+        fixture.settle();
+        assert_eq!(fixture.got(key), pattern(100_000), "INV-8: {behaviour:?}");
+        assert_eq!(fixture.end(key), End::Finished);
+        assert_eq!(fixture.reasons(), [], "it waits for the peer's FIN");
+        fixture.send(key, b"talks on");
+        fixture.finish(key);
+        fixture.settle();
+        assert_eq!(fixture.reasons(), [CloseReason::Local]);
+        assert_eq!(fixture.all_stats().bytes_discarded, 8);
+        fixture.assert_clean();
     }
 }
 
@@ -93,21 +93,21 @@ fn a_session_that_has_ended_its_own_stream_hears_the_peers_to_the_end() {
                 _ => {}
             }
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let key = world.connect();
-        world.settle();
-        assert_eq!(world.got(key), pattern(100_000), "INV-8: {behaviour:?}");
-        assert_eq!(world.end(key), End::Finished, "FIN follows at once");
-        world.pass(Duration::from_secs(300));
-        assert_eq!(world.reasons(), [], "no linger deadline: it is no close");
-        world.send(key, &pattern(70_000));
-        world.settle();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
+        fixture.settle();
+        assert_eq!(fixture.got(key), pattern(100_000), "INV-8: {behaviour:?}");
+        assert_eq!(fixture.end(key), End::Finished, "FIN follows at once");
+        fixture.pass(Duration::from_secs(300));
+        assert_eq!(fixture.reasons(), [], "no linger deadline: it is no close");
+        fixture.send(key, &pattern(70_000));
+        fixture.settle();
         assert_eq!(heard.get(), 70_000, "{behaviour:?}");
-        world.finish(key);
-        world.settle();
-        assert_eq!(world.reasons(), [CloseReason::Local], "both streams are over: {behaviour:?}");
-        assert_eq!(world.log().iter().filter(|seen| matches!(seen, Seen::HalfClose(_))).count(), 1);
-        world.assert_clean();
+        fixture.finish(key);
+        fixture.settle();
+        assert_eq!(fixture.reasons(), [CloseReason::Local], "both streams are over: {behaviour:?}");
+        assert_eq!(fixture.log().iter().filter(|seen| matches!(seen, Seen::HalfClose(_))).count(), 1);
+        fixture.assert_clean();
     }
 }
 
@@ -119,14 +119,14 @@ fn finishing_after_the_peer_has_is_closing() {
             What::HalfClose => session.finish(),
             _ => {}
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let key = world.connect();
-        world.send(key, &pattern(50_000));
-        world.finish(key);
-        world.settle();
-        assert_eq!(world.got(key), pattern(50_000));
-        assert_eq!(world.reasons(), [CloseReason::EndOfStream], "{behaviour:?}");
-        world.assert_clean();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
+        fixture.send(key, &pattern(50_000));
+        fixture.finish(key);
+        fixture.settle();
+        assert_eq!(fixture.got(key), pattern(50_000));
+        assert_eq!(fixture.reasons(), [CloseReason::EndOfStream], "{behaviour:?}");
+        fixture.assert_clean();
     }
 }
 
@@ -139,20 +139,20 @@ fn a_finished_session_is_closed_aborted_and_reset_like_any_other() {
             What::Data(_) => session.abort(),
             _ => {}
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let [closed, aborted, reset] = [(); 3].map(|()| world.connect());
-        world.settle();
-        world.send(closed, b"c");
-        world.settle();
-        world.pass(Config::default().linger_timeout);
-        world.send(aborted, b"a");
-        world.settle();
-        assert_eq!(world.end(closed), End::Finished, "one FIN, and no reset: {behaviour:?}");
-        world.client.abort(reset);
-        world.settle();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let [closed, aborted, reset] = [(); 3].map(|()| fixture.connect());
+        fixture.settle();
+        fixture.send(closed, b"c");
+        fixture.settle();
+        fixture.pass(Config::default().linger_timeout);
+        fixture.send(aborted, b"a");
+        fixture.settle();
+        assert_eq!(fixture.end(closed), End::Finished, "one FIN, and no reset: {behaviour:?}");
+        fixture.client.abort(reset);
+        fixture.settle();
         let wanted = [CloseReason::Local, CloseReason::Aborted, CloseReason::Reset];
-        assert_eq!(world.reasons(), wanted, "{behaviour:?}");
-        world.assert_clean();
+        assert_eq!(fixture.reasons(), wanted, "{behaviour:?}");
+        fixture.assert_clean();
     }
 }
 
@@ -165,15 +165,15 @@ fn a_peer_that_never_ends_its_stream_is_waited_for_only_so_long() {
             }
         });
         let config = Config { linger_timeout: Duration::from_secs(2), ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, probe);
-        let key = world.connect();
-        world.send(key, b"x");
-        world.settle();
-        world.pass(Duration::from_millis(1_990));
-        assert_eq!(world.reasons(), []);
-        world.pass(Duration::from_millis(20));
-        assert_eq!(world.reasons(), [CloseReason::Local]);
-        world.assert_clean();
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
+        let key = fixture.connect();
+        fixture.send(key, b"x");
+        fixture.settle();
+        fixture.pass(Duration::from_millis(1_990));
+        assert_eq!(fixture.reasons(), []);
+        fixture.pass(Duration::from_millis(20));
+        assert_eq!(fixture.reasons(), [CloseReason::Local]);
+        fixture.assert_clean();
     }
 }
 
@@ -186,14 +186,14 @@ fn an_abort_is_a_reset_at_the_peer_and_drops_what_is_queued() {
                 session.abort();
             }
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let key = world.connect();
-        world.send(key, b"go");
-        world.settle();
-        assert_eq!(world.end(key), End::Reset, "INV-7: {behaviour:?}");
-        assert_eq!(world.reasons(), [CloseReason::Aborted]);
-        assert_eq!(world.all_stats().bytes_dropped, 200_000);
-        world.assert_clean();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
+        fixture.send(key, b"go");
+        fixture.settle();
+        assert_eq!(fixture.end(key), End::Reset, "INV-7: {behaviour:?}");
+        assert_eq!(fixture.reasons(), [CloseReason::Aborted]);
+        assert_eq!(fixture.all_stats().bytes_dropped, 200_000);
+        fixture.assert_clean();
     }
 }
 
@@ -208,15 +208,15 @@ fn a_handler_may_go_on_sending_after_the_peers_end() {
             }
             _ => {}
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let key = world.connect();
-        world.finish(key);
-        world.settle();
-        assert_eq!(world.got(key), b"");
-        world.pass(Duration::from_millis(60));
-        assert_eq!(world.got(key), b"and a last word");
-        assert_eq!(world.reasons(), [CloseReason::EndOfStream]);
-        world.assert_clean();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
+        fixture.finish(key);
+        fixture.settle();
+        assert_eq!(fixture.got(key), b"");
+        fixture.pass(Duration::from_millis(60));
+        assert_eq!(fixture.got(key), b"and a last word");
+        assert_eq!(fixture.reasons(), [CloseReason::EndOfStream]);
+        fixture.assert_clean();
     }
 }
 
@@ -231,22 +231,22 @@ fn a_panic_costs_its_session_and_no_other() {
             What::HalfClose => session.close(),
             _ => {}
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let (good, bad) = (world.connect(), world.connect());
-        world.send(good, b"before");
-        world.send(bad, b"!");
-        world.settle();
-        world.send(good, b" and after");
-        world.settle();
-        assert_eq!(world.end(bad), End::Reset);
-        assert_eq!(world.got(good), b"before and after");
-        assert_eq!(world.all_stats().sessions_panicked, 1);
-        assert_eq!(world.reasons(), [], "no callback sees a state that may be half-updated");
-        world.finish(good);
-        world.settle();
-        let closed = world.log().iter().filter(|seen| matches!(seen, Seen::Close(..))).count();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let (good, bad) = (fixture.connect(), fixture.connect());
+        fixture.send(good, b"before");
+        fixture.send(bad, b"!");
+        fixture.settle();
+        fixture.send(good, b" and after");
+        fixture.settle();
+        assert_eq!(fixture.end(bad), End::Reset);
+        assert_eq!(fixture.got(good), b"before and after");
+        assert_eq!(fixture.all_stats().sessions_panicked, 1);
+        assert_eq!(fixture.reasons(), [], "no callback sees a state that may be half-updated");
+        fixture.finish(good);
+        fixture.settle();
+        let closed = fixture.log().iter().filter(|seen| matches!(seen, Seen::Close(..))).count();
         assert_eq!(closed, 1);
-        world.assert_clean();
+        fixture.assert_clean();
     }
 }
 
@@ -254,17 +254,17 @@ fn a_panic_costs_its_session_and_no_other() {
 fn a_panic_outside_of_sessions_ends_none() {
     for behaviour in behaviours().take(4) {
         let probe = Probe::echo().on_worker(|_, seen| assert_ne!(seen, Seen::Message(13), "unlucky"));
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let key = world.connect();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
         for message in [13, 14] {
-            world.handles[0].post(message).unwrap();
+            fixture.handles[0].post(message).unwrap();
         }
-        world.send(key, b"still here");
-        world.settle();
-        assert!(world.log().contains(&Seen::Message(14)));
-        assert_eq!(world.got(key), b"still here");
-        world.finish(key);
-        world.settle();
-        world.assert_clean();
+        fixture.send(key, b"still here");
+        fixture.settle();
+        assert!(fixture.log().contains(&Seen::Message(14)));
+        assert_eq!(fixture.got(key), b"still here");
+        fixture.finish(key);
+        fixture.settle();
+        fixture.assert_clean();
     }
 }

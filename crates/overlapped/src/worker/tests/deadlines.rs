@@ -10,7 +10,7 @@ use proactor::ConnectionKey;
 use proactor::PoolConfig;
 use proactor::backend::simulated::Behaviour;
 
-use super::world::{End, Probe, Seen, What, World, behaviours};
+use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
 use crate::session::CloseReason;
 
@@ -27,43 +27,43 @@ fn roomy() -> impl Iterator<Item = Behaviour> {
 }
 
 /// Lets the clients bring into the kernel what they have to send. No worker runs.
-fn clients_alone(world: &mut World, rounds: usize) {
+fn clients_alone(fixture: &mut Fixture, rounds: usize) {
     for _ in 0..rounds {
-        world.round_of_client();
+        fixture.round_of_client();
     }
 }
 
 /// The workers did not run for `time`; the first wait after that is interrupted.
-fn goes_on_after(world: &mut World, time: Duration) {
-    world.simulation.interrupt();
-    world.pass(time);
+fn goes_on_after(fixture: &mut Fixture, time: Duration) {
+    fixture.simulation.interrupt();
+    fixture.pass(time);
 }
 
-fn idle_calls(world: &World) -> usize {
-    world.log().iter().filter(|seen| matches!(seen, Seen::Idle(_))).count()
+fn idle_calls(fixture: &Fixture) -> usize {
+    fixture.log().iter().filter(|seen| matches!(seen, Seen::Idle(_))).count()
 }
 
 #[test]
 fn sessions_that_spoke_during_a_stop_are_not_idle() {
     for behaviour in roomy() {
         let config = Config { idle_timeout: Some(3 * SECOND), ..config() };
-        let mut world = World::new(behaviour, 1, config, Probe::echo());
-        let keys: Vec<_> = (0..100).map(|_| world.connect()).collect();
+        let mut fixture = Fixture::new(behaviour, 1, config, Probe::echo());
+        let keys: Vec<_> = (0..100).map(|_| fixture.connect()).collect();
         for key in &keys {
-            world.send(*key, b"hello");
+            fixture.send(*key, b"hello");
         }
-        world.settle();
+        fixture.settle();
         for key in &keys {
-            world.send(*key, b" beat");
+            fixture.send(*key, b" beat");
         }
-        clients_alone(&mut world, 300);
-        goes_on_after(&mut world, 5 * SECOND);
+        clients_alone(&mut fixture, 300);
+        goes_on_after(&mut fixture, 5 * SECOND);
         for key in &keys {
-            assert_eq!(world.got(*key), b"hello beat", "{behaviour:?}");
+            assert_eq!(fixture.got(*key), b"hello beat", "{behaviour:?}");
         }
-        assert_eq!((idle_calls(&world), world.reasons()), (0, vec![]), "{behaviour:?}");
-        world.pass(3 * SECOND + SECOND / 8);
-        assert_eq!(idle_calls(&world), 100, "silence is noticed: {behaviour:?}");
+        assert_eq!((idle_calls(&fixture), fixture.reasons()), (0, vec![]), "{behaviour:?}");
+        fixture.pass(3 * SECOND + SECOND / 8);
+        assert_eq!(idle_calls(&fixture), 100, "silence is noticed: {behaviour:?}");
     }
 }
 
@@ -71,17 +71,17 @@ fn sessions_that_spoke_during_a_stop_are_not_idle() {
 fn first_bytes_that_came_during_a_stop_are_in_time() {
     for behaviour in roomy() {
         let config = Config { first_byte_timeout: Some(3 * SECOND), ..config() };
-        let mut world = World::new(behaviour, 1, config, Probe::echo());
-        let keys: Vec<_> = (0..100).map(|_| world.connect()).collect();
+        let mut fixture = Fixture::new(behaviour, 1, config, Probe::echo());
+        let keys: Vec<_> = (0..100).map(|_| fixture.connect()).collect();
         for key in &keys {
-            world.send(*key, b"hello");
+            fixture.send(*key, b"hello");
         }
-        clients_alone(&mut world, 300);
-        goes_on_after(&mut world, 5 * SECOND);
+        clients_alone(&mut fixture, 300);
+        goes_on_after(&mut fixture, 5 * SECOND);
         for key in &keys {
-            assert_eq!(world.got(*key), b"hello", "{behaviour:?}");
+            assert_eq!(fixture.got(*key), b"hello", "{behaviour:?}");
         }
-        assert_eq!(world.reasons(), [], "{behaviour:?}");
+        assert_eq!(fixture.reasons(), [], "{behaviour:?}");
     }
 }
 
@@ -89,27 +89,27 @@ fn first_bytes_that_came_during_a_stop_are_in_time() {
 fn a_peer_that_read_during_a_stop_is_not_stalled() {
     for behaviour in roomy() {
         let config = Config { write_timeout: Some(3 * SECOND), ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, Probe::echo());
+        let mut fixture = Fixture::new(behaviour, 1, config, Probe::echo());
         let bytes = vec![6; (10 * behaviour.capacity).min(200_000)];
-        let keys: Vec<_> = (0..5).map(|_| world.connect()).collect();
+        let keys: Vec<_> = (0..5).map(|_| fixture.connect()).collect();
         for key in &keys {
-            world.client.pause_receive(*key);
+            fixture.client.pause_receive(*key);
         }
-        world.settle();
+        fixture.settle();
         for key in &keys {
-            world.send(*key, &bytes);
+            fixture.send(*key, &bytes);
         }
-        world.settle();
-        world.pass(SECOND);
+        fixture.settle();
+        fixture.pass(SECOND);
         for key in &keys {
-            world.client.receive(*key);
+            fixture.client.receive(*key);
         }
-        clients_alone(&mut world, 200);
-        goes_on_after(&mut world, 5 * SECOND);
+        clients_alone(&mut fixture, 200);
+        goes_on_after(&mut fixture, 5 * SECOND);
         for key in &keys {
-            assert!(world.got(*key) == bytes, "{behaviour:?}: {}", world.got(*key).len());
+            assert!(fixture.got(*key) == bytes, "{behaviour:?}: {}", fixture.got(*key).len());
         }
-        assert_eq!(world.reasons(), [], "{behaviour:?}");
+        assert_eq!(fixture.reasons(), [], "{behaviour:?}");
     }
 }
 
@@ -123,23 +123,23 @@ fn a_lingering_session_takes_in_what_came_during_a_stop() {
             }
         };
         let config = Config { linger_timeout: 2 * SECOND, ..config() };
-        let mut world = World::new(behaviour, 1, config, Probe::new(closes));
-        let keys: Vec<_> = (0..40).map(|_| world.connect()).collect();
+        let mut fixture = Fixture::new(behaviour, 1, config, Probe::new(closes));
+        let keys: Vec<_> = (0..40).map(|_| fixture.connect()).collect();
         for key in &keys {
-            world.send(*key, b"x");
+            fixture.send(*key, b"x");
         }
-        world.settle();
+        fixture.settle();
         for key in &keys {
-            world.send(*key, &[1; 200]);
-            world.finish(*key);
+            fixture.send(*key, &[1; 200]);
+            fixture.finish(*key);
         }
-        clients_alone(&mut world, 600);
-        goes_on_after(&mut world, 5 * SECOND);
-        world.pass(3 * SECOND);
-        assert_eq!(world.reasons().len(), 40, "{behaviour:?}");
-        let ends: Vec<End> = keys.iter().map(|key| world.end(*key)).collect();
+        clients_alone(&mut fixture, 600);
+        goes_on_after(&mut fixture, 5 * SECOND);
+        fixture.pass(3 * SECOND);
+        assert_eq!(fixture.reasons().len(), 40, "{behaviour:?}");
+        let ends: Vec<End> = keys.iter().map(|key| fixture.end(*key)).collect();
         assert!(ends.iter().all(|end| *end == End::Finished), "INV-8: {behaviour:?} {ends:?}");
-        world.assert_clean();
+        fixture.assert_clean();
     }
 }
 
@@ -154,21 +154,21 @@ fn a_connect_that_was_made_during_a_stop_has_not_timed_out() {
             }
         });
         let config = Config { connect_timeout: Some(3 * SECOND), ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, probe);
-        let upstream = world.simulation.listen(SocketAddr::from(([127, 0, 0, 1], 7))).unwrap();
-        world.client.listen(upstream).unwrap();
-        world.handles[0].post(1).unwrap();
-        world.workers[0].turn(false).unwrap();
-        goes_on_after(&mut world, 5 * SECOND);
-        let failed = world.log().iter().filter(|seen| matches!(seen, Seen::ConnectFailed(..))).count();
-        assert_eq!((failed, world.all_stats().sessions_opened), (0, 80), "{behaviour:?}");
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
+        let upstream = fixture.simulation.listen(SocketAddr::from(([127, 0, 0, 1], 7))).unwrap();
+        fixture.client.listen(upstream).unwrap();
+        fixture.handles[0].post(1).unwrap();
+        fixture.workers[0].turn(false).unwrap();
+        goes_on_after(&mut fixture, 5 * SECOND);
+        let failed = fixture.log().iter().filter(|seen| matches!(seen, Seen::ConnectFailed(..))).count();
+        assert_eq!((failed, fixture.all_stats().sessions_opened), (0, 80), "{behaviour:?}");
     }
 }
 
 /// Time passes as it does for a worker that is woken for its deadlines.
-fn pass_in_steps(world: &mut World, time: Duration) {
+fn pass_in_steps(fixture: &mut Fixture, time: Duration) {
     for _ in 0..time.as_millis() / 250 {
-        world.pass(SECOND / 4);
+        fixture.pass(SECOND / 4);
     }
 }
 
@@ -179,19 +179,19 @@ struct SlowReader {
 
 impl SlowReader {
     /// Reads something, and lets `time` pass.
-    fn read_a_little(&self, world: &mut World, time: Duration) {
-        let before = world.got(self.key).len();
-        world.client.receive(self.key);
+    fn read_a_little(&self, fixture: &mut Fixture, time: Duration) {
+        let before = fixture.got(self.key).len();
+        fixture.client.receive(self.key);
         for _ in 0..200 {
-            world.round_of_client();
-            if world.got(self.key).len() > before {
+            fixture.round_of_client();
+            if fixture.got(self.key).len() > before {
                 break;
             }
         }
-        world.client.pause_receive(self.key);
-        world.settle();
-        assert!(world.got(self.key).len() > before, "there was something to read");
-        pass_in_steps(world, time);
+        fixture.client.pause_receive(self.key);
+        fixture.settle();
+        assert!(fixture.got(self.key).len() > before, "there was something to read");
+        pass_in_steps(fixture, time);
     }
 }
 
@@ -217,20 +217,20 @@ fn a_download_that_moves_is_neither_idle_nor_stalled() {
                 hard_limit: 1 << 20,
                 ..Config::default()
             };
-            let mut world = World::new(behaviour, 1, config, answers(len));
-            let key = world.connect();
-            world.client.pause_receive(key);
-            world.settle();
-            world.send(key, b"x");
-            world.settle();
+            let mut fixture = Fixture::new(behaviour, 1, config, answers(len));
+            let key = fixture.connect();
+            fixture.client.pause_receive(key);
+            fixture.settle();
+            fixture.send(key, b"x");
+            fixture.settle();
             let reader = SlowReader { key };
             for _ in 0..20 {
-                if world.got(key).len() == len {
+                if fixture.got(key).len() == len {
                     break;
                 }
-                reader.read_a_little(&mut world, 3 * SECOND);
+                reader.read_a_little(&mut fixture, 3 * SECOND);
             }
-            assert_eq!((idle_calls(&world), world.reasons()), (0, vec![]), "{behaviour:?}, {len} bytes");
+            assert_eq!((idle_calls(&fixture), fixture.reasons()), (0, vec![]), "{behaviour:?}, {len} bytes");
         }
     }
 }
@@ -239,31 +239,31 @@ fn a_download_that_moves_is_neither_idle_nor_stalled() {
 fn a_download_that_stops_is_cut_and_its_session_is_idle() {
     for behaviour in behaviours() {
         let config = Config { write_timeout: Some(4 * SECOND), hard_limit: 1 << 20, ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, answers(8 * behaviour.capacity));
-        let key = world.connect();
-        world.client.pause_receive(key);
-        world.settle();
-        world.send(key, b"x");
-        world.settle();
-        SlowReader { key }.read_a_little(&mut world, 4 * SECOND - SECOND / 4);
-        assert_eq!(world.reasons(), [], "not before its time: {behaviour:?}");
+        let mut fixture = Fixture::new(behaviour, 1, config, answers(8 * behaviour.capacity));
+        let key = fixture.connect();
+        fixture.client.pause_receive(key);
+        fixture.settle();
+        fixture.send(key, b"x");
+        fixture.settle();
+        SlowReader { key }.read_a_little(&mut fixture, 4 * SECOND - SECOND / 4);
+        assert_eq!(fixture.reasons(), [], "not before its time: {behaviour:?}");
         // A quarter of the limit late at most, and a 32nd part for each look.
-        pass_in_steps(&mut world, SECOND + 3 * SECOND / 4);
-        assert_eq!(world.reasons(), [CloseReason::WriteTimeout], "{behaviour:?}");
+        pass_in_steps(&mut fixture, SECOND + 3 * SECOND / 4);
+        assert_eq!(fixture.reasons(), [CloseReason::WriteTimeout], "{behaviour:?}");
 
         let config = Config { idle_timeout: Some(4 * SECOND), write_timeout: None, ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, answers(behaviour.capacity / 2));
-        let key = world.connect();
-        world.client.pause_receive(key);
-        world.settle();
-        world.send(key, b"x");
-        world.settle();
-        world.pass(4 * SECOND - SECOND / 10);
-        assert_eq!(idle_calls(&world), 0);
+        let mut fixture = Fixture::new(behaviour, 1, config, answers(behaviour.capacity / 2));
+        let key = fixture.connect();
+        fixture.client.pause_receive(key);
+        fixture.settle();
+        fixture.send(key, b"x");
+        fixture.settle();
+        fixture.pass(4 * SECOND - SECOND / 10);
+        assert_eq!(idle_calls(&fixture), 0);
         for _ in 0..9 {
-            world.pass(SECOND / 2);
+            fixture.pass(SECOND / 2);
         }
-        assert!(idle_calls(&world) > 0, "nothing moves any more: {behaviour:?}");
+        assert!(idle_calls(&fixture) > 0, "nothing moves any more: {behaviour:?}");
     }
 }
 
@@ -292,23 +292,23 @@ fn a_session_that_its_handler_paused_is_not_idle() {
                 first_byte_timeout: Some(2 * SECOND).filter(|_| first_byte),
                 ..Config::default()
             };
-            let mut world = World::new(behaviour, 1, config, paused(7 * SECOND));
-            let (spoke, silent) = (world.connect(), world.connect());
-            world.send(spoke, b"hello");
+            let mut fixture = Fixture::new(behaviour, 1, config, paused(7 * SECOND));
+            let (spoke, silent) = (fixture.connect(), fixture.connect());
+            fixture.send(spoke, b"hello");
             for _ in 0..6 {
-                world.pass(SECOND);
+                fixture.pass(SECOND);
             }
-            assert_eq!(idle_calls(&world), 0, "{behaviour:?}");
+            assert_eq!(idle_calls(&fixture), 0, "{behaviour:?}");
             // Who is silent from the start is closed, paused or not.
             let wanted = if first_byte { End::Finished } else { End::Open };
-            assert_eq!((world.end(spoke), world.end(silent)), (End::Open, wanted), "{behaviour:?}");
-            world.pass(SECOND + SECOND / 10);
-            assert_eq!(world.got(spoke), b"hello", "{behaviour:?}");
+            assert_eq!((fixture.end(spoke), fixture.end(silent)), (End::Open, wanted), "{behaviour:?}");
+            fixture.pass(SECOND + SECOND / 10);
+            assert_eq!(fixture.got(spoke), b"hello", "{behaviour:?}");
             if !first_byte {
-                world.pass(SECOND);
-                assert_eq!(idle_calls(&world), 0, "it counts from the resume: {behaviour:?}");
-                world.pass(SECOND + SECOND / 5);
-                assert_eq!(idle_calls(&world), 2, "{behaviour:?}");
+                fixture.pass(SECOND);
+                assert_eq!(idle_calls(&fixture), 0, "it counts from the resume: {behaviour:?}");
+                fixture.pass(SECOND + SECOND / 5);
+                assert_eq!(idle_calls(&fixture), 2, "{behaviour:?}");
             }
         }
     }
@@ -341,17 +341,17 @@ fn a_session_that_another_holds_is_not_idle() {
             hard_limit: 600_000,
             ..Config::default()
         };
-        let mut world = World::new(behaviour, 1, config, probe);
-        let (quick, slow) = (world.connect(), world.connect());
-        world.client.pause_receive(slow);
-        world.settle();
-        world.send(quick, &[5; 300_000]);
-        world.settle();
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
+        let (quick, slow) = (fixture.connect(), fixture.connect());
+        fixture.client.pause_receive(slow);
+        fixture.settle();
+        fixture.send(quick, &[5; 300_000]);
+        fixture.settle();
         for _ in 0..8 {
-            world.pass(SECOND);
+            fixture.pass(SECOND);
         }
         let source = pair.borrow()[0];
-        assert!(!world.log().contains(&Seen::Idle(source)), "it cannot help its silence: {behaviour:?}");
+        assert!(!fixture.log().contains(&Seen::Idle(source)), "it cannot help its silence: {behaviour:?}");
     }
 }
 
@@ -364,14 +364,14 @@ fn an_outbound_session_need_not_speak_first() {
             }
         });
         let config = Config { first_byte_timeout: Some(2 * SECOND), ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, probe);
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
         // To itself: one session is outbound, the other accepted.
-        world.handles[0].post(1).unwrap();
-        world.settle();
-        assert_eq!(world.all_stats().sessions, 2);
-        world.pass(2 * SECOND + SECOND / 10);
-        assert_eq!(world.all_stats().sessions_timed_out, 1, "the accepted one alone: {behaviour:?}");
-        let reasons = world.reasons();
+        fixture.handles[0].post(1).unwrap();
+        fixture.settle();
+        assert_eq!(fixture.all_stats().sessions, 2);
+        fixture.pass(2 * SECOND + SECOND / 10);
+        assert_eq!(fixture.all_stats().sessions_timed_out, 1, "the accepted one alone: {behaviour:?}");
+        let reasons = fixture.reasons();
         let others: Vec<_> =
             reasons.iter().filter(|reason| **reason != CloseReason::FirstByteTimeout).collect();
         assert_eq!(others, [&CloseReason::EndOfStream], "the outbound one, after that: {behaviour:?}");
@@ -387,25 +387,25 @@ fn a_paused_session_hears_of_a_reset_and_of_an_end_with_nothing_before_it() {
             (b"", false, Some(CloseReason::EndOfStream)),
             (b"unheard", false, None),
         ] {
-            let mut world = World::new(behaviour, 1, Config::default(), paused(10 * SECOND));
-            let key = world.connect();
-            world.send(key, bytes);
-            world.settle();
+            let mut fixture = Fixture::new(behaviour, 1, Config::default(), paused(10 * SECOND));
+            let key = fixture.connect();
+            fixture.send(key, bytes);
+            fixture.settle();
             if reset {
-                world.client.abort(key);
+                fixture.client.abort(key);
             } else {
-                world.finish(key);
+                fixture.finish(key);
             }
-            world.settle();
-            assert_eq!(world.reasons(), Vec::from_iter(wanted), "{behaviour:?} {bytes:?} {reset}");
-            world.pass(11 * SECOND);
+            fixture.settle();
+            assert_eq!(fixture.reasons(), Vec::from_iter(wanted), "{behaviour:?} {bytes:?} {reset}");
+            fixture.pass(11 * SECOND);
             if !reset {
-                assert_eq!((world.got(key), world.end(key)), (bytes, End::Finished), "{behaviour:?}");
-                assert_eq!(world.reasons(), [CloseReason::EndOfStream], "{behaviour:?}");
+                assert_eq!((fixture.got(key), fixture.end(key)), (bytes, End::Finished), "{behaviour:?}");
+                assert_eq!(fixture.reasons(), [CloseReason::EndOfStream], "{behaviour:?}");
             }
-            world.client.close(key);
-            world.settle();
-            world.assert_clean();
+            fixture.client.close(key);
+            fixture.settle();
+            fixture.assert_clean();
         }
     }
 }
@@ -432,15 +432,15 @@ fn a_session_that_resumes_while_it_is_full_is_watched_again() {
             hard_limit: 1 << 20,
             ..Config::default()
         };
-        let mut world = World::new(behaviour, 1, config, probe);
-        let key = world.connect();
-        world.client.pause_receive(key);
-        world.settle();
-        world.send(key, b"x");
-        world.settle();
-        pass_in_steps(&mut world, 3 * SECOND);
-        assert_eq!(idle_calls(&world), 0, "{behaviour:?}");
-        pass_in_steps(&mut world, 3 * SECOND);
-        assert!(idle_calls(&world) > 0, "nothing moves: {behaviour:?}");
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
+        let key = fixture.connect();
+        fixture.client.pause_receive(key);
+        fixture.settle();
+        fixture.send(key, b"x");
+        fixture.settle();
+        pass_in_steps(&mut fixture, 3 * SECOND);
+        assert_eq!(idle_calls(&fixture), 0, "{behaviour:?}");
+        pass_in_steps(&mut fixture, 3 * SECOND);
+        assert!(idle_calls(&fixture) > 0, "nothing moves: {behaviour:?}");
     }
 }

@@ -7,7 +7,7 @@ use proactor::backend::Wait;
 use proactor::backend::simulated::{Behaviour, Simulated};
 use proactor::{ConnectionKey, Event};
 
-use super::world::{Probe, What, World};
+use super::fixture::{Fixture, Probe, What};
 use crate::config::Config;
 use crate::session::SessionId;
 use crate::worker::Worker;
@@ -36,15 +36,15 @@ fn flush_briefly(worker: &mut Worker<Simulated, Probe>) {
     assert!(sent <= FLUSH, "{sent} bytes in one flush");
 }
 
-fn unsent(world: &World) -> usize {
-    world.workers[0].core.sessions.iter().map(|(_, state)| state.queue.bytes()).sum()
+fn unsent(fixture: &Fixture) -> usize {
+    fixture.workers[0].core.sessions.iter().map(|(_, state)| state.queue.bytes()).sum()
 }
 
 /// Asks for the download and takes the worker's turns, in each of which every flush is brief, until all of it is out.
-fn every_flush_is_brief(world: &mut World, key: ConnectionKey, bytes: usize) {
-    world.send(key, b"D");
-    world.round_of_client();
-    let worker = &mut world.workers[0];
+fn every_flush_is_brief(fixture: &mut Fixture, key: ConnectionKey, bytes: usize) {
+    fixture.send(key, b"D");
+    fixture.round_of_client();
+    let worker = &mut fixture.workers[0];
     for _ in 0..10_000 {
         worker.core.touched.append(&mut worker.core.deferred);
         flush_briefly(worker);
@@ -61,8 +61,8 @@ fn every_flush_is_brief(world: &mut World, key: ConnectionKey, bytes: usize) {
             break;
         }
     }
-    world.settle();
-    assert_eq!(world.got(key).len(), bytes);
+    fixture.settle();
+    assert_eq!(fixture.got(key).len(), bytes);
 }
 
 #[test]
@@ -75,9 +75,9 @@ fn a_download_fed_from_on_writable_goes_on_in_the_next_turn() {
                 session.send(vec![7; CHUNK]);
             }
         });
-        let mut world = World::new(behaviour, 1, config(), probe);
-        let key = world.connect();
-        every_flush_is_brief(&mut world, key, 200 * CHUNK);
+        let mut fixture = Fixture::new(behaviour, 1, config(), probe);
+        let key = fixture.connect();
+        every_flush_is_brief(&mut fixture, key, 200 * CHUNK);
     }
 }
 
@@ -91,9 +91,9 @@ fn a_long_queue_goes_on_in_the_next_turn() {
                 }
             }
         });
-        let mut world = World::new(behaviour, 1, config(), probe);
-        let key = world.connect();
-        every_flush_is_brief(&mut world, key, 200 * CHUNK);
+        let mut fixture = Fixture::new(behaviour, 1, config(), probe);
+        let key = fixture.connect();
+        every_flush_is_brief(&mut fixture, key, 200 * CHUNK);
     }
 }
 
@@ -111,19 +111,19 @@ fn sessions_over_the_budget_take_turns() {
                 session.send(vec![7; CHUNK]);
             }
         });
-        let mut world = World::new(behaviour, 1, config(), probe);
-        let keys = [(); 4].map(|()| world.connect());
+        let mut fixture = Fixture::new(behaviour, 1, config(), probe);
+        let keys = [(); 4].map(|()| fixture.connect());
         for key in keys {
-            world.send(key, b"D");
+            fixture.send(key, b"D");
         }
-        world.round_of_client();
+        fixture.round_of_client();
         for _ in 0..40 {
-            world.workers[0].turn(false).unwrap();
+            fixture.workers[0].turn(false).unwrap();
         }
-        let sent: Vec<u64> = world.workers[0].core.sessions.iter().map(|(_, state)| state.sent).collect();
+        let sent: Vec<u64> = fixture.workers[0].core.sessions.iter().map(|(_, state)| state.sent).collect();
         assert!(sent.iter().all(|sent| *sent > 0), "{sent:?} in {behaviour:?}");
-        world.settle();
-        assert!(keys.iter().all(|key| world.got(*key).len() == CHUNKS * CHUNK), "{behaviour:?}");
+        fixture.settle();
+        assert!(keys.iter().all(|key| fixture.got(*key).len() == CHUNKS * CHUNK), "{behaviour:?}");
     }
 }
 
@@ -138,17 +138,17 @@ fn what_is_left_of_a_flush_is_not_slept_over() {
                 }
             }
         });
-        let mut world = World::new(behaviour, 1, config(), probe);
-        let key = world.connect();
-        world.send(key, b"D");
-        world.round_of_client();
-        let before = world.workers[0].driver.now();
-        while unsent(&world) > 0 || world.all_stats().bytes_received == 0 {
-            world.workers[0].turn(true).unwrap();
-            world.workers[0].publish();
-            let busy = !world.workers[0].core.deferred.is_empty();
-            assert!(!busy || world.workers[0].wait() == Wait::Poll);
+        let mut fixture = Fixture::new(behaviour, 1, config(), probe);
+        let key = fixture.connect();
+        fixture.send(key, b"D");
+        fixture.round_of_client();
+        let before = fixture.workers[0].driver.now();
+        while unsent(&fixture) > 0 || fixture.all_stats().bytes_received == 0 {
+            fixture.workers[0].turn(true).unwrap();
+            fixture.workers[0].publish();
+            let busy = !fixture.workers[0].core.deferred.is_empty();
+            assert!(!busy || fixture.workers[0].wait() == Wait::Poll);
         }
-        assert_eq!(world.workers[0].driver.now(), before, "no time passed");
+        assert_eq!(fixture.workers[0].driver.now(), before, "no time passed");
     }
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::world::{End, Probe, Seen, What, World, behaviours};
+use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
 use crate::mailbox::Mail;
 use crate::session::CloseReason;
@@ -45,17 +45,17 @@ fn requests_wait_while_too_much_is_unsent() {
             let most = Rc::new(Cell::new(0));
             let config =
                 Config { high_water: 10_000, low_water: 5_000, hard_limit: 30_000, ..Config::default() };
-            let mut world = World::new(behaviour, 1, config, pipelined(answer, Rc::clone(&most)));
-            let key = world.connect();
-            world.send(key, &b"GET k\n".repeat(requests));
-            world.finish(key);
-            world.settle();
-            assert_eq!(world.got(key).len(), answer * requests, "{behaviour:?}: {:?}", world.reasons());
-            assert_eq!(world.end(key), End::Finished, "INV-8: {behaviour:?}");
+            let mut fixture = Fixture::new(behaviour, 1, config, pipelined(answer, Rc::clone(&most)));
+            let key = fixture.connect();
+            fixture.send(key, &b"GET k\n".repeat(requests));
+            fixture.finish(key);
+            fixture.settle();
+            assert_eq!(fixture.got(key).len(), answer * requests, "{behaviour:?}: {:?}", fixture.reasons());
+            assert_eq!(fixture.end(key), End::Finished, "INV-8: {behaviour:?}");
             assert!(most.get() < 10_000 + answer, "one answer above the mark at most: {}", most.get());
-            world.client.close(key);
-            world.settle();
-            world.assert_clean();
+            fixture.client.close(key);
+            fixture.settle();
+            fixture.assert_clean();
         }
     }
 }
@@ -84,27 +84,27 @@ fn nothing_reaches_a_handler_after_it_has_paused() {
             _ => {}
         });
         // Large enough that a cut stream does not take a round for each byte.
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let key = world.connect();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
         let bytes: Vec<u8> = (0..3_000).map(|at| (at % 251) as u8).collect();
         for piece in bytes.chunks(300) {
-            world.send(key, piece);
-            world.round();
+            fixture.send(key, piece);
+            fixture.round();
         }
-        world.finish(key);
-        world.settle();
+        fixture.finish(key);
+        fixture.settle();
         assert!(got.borrow().len() < 3_000 || !behaviour.cuts, "it was paused: {behaviour:?}");
         for _ in 0..2_000 {
-            if world.end(key) == End::Finished {
+            if fixture.end(key) == End::Finished {
                 break;
             }
-            world.pass(Duration::from_millis(20));
+            fixture.pass(Duration::from_millis(20));
         }
         assert_eq!(*got.borrow(), bytes, "INV-4: {behaviour:?}");
-        world.client.close(key);
-        world.settle();
-        assert_eq!(world.reasons(), [CloseReason::EndOfStream], "{behaviour:?}");
-        world.assert_clean();
+        fixture.client.close(key);
+        fixture.settle();
+        assert_eq!(fixture.reasons(), [CloseReason::EndOfStream], "{behaviour:?}");
+        fixture.assert_clean();
     }
 }
 
@@ -126,12 +126,12 @@ fn a_handler_that_stops_exactly_at_the_mark_is_called_again() {
                 }
             });
             let config = Config { high_water: MARK, low_water: MARK / 2, ..Config::default() };
-            let mut world = World::new(behaviour, 1, config, probe);
-            let key = world.connect();
-            world.send(key, b"x");
-            world.settle();
+            let mut fixture = Fixture::new(behaviour, 1, config, probe);
+            let key = fixture.connect();
+            fixture.send(key, b"x");
+            fixture.settle();
             assert_eq!(
-                (world.got(key).len(), left.get()),
+                (fixture.got(key).len(), left.get()),
                 (20 * MARK, 0),
                 "{behaviour:?}, pieces of {piece}"
             );
@@ -151,47 +151,47 @@ fn paused_for_good() -> Probe {
 #[test]
 fn what_waits_when_a_session_closes_is_counted() {
     for behaviour in behaviours() {
-        let mut world = World::new(behaviour, 1, Config::default(), paused_for_good());
-        let (cut, closed) = (world.connect(), world.connect());
-        world.send(cut, &[1; 30_000]);
-        world.send(closed, &[2; 30_000]);
-        world.settle();
-        let ids: Vec<_> = world
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), paused_for_good());
+        let (cut, closed) = (fixture.connect(), fixture.connect());
+        fixture.send(cut, &[1; 30_000]);
+        fixture.send(closed, &[2; 30_000]);
+        fixture.settle();
+        let ids: Vec<_> = fixture
             .log()
             .iter()
             .filter_map(|seen| if let Seen::Open(id) = seen { Some(*id) } else { None })
             .collect();
-        world.post(0, Mail::Session(ids[1].key, crate::mailbox::SessionCommand::Close));
-        world.settle();
-        world.client.close(closed);
-        world.settle();
-        let discarded = world.all_stats().bytes_discarded;
+        fixture.post(0, Mail::Session(ids[1].key, crate::mailbox::SessionCommand::Close));
+        fixture.settle();
+        fixture.client.close(closed);
+        fixture.settle();
+        let discarded = fixture.all_stats().bytes_discarded;
         assert!(discarded < 30_000, "the first piece was taken: {discarded}");
-        assert_eq!(world.reasons(), [CloseReason::Local], "{behaviour:?}");
-        world.post(0, Mail::Drain(Duration::from_secs(1)));
-        world.settle();
-        assert!(!world.workers[0].has_ended(), "a drain waits for a paused session");
-        let taken_in = world.all_stats().bytes_received;
-        world.pass(Duration::from_secs(1));
-        assert!(world.workers[0].has_ended(), "{behaviour:?}");
-        assert_eq!(world.reasons()[1..], [CloseReason::Cut]);
-        let lost = world.all_stats().bytes_lost;
+        assert_eq!(fixture.reasons(), [CloseReason::Local], "{behaviour:?}");
+        fixture.post(0, Mail::Drain(Duration::from_secs(1)));
+        fixture.settle();
+        assert!(!fixture.workers[0].has_ended(), "a drain waits for a paused session");
+        let taken_in = fixture.all_stats().bytes_received;
+        fixture.pass(Duration::from_secs(1));
+        assert!(fixture.workers[0].has_ended(), "{behaviour:?}");
+        assert_eq!(fixture.reasons()[1..], [CloseReason::Cut]);
+        let lost = fixture.all_stats().bytes_lost;
         assert!(lost > 0 && lost < 30_000, "{behaviour:?}: {lost} of {taken_in}");
-        world.assert_clean();
+        fixture.assert_clean();
     }
 }
 
 #[test]
 fn a_reset_ends_a_session_in_which_bytes_wait() {
     for behaviour in behaviours() {
-        let mut world = World::new(behaviour, 1, Config::default(), paused_for_good());
-        let key = world.connect();
-        world.send(key, &[1; 30_000]);
-        world.settle();
-        world.client.abort(key);
-        world.settle();
-        assert_eq!(world.reasons(), [CloseReason::Reset], "heard at once: {behaviour:?}");
-        world.assert_clean();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), paused_for_good());
+        let key = fixture.connect();
+        fixture.send(key, &[1; 30_000]);
+        fixture.settle();
+        fixture.client.abort(key);
+        fixture.settle();
+        assert_eq!(fixture.reasons(), [CloseReason::Reset], "heard at once: {behaviour:?}");
+        fixture.assert_clean();
     }
 }
 
@@ -211,16 +211,16 @@ fn sessions_that_wait_leave_blocks_for_the_others() {
             _ => {}
         });
         let pool = proactor::PoolConfig { blocks: 4, block_len: 512 };
-        let mut world = World::new(behaviour, 1, Config { pool, ..Config::default() }, probe);
+        let mut fixture = Fixture::new(behaviour, 1, Config { pool, ..Config::default() }, probe);
         for _ in 0..12 {
-            let key = world.connect();
-            world.send(key, b"Wait");
-            world.settle();
+            let key = fixture.connect();
+            fixture.send(key, b"Wait");
+            fixture.settle();
         }
-        let other = world.connect();
-        world.send(other, b"served");
-        world.settle();
-        assert_eq!(world.got(other), b"served", "INV-6: {behaviour:?}");
-        assert_eq!(world.all_stats().starved, 0, "{behaviour:?}");
+        let other = fixture.connect();
+        fixture.send(other, b"served");
+        fixture.settle();
+        assert_eq!(fixture.got(other), b"served", "INV-6: {behaviour:?}");
+        assert_eq!(fixture.all_stats().starved, 0, "{behaviour:?}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use proactor::{ConnectionKey, Payload, Pool, PoolConfig};
 
-use super::world::{End, Probe, World, behaviours};
+use super::fixture::{End, Fixture, Probe, behaviours};
 use crate::Lease;
 use crate::config::Config;
 use crate::session::CloseReason;
@@ -48,22 +48,22 @@ fn a_layer_changes_what_comes_in_and_what_goes_out() {
             pool: Pool::new(PoolConfig { blocks: 64, block_len: 16 * 1024 }),
             halves: HashMap::new(),
         };
-        let mut world = World::with_layers(behaviour, 1, Config::default(), Probe::echo(), layer);
+        let mut fixture = Fixture::with_layers(behaviour, 1, Config::default(), Probe::echo(), layer);
         let plain: Vec<Vec<u8>> =
             (0..3).map(|index| (0..index * 30_000).map(|at| (at % 251) as u8).collect()).collect();
-        let keys: Vec<_> = plain.iter().map(|_| world.connect()).collect();
+        let keys: Vec<_> = plain.iter().map(|_| fixture.connect()).collect();
         for (key, bytes) in keys.iter().zip(&plain) {
-            world.send(*key, &hex(bytes));
-            world.finish(*key);
+            fixture.send(*key, &hex(bytes));
+            fixture.finish(*key);
         }
-        world.settle();
+        fixture.settle();
         for (key, bytes) in keys.iter().zip(&plain) {
-            assert_eq!(world.got(*key), hex(bytes), "{behaviour:?}");
-            assert_eq!(world.end(*key), End::Finished);
+            assert_eq!(fixture.got(*key), hex(bytes), "{behaviour:?}");
+            assert_eq!(fixture.end(*key), End::Finished);
         }
-        assert_eq!(world.reasons(), [CloseReason::EndOfStream; 3]);
-        let stats = world.all_stats();
+        assert_eq!(fixture.reasons(), [CloseReason::EndOfStream; 3]);
+        let stats = fixture.all_stats();
         assert_eq!((stats.bytes_received, stats.bytes_sent), (90_000, 90_000), "as the handler sees them");
-        world.assert_clean();
+        fixture.assert_clean();
     }
 }

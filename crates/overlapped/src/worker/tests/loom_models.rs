@@ -11,7 +11,7 @@ use proactor::backend::Wait;
 use proactor::backend::simulated::{Behaviour, Simulated};
 use proactor::{PoolConfig, Time};
 
-use super::world::{Probe, Seen, What, World};
+use super::fixture::{Fixture, Probe, Seen, What};
 use crate::config::Config;
 use crate::mailbox::{Mail, PostError};
 use crate::session::{Sent, SessionHandle};
@@ -35,11 +35,11 @@ fn config() -> Config {
     Config { pool, high_water: 8, low_water: 4, hard_limit: 10, ..Config::default() }
 }
 
-fn world(behaviour: Behaviour, workers: usize, config: Config, probe: Probe) -> World {
-    let world = World::new(behaviour, workers, config, probe);
+fn fixture(behaviour: Behaviour, workers: usize, config: Config, probe: Probe) -> Fixture {
+    let fixture = Fixture::new(behaviour, workers, config, probe);
     // Away from zero, which tells turns without an event.
-    world.simulation.advance(Duration::from_millis(1));
-    world
+    fixture.simulation.advance(Duration::from_millis(1));
+    fixture
 }
 
 /// One round. Returns whether something ended its wait: if not, a real kernel would still have it sleep.
@@ -69,8 +69,8 @@ fn settle(worker: &mut Worker<Simulated, Probe>, mut awake: bool) {
     }
 }
 
-/// A world with one session, and a handle of it.
-fn with_session(behaviour: Behaviour) -> (World, SessionHandle) {
+/// A fixture with one session, and a handle of it.
+fn with_session(behaviour: Behaviour) -> (Fixture, SessionHandle) {
     let handles = Rc::new(RefCell::new(Vec::new()));
     let kept = Rc::clone(&handles);
     let probe = Probe::new(move |session, what| {
@@ -78,10 +78,10 @@ fn with_session(behaviour: Behaviour) -> (World, SessionHandle) {
             kept.borrow_mut().push(session.handle());
         }
     });
-    let mut world = world(behaviour, 1, config(), probe);
-    world.connect();
+    let mut fixture = fixture(behaviour, 1, config(), probe);
+    fixture.connect();
     let handle = handles.borrow()[0].clone();
-    (world, handle)
+    (fixture, handle)
 }
 
 fn send_elsewhere(handle: &SessionHandle) -> thread::JoinHandle<Sent> {
@@ -92,16 +92,16 @@ fn send_elsewhere(handle: &SessionHandle) -> thread::JoinHandle<Sent> {
 #[test]
 fn a_worker_does_not_sleep_over_a_message() {
     model(|| {
-        let mut world = world(CALM, 1, config(), Probe::echo());
-        world.settle();
+        let mut fixture = fixture(CALM, 1, config(), Probe::echo());
+        fixture.settle();
         let posters = [1, 2].map(|message| {
-            let handle = world.handles[0].clone();
+            let handle = fixture.handles[0].clone();
             thread::spawn(move || handle.post(message).unwrap())
         });
-        let awake = two_turns(&mut world.workers[0]);
+        let awake = two_turns(&mut fixture.workers[0]);
         posters.into_iter().for_each(|poster| poster.join().unwrap());
-        settle(&mut world.workers[0], awake);
-        assert_eq!(world.log().len(), 2, "both are heard");
+        settle(&mut fixture.workers[0], awake);
+        assert_eq!(fixture.log().len(), 2, "both are heard");
     });
 }
 
@@ -109,14 +109,14 @@ fn a_worker_does_not_sleep_over_a_message() {
 fn handles_never_queue_more_than_the_hard_limit() {
     model(|| {
         // A peer that takes a byte and no more: what is queued stays.
-        let (mut world, handle) = with_session(Behaviour { capacity: 1, ..CALM });
+        let (mut fixture, handle) = with_session(Behaviour { capacity: 1, ..CALM });
         let senders = [(); 2].map(|()| send_elsewhere(&handle));
-        let awake = turn(&mut world.workers[0]);
+        let awake = turn(&mut fixture.workers[0]);
         let answers = senders.map(|sender| sender.join().unwrap());
-        settle(&mut world.workers[0], awake);
+        settle(&mut fixture.workers[0], awake);
         assert!(matches!(answers, [Sent::Ok, Sent::Full] | [Sent::Full, Sent::Ok]), "INV-6: {answers:?}");
-        world.workers[0].publish();
-        let stats = world.all_stats();
+        fixture.workers[0].publish();
+        let stats = fixture.all_stats();
         assert_eq!((stats.sessions, stats.sessions_overflowed, stats.posts_refused), (1, 0, 0), "INV-6");
         let counted = |count: &crate::sync::atomic::AtomicUsize| count.load(Ordering::Relaxed);
         assert_eq!((counted(&handle.state.posted), counted(&handle.state.queued)), (0, 10));
@@ -126,12 +126,12 @@ fn handles_never_queue_more_than_the_hard_limit() {
 #[test]
 fn what_handles_queued_is_counted_out_when_it_is_sent() {
     model(|| {
-        let (mut world, handle) = with_session(CALM);
+        let (mut fixture, handle) = with_session(CALM);
         let sender = send_elsewhere(&handle);
-        turn(&mut world.workers[0]);
+        turn(&mut fixture.workers[0]);
         assert_eq!(sender.join().unwrap(), Sent::Ok);
         for _ in 0..3 {
-            turn(&mut world.workers[0]);
+            turn(&mut fixture.workers[0]);
         }
         assert_eq!(handle.send(vec![1; 10]), Sent::Ok, "there is room again for all of the limit");
     });
@@ -140,7 +140,7 @@ fn what_handles_queued_is_counted_out_when_it_is_sent() {
 #[test]
 fn a_send_to_a_session_that_closes_is_answered_or_counted() {
     model(|| {
-        let (mut world, handle) = with_session(CALM);
+        let (mut fixture, handle) = with_session(CALM);
         handle.abort().unwrap();
         let sender = {
             let handle = handle.clone();
@@ -151,11 +151,11 @@ fn a_send_to_a_session_that_closes_is_answered_or_counted() {
                 sent
             })
         };
-        let awake = turn(&mut world.workers[0]);
+        let awake = turn(&mut fixture.workers[0]);
         let sent = sender.join().unwrap();
-        settle(&mut world.workers[0], awake);
-        world.workers[0].publish();
-        assert_eq!(world.all_stats().posts_refused, u64::from(sent == Sent::Ok));
+        settle(&mut fixture.workers[0], awake);
+        fixture.workers[0].publish();
+        assert_eq!(fixture.all_stats().posts_refused, u64::from(sent == Sent::Ok));
         assert_eq!(handle.send("late"), Sent::Closed);
     });
 }
@@ -163,72 +163,72 @@ fn a_send_to_a_session_that_closes_is_answered_or_counted() {
 #[test]
 fn a_message_is_heard_or_answered_with_stopped() {
     model(|| {
-        let mut world = world(CALM, 1, config(), Probe::echo());
-        world.post(0, Mail::Drain(Duration::ZERO));
-        let handle = world.handles[0].clone();
+        let mut fixture = fixture(CALM, 1, config(), Probe::echo());
+        fixture.post(0, Mail::Drain(Duration::ZERO));
+        let handle = fixture.handles[0].clone();
         let poster = thread::spawn(move || handle.post(1));
         let drainer = {
-            let mailbox = Arc::clone(&world.mailboxes[0]);
+            let mailbox = Arc::clone(&fixture.mailboxes[0]);
             thread::spawn(move || mailbox.post(Mail::Drain(Duration::from_secs(1)), false))
         };
-        let mut worker = world.workers.remove(0);
+        let mut worker = fixture.workers.remove(0);
         worker.run().expect("the simulated kernel does not break");
         drop(worker);
         let answer = poster.join().unwrap();
-        let heard = world.log().contains(&Seen::Message(1));
+        let heard = fixture.log().contains(&Seen::Message(1));
         assert_eq!(answer, if heard { Ok(()) } else { Err(PostError::Stopped) });
         assert_ne!(drainer.join().unwrap(), Err(PostError::Full));
-        assert_eq!(world.handles[0].post(2), Err(PostError::Stopped));
+        assert_eq!(fixture.handles[0].post(2), Err(PostError::Stopped));
     });
 }
 
-/// A world of two workers: the first has a session, so that the next connection, which waits, is the second's.
-fn with_connection_for_the_second() -> World {
+/// A fixture of two workers: the first has a session, so that the next connection, which waits, is the second's.
+fn with_connection_for_the_second() -> Fixture {
     let config = Config { max_sessions: 3, max_per_address: Some(3), ..config() };
-    let mut world = world(CALM, 2, config, Probe::echo());
-    world.connect();
-    world.client.connect(world.address).expect("the simulated network has room");
-    world.client.turn(Wait::Poll).expect("the simulated kernel does not break");
-    while world.client.next_event().is_some() {}
-    world
+    let mut fixture = fixture(CALM, 2, config, Probe::echo());
+    fixture.connect();
+    fixture.client.connect(fixture.address).expect("the simulated network has room");
+    fixture.client.turn(Wait::Poll).expect("the simulated kernel does not break");
+    while fixture.client.next_event().is_some() {}
+    fixture
 }
 
 #[test]
 fn a_worker_does_not_sleep_over_a_connection() {
     model(|| {
-        let mut world = with_connection_for_the_second();
-        let mut second = world.workers.remove(1);
-        let handle = world.handles[1].clone();
+        let mut fixture = with_connection_for_the_second();
+        let mut second = fixture.workers.remove(1);
+        let handle = fixture.handles[1].clone();
         // Somebody else's ring must not hide the arrival's.
         let poster = thread::spawn(move || handle.post(1).unwrap());
         let other = thread::spawn(move || {
             let awake = two_turns(&mut second);
             (second, awake)
         });
-        turn(&mut world.workers[0]);
+        turn(&mut fixture.workers[0]);
         poster.join().unwrap();
         let (mut second, awake) = other.join().unwrap();
         settle(&mut second, awake);
-        assert_eq!(world.workers[0].core.sessions.len(), 1);
+        assert_eq!(fixture.workers[0].core.sessions.len(), 1);
         assert_eq!(second.core.sessions.len(), 1, "it was opened");
-        assert!(world.log().contains(&Seen::Message(1)), "and the message heard");
+        assert!(fixture.log().contains(&Seen::Message(1)), "and the message heard");
     });
 }
 
 #[test]
 fn a_connection_for_a_worker_that_ends_is_counted_out() {
     model(|| {
-        let mut world = with_connection_for_the_second();
-        let second = world.workers.remove(1);
+        let mut fixture = with_connection_for_the_second();
+        let second = fixture.workers.remove(1);
         let other = thread::spawn(move || drop(second));
-        turn(&mut world.workers[0]);
+        turn(&mut fixture.workers[0]);
         other.join().unwrap();
-        let Worker { core, acceptor, addresses, .. } = &world.workers[0];
+        let Worker { core, acceptor, addresses, .. } = &fixture.workers[0];
         let sessions = core.sessions.len();
         assert!(sessions == 1 || sessions == 2, "the first keeps it, or the second refused it");
         let room = (0..3).take_while(|_| acceptor.reserve()).count();
         assert_eq!(room, 3 - sessions, "what is not a session is counted out");
-        let address = world.address.ip();
+        let address = fixture.address.ip();
         let addresses = addresses.as_ref().expect("they are counted");
         let room = (0..3).take_while(|_| addresses.admit(address)).count();
         assert_eq!(room, 3 - sessions, "what is not a session is counted out");

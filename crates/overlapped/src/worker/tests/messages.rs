@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::world::{End, Probe, Seen, What, World, behaviours};
+use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
 use crate::mailbox::PostError;
 use crate::session::{CloseReason, Sent, SessionHandle};
@@ -34,31 +34,31 @@ fn with_handles() -> (Probe, Handles) {
 fn handles_send_in_order_close_and_abort() {
     for behaviour in behaviours() {
         let (probe, handles) = with_handles();
-        let mut world = World::new(behaviour, 2, Config::default(), probe);
-        let (closed, aborted) = (world.connect(), world.connect());
+        let mut fixture = Fixture::new(behaviour, 2, Config::default(), probe);
+        let (closed, aborted) = (fixture.connect(), fixture.connect());
         let (one, two) = (handles.borrow()[0].clone(), handles.borrow()[1].clone());
         for number in 0..100u8 {
             assert_eq!(one.send(vec![number; 100]), Sent::Ok);
         }
         one.close().unwrap();
-        world.settle();
+        fixture.settle();
         let wanted: Vec<u8> = (0..100u8).flat_map(|number| [number; 100]).collect();
-        assert_eq!(world.got(closed), wanted, "INV-4: {behaviour:?}");
-        assert_eq!(world.end(closed), End::Finished);
+        assert_eq!(fixture.got(closed), wanted, "INV-4: {behaviour:?}");
+        assert_eq!(fixture.end(closed), End::Finished);
         assert_eq!(one.send("late"), Sent::Closed);
         two.abort().unwrap();
-        world.settle();
-        assert_eq!(world.end(aborted), End::Reset);
-        world.client.close(closed);
-        world.settle();
+        fixture.settle();
+        assert_eq!(fixture.end(aborted), End::Reset);
+        fixture.client.close(closed);
+        fixture.settle();
         assert!(one.is_closed() && two.is_closed());
-        assert_eq!(world.reasons(), [CloseReason::Aborted, CloseReason::Local]);
+        assert_eq!(fixture.reasons(), [CloseReason::Aborted, CloseReason::Local]);
         // The slots are used again; a handle kept too long still finds nothing (INV-3).
-        let stranger = world.connect();
+        let stranger = fixture.connect();
         assert_eq!(two.send("not yours"), Sent::Closed);
         two.close().unwrap();
-        world.settle();
-        assert_eq!((world.got(stranger), world.end(stranger)), (&[][..], End::Open));
+        fixture.settle();
+        assert_eq!((fixture.got(stranger), fixture.end(stranger)), (&[][..], End::Open));
     }
 }
 
@@ -71,10 +71,10 @@ fn a_greeting_goes_out_at_once_on_every_worker() {
             }
         });
         // A session that another worker accepted arrives by mailbox, before the worker sleeps again.
-        let mut world = World::new(behaviour, 2, Config::default(), probe);
-        let keys = [world.connect(), world.connect()];
-        assert_eq!((world.stats(0).sessions, world.stats(1).sessions), (1, 1));
-        keys.iter().for_each(|key| assert_eq!(world.got(*key), b"hello", "{behaviour:?}"));
+        let mut fixture = Fixture::new(behaviour, 2, Config::default(), probe);
+        let keys = [fixture.connect(), fixture.connect()];
+        assert_eq!((fixture.stats(0).sessions, fixture.stats(1).sessions), (1, 1));
+        keys.iter().for_each(|key| assert_eq!(fixture.got(*key), b"hello", "{behaviour:?}"));
     }
 }
 
@@ -83,13 +83,13 @@ fn a_handle_meets_the_hard_limit_before_it_fills_the_mailbox() {
     for behaviour in behaviours().take(6) {
         let (probe, handles) = with_handles();
         let config = limited_to(10_000);
-        let mut world = World::new(behaviour, 1, config, probe);
-        let key = world.connect();
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
+        let key = fixture.connect();
         let handle = handles.borrow()[0].clone();
         let taken = (0..1000).take_while(|_| handle.send(vec![1; 100]) == Sent::Ok).count();
         assert_eq!(taken, 100, "INV-6");
-        world.settle();
-        assert_eq!(world.got(key).len(), 10_000);
+        fixture.settle();
+        assert_eq!(fixture.got(key).len(), 10_000);
         assert_eq!(handle.send(vec![1; 100]), Sent::Ok, "there is room again");
     }
 }
@@ -112,12 +112,12 @@ fn a_handle_made_late_knows_what_is_queued() {
             }
         });
         let config = limited_to(10_000);
-        let mut world = World::new(behaviour, 1, config, probe);
-        world.connect();
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
+        fixture.connect();
         for message in [1, 2] {
-            world.handles[0].post(message).unwrap();
+            fixture.handles[0].post(message).unwrap();
         }
-        world.workers[0].turn(false).unwrap();
+        fixture.workers[0].turn(false).unwrap();
         assert_eq!(handles.borrow()[0].send(vec![1; 5_000]), Sent::Full, "INV-6: {behaviour:?}");
     }
 }
@@ -133,8 +133,8 @@ fn a_handle_made_of_a_closing_session_is_closed() {
                 kept.borrow_mut().push(session.handle());
             }
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        world.connect();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        fixture.connect();
         let handle = handles.borrow()[0].clone();
         assert!(handle.is_closed());
         assert_eq!(handle.send("late"), Sent::Closed, "{behaviour:?}");
@@ -144,14 +144,14 @@ fn a_handle_made_of_a_closing_session_is_closed() {
 #[test]
 fn a_full_mailbox_refuses_and_counts() {
     let config = Config { mailbox: 3, ..Config::default() };
-    let mut world = World::new(behaviours().next().unwrap(), 1, config, Probe::echo());
-    let answers: Vec<_> = (0..5).map(|message| world.handles[0].post(message)).collect();
+    let mut fixture = Fixture::new(behaviours().next().unwrap(), 1, config, Probe::echo());
+    let answers: Vec<_> = (0..5).map(|message| fixture.handles[0].post(message)).collect();
     assert_eq!(answers, [Ok(()), Ok(()), Ok(()), Err(PostError::Full), Err(PostError::Full)]);
-    world.settle();
-    assert_eq!(world.all_stats().posts_refused, 2);
-    assert_eq!(world.log(), [Seen::Message(0), Seen::Message(1), Seen::Message(2)]);
-    let handle = world.handles[0].clone();
-    world.workers.clear();
+    fixture.settle();
+    assert_eq!(fixture.all_stats().posts_refused, 2);
+    assert_eq!(fixture.log(), [Seen::Message(0), Seen::Message(1), Seen::Message(2)]);
+    let handle = fixture.handles[0].clone();
+    fixture.workers.clear();
     assert_eq!(handle.post(9), Err(PostError::Stopped));
 }
 
@@ -159,14 +159,14 @@ fn a_full_mailbox_refuses_and_counts() {
 fn one_buffer_reaches_sessions_of_every_worker() {
     for behaviour in behaviours() {
         let (probe, handles) = with_handles();
-        let mut world = World::new(behaviour, 3, Config::default(), probe);
-        let keys: Vec<_> = (0..9).map(|_| world.connect()).collect();
+        let mut fixture = Fixture::new(behaviour, 3, Config::default(), probe);
+        let keys: Vec<_> = (0..9).map(|_| fixture.connect()).collect();
         let ids: Vec<_> = handles.borrow().iter().map(SessionHandle::id).collect();
         let bytes = Bytes::from(vec![8; 20_000]);
-        assert_eq!(world.handles[1].broadcast(&ids, &bytes), 0);
-        world.settle();
+        assert_eq!(fixture.handles[1].broadcast(&ids, &bytes), 0);
+        fixture.settle();
         for key in &keys {
-            assert_eq!(world.got(*key), bytes, "{behaviour:?}");
+            assert_eq!(fixture.got(*key), bytes, "{behaviour:?}");
         }
     }
 }
@@ -181,11 +181,11 @@ fn a_message_reaches_all_sessions_of_its_worker() {
                 assert_eq!(worker.session(all[0]).unwrap().send("first"), Sent::Ok);
             }
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let keys: Vec<_> = (0..3).map(|_| world.connect()).collect();
-        world.handles[0].post(42).unwrap();
-        world.settle();
-        let mut got: Vec<&[u8]> = keys.iter().map(|key| world.got(*key)).collect();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let keys: Vec<_> = (0..3).map(|_| fixture.connect()).collect();
+        fixture.handles[0].post(42).unwrap();
+        fixture.settle();
+        let mut got: Vec<&[u8]> = keys.iter().map(|key| fixture.got(*key)).collect();
         got.sort_unstable();
         assert_eq!(got, [&b"42"[..], b"42", b"first"]);
     }
@@ -215,17 +215,17 @@ fn sessions_are_opened_outwards_too() {
             _ => {}
         });
         let behaviour = proactor::backend::simulated::Behaviour { cuts: false, ..behaviour };
-        let mut world = World::new(behaviour, 2, Config::default(), probe);
-        world.handles[1].post(1).unwrap();
-        world.handles[1].post(2).unwrap();
-        world.settle();
+        let mut fixture = Fixture::new(behaviour, 2, Config::default(), probe);
+        fixture.handles[1].post(1).unwrap();
+        fixture.handles[1].post(2).unwrap();
+        fixture.settle();
         let refused = Seen::ConnectFailed(77, std::io::ErrorKind::ConnectionRefused);
-        assert!(world.log().contains(&refused), "{:?}", world.log());
-        let mut reasons = world.reasons();
+        assert!(fixture.log().contains(&refused), "{:?}", fixture.log());
+        let mut reasons = fixture.reasons();
         reasons.sort_by_key(ToString::to_string);
         assert_eq!(reasons, [CloseReason::Local, CloseReason::EndOfStream], "{behaviour:?}");
-        assert_eq!(world.all_stats().connects_failed, 1);
-        world.assert_clean();
+        assert_eq!(fixture.all_stats().connects_failed, 1);
+        fixture.assert_clean();
     }
 }
 
@@ -246,13 +246,13 @@ fn a_handle_and_its_session_agree_on_what_is_closed() {
             What::HalfClose => heard.borrow_mut().push(session.is_closing()),
             _ => {}
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let key = world.connect();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
         for handle in handles.borrow().iter() {
             assert_eq!((handle.is_closed(), handle.send("too late")), (false, Sent::Closed), "{behaviour:?}");
         }
-        world.finish(key);
-        world.settle();
+        fixture.finish(key);
+        fixture.settle();
         assert_eq!(*said.borrow(), [false, false], "{behaviour:?}");
         assert_eq!(handles.borrow().len(), 2);
         assert!(handles.borrow().iter().all(SessionHandle::is_closed), "{behaviour:?}");

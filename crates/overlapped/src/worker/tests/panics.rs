@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::world::{End, Probe, Seen, What, World, behaviours};
+use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use crate::config::{Config, OnPanic};
 use crate::mailbox::Mail;
 use crate::session::SessionId;
@@ -26,14 +26,14 @@ fn fragile() -> (Probe, Dropped) {
     (probe.on_drop(move |id| note.borrow_mut().push(id)), dropped)
 }
 
-fn opened(world: &World) -> Vec<SessionId> {
+fn opened(fixture: &Fixture) -> Vec<SessionId> {
     let id = |seen| if let Seen::Open(id) = seen { Some(id) } else { None };
-    world.log().into_iter().filter_map(id).collect()
+    fixture.log().into_iter().filter_map(id).collect()
 }
 
-fn panics(world: &World) -> Vec<(Option<SessionId>, String)> {
+fn panics(fixture: &Fixture) -> Vec<(Option<SessionId>, String)> {
     let told = |seen| if let Seen::Panic(id, message) = seen { Some((id, message)) } else { None };
-    world.log().into_iter().filter_map(told).collect()
+    fixture.log().into_iter().filter_map(told).collect()
 }
 
 #[test]
@@ -48,23 +48,23 @@ fn a_panic_drops_the_state_and_is_told() {
                 assert!(worker.session(id).is_none_or(|session| session.is_closing()));
             }
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let (bad, good) = (world.connect(), world.connect());
-        world.send(bad, b"!");
-        world.settle();
-        world.send(good, b"fine");
-        world.settle();
-        assert_eq!((world.end(bad), world.got(good)), (End::Reset, &b"fine"[..]), "{behaviour:?}");
-        let [bad, good] = opened(&world)[..] else { panic!("two") };
-        assert_eq!(panics(&world), [(Some(bad), "a mistake".to_owned())]);
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let (bad, good) = (fixture.connect(), fixture.connect());
+        fixture.send(bad, b"!");
+        fixture.settle();
+        fixture.send(good, b"fine");
+        fixture.settle();
+        assert_eq!((fixture.end(bad), fixture.got(good)), (End::Reset, &b"fine"[..]), "{behaviour:?}");
+        let [bad, good] = opened(&fixture)[..] else { panic!("two") };
+        assert_eq!(panics(&fixture), [(Some(bad), "a mistake".to_owned())]);
         assert_eq!(*dropped.borrow(), [bad], "once");
-        let stats = world.all_stats();
+        let stats = fixture.all_stats();
         assert_eq!((stats.panics, stats.sessions_panicked), (1, 1), "{behaviour:?}");
-        world.post(0, Mail::Stop);
-        world.settle();
-        assert_eq!(world.reasons().len(), 1, "after a panic there is no on_close");
+        fixture.post(0, Mail::Stop);
+        fixture.settle();
+        assert_eq!(fixture.reasons().len(), 1, "after a panic there is no on_close");
         assert_eq!(*dropped.borrow(), [bad, good]);
-        world.assert_clean();
+        fixture.assert_clean();
     }
 }
 
@@ -88,26 +88,26 @@ fn a_panic_in_any_callback_is_counted_and_told_once() {
             _ => {}
         });
         let config = Config { tick: Some(Duration::from_millis(500)), ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, probe);
-        world.listen_outside();
-        let key = world.connect();
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
+        fixture.listen_outside();
+        let key = fixture.connect();
         for message in 1..=3 {
-            world.handles[0].post(message).unwrap();
+            fixture.handles[0].post(message).unwrap();
         }
-        world.pass(Duration::from_millis(100));
-        world.finish(key);
-        world.settle();
-        world.pass(Duration::from_millis(450));
-        let [first, outbound] = opened(&world)[..] else { panic!("two") };
-        let mut told = panics(&world);
+        fixture.pass(Duration::from_millis(100));
+        fixture.finish(key);
+        fixture.settle();
+        fixture.pass(Duration::from_millis(450));
+        let [first, outbound] = opened(&fixture)[..] else { panic!("two") };
+        let mut told = panics(&fixture);
         told.sort_by(|one, other| one.1.cmp(&other.1));
         let wanted = [(Some(first), "close"), (None, "connect"), (None, "message"), (Some(outbound), "open")];
         let mut wanted = wanted.map(|(id, text)| (id, text.to_owned())).to_vec();
         wanted.push((None, "tick".to_owned()));
         assert_eq!(told, wanted, "{behaviour:?}");
-        let stats = world.all_stats();
+        let stats = fixture.all_stats();
         assert_eq!((stats.panics, stats.sessions_panicked, stats.sessions), (5, 1, 0), "{behaviour:?}");
-        world.assert_clean();
+        fixture.assert_clean();
     }
 }
 
@@ -121,15 +121,19 @@ fn what_panics_after_a_panic_goes_no_further() {
                 panic!("telling");
             }
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let (bad, good) = (world.connect(), world.connect());
-        world.send(bad, b"!");
-        world.send(good, b"fine");
-        world.settle();
-        assert_eq!((world.end(bad), world.got(good)), (End::Reset, &b"fine"[..]), "{behaviour:?}");
-        let bad = opened(&world)[0];
-        assert_eq!(panics(&world), [(Some(bad), "a mistake".to_owned())], "told once");
-        assert_eq!((world.all_stats().panics, world.all_stats().sessions_panicked), (3, 1), "{behaviour:?}");
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let (bad, good) = (fixture.connect(), fixture.connect());
+        fixture.send(bad, b"!");
+        fixture.send(good, b"fine");
+        fixture.settle();
+        assert_eq!((fixture.end(bad), fixture.got(good)), (End::Reset, &b"fine"[..]), "{behaviour:?}");
+        let bad = opened(&fixture)[0];
+        assert_eq!(panics(&fixture), [(Some(bad), "a mistake".to_owned())], "told once");
+        assert_eq!(
+            (fixture.all_stats().panics, fixture.all_stats().sessions_panicked),
+            (3, 1),
+            "{behaviour:?}"
+        );
     }
 }
 
@@ -143,13 +147,13 @@ fn what_on_panic_asks_for_is_done() {
                 worker.connect(SocketAddr::from(([127, 0, 0, 1], 7777)), 3);
             }
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        world.listen_outside();
-        let (bad, good) = (world.connect(), world.connect());
-        world.send(bad, b"!");
-        world.settle();
-        assert_eq!(world.got(good), b"sorry", "{behaviour:?}");
-        assert_eq!(world.outside().count(), 1);
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        fixture.listen_outside();
+        let (bad, good) = (fixture.connect(), fixture.connect());
+        fixture.send(bad, b"!");
+        fixture.settle();
+        assert_eq!(fixture.got(good), b"sorry", "{behaviour:?}");
+        assert_eq!(fixture.outside().count(), 1);
     }
 }
 
@@ -163,18 +167,18 @@ fn a_drain_in_which_everything_panics_ends() {
             panic!("in {seen:?}");
         });
         let config = Config { tick: Some(Duration::from_millis(20)), ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, probe);
-        let keys: Vec<_> = (0..5).map(|_| world.connect()).collect();
-        world.send(keys[0], b"!");
-        world.post(0, Mail::Drain(Duration::from_secs(1)));
-        world.handles[0].post(1).unwrap();
-        world.settle();
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
+        let keys: Vec<_> = (0..5).map(|_| fixture.connect()).collect();
+        fixture.send(keys[0], b"!");
+        fixture.post(0, Mail::Drain(Duration::from_secs(1)));
+        fixture.handles[0].post(1).unwrap();
+        fixture.settle();
         for _ in 0..50 {
-            world.pass(Duration::from_millis(20));
+            fixture.pass(Duration::from_millis(20));
         }
-        assert!(world.workers[0].has_ended(), "{behaviour:?} {:?}", world.all_stats());
+        assert!(fixture.workers[0].has_ended(), "{behaviour:?} {:?}", fixture.all_stats());
         assert_eq!(dropped.borrow().len(), 5, "nothing leaks");
-        world.assert_clean();
+        fixture.assert_clean();
     }
 }
 
@@ -189,14 +193,14 @@ fn a_worker_that_stops_for_a_panic_drops_every_state() {
             panic!("a destructor");
         });
         let config = Config { on_panic: OnPanic::StopServer, ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, probe);
-        let keys: Vec<_> = (0..5).map(|_| world.connect()).collect();
-        world.send(keys[2], b"!");
-        let stopped = catch_unwind(AssertUnwindSafe(|| world.settle())).expect_err("it stops");
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
+        let keys: Vec<_> = (0..5).map(|_| fixture.connect()).collect();
+        fixture.send(keys[2], b"!");
+        let stopped = catch_unwind(AssertUnwindSafe(|| fixture.settle())).expect_err("it stops");
         assert_eq!(stopped.downcast_ref::<String>().map(String::as_str), Some("a mistake"));
-        world.workers.clear();
+        fixture.workers.clear();
         assert_eq!(dropped.borrow().len(), 5, "{behaviour:?}");
-        assert!(panics(&world).is_empty(), "its fields are not to be trusted");
-        assert_eq!(world.all_stats().panics, 6);
+        assert!(panics(&fixture).is_empty(), "its fields are not to be trusted");
+        assert_eq!(fixture.all_stats().panics, 6);
     }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::world::{End, Probe, What, World, behaviours};
+use super::fixture::{End, Fixture, Probe, What, behaviours};
 use crate::SessionId;
 use crate::config::Config;
 use crate::session::{CloseReason, Sent};
@@ -22,26 +22,26 @@ fn a_paused_session_receives_nothing_until_it_is_resumed() {
             What::HalfClose => session.close(),
             _ => {}
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let key = world.connect();
-        world.send(key, b"one");
-        world.settle();
-        world.send(key, b"two");
-        world.settle();
-        let before = world.got(key).to_vec();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
+        fixture.send(key, b"one");
+        fixture.settle();
+        fixture.send(key, b"two");
+        fixture.settle();
+        let before = fixture.got(key).to_vec();
         assert!(b"one".starts_with(&before[..]), "{behaviour:?}: {before:?}");
         for _ in 0..20 {
-            world.pass(Duration::from_millis(20)); // a cut stream takes a round for each piece
+            fixture.pass(Duration::from_millis(20)); // a cut stream takes a round for each piece
         }
-        assert_eq!(world.got(key), b"onetwo", "{behaviour:?}");
-        world.finish(key);
+        assert_eq!(fixture.got(key), b"onetwo", "{behaviour:?}");
+        fixture.finish(key);
         for _ in 0..5 {
-            world.pass(Duration::from_millis(20));
+            fixture.pass(Duration::from_millis(20));
         }
-        assert_eq!(world.end(key), End::Finished, "{behaviour:?}");
-        world.client.close(key);
-        world.settle();
-        world.assert_clean();
+        assert_eq!(fixture.end(key), End::Finished, "{behaviour:?}");
+        fixture.client.close(key);
+        fixture.settle();
+        fixture.assert_clean();
     }
 }
 
@@ -74,21 +74,21 @@ fn a_relay_is_held_by_its_slow_side_and_not_by_the_other() {
     for behaviour in behaviours() {
         let config =
             Config { high_water: 20_000, low_water: 5_000, hard_limit: 600_000, ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, relay());
-        let (quick, slow) = (world.connect(), world.connect());
-        world.client.pause_receive(slow);
-        world.settle();
+        let mut fixture = Fixture::new(behaviour, 1, config, relay());
+        let (quick, slow) = (fixture.connect(), fixture.connect());
+        fixture.client.pause_receive(slow);
+        fixture.settle();
         let bytes: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
-        world.send(quick, &bytes);
-        world.settle();
-        assert!(world.all_stats().bytes_received < 600_000, "{behaviour:?}: {:?}", world.all_stats());
+        fixture.send(quick, &bytes);
+        fixture.settle();
+        assert!(fixture.all_stats().bytes_received < 600_000, "{behaviour:?}: {:?}", fixture.all_stats());
         // The other direction flows: nobody waits for somebody who waits for him.
-        world.send(slow, &bytes[..100_000]);
-        world.settle();
-        assert!(world.got(quick) == &bytes[..100_000], "{behaviour:?}: {}", world.got(quick).len());
-        world.client.receive(slow);
-        world.settle();
-        assert!(world.got(slow) == &bytes[..], "INV-4: {behaviour:?}: {}", world.got(slow).len());
+        fixture.send(slow, &bytes[..100_000]);
+        fixture.settle();
+        assert!(fixture.got(quick) == &bytes[..100_000], "{behaviour:?}: {}", fixture.got(quick).len());
+        fixture.client.receive(slow);
+        fixture.settle();
+        assert!(fixture.got(slow) == &bytes[..], "INV-4: {behaviour:?}: {}", fixture.got(slow).len());
     }
 }
 
@@ -97,16 +97,16 @@ fn a_full_session_that_goes_lets_its_source_go() {
     for behaviour in behaviours() {
         let config =
             Config { high_water: 20_000, low_water: 5_000, hard_limit: 600_000, ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, relay());
-        let (quick, slow) = (world.connect(), world.connect());
-        world.client.pause_receive(slow);
-        world.settle();
-        world.send(quick, &[5; 1_000_000]);
-        world.settle();
-        world.client.abort(slow);
-        world.settle();
-        assert_eq!(world.reasons(), [CloseReason::Reset], "{behaviour:?}");
-        assert_eq!(world.all_stats().bytes_received, 1_000_000, "it receives again: {behaviour:?}");
+        let mut fixture = Fixture::new(behaviour, 1, config, relay());
+        let (quick, slow) = (fixture.connect(), fixture.connect());
+        fixture.client.pause_receive(slow);
+        fixture.settle();
+        fixture.send(quick, &[5; 1_000_000]);
+        fixture.settle();
+        fixture.client.abort(slow);
+        fixture.settle();
+        assert_eq!(fixture.reasons(), [CloseReason::Reset], "{behaviour:?}");
+        assert_eq!(fixture.all_stats().bytes_received, 1_000_000, "it receives again: {behaviour:?}");
     }
 }
 
@@ -114,16 +114,16 @@ fn a_full_session_that_goes_lets_its_source_go() {
 fn beyond_the_limit_per_address_connections_are_closed_and_counted() {
     for behaviour in behaviours() {
         let config = Config { max_per_address: Some(3), ..Config::default() };
-        let mut world = World::new(behaviour, 2, config, Probe::echo());
-        let keys: Vec<_> = (0..5).map(|_| world.connect()).collect();
-        let turned_away = keys.iter().filter(|key| world.end(**key) != End::Open).count();
-        assert_eq!((turned_away, world.all_stats().sessions_rejected), (2, 2), "{behaviour:?}");
-        let stays = keys.iter().copied().find(|key| world.end(*key) == End::Open).unwrap();
-        world.finish(stays);
-        world.settle();
-        let next = world.connect();
-        world.send(next, b"room again");
-        world.settle();
-        assert_eq!(world.got(next), b"room again");
+        let mut fixture = Fixture::new(behaviour, 2, config, Probe::echo());
+        let keys: Vec<_> = (0..5).map(|_| fixture.connect()).collect();
+        let turned_away = keys.iter().filter(|key| fixture.end(**key) != End::Open).count();
+        assert_eq!((turned_away, fixture.all_stats().sessions_rejected), (2, 2), "{behaviour:?}");
+        let stays = keys.iter().copied().find(|key| fixture.end(*key) == End::Open).unwrap();
+        fixture.finish(stays);
+        fixture.settle();
+        let next = fixture.connect();
+        fixture.send(next, b"room again");
+        fixture.settle();
+        assert_eq!(fixture.got(next), b"room again");
     }
 }

@@ -10,7 +10,7 @@ use proactor::backend::simulated::Behaviour;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Runs;
 
-use super::world::{End, Probe, Seen, What, World};
+use super::fixture::{End, Fixture, Probe, Seen, What};
 use crate::config::Config;
 use crate::mailbox::Mail;
 use crate::session::{CloseReason, SessionId};
@@ -89,7 +89,7 @@ fn obedient(connected: &Rc<Cell<usize>>) -> Probe {
 }
 
 struct Run {
-    world: World,
+    fixture: Fixture,
     keys: Vec<proactor::ConnectionKey>,
     sent: HashMap<proactor::ConnectionKey, Vec<u8>>,
     finished: HashSet<proactor::ConnectionKey>,
@@ -105,7 +105,7 @@ impl Run {
         let pick = |peer: usize| (count > 0).then(|| self.keys[peer % count.max(1)]);
         match *step {
             Step::Connect if count < 8 && !self.draining => {
-                let key = self.world.connect();
+                let key = self.fixture.connect();
                 self.keys.push(key);
                 self.sent.insert(key, Vec::new());
             }
@@ -114,21 +114,21 @@ impl Run {
             Step::Finish(peer) => {
                 if let Some(key) = pick(peer) {
                     self.finished.insert(key);
-                    self.world.finish(key);
+                    self.fixture.finish(key);
                 }
             }
-            Step::Vanish(peer) => pick(peer).into_iter().for_each(|key| self.world.client.abort(key)),
-            Step::Close(peer) => pick(peer).into_iter().for_each(|key| self.world.client.close(key)),
+            Step::Vanish(peer) => pick(peer).into_iter().for_each(|key| self.fixture.client.abort(key)),
+            Step::Close(peer) => pick(peer).into_iter().for_each(|key| self.fixture.client.close(key)),
             Step::PauseReading(peer) => {
-                pick(peer).into_iter().for_each(|key| self.world.client.pause_receive(key));
+                pick(peer).into_iter().for_each(|key| self.fixture.client.pause_receive(key));
             }
-            Step::Read(peer) => pick(peer).into_iter().for_each(|key| self.world.client.receive(key)),
+            Step::Read(peer) => pick(peer).into_iter().for_each(|key| self.fixture.client.receive(key)),
             Step::Rounds(rounds) => {
                 for _ in 0..rounds {
-                    self.world.round();
+                    self.fixture.round();
                 }
             }
-            Step::Pass(ms) => self.world.pass(Duration::from_millis(ms)),
+            Step::Pass(ms) => self.fixture.pass(Duration::from_millis(ms)),
             Step::Drain => self.drain(),
             Step::Connect => {}
         }
@@ -136,14 +136,14 @@ impl Run {
 
     fn send(&mut self, key: Option<proactor::ConnectionKey>, byte: u8, len: usize) {
         let Some(key) = key.filter(|key| !self.finished.contains(key)) else { return };
-        self.world.send(key, &vec![byte; len]);
+        self.fixture.send(key, &vec![byte; len]);
         self.sent.get_mut(&key).unwrap().extend(std::iter::repeat_n(byte, len));
     }
 
     fn drain(&mut self) {
         if !std::mem::replace(&mut self.draining, true) {
-            self.world.post(0, Mail::Drain(Duration::from_secs(5)));
-            self.world.post(1, Mail::Drain(Duration::from_secs(5)));
+            self.fixture.post(0, Mail::Drain(Duration::from_secs(5)));
+            self.fixture.post(1, Mail::Drain(Duration::from_secs(5)));
         }
     }
 
@@ -151,13 +151,13 @@ impl Run {
     fn finish(mut self) {
         self.drain();
         for _ in 0..10 {
-            self.world.pass(Duration::from_secs(1));
+            self.fixture.pass(Duration::from_secs(1));
         }
-        let world = &self.world;
-        assert!(world.workers.iter().all(super::super::Worker::has_ended), "{:?}", world.all_stats());
-        world.assert_clean();
+        let fixture = &self.fixture;
+        assert!(fixture.workers.iter().all(super::super::Worker::has_ended), "{:?}", fixture.all_stats());
+        fixture.assert_clean();
         for key in &self.keys {
-            let (got, sent) = (world.got(*key), &self.sent[key]);
+            let (got, sent) = (fixture.got(*key), &self.sent[key]);
             assert!(sent.starts_with(got), "INV-4: bytes come back in order, or not at all");
         }
         self.check_lives();
@@ -167,7 +167,7 @@ impl Run {
     fn check_lives(&self) {
         let mut open: HashMap<SessionId, bool> = HashMap::new();
         let (mut ends, mut failed) = (0, 0);
-        for seen in self.world.log() {
+        for seen in self.fixture.log() {
             match seen {
                 Seen::Open(id) => assert!(open.insert(id, true).is_none(), "INV-3: an id is not used again"),
                 Seen::Close(id, reason) => {
@@ -183,7 +183,7 @@ impl Run {
             }
         }
         assert_eq!(ends, self.connected.get() + failed, "each connect is answered once");
-        let stats = self.world.all_stats();
+        let stats = self.fixture.all_stats();
         assert_eq!(stats.sessions_closed, ends as u64 + stats.sessions_panicked);
         assert_eq!(stats.sessions_opened as usize, open.len());
     }
@@ -196,10 +196,10 @@ proptest! {
     fn any_life_ends_well(kernel in kernel(), steps in prop::collection::vec(step(), 1..60)) {
         let config = Config { high_water: 20_000, low_water: 5_000, ..Config::default() };
         let connected = Rc::default();
-        let mut world = World::new(kernel, 2, config, obedient(&connected));
-        world.listen_outside();
+        let mut fixture = Fixture::new(kernel, 2, config, obedient(&connected));
+        fixture.listen_outside();
         let mut run = Run {
-            world,
+            fixture,
             connected,
             keys: Vec::new(),
             sent: HashMap::new(),
@@ -216,12 +216,12 @@ proptest! {
         });
         if orderly {
             for key in run.keys.clone() {
-                run.world.finish(key);
+                run.fixture.finish(key);
             }
-            run.world.settle();
+            run.fixture.settle();
             for key in &run.keys {
-                prop_assert_eq!(run.world.got(*key), &run.sent[key][..], "INV-4, INV-8");
-                prop_assert_eq!(run.world.end(*key), End::Finished, "INV-7");
+                prop_assert_eq!(run.fixture.got(*key), &run.sent[key][..], "INV-4, INV-8");
+                prop_assert_eq!(run.fixture.end(*key), End::Finished, "INV-7");
             }
         }
         run.finish();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::world::{End, Probe, Seen, What, World, behaviours};
+use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use proactor::Time;
 
 use crate::config::Config;
@@ -31,16 +31,16 @@ impl Asked {
     }
 
     /// Every token has one answer.
-    fn assert_answered(&self, world: &World, opened: &[u64]) {
+    fn assert_answered(&self, fixture: &Fixture, opened: &[u64]) {
         let failed = |seen| if let Seen::ConnectFailed(token, _) = seen { Some(token) } else { None };
-        let mut answered: Vec<u64> = world.log().into_iter().filter_map(failed).collect();
+        let mut answered: Vec<u64> = fixture.log().into_iter().filter_map(failed).collect();
         answered.extend(opened);
         answered.sort_unstable();
         assert_eq!(
             answered,
             (1..=self.0.get()).collect::<Vec<_>>(),
             "each is answered once: {:?}",
-            world.log()
+            fixture.log()
         );
     }
 }
@@ -50,9 +50,9 @@ fn note_token(opened: &Rc<RefCell<Vec<u64>>>, session: &Session<'_>) {
     opened.borrow_mut().extend(session.token());
 }
 
-fn failures(world: &World) -> Vec<(u64, ErrorKind)> {
+fn failures(fixture: &Fixture) -> Vec<(u64, ErrorKind)> {
     let failed = |seen| if let Seen::ConnectFailed(token, kind) = seen { Some((token, kind)) } else { None };
-    world.log().into_iter().filter_map(failed).collect()
+    fixture.log().into_iter().filter_map(failed).collect()
 }
 
 /// Clients that come back whenever they are cut off.
@@ -77,22 +77,26 @@ fn who_comes_back_does_not_keep_a_drain_from_ending() {
                 _ => ask.connect(worker),
             });
             let config = Config { tick: Some(Duration::from_millis(50)), ..Config::default() };
-            let mut world = World::new(behaviour, 1, config, probe);
-            world.listen_outside();
+            let mut fixture = Fixture::new(behaviour, 1, config, probe);
+            fixture.listen_outside();
             for message in 0..20 {
-                world.handles[0].post(message).unwrap();
+                fixture.handles[0].post(message).unwrap();
             }
-            world.settle();
-            assert_eq!(world.stats(0).sessions, 20, "{behaviour:?}");
-            world.post(0, first);
-            world.settle();
-            world.pass(LIMIT);
-            assert!(world.workers[0].has_ended(), "at its deadline: {behaviour:?} {:?}", world.all_stats());
-            assert_eq!(world.outside().count(), 20, "nobody is dialled in a drain");
-            world.assert_clean();
-            assert_eq!(world.reasons().len(), 20, "each session hears of its end: {behaviour:?}");
-            asked.assert_answered(&world, &opened.borrow());
-            assert_eq!(world.all_stats().connects_failed, asked.0.get() - 20, "counted, each");
+            fixture.settle();
+            assert_eq!(fixture.stats(0).sessions, 20, "{behaviour:?}");
+            fixture.post(0, first);
+            fixture.settle();
+            fixture.pass(LIMIT);
+            assert!(
+                fixture.workers[0].has_ended(),
+                "at its deadline: {behaviour:?} {:?}",
+                fixture.all_stats()
+            );
+            assert_eq!(fixture.outside().count(), 20, "nobody is dialled in a drain");
+            fixture.assert_clean();
+            assert_eq!(fixture.reasons().len(), 20, "each session hears of its end: {behaviour:?}");
+            asked.assert_answered(&fixture, &opened.borrow());
+            assert_eq!(fixture.all_stats().connects_failed, asked.0.get() - 20, "counted, each");
         }
     }
 }
@@ -132,33 +136,33 @@ fn only_the_callbacks_of_live_sessions_connect_in_a_drain() {
             worker.connect(OUTSIDE, token);
         });
         let config = Config { tick: Some(Duration::from_millis(20)), ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, probe);
-        world.listen_outside();
-        let key = world.connect();
-        world.post(0, Mail::Drain(LIMIT));
-        world.settle();
-        world.handles[0].post(1).unwrap();
-        world.pass(Duration::from_millis(20));
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
+        fixture.listen_outside();
+        let key = fixture.connect();
+        fixture.post(0, Mail::Drain(LIMIT));
+        fixture.settle();
+        fixture.handles[0].post(1).unwrap();
+        fixture.pass(Duration::from_millis(20));
         let mut refused = [20, 21, 23].map(|token| (token, ErrorKind::ConnectionAborted)).to_vec();
-        let mut so_far = failures(&world);
+        let mut so_far = failures(&fixture);
         so_far.sort_unstable_by_key(|(token, _)| *token);
         assert_eq!(so_far, refused, "{behaviour:?}");
-        assert_eq!(world.outside().count(), 0);
-        world.pass(Duration::from_millis(100));
-        assert_eq!(world.outside().count(), 1, "a live session connects: {behaviour:?}");
-        world.pass(Duration::from_millis(100));
-        assert_eq!(world.outside().count(), 1, "one that closes does not");
-        assert_eq!(world.end(key), End::Finished);
-        world.finish(key);
-        world.settle();
-        assert!(world.workers[0].has_ended(), "{behaviour:?}");
+        assert_eq!(fixture.outside().count(), 0);
+        fixture.pass(Duration::from_millis(100));
+        assert_eq!(fixture.outside().count(), 1, "a live session connects: {behaviour:?}");
+        fixture.pass(Duration::from_millis(100));
+        assert_eq!(fixture.outside().count(), 1, "one that closes does not");
+        assert_eq!(fixture.end(key), End::Finished);
+        fixture.finish(key);
+        fixture.settle();
+        assert!(fixture.workers[0].has_ended(), "{behaviour:?}");
         refused.extend([(11, ErrorKind::ConnectionAborted), (22, ErrorKind::ConnectionAborted)]);
         refused.push((22, ErrorKind::ConnectionAborted)); // two sessions ended
-        let mut all = failures(&world);
+        let mut all = failures(&fixture);
         all.sort_unstable_by_key(|(token, _)| *token);
         refused.sort_unstable_by_key(|(token, _)| *token);
         assert_eq!(all, refused, "{behaviour:?}");
-        world.assert_clean();
+        fixture.assert_clean();
     }
 }
 
@@ -180,24 +184,24 @@ fn a_relay_reaches_its_upstream_in_a_drain() {
             }
             _ => {}
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        world.listen_outside();
-        let key = world.begin_connect();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        fixture.listen_outside();
+        let key = fixture.begin_connect();
         // In the backlog by then.
-        while !world.client.is_receiving(key) {
-            world.round_of_client();
+        while !fixture.client.is_receiving(key) {
+            fixture.round_of_client();
         }
-        world.post(0, Mail::Drain(LIMIT));
-        world.settle();
-        let got: Vec<&[u8]> = world.outside().map(|peer| &peer.got[..]).collect();
+        fixture.post(0, Mail::Drain(LIMIT));
+        fixture.settle();
+        let got: Vec<&[u8]> = fixture.outside().map(|peer| &peer.got[..]).collect();
         assert_eq!(got, [b"hello"], "{behaviour:?}");
-        assert_eq!(world.end(key), End::Finished);
-        world.finish(key);
-        world.settle();
-        assert!(world.workers[0].has_ended());
-        assert_eq!(world.reasons(), [CloseReason::Drained; 2], "{behaviour:?}");
-        assert!(failures(&world).is_empty());
-        world.assert_clean();
+        assert_eq!(fixture.end(key), End::Finished);
+        fixture.finish(key);
+        fixture.settle();
+        assert!(fixture.workers[0].has_ended());
+        assert_eq!(fixture.reasons(), [CloseReason::Drained; 2], "{behaviour:?}");
+        assert!(failures(&fixture).is_empty());
+        fixture.assert_clean();
     }
 }
 
@@ -222,20 +226,20 @@ fn a_connect_that_stands_at_the_deadline_fails_once() {
                 worker.connect(OUTSIDE, token + 5);
             }
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        world.listen_outside();
-        world.connect();
-        world.post(0, Mail::Drain(LIMIT));
-        world.settle();
-        world.pass(LIMIT);
-        assert!(world.workers[0].has_ended(), "{behaviour:?}");
-        let mut failed = failures(&world);
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        fixture.listen_outside();
+        fixture.connect();
+        fixture.post(0, Mail::Drain(LIMIT));
+        fixture.settle();
+        fixture.pass(LIMIT);
+        assert!(fixture.workers[0].has_ended(), "{behaviour:?}");
+        let mut failed = failures(&fixture);
         failed.sort_unstable_by_key(|(token, _)| *token);
         let wanted: Vec<_> = (1..=10).map(|token| (token, ErrorKind::ConnectionAborted)).collect();
         assert_eq!(failed, wanted, "{behaviour:?}");
-        assert_eq!(world.reasons(), [CloseReason::Cut]);
-        assert_eq!(world.all_stats().connects_failed, 10);
-        world.assert_clean();
+        assert_eq!(fixture.reasons(), [CloseReason::Cut]);
+        assert_eq!(fixture.all_stats().connects_failed, 10);
+        fixture.assert_clean();
     }
 }
 
@@ -249,19 +253,19 @@ fn who_asks_again_for_ever_is_not_answered_for_ever() {
                 Seen::ConnectFailed(token, _) => worker.connect(OUTSIDE, token + 1),
                 _ => {}
             });
-            let mut world = World::new(behaviour, 1, Config::default(), probe);
+            let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
             if !idle {
-                world.connect();
+                fixture.connect();
             }
-            world.post(0, Mail::Drain(LIMIT));
-            world.handles[0].post(1).unwrap();
-            world.settle();
-            assert_eq!(world.workers[0].has_ended(), idle, "{behaviour:?}");
-            let tokens: Vec<u64> = failures(&world).into_iter().map(|(token, _)| token).collect();
+            fixture.post(0, Mail::Drain(LIMIT));
+            fixture.handles[0].post(1).unwrap();
+            fixture.settle();
+            assert_eq!(fixture.workers[0].has_ended(), idle, "{behaviour:?}");
+            let tokens: Vec<u64> = failures(&fixture).into_iter().map(|(token, _)| token).collect();
             assert_eq!(tokens, (1..=16).collect::<Vec<_>>(), "{behaviour:?}");
-            world.pass(LIMIT);
-            assert!(world.workers[0].has_ended());
-            world.assert_clean();
+            fixture.pass(LIMIT);
+            assert!(fixture.workers[0].has_ended());
+            fixture.assert_clean();
         }
     }
 }
@@ -285,13 +289,13 @@ fn a_drain_ends_with_its_last_answer() {
                 Seen::ConnectFailed(token, _) if token <= retries => worker.connect(OUTSIDE, token + 1),
                 _ => {}
             });
-            let mut world = World::new(behaviour, 1, Config::default(), probe);
-            world.connect();
-            world.post(0, Mail::Drain(LIMIT));
+            let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+            fixture.connect();
+            fixture.post(0, Mail::Drain(LIMIT));
             // Its waits let the time pass.
-            world.workers[0].run().unwrap();
-            assert_eq!(failures(&world).len() as u64, retries + 1);
-            let ended = world.workers[0].driver.now();
+            fixture.workers[0].run().unwrap();
+            assert_eq!(failures(&fixture).len() as u64, retries + 1);
+            let ended = fixture.workers[0].driver.now();
             assert!(ended < Time::ZERO + LIMIT, "{retries} retries, {behaviour:?}: {ended:?}");
         }
     }
@@ -309,17 +313,17 @@ fn a_connect_that_the_last_message_asks_for_is_answered() {
             Seen::ConnectFailed(token @ ..=7, _) => worker.connect(OUTSIDE, token + 1),
             _ => {}
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        world.listen_outside();
-        *handle.borrow_mut() = Some(world.handles[0].clone());
-        world.connect();
-        world.post(0, Mail::Drain(Duration::ZERO));
-        world.settle();
-        assert!(world.workers[0].has_ended(), "{behaviour:?}");
-        assert!(world.log().contains(&Seen::Message(1)));
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        fixture.listen_outside();
+        *handle.borrow_mut() = Some(fixture.handles[0].clone());
+        fixture.connect();
+        fixture.post(0, Mail::Drain(Duration::ZERO));
+        fixture.settle();
+        assert!(fixture.workers[0].has_ended(), "{behaviour:?}");
+        assert!(fixture.log().contains(&Seen::Message(1)));
         let wanted = [5, 6, 7, 8].map(|token| (token, ErrorKind::ConnectionAborted));
-        assert_eq!(failures(&world), wanted, "{behaviour:?}");
-        assert_eq!(world.outside().count(), 0);
+        assert_eq!(failures(&fixture), wanted, "{behaviour:?}");
+        assert_eq!(fixture.outside().count(), 0);
         handle.borrow_mut().take();
     }
 }
@@ -338,27 +342,27 @@ fn a_session_that_is_not_joined_in_time_hears_of_its_end() {
             }
         });
         let config = Config { max_sessions: 300, ..Config::default() };
-        let mut world = World::new(behaviour, 1, config, probe);
-        world.listen_outside();
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
+        fixture.listen_outside();
         for _ in 0..200 {
-            world.begin_connect();
+            fixture.begin_connect();
         }
-        world.settle();
-        assert_eq!(world.stats(0).sessions, 200);
-        world.post(0, Mail::Stop);
-        world.workers[0].turn(false).unwrap();
-        assert!(!world.workers[0].has_ended());
+        fixture.settle();
+        assert_eq!(fixture.stats(0).sessions, 200);
+        fixture.post(0, Mail::Stop);
+        fixture.workers[0].turn(false).unwrap();
+        assert!(!fixture.workers[0].has_ended());
         // A turn takes 64 completions at most, and then it is too late for the rest.
-        world.simulation.advance(Duration::from_secs(2));
-        world.workers[0].turn(false).unwrap();
-        assert!(world.workers[0].has_ended(), "{behaviour:?}");
-        world.workers[0].publish();
-        let stats = world.all_stats();
+        fixture.simulation.advance(Duration::from_secs(2));
+        fixture.workers[0].turn(false).unwrap();
+        assert!(fixture.workers[0].has_ended(), "{behaviour:?}");
+        fixture.workers[0].publish();
+        let stats = fixture.all_stats();
         assert_eq!((stats.sessions, stats.sessions_closed), (0, 200), "{behaviour:?}");
         assert_eq!(stats.drained + stats.cut, 200);
-        assert_eq!(world.reasons().len(), 200, "{behaviour:?}");
-        asked.assert_answered(&world, &[]);
-        assert_eq!(room(&world), 300, "INV-2: all are counted out");
+        assert_eq!(fixture.reasons().len(), 200, "{behaviour:?}");
+        asked.assert_answered(&fixture, &[]);
+        assert_eq!(room(&fixture), 300, "INV-2: all are counted out");
     }
 }
 
@@ -367,40 +371,40 @@ fn a_session_that_is_not_joined_in_time_hears_of_its_end() {
 fn nothing_begins_after_the_deadline() {
     for behaviour in behaviours() {
         let config = Config { max_sessions: 10, ..Config::default() };
-        let mut world = World::new(behaviour, 2, config, Probe::echo());
+        let mut fixture = Fixture::new(behaviour, 2, config, Probe::echo());
         // Three on the first, two on the second: the next is the second's.
-        let mut keys: Vec<_> = (0..5).map(|_| world.connect()).collect();
-        assert_eq!((world.stats(0).sessions, world.stats(1).sessions), (3, 2));
-        world.post(1, Mail::Drain(Duration::ZERO));
-        world.workers[1].turn(false).unwrap();
-        assert!(!world.workers[1].has_ended(), "its two are not joined yet");
-        let late = world.begin_connect();
-        while !world.client.is_receiving(late) {
-            world.round_of_client();
+        let mut keys: Vec<_> = (0..5).map(|_| fixture.connect()).collect();
+        assert_eq!((fixture.stats(0).sessions, fixture.stats(1).sessions), (3, 2));
+        fixture.post(1, Mail::Drain(Duration::ZERO));
+        fixture.workers[1].turn(false).unwrap();
+        assert!(!fixture.workers[1].has_ended(), "its two are not joined yet");
+        let late = fixture.begin_connect();
+        while !fixture.client.is_receiving(late) {
+            fixture.round_of_client();
         }
         for _ in 0..20 {
-            world.workers[0].turn(false).unwrap();
+            fixture.workers[0].turn(false).unwrap();
         }
         // Nor what a session asked for before, if it was not begun by then.
-        let left = Connect { address: world.address, token: 9, refusals: 0, options: None };
-        world.workers[1].core.connects.push_back(left);
-        world.settle();
-        assert!(world.workers[1].has_ended(), "{behaviour:?}");
-        assert_eq!(world.all_stats().sessions_opened, 5, "{behaviour:?}");
-        assert_eq!(world.end(late), End::Finished, "it is turned away");
-        assert_eq!(failures(&world), [(9, ErrorKind::ConnectionAborted)]);
-        assert_eq!(world.reasons().len(), 2);
+        let left = Connect { address: fixture.address, token: 9, refusals: 0, options: None };
+        fixture.workers[1].core.connects.push_back(left);
+        fixture.settle();
+        assert!(fixture.workers[1].has_ended(), "{behaviour:?}");
+        assert_eq!(fixture.all_stats().sessions_opened, 5, "{behaviour:?}");
+        assert_eq!(fixture.end(late), End::Finished, "it is turned away");
+        assert_eq!(failures(&fixture), [(9, ErrorKind::ConnectionAborted)]);
+        assert_eq!(fixture.reasons().len(), 2);
         keys.push(late);
-        keys.into_iter().for_each(|key| world.client.abort(key));
-        world.settle();
-        world.assert_clean();
-        assert_eq!(room(&world), 10, "INV-2: all are counted out");
+        keys.into_iter().for_each(|key| fixture.client.abort(key));
+        fixture.settle();
+        fixture.assert_clean();
+        assert_eq!(room(&fixture), 10, "INV-2: all are counted out");
     }
 }
 
 /// How many sessions the server has room for.
-fn room(world: &World) -> usize {
-    (0..1_000).take_while(|_| world.workers[0].acceptor.reserve()).count()
+fn room(fixture: &Fixture) -> usize {
+    (0..1_000).take_while(|_| fixture.workers[0].acceptor.reserve()).count()
 }
 
 /// The port to connect to is the next that the system gives, and nobody listens there: the connection met itself, and has
@@ -414,15 +418,19 @@ fn a_connect_that_meets_itself_has_failed() {
                 worker.connect(own, 5);
             }
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        world.post(0, Mail::Message(0));
-        world.settle();
-        assert_eq!(world.log()[1..], [Seen::ConnectFailed(5, ErrorKind::ConnectionRefused)], "{behaviour:?}");
-        assert_eq!(world.all_stats().connects_failed, 1);
-        world.assert_clean();
-        world.simulation.listen(own).expect("nobody has it any more");
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        fixture.post(0, Mail::Message(0));
+        fixture.settle();
+        assert_eq!(
+            fixture.log()[1..],
+            [Seen::ConnectFailed(5, ErrorKind::ConnectionRefused)],
+            "{behaviour:?}"
+        );
+        assert_eq!(fixture.all_stats().connects_failed, 1);
+        fixture.assert_clean();
+        fixture.simulation.listen(own).expect("nobody has it any more");
         // The next try meets nobody, not even itself.
-        world.post(0, Mail::Message(0));
-        world.settle();
+        fixture.post(0, Mail::Message(0));
+        fixture.settle();
     }
 }

@@ -9,7 +9,7 @@ use proactor::Time;
 use proactor::backend::Wait;
 use proactor::backend::simulated::{Behaviour, Simulation};
 
-use super::world::{Probe, Seen, What, World, behaviours};
+use super::fixture::{Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
 use crate::mailbox::Mail;
 use crate::session::{CloseReason, Session, SessionId};
@@ -20,36 +20,36 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// The clock of a world, for callbacks that let time pass.
+/// The clock of a fixture, for callbacks that let time pass.
 #[derive(Clone, Default)]
 struct Clock(Rc<OnceCell<Simulation>>);
 
 impl Clock {
     /// A callback that takes this long.
     fn advance(&self, by: Duration) {
-        self.0.get().expect("the world was made").advance(by);
+        self.0.get().expect("the fixture was made").advance(by);
     }
 
-    fn world(&self, behaviour: Behaviour, config: Config, probe: Probe) -> World {
-        let world = World::new(behaviour, 1, config, probe);
-        assert!(self.0.set(world.simulation.clone()).is_ok());
-        world
+    fn fixture(&self, behaviour: Behaviour, config: Config, probe: Probe) -> Fixture {
+        let fixture = Fixture::new(behaviour, 1, config, probe);
+        assert!(self.0.set(fixture.simulation.clone()).is_ok());
+        fixture
     }
 }
 
 fn now(session: &Session<'_>) -> Time {
-    session.addresses.now()
+    session.endpoints.now()
 }
 
 /// Timers that are set in the worker, of whatever kind.
-fn timers(world: &World) -> usize {
-    world.workers[0].core.timers.len()
+fn timers(fixture: &Fixture) -> usize {
+    fixture.workers[0].core.timers.len()
 }
 
 /// Tokens of the timers that fired, in order.
-fn fired(world: &World) -> Vec<u64> {
+fn fired(fixture: &Fixture) -> Vec<u64> {
     let token = |seen| if let Seen::Timer(_, token) = seen { Some(token) } else { None };
-    world.log().into_iter().filter_map(token).collect()
+    fixture.log().into_iter().filter_map(token).collect()
 }
 
 #[test]
@@ -70,12 +70,12 @@ fn a_timer_counts_from_the_call_however_long_the_turn_takes() {
                     What::Timer(7) => noted.set(Some(now(session) - at.get())),
                     _ => {}
                 });
-                let mut world = clock.world(behaviour, Config::default(), probe);
-                let key = world.connect();
-                world.send(key, b"x");
-                world.settle();
+                let mut fixture = clock.fixture(behaviour, Config::default(), probe);
+                let key = fixture.connect();
+                fixture.send(key, b"x");
+                fixture.settle();
                 for _ in 0..after.as_millis() + 5 {
-                    world.pass(ms(1));
+                    fixture.pass(ms(1));
                 }
                 let took = took.get().expect("it fires");
                 assert!(took >= after, "{after:?} after {took:?}, in a turn of {turn:?}");
@@ -127,16 +127,16 @@ fn a_timer_counts_from_the_call_wherever_it_is_set() {
                 set_in_worker(&mut worker.session(id).unwrap(), token.into());
             }
         });
-        let mut world = clock.world(behaviour, Config::default(), probe);
-        let (one, _other) = (world.connect(), world.connect());
-        world.handles[0].post(10).unwrap();
-        world.handles[0].post(11).unwrap();
-        world.send(one, b"x");
-        world.settle();
+        let mut fixture = clock.fixture(behaviour, Config::default(), probe);
+        let (one, _other) = (fixture.connect(), fixture.connect());
+        fixture.handles[0].post(10).unwrap();
+        fixture.handles[0].post(11).unwrap();
+        fixture.send(one, b"x");
+        fixture.settle();
         for _ in 0..600 {
-            world.pass(ms(1));
+            fixture.pass(ms(1));
         }
-        let mut all = fired(&world);
+        let mut all = fired(&fixture);
         all.sort_unstable();
         assert_eq!(all, [1, 2, 3, 10, 11], "{behaviour:?}");
         assert_eq!(early.borrow()[..], [], "{behaviour:?}");
@@ -166,23 +166,23 @@ fn lingering_and_connecting_count_from_their_start() {
             write_timeout: None,
             ..Config::default()
         };
-        let mut world = clock.world(behaviour, config, probe);
-        let key = world.connect();
-        world.send(key, b"x");
-        world.settle();
-        world.pass(ms(490));
-        assert_eq!(world.reasons(), [], "its peer has 500 ms for a FIN: {behaviour:?}");
-        world.pass(ms(20));
-        assert_eq!(world.reasons(), [CloseReason::Local], "{behaviour:?}");
-        assert_eq!(timers(&world), 0);
+        let mut fixture = clock.fixture(behaviour, config, probe);
+        let key = fixture.connect();
+        fixture.send(key, b"x");
+        fixture.settle();
+        fixture.pass(ms(490));
+        assert_eq!(fixture.reasons(), [], "its peer has 500 ms for a FIN: {behaviour:?}");
+        fixture.pass(ms(20));
+        assert_eq!(fixture.reasons(), [CloseReason::Local], "{behaviour:?}");
+        assert_eq!(timers(&fixture), 0);
 
-        let worker = &mut world.workers[0];
+        let worker = &mut fixture.workers[0];
         worker.mailbox.post(Mail::Message(1), true).unwrap();
         worker.take_mail();
         let deadline = worker.core.timers.next().expect("a connect has a deadline");
         assert!(deadline >= worker.driver.now() + ms(500), "{behaviour:?}");
-        world.settle();
-        assert_eq!(timers(&world), 0, "a connect that is decided has none: {behaviour:?}");
+        fixture.settle();
+        assert_eq!(timers(&fixture), 0, "a connect that is decided has none: {behaviour:?}");
     }
 }
 
@@ -199,20 +199,20 @@ fn a_token_has_one_timer_and_setting_it_again_moves_it() {
                 What::Timer(2) => session.set_timer(ms(2_000), 2),
                 _ => {}
             });
-            let mut world = World::new(behaviour, 1, Config::default(), probe);
-            world.connect();
-            world.connect();
-            assert_eq!(timers(&world), 4);
+            let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+            fixture.connect();
+            fixture.connect();
+            assert_eq!(timers(&fixture), 4);
             for _ in 0..second {
-                assert!(!fired(&world).contains(&1), "{first} then {second}: {behaviour:?}");
-                world.pass(ms(1));
+                assert!(!fired(&fixture).contains(&1), "{first} then {second}: {behaviour:?}");
+                fixture.pass(ms(1));
             }
-            world.pass(ms(5));
-            let of_one = |world: &World| fired(world).iter().filter(|token| **token == 1).count();
-            assert_eq!(of_one(&world), 2, "{first} then {second}: {behaviour:?}");
-            world.pass(ms(1_000));
-            assert_eq!(of_one(&world), 2, "once each: {first} then {second}: {behaviour:?}");
-            assert_eq!(timers(&world), 2);
+            fixture.pass(ms(5));
+            let of_one = |fixture: &Fixture| fired(fixture).iter().filter(|token| **token == 1).count();
+            assert_eq!(of_one(&fixture), 2, "{first} then {second}: {behaviour:?}");
+            fixture.pass(ms(1_000));
+            assert_eq!(of_one(&fixture), 2, "once each: {first} then {second}: {behaviour:?}");
+            assert_eq!(timers(&fixture), 2);
         }
     }
 }
@@ -243,15 +243,15 @@ fn a_cancelled_timer_does_not_fire() {
                 _ => {}
             }
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        world.connect();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        fixture.connect();
         for _ in 0..100 {
-            world.pass(ms(1));
+            fixture.pass(ms(1));
         }
-        assert_eq!(fired(&world), [2, 1]);
+        assert_eq!(fired(&fixture), [2, 1]);
         assert_eq!(answers.borrow()[..], [true, false, false, false, true]);
-        assert_eq!(timers(&world), 0);
-        assert!(matches!(world.workers[0].wait(), Wait::Forever), "nobody wakes for a cancelled timer");
+        assert_eq!(timers(&fixture), 0);
+        assert!(matches!(fixture.workers[0].wait(), Wait::Forever), "nobody wakes for a cancelled timer");
     }
 }
 
@@ -280,15 +280,15 @@ fn a_timer_that_is_due_already_can_be_cancelled_and_moved() {
             What::Timer(4) => assert!(session.cancel_timer(1), "set again, and not before the next turn"),
             _ => {}
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        world.connect();
-        world.begin_connect();
-        world.settle();
-        world.pass(ms(100));
-        assert_eq!(fired(&world), [1, 4], "{behaviour:?}");
-        world.pass(ms(210));
-        assert_eq!(fired(&world), [1, 4, 3], "{behaviour:?}");
-        assert_eq!(timers(&world), 0);
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        fixture.connect();
+        fixture.begin_connect();
+        fixture.settle();
+        fixture.pass(ms(100));
+        assert_eq!(fired(&fixture), [1, 4], "{behaviour:?}");
+        fixture.pass(ms(210));
+        assert_eq!(fired(&fixture), [1, 4, 3], "{behaviour:?}");
+        assert_eq!(timers(&fixture), 0);
     }
 }
 
@@ -320,25 +320,25 @@ impl Ending {
     }
 
     /// Opens five sessions, and ends them with everything that belongs to it.
-    fn carry_out(self, world: &mut World) {
-        let keys: Vec<_> = (0..5).map(|_| world.connect()).collect();
-        assert_eq!(timers(world), 15);
+    fn carry_out(self, fixture: &mut Fixture) {
+        let keys: Vec<_> = (0..5).map(|_| fixture.connect()).collect();
+        assert_eq!(timers(fixture), 15);
         for key in &keys {
-            world.send(*key, b"x");
+            fixture.send(*key, b"x");
         }
-        world.settle();
+        fixture.settle();
         if self == Ending::Drain {
-            world.post(0, Mail::Drain(HOUR));
-            world.settle();
+            fixture.post(0, Mail::Drain(HOUR));
+            fixture.settle();
         }
         for key in keys {
             match self {
-                Ending::HalfClose => world.finish(key),
-                Ending::Reset => world.client.abort(key),
-                Ending::Close | Ending::Abort | Ending::Panic | Ending::Drain => world.client.close(key),
+                Ending::HalfClose => fixture.finish(key),
+                Ending::Reset => fixture.client.abort(key),
+                Ending::Close | Ending::Abort | Ending::Panic | Ending::Drain => fixture.client.close(key),
             }
         }
-        world.settle();
+        fixture.settle();
     }
 }
 
@@ -347,20 +347,20 @@ fn timers_of_sessions_that_are_gone_take_no_memory() {
     use Ending::*;
     for behaviour in behaviours() {
         for ending in [Close, Abort, Panic, HalfClose, Reset, Drain] {
-            let mut world = World::new(behaviour, 1, Config::default(), ending.probe());
+            let mut fixture = Fixture::new(behaviour, 1, Config::default(), ending.probe());
             let rounds = if ending == Drain { 1 } else { 4 };
             for _ in 0..rounds {
-                ending.carry_out(&mut world);
-                world.assert_clean();
-                assert_eq!(timers(&world), 0, "{ending:?}, {behaviour:?}");
-                let worker = &world.workers[0];
+                ending.carry_out(&mut fixture);
+                fixture.assert_clean();
+                assert_eq!(timers(&fixture), 0, "{ending:?}, {behaviour:?}");
+                let worker = &fixture.workers[0];
                 let sleeps = worker.has_ended() || matches!(worker.wait(), Wait::Forever);
                 assert!(sleeps, "nobody wakes for what is gone: {:?}, {ending:?}", worker.wait());
             }
             // Three each, and a linger.
-            let capacity = world.workers[0].core.timers.capacity();
+            let capacity = fixture.workers[0].core.timers.capacity();
             assert!(capacity <= 5 * 4, "{capacity}: {ending:?}, {behaviour:?}");
-            assert_eq!(fired(&world), []);
+            assert_eq!(fired(&fixture), []);
         }
     }
 }
@@ -381,18 +381,18 @@ fn a_session_that_is_closing_has_no_timers() {
             }
             _ => {}
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let key = world.connect();
-        world.client.pause_receive(key);
-        world.send(key, b"x");
-        world.settle();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
+        fixture.client.pause_receive(key);
+        fixture.send(key, b"x");
+        fixture.settle();
         assert_eq!(
-            (world.all_stats().sessions, timers(&world)),
+            (fixture.all_stats().sessions, timers(&fixture)),
             (1, 0),
             "its peer does not read: {behaviour:?}"
         );
-        world.pass(ms(500));
-        assert_eq!(fired(&world), []);
+        fixture.pass(ms(500));
+        assert_eq!(fired(&fixture), []);
     }
 }
 
@@ -411,21 +411,21 @@ fn a_newcomer_in_the_slot_hears_no_timer_of_the_session_before() {
             What::HalfClose => session.close(),
             _ => {}
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let key = world.connect();
-        world.finish(key);
-        world.settle();
-        world.connect();
-        let slots: Vec<usize> = world
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
+        fixture.finish(key);
+        fixture.settle();
+        fixture.connect();
+        let slots: Vec<usize> = fixture
             .log()
             .iter()
             .filter_map(|seen| if let Seen::Open(id) = seen { Some(id.key.index()) } else { None })
             .collect();
         assert_eq!(slots[0], slots[1]);
-        world.pass(ms(250));
-        assert_eq!(fired(&world), [], "INV-3: {behaviour:?}");
-        world.pass(ms(60));
-        assert_eq!(fired(&world), [7]);
+        fixture.pass(ms(250));
+        assert_eq!(fired(&fixture), [], "INV-3: {behaviour:?}");
+        fixture.pass(ms(60));
+        assert_eq!(fired(&fixture), [7]);
     }
 }
 
@@ -440,20 +440,20 @@ fn a_timer_that_each_message_sets_again_is_one_timer() {
             What::Timer(0) => session.close(),
             _ => {}
         });
-        let mut world = World::new(behaviour, 1, Config::default(), probe);
-        let key = world.connect();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
         for _ in 0..2_000 {
-            world.send(key, b"still here");
-            world.round();
-            world.simulation.advance(ms(7));
+            fixture.send(key, b"still here");
+            fixture.round();
+            fixture.simulation.advance(ms(7));
         }
-        world.settle();
-        let wheel = &world.workers[0].core.timers;
+        fixture.settle();
+        let wheel = &fixture.workers[0].core.timers;
         assert_eq!((wheel.len(), wheel.capacity()), (1, 1), "{behaviour:?}");
-        world.pass(ms(1_900));
-        assert_eq!(fired(&world), [], "{behaviour:?}");
-        world.pass(ms(200));
-        assert_eq!(fired(&world), [0], "{behaviour:?}");
+        fixture.pass(ms(1_900));
+        assert_eq!(fired(&fixture), [], "{behaviour:?}");
+        fixture.pass(ms(200));
+        assert_eq!(fired(&fixture), [0], "{behaviour:?}");
     }
 }
 
@@ -473,14 +473,14 @@ fn a_session_may_have_thousands_of_timers() {
             }
         }
     });
-    let mut world = World::new(Behaviour::default(), 1, Config::default(), probe);
-    let key = world.connect();
-    world.pass(ms(COUNT / 2));
-    let mut half = fired(&world);
+    let mut fixture = Fixture::new(Behaviour::default(), 1, Config::default(), probe);
+    let key = fixture.connect();
+    fixture.pass(ms(COUNT / 2));
+    let mut half = fired(&fixture);
     half.sort_unstable();
     assert!(half.iter().copied().eq((0..=COUNT / 2).filter(|token| token % 3 != 0)));
-    world.client.abort(key);
-    world.settle();
-    world.assert_clean();
-    assert_eq!(timers(&world), 0);
+    fixture.client.abort(key);
+    fixture.settle();
+    fixture.assert_clean();
+    assert_eq!(timers(&fixture), 0);
 }

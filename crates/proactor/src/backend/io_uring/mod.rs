@@ -24,10 +24,10 @@ use ::io_uring::types::{Fd, SubmitArgs, Timespec};
 use ::io_uring::{IoUring as Ring, cqueue, opcode, squeue};
 use socket2::{Domain, Protocol, Type};
 
-use super::detect::Refusal;
+use super::choice::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, Delivery, Discarded, MOST_AT_ONCE, Name, Operation,
-    Outcome, Submitted, Wait,
+    Abilities, About, Backend, BackendKind, Close, Completion, Create, Delivery, Discarded, MOST_AT_ONCE,
+    Operation, Outcome, Submitted, Wait,
 };
 use crate::buffer::{Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
@@ -119,7 +119,7 @@ impl IoUring {
     fn flush_overflow(&mut self) {
         while let Some(entry) = self.overflow.front() {
             let entry = entry.clone();
-            // A failure here is weather (EAGAIN, EBUSY): the entries stay queued for the next harvest.
+            // A failure here is a shortage (EAGAIN, EBUSY): the entries stay queued for the next harvest.
             if !self.try_push(&entry) && (self.ring.submit().is_err() || !self.try_push(&entry)) {
                 return;
             }
@@ -230,7 +230,7 @@ impl Backend for IoUring {
     type Handle = RawFd;
     type Header = ();
 
-    const NAME: Name = Name::IoUring;
+    const KIND: BackendKind = BackendKind::IoUring;
 
     fn abilities(&self) -> Abilities {
         Abilities { multishot_accept: true, multishot_receive: true, accepts: 1, inline_completion: false }

@@ -5,8 +5,8 @@ use std::io;
 
 use ::io_uring::{IoUring as Ring, Probe, opcode};
 
-use crate::backend::Name;
-use crate::backend::detect::Refusal;
+use crate::backend::BackendKind;
+use crate::backend::choice::Refusal;
 
 /// Makes the best ring this kernel offers, halved as often as the memory limit asks. The flag says whether
 /// completions are deferred to our own calls.
@@ -53,7 +53,7 @@ pub(super) fn check_operations(ring: &Ring) -> Result<(), Refusal> {
     }
     let reason =
         format!("kernel {} has no multishot receive, which came with Linux 6.0", System::read().release);
-    Err(Refusal { backend: Name::IoUring, reason, remedy: USE_A_NEWER_KERNEL.into() })
+    Err(Refusal { backend: BackendKind::IoUring, reason, remedy: USE_A_NEWER_KERNEL.into() })
 }
 
 /// A part of a ring, each made by one system call.
@@ -146,7 +146,7 @@ impl System {
             ),
             _ => (format!("{} could not be made: {error}", part.what()), USE_READINESS.to_owned()),
         };
-        Refusal { backend: Name::IoUring, reason, remedy }
+        Refusal { backend: BackendKind::IoUring, reason, remedy }
     }
 
     /// A flag or registration that the kernel does not know is answered with `EINVAL`: 5.15 so answers the setup flags of

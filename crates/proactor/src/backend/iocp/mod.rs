@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 
 use windows_sys::Win32::Networking::WinSock::{SOCKET, WSAENOBUFS};
 
-use super::detect::Refusal;
+use super::choice::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, Delivery, MOST_AT_ONCE, Name, Operation, Outcome,
-    Submitted, Wait,
+    Abilities, About, Backend, BackendKind, Close, Completion, Create, Delivery, MOST_AT_ONCE, Operation,
+    Outcome, Submitted, Wait,
 };
 use crate::buffer::{Gather, Pool};
 use crate::driver::{InFlight, OpKey};
@@ -73,7 +73,7 @@ impl Create for Iocp {
 impl Iocp {
     fn over(table: &'static Table, pool: &Pool) -> Result<Iocp, Refusal> {
         let refusal = |what: &str, error: &io::Error| Refusal {
-            backend: Name::Iocp,
+            backend: BackendKind::Iocp,
             reason: format!("{what}: {error}"),
             remedy: "repair Winsock (`netsh winsock reset`, then restart the machine)".into(),
         };
@@ -84,7 +84,7 @@ impl Iocp {
             Ok(None) => {}
             Ok(Some(name)) => {
                 return Err(Refusal {
-                    backend: Name::Iocp,
+                    backend: BackendKind::Iocp,
                     reason: format!("a layered service provider stands in front of TCP: {name}"),
                     remedy: "remove the program that installed it, or all of them \
                              (`netsh winsock reset`, then restart the machine); \
@@ -238,7 +238,7 @@ impl Backend for Iocp {
     type Handle = Handle;
     type Header = Header;
 
-    const NAME: Name = Name::Iocp;
+    const KIND: BackendKind = BackendKind::Iocp;
 
     fn abilities(&self) -> Abilities {
         Abilities {

@@ -22,10 +22,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use socket2::{Domain, Protocol, Type};
 
-use super::detect::Refusal;
+use super::choice::Refusal;
 use super::{
-    Abilities, About, Backend, Close, Completion, Create, Delivery, Discarded, MOST_AT_ONCE, Name, Operation,
-    Outcome, Submitted, Wait,
+    Abilities, About, Backend, BackendKind, Close, Completion, Create, Delivery, Discarded, MOST_AT_ONCE,
+    Operation, Outcome, Submitted, Wait,
 };
 use crate::buffer::Pool;
 use crate::driver::{InFlight, OpKey};
@@ -94,7 +94,7 @@ struct Source {
 impl Create for Readiness {
     fn create(pool: &Pool) -> Result<Readiness, Refusal> {
         let refusal = |error: io::Error| Refusal {
-            backend: Name::Readiness,
+            backend: BackendKind::Readiness,
             reason: format!("a poller could not be made: {error}"),
             remedy: "raise the descriptor limit (`ulimit -n`)".into(),
         };
@@ -221,7 +221,7 @@ impl Backend for Readiness {
     type Handle = Handle;
     type Header = ();
 
-    const NAME: Name = Name::Readiness;
+    const KIND: BackendKind = BackendKind::Readiness;
 
     fn abilities(&self) -> Abilities {
         Abilities { multishot_accept: true, multishot_receive: true, accepts: 1, inline_completion: true }

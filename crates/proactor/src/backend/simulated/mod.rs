@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{
-    Abilities, About, Backend, Close, Completion, Delivery, Name, Operation, Outcome, Submitted, Wait,
+    Abilities, About, Backend, BackendKind, Close, Completion, Delivery, Operation, Outcome, Submitted, Wait,
 };
 use crate::buffer::{Gather, Outgoing, Pool};
 use crate::driver::{InFlight, OpKey};
@@ -219,7 +219,7 @@ impl Backend for Simulated {
     type Handle = u32;
     type Header = ();
 
-    const NAME: Name = Name::Simulated;
+    const KIND: BackendKind = BackendKind::Simulated;
 
     fn abilities(&self) -> Abilities {
         let multishot = self.behaviour.multishot;

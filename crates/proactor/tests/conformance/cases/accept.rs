@@ -6,219 +6,225 @@ use std::net::SocketAddr;
 use proactor::backend::Wait;
 use proactor::{Sending, Verb};
 
-use crate::bench::Bench;
-use crate::side::Finished;
-use crate::world::{ANY_PORT, World};
+use crate::endpoint::Finished;
+use crate::fixture::Fixture;
+use crate::kernel::{ANY_PORT, Kernel};
 
-pub fn one_connection<W: World>(world: &W) -> Finished {
-    let (bench, ends) = Bench::connected(world);
-    let (here, there) = (&bench.here.driver, &bench.there.driver);
+pub fn one_connection<K: Kernel>(kernel: &K) -> Finished {
+    let (fixture, ends) = Fixture::connected(kernel);
+    let (here, there) = (&fixture.here.driver, &fixture.there.driver);
     assert_eq!(here.peer_addr(ends.here).unwrap(), there.local_addr(ends.there).unwrap());
     assert_eq!(here.local_addr(ends.here).unwrap(), there.peer_addr(ends.there).unwrap());
     assert_ne!(here.local_addr(ends.here).unwrap().port(), 0);
-    bench.finish()
+    fixture.finish()
 }
 
-pub fn several_connections<W: World>(world: &W) -> Finished {
+pub fn several_connections<K: Kernel>(kernel: &K) -> Finished {
     const CONNECTIONS: usize = 20;
-    let mut bench = Bench::new(world);
-    let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
-    let here: Vec<_> = (0..CONNECTIONS).map(|_| bench.here.connect(address)).collect();
-    bench.until("all to be accepted", |bench| {
-        bench.there.accepted.len() == CONNECTIONS && here.iter().all(|key| bench.here.seen(*key).connected)
+    let mut fixture = Fixture::new(kernel);
+    let (_, address) = fixture.there.listen(kernel.listen_on(ANY_PORT).unwrap());
+    let here: Vec<_> = (0..CONNECTIONS).map(|_| fixture.here.connect(address)).collect();
+    fixture.until("all to be accepted", |fixture| {
+        fixture.there.accepted.len() == CONNECTIONS
+            && here.iter().all(|key| fixture.here.seen(*key).connected)
     });
     // Each is another connection: whoever says its number is heard by one alone.
-    while let Some(socket) = bench.there.accepted.pop_front() {
-        let there = bench.there.adopt(socket);
-        bench.there.receive(there);
+    while let Some(socket) = fixture.there.accepted.pop_front() {
+        let there = fixture.there.adopt(socket);
+        fixture.there.receive(there);
     }
     for (number, key) in here.iter().enumerate() {
-        bench.here.post(*key, vec![number as u8]);
+        fixture.here.post(*key, vec![number as u8]);
     }
-    bench.until("all to be heard", |bench| bench.there.seen.values().all(|seen| seen.bytes.len() == 1));
-    let mut heard: Vec<u8> = bench.there.seen.values().map(|seen| seen.bytes[0]).collect();
+    fixture.until("all to be heard", |fixture| fixture.there.seen.values().all(|seen| seen.bytes.len() == 1));
+    let mut heard: Vec<u8> = fixture.there.seen.values().map(|seen| seen.bytes[0]).collect();
     heard.sort_unstable();
     assert_eq!(heard, (0..CONNECTIONS as u8).collect::<Vec<_>>());
-    bench.finish()
+    fixture.finish()
 }
 
-pub fn connect_refused<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
-    let address = released_address(&mut bench);
-    let here = bench.here.connect(address);
-    bench.until("a refusal", |bench| bench.here.seen(here).over());
-    assert_eq!(bench.here.seen(here).failures, [(Verb::Connect, ErrorKind::ConnectionRefused)]);
-    assert!(!bench.here.seen(here).connected);
-    bench.here.close(here);
-    bench.until("the release", |bench| bench.here.seen(here).released);
-    bench.finish()
+pub fn connect_refused<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let address = released_address(&mut fixture);
+    let here = fixture.here.connect(address);
+    fixture.until("a refusal", |fixture| fixture.here.seen(here).over());
+    assert_eq!(fixture.here.seen(here).failures, [(Verb::Connect, ErrorKind::ConnectionRefused)]);
+    assert!(!fixture.here.seen(here).connected);
+    fixture.here.close(here);
+    fixture.until("the release", |fixture| fixture.here.seen(here).released);
+    fixture.finish()
 }
 
 /// `0.0.0.0` is this machine, on every system.
-pub fn connecting_to_any_is_connecting_to_loopback<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
-    let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
-    let here = bench.here.connect(([0, 0, 0, 0], address.port()).into());
-    bench.until("a connection", |bench| bench.here.seen(here).connected && bench.there.accepted.len() == 1);
-    assert_eq!(bench.here.driver.peer_addr(here).unwrap(), address);
-    bench.finish()
+pub fn connecting_to_any_is_connecting_to_loopback<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let (_, address) = fixture.there.listen(kernel.listen_on(ANY_PORT).unwrap());
+    let here = fixture.here.connect(([0, 0, 0, 0], address.port()).into());
+    fixture.until("a connection", |fixture| {
+        fixture.here.seen(here).connected && fixture.there.accepted.len() == 1
+    });
+    assert_eq!(fixture.here.driver.peer_addr(here).unwrap(), address);
+    fixture.finish()
 }
 
 /// The address of a listener that was and is not.
-fn released_address<W: World>(bench: &mut Bench<'_, W>) -> SocketAddr {
-    let (listener, address) = bench.there.listen(bench.world.listen_on(ANY_PORT).unwrap());
-    bench.round();
-    bench.there.driver.close_listener(listener);
-    bench.until("the listener's release", |bench| bench.there.released_listeners.contains(&listener));
-    assert!(bench.there.driver.listener_addr(listener).is_err(), "INV-3: its key names nothing");
+fn released_address<K: Kernel>(fixture: &mut Fixture<'_, K>) -> SocketAddr {
+    let (listener, address) = fixture.there.listen(fixture.kernel.listen_on(ANY_PORT).unwrap());
+    fixture.round();
+    fixture.there.driver.close_listener(listener);
+    fixture.until("the listener's release", |fixture| fixture.there.released_listeners.contains(&listener));
+    assert!(fixture.there.driver.listener_addr(listener).is_err(), "INV-3: its key names nothing");
     address
 }
 
 /// The event says that the port is free, so it has to be, at once: an armed accept must not keep it.
-pub fn a_closed_listener_gives_its_port_back<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
-    let address = released_address(&mut bench);
+pub fn a_closed_listener_gives_its_port_back<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let address = released_address(&mut fixture);
     for _ in 0..5 {
-        let (listener, again) = bench.there.listen(world.listen_on(address).expect("the port is free"));
+        let (listener, again) = fixture.there.listen(kernel.listen_on(address).expect("the port is free"));
         assert_eq!(address, again);
-        bench.round();
-        bench.there.driver.close_listener(listener);
-        bench.until("the release", |bench| bench.there.released_listeners.contains(&listener));
+        fixture.round();
+        fixture.there.driver.close_listener(listener);
+        fixture.until("the release", |fixture| fixture.there.released_listeners.contains(&listener));
     }
-    bench.there.listen(world.listen_on(address).expect("the port is free"));
-    let here = bench.here.connect(address);
-    bench.until("a connection", |bench| bench.here.seen(here).connected && !bench.there.accepted.is_empty());
-    bench.finish()
-}
-
-pub fn a_closed_listener_keeps_what_it_accepted<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
-    let (listener, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
-    let here = bench.here.connect(address);
-    bench.until("a connection", |bench| !bench.there.accepted.is_empty());
-    bench.there.driver.close_listener(listener);
-    bench.there.driver.close_listener(listener);
-    bench.until("the listener's release", |bench| bench.there.released_listeners.contains(&listener));
-    let socket = bench.there.accepted.pop_front().unwrap();
-    let there = bench.there.adopt(socket);
-    bench.there.post(there, "still here");
-    bench.until("the connection", |bench| bench.here.seen(here).connected);
-    bench.here.receive(here);
-    bench.until("bytes", |bench| bench.here.seen(here).bytes == b"still here");
-    assert_eq!(bench.there.released_listeners.len(), 1, "closed twice, released once");
-    bench.finish()
-}
-
-pub fn a_paused_listener_accepts_nothing_and_loses_nothing<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
-    let (listener, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
-    bench.round();
-    bench.there.driver.pause_accept(listener);
-    bench.there.driver.pause_accept(listener);
-    bench.settle();
-    assert_eq!(bench.there.driver.snapshot().in_flight, 0, "no accept is left in flight");
-    let waiting: Vec<_> = (0..3).map(|_| bench.here.connect(address)).collect();
-    bench.settle();
-    assert!(bench.there.accepted.is_empty(), "a paused listener accepts nothing");
-    bench.there.driver.resume_accept(listener);
-    bench.there.driver.resume_accept(listener);
-    bench.until("those that waited", |bench| {
-        bench.there.accepted.len() == 3 && waiting.iter().all(|key| bench.here.seen(*key).connected)
+    fixture.there.listen(kernel.listen_on(address).expect("the port is free"));
+    let here = fixture.here.connect(address);
+    fixture.until("a connection", |fixture| {
+        fixture.here.seen(here).connected && !fixture.there.accepted.is_empty()
     });
-    bench.finish()
+    fixture.finish()
+}
+
+pub fn a_closed_listener_keeps_what_it_accepted<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let (listener, address) = fixture.there.listen(kernel.listen_on(ANY_PORT).unwrap());
+    let here = fixture.here.connect(address);
+    fixture.until("a connection", |fixture| !fixture.there.accepted.is_empty());
+    fixture.there.driver.close_listener(listener);
+    fixture.there.driver.close_listener(listener);
+    fixture.until("the listener's release", |fixture| fixture.there.released_listeners.contains(&listener));
+    let socket = fixture.there.accepted.pop_front().unwrap();
+    let there = fixture.there.adopt(socket);
+    fixture.there.post(there, "still here");
+    fixture.until("the connection", |fixture| fixture.here.seen(here).connected);
+    fixture.here.receive(here);
+    fixture.until("bytes", |fixture| fixture.here.seen(here).bytes == b"still here");
+    assert_eq!(fixture.there.released_listeners.len(), 1, "closed twice, released once");
+    fixture.finish()
+}
+
+pub fn a_paused_listener_accepts_nothing_and_loses_nothing<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let (listener, address) = fixture.there.listen(kernel.listen_on(ANY_PORT).unwrap());
+    fixture.round();
+    fixture.there.driver.pause_accept(listener);
+    fixture.there.driver.pause_accept(listener);
+    fixture.settle();
+    assert_eq!(fixture.there.driver.snapshot().in_flight, 0, "no accept is left in flight");
+    let waiting: Vec<_> = (0..3).map(|_| fixture.here.connect(address)).collect();
+    fixture.settle();
+    assert!(fixture.there.accepted.is_empty(), "a paused listener accepts nothing");
+    fixture.there.driver.resume_accept(listener);
+    fixture.there.driver.resume_accept(listener);
+    fixture.until("those that waited", |fixture| {
+        fixture.there.accepted.len() == 3 && waiting.iter().all(|key| fixture.here.seen(*key).connected)
+    });
+    fixture.finish()
 }
 
 /// Pausing is asynchronous: resuming before it took effect must leave exactly the right accepts armed.
-pub fn pausing_and_resuming_accepts_in_a_row<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
-    let (listener, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+pub fn pausing_and_resuming_accepts_in_a_row<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let (listener, address) = fixture.there.listen(kernel.listen_on(ANY_PORT).unwrap());
     for burst in 0..6 {
         for _ in 0..burst {
-            bench.there.driver.pause_accept(listener);
-            bench.there.driver.resume_accept(listener);
+            fixture.there.driver.pause_accept(listener);
+            fixture.there.driver.resume_accept(listener);
         }
-        let here = bench.here.connect(address);
-        bench.until("a connection", |bench| {
-            bench.there.accepted.len() == burst + 1 && bench.here.seen(here).connected
+        let here = fixture.here.connect(address);
+        fixture.until("a connection", |fixture| {
+            fixture.there.accepted.len() == burst + 1 && fixture.here.seen(here).connected
         });
     }
-    bench.settle();
-    let abilities = bench.there.driver.abilities();
+    fixture.settle();
+    let abilities = fixture.there.driver.abilities();
     let wanted = if abilities.multishot_accept { 1 } else { usize::from(abilities.accepts) };
-    assert_eq!(bench.there.driver.snapshot().in_flight, wanted, "as many accepts are armed as at first");
-    bench.finish()
+    assert_eq!(fixture.there.driver.snapshot().in_flight, wanted, "as many accepts are armed as at first");
+    fixture.finish()
 }
 
 /// A connection that arrives while its listener is being closed is accepted or broken; it is never forgotten.
-pub fn closing_a_listener_races_with_a_connection<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
+pub fn closing_a_listener_races_with_a_connection<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
     for round in 0..8 {
-        let (listener, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+        let (listener, address) = fixture.there.listen(kernel.listen_on(ANY_PORT).unwrap());
         if round % 2 == 0 {
-            bench.there.step(Wait::Poll);
+            fixture.there.step(Wait::Poll);
         }
-        let here = bench.here.connect(address);
+        let here = fixture.here.connect(address);
         if round % 4 < 2 {
-            bench.here.step(Wait::Poll);
+            fixture.here.step(Wait::Poll);
         }
-        bench.there.driver.close_listener(listener);
-        bench.until("an end of the race", |bench| {
-            let seen = bench.here.seen(here);
-            bench.there.released_listeners.contains(&listener) && (seen.connected || seen.over())
+        fixture.there.driver.close_listener(listener);
+        fixture.until("an end of the race", |fixture| {
+            let seen = fixture.here.seen(here);
+            fixture.there.released_listeners.contains(&listener) && (seen.connected || seen.over())
         });
-        if bench.here.seen(here).connected {
-            bench.here.receive(here);
-            bench.until("the connection to be accepted or broken", |bench| {
-                !bench.there.accepted.is_empty() || bench.here.seen(here).over()
+        if fixture.here.seen(here).connected {
+            fixture.here.receive(here);
+            fixture.until("the connection to be accepted or broken", |fixture| {
+                !fixture.there.accepted.is_empty() || fixture.here.seen(here).over()
             });
         }
-        if let Some(socket) = bench.there.accepted.pop_front() {
-            bench.there.driver.refuse(socket);
+        if let Some(socket) = fixture.there.accepted.pop_front() {
+            fixture.there.driver.refuse(socket);
         }
     }
-    bench.finish()
+    fixture.finish()
 }
 
 /// Connecting is cancelled: before it was submitted, or as it succeeds.
-pub fn cancelling_a_connect<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
-    let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
+pub fn cancelling_a_connect<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let (_, address) = fixture.there.listen(kernel.listen_on(ANY_PORT).unwrap());
     for round in 0..8 {
-        let here = bench.here.connect(address);
-        assert_eq!(bench.here.driver.send(here, "too early"), Sending::Closed);
+        let here = fixture.here.connect(address);
+        assert_eq!(fixture.here.driver.send(here, "too early"), Sending::Closed);
         if round % 2 == 0 {
-            bench.there.step(Wait::Poll);
+            fixture.there.step(Wait::Poll);
         }
         if round % 4 < 2 {
-            bench.here.close(here);
+            fixture.here.close(here);
         } else {
-            bench.here.abort(here);
+            fixture.here.abort(here);
         }
-        bench.until("the release", |bench| bench.here.seen(here).released);
-        assert!(!bench.here.seen(here).connected);
+        fixture.until("the release", |fixture| fixture.here.seen(here).released);
+        assert!(!fixture.here.seen(here).connected);
     }
-    bench.finish()
+    fixture.finish()
 }
 
 /// Nobody listens on a port of this machine, and the system gives it to the socket that connects there: the two ends of
 /// that connection are one. It has failed, and its port is free when it is gone.
-pub fn a_connect_that_meets_itself<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
-    let Some(address) = world.meet_itself(&mut bench.here) else {
+pub fn a_connect_that_meets_itself<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let Some(address) = kernel.meet_itself(&mut fixture.here) else {
         eprintln!("left out: no socket can be given its port here");
-        return bench.finish();
+        return fixture.finish();
     };
-    let here = bench.here.connect(address);
-    bench.until("its failure", |bench| bench.here.seen(here).connected || bench.here.seen(here).over());
-    assert_eq!(bench.here.seen(here).failures, [(Verb::Connect, ErrorKind::ConnectionRefused)]);
-    assert!(!bench.here.seen(here).connected);
+    let here = fixture.here.connect(address);
+    fixture
+        .until("its failure", |fixture| fixture.here.seen(here).connected || fixture.here.seen(here).over());
+    assert_eq!(fixture.here.seen(here).failures, [(Verb::Connect, ErrorKind::ConnectionRefused)]);
+    assert!(!fixture.here.seen(here).connected);
     let (local, peer) =
-        (bench.here.driver.local_addr(here).unwrap(), bench.here.driver.peer_addr(here).unwrap());
+        (fixture.here.driver.local_addr(here).unwrap(), fixture.here.driver.peer_addr(here).unwrap());
     assert_eq!((local, peer), (address, address), "that is what happened");
-    bench.here.abort(here);
-    bench.until("the release", |bench| bench.here.seen(here).released);
-    bench.settle();
-    let (_, bound) = bench.there.listen(world.listen_on(address).expect("its port is free again"));
+    fixture.here.abort(here);
+    fixture.until("the release", |fixture| fixture.here.seen(here).released);
+    fixture.settle();
+    let (_, bound) = fixture.there.listen(kernel.listen_on(address).expect("its port is free again"));
     assert_eq!(bound, address);
-    bench.finish()
+    fixture.finish()
 }

@@ -2,120 +2,120 @@
 
 use proactor::{AlignedBuf, Gather, Payload};
 
-use crate::bench::{Bench, assert_same, pattern};
-use crate::side::{Finished, Post};
-use crate::world::{ANY_PORT, World};
+use crate::endpoint::{Finished, Post};
+use crate::fixture::{Fixture, assert_same, pattern};
+use crate::kernel::{ANY_PORT, Kernel};
 
-pub fn a_few_bytes_each_way<W: World>(world: &W) -> Finished {
-    let (mut bench, ends) = Bench::connected(world);
-    bench.here.receive(ends.here);
-    bench.there.receive(ends.there);
-    bench.here.post(ends.here, "question");
-    bench.until("the question", |bench| bench.there.seen(ends.there).bytes.len() == 8);
-    bench.there.post(ends.there, "answer");
-    bench.until("the answer", |bench| bench.here.seen(ends.here).bytes.len() == 6);
-    assert_eq!(bench.there.seen(ends.there).bytes, b"question");
-    assert_eq!(bench.here.seen(ends.here).bytes, b"answer");
-    bench.finish()
+pub fn a_few_bytes_each_way<K: Kernel>(kernel: &K) -> Finished {
+    let (mut fixture, ends) = Fixture::connected(kernel);
+    fixture.here.receive(ends.here);
+    fixture.there.receive(ends.there);
+    fixture.here.post(ends.here, "question");
+    fixture.until("the question", |fixture| fixture.there.seen(ends.there).bytes.len() == 8);
+    fixture.there.post(ends.there, "answer");
+    fixture.until("the answer", |fixture| fixture.here.seen(ends.here).bytes.len() == 6);
+    assert_eq!(fixture.there.seen(ends.there).bytes, b"question");
+    assert_eq!(fixture.here.seen(ends.here).bytes, b"answer");
+    fixture.finish()
 }
 
-pub fn many_messages_in_order<W: World>(world: &W) -> Finished {
-    let (mut bench, ends) = Bench::connected(world);
-    bench.here.receive(ends.here);
-    bench.there.receive(ends.there);
+pub fn many_messages_in_order<K: Kernel>(kernel: &K) -> Finished {
+    let (mut fixture, ends) = Fixture::connected(kernel);
+    fixture.here.receive(ends.here);
+    fixture.there.receive(ends.there);
     let mut wanted = Vec::new();
     for number in 0..200_usize {
         let message = pattern(1 + number * 7 % 97, number as u8);
         wanted.extend_from_slice(&message);
-        bench.here.post(ends.here, message.clone());
-        bench.there.post(ends.there, message);
+        fixture.here.post(ends.here, message.clone());
+        fixture.there.post(ends.there, message);
         if number % 10 == 0 {
-            bench.round();
+            fixture.round();
         }
     }
-    bench.until("all messages", |bench| {
-        bench.there.seen(ends.there).bytes.len() >= wanted.len()
-            && bench.here.seen(ends.here).bytes.len() >= wanted.len()
+    fixture.until("all messages", |fixture| {
+        fixture.there.seen(ends.there).bytes.len() >= wanted.len()
+            && fixture.here.seen(ends.here).bytes.len() >= wanted.len()
     });
-    assert_same(&bench.there.seen(ends.there).bytes, &wanted, "one way");
-    assert_same(&bench.here.seen(ends.here).bytes, &wanted, "the other way");
-    bench.finish()
+    assert_same(&fixture.there.seen(ends.there).bytes, &wanted, "one way");
+    assert_same(&fixture.here.seen(ends.here).bytes, &wanted, "the other way");
+    fixture.finish()
 }
 
-/// The sender's side has small kernel buffers and the reader pauses again and again: sends come up short and
+/// The sender's endpoint has small kernel buffers and the reader pauses again and again: sends come up short and
 /// are continued.
-pub fn large_transfer_to_a_slow_reader<W: World>(world: &W) -> Finished {
-    let (mut bench, ends) = Bench::connected(world);
-    let bytes = pattern(world.large(), 3);
+pub fn large_transfer_to_a_slow_reader<K: Kernel>(kernel: &K) -> Finished {
+    let (mut fixture, ends) = Fixture::connected(kernel);
+    let bytes = pattern(kernel.large(), 3);
     let len = bytes.len();
     // In two payloads: Windows takes the first whole, whatever its size.
-    bench.there.post(ends.there, bytes[..len / 2].to_vec());
-    bench.there.post(ends.there, bytes[len / 2..].to_vec());
-    bench.settle();
-    assert!(!bench.there.is_flushed(ends.there), "nobody reads, so the send waits");
-    bench.here.receive(ends.here);
+    fixture.there.post(ends.there, bytes[..len / 2].to_vec());
+    fixture.there.post(ends.there, bytes[len / 2..].to_vec());
+    fixture.settle();
+    assert!(!fixture.there.is_flushed(ends.there), "nobody reads, so the send waits");
+    fixture.here.receive(ends.here);
     let mut pause_at = len / 20;
-    bench.until("all bytes", |bench| {
-        let seen = bench.here.seen(ends.here);
+    fixture.until("all bytes", |fixture| {
+        let seen = fixture.here.seen(ends.here);
         if seen.bytes.len() >= pause_at {
             pause_at += len / 20;
-            bench.here.driver.pause_receive(ends.here);
-        } else if !bench.here.driver.is_receiving(ends.here) {
-            bench.here.receive(ends.here);
+            fixture.here.driver.pause_receive(ends.here);
+        } else if !fixture.here.driver.is_receiving(ends.here) {
+            fixture.here.receive(ends.here);
         }
-        bench.here.seen(ends.here).bytes.len() >= len
+        fixture.here.seen(ends.here).bytes.len() >= len
     });
-    bench.until("the send to be over", |bench| bench.there.is_flushed(ends.there));
-    let events = bench.there.seen(ends.there).sent;
+    fixture.until("the send to be over", |fixture| fixture.there.is_flushed(ends.there));
+    let events = fixture.there.seen(ends.there).sent;
     assert!((1..=2).contains(&events), "{events} events for two payloads, however often they were continued");
-    assert_same(&bench.here.seen(ends.here).bytes, &bytes, "the transfer");
-    bench.finish()
+    assert_same(&fixture.here.seen(ends.here).bytes, &bytes, "the transfer");
+    fixture.finish()
 }
 
 /// Several payloads with one send: all of it, in order, wherever it is cut.
-pub fn a_gathered_send<W: World>(world: &W) -> Finished {
-    let (mut bench, ends) = Bench::connected(world);
-    bench.here.receive(ends.here);
-    bench.there.post(ends.there, gathered(&[&b"one, "[..], b"", b"two, ", b"three"]));
-    bench.until("all bytes", |bench| bench.here.seen(ends.here).bytes == b"one, two, three");
-    bench.until("the send to be over", |bench| bench.there.is_flushed(ends.there));
+pub fn a_gathered_send<K: Kernel>(kernel: &K) -> Finished {
+    let (mut fixture, ends) = Fixture::connected(kernel);
+    fixture.here.receive(ends.here);
+    fixture.there.post(ends.there, gathered(&[&b"one, "[..], b"", b"two, ", b"three"]));
+    fixture.until("all bytes", |fixture| fixture.here.seen(ends.here).bytes == b"one, two, three");
+    fixture.until("the send to be over", |fixture| fixture.there.is_flushed(ends.there));
 
     // More than the kernel takes at once: it is continued in the middle of parts.
-    let ends = bench.pair();
-    let bytes = pattern(world.large(), 9);
+    let ends = fixture.pair();
+    let bytes = pattern(kernel.large(), 9);
     let pieces: Vec<&[u8]> = bytes.chunks(bytes.len().div_ceil(Gather::MOST)).collect();
     assert!(pieces.len() > Gather::MOST / 2);
-    bench.there.post(ends.there, gathered(&pieces));
-    bench.there.post(ends.there, gathered(&[&b"and "[..], b"more"]));
-    bench.settle();
-    assert!(!bench.there.is_flushed(ends.there), "nobody reads, so the send waits");
-    bench.here.receive(ends.here);
+    fixture.there.post(ends.there, gathered(&pieces));
+    fixture.there.post(ends.there, gathered(&[&b"and "[..], b"more"]));
+    fixture.settle();
+    assert!(!fixture.there.is_flushed(ends.there), "nobody reads, so the send waits");
+    fixture.here.receive(ends.here);
     let all = [&bytes[..], b"and more"].concat();
-    bench.until("all bytes", |bench| bench.here.seen(ends.here).bytes.len() >= all.len());
-    assert_same(&bench.here.seen(ends.here).bytes, &all, "the transfer");
-    bench.until("the send to be over", |bench| bench.there.is_flushed(ends.there));
-    bench.finish()
+    fixture.until("all bytes", |fixture| fixture.here.seen(ends.here).bytes.len() >= all.len());
+    assert_same(&fixture.here.seen(ends.here).bytes, &all, "the transfer");
+    fixture.until("the send to be over", |fixture| fixture.there.is_flushed(ends.there));
+    fixture.finish()
 }
 
 /// Blocks that are in flight in a gathered send come back, however it ends (INV-1).
-pub fn a_gathered_send_that_is_aborted<W: World>(world: &W) -> Finished {
-    let (mut bench, ends) = Bench::connected(world);
-    bench.there.keeping = true;
-    bench.there.receive(ends.there);
-    bench.here.post(ends.here, "some bytes");
-    bench.until("some bytes", |bench| bench.there.seen(ends.there).bytes == b"some bytes");
-    let kept = std::mem::take(&mut bench.there.kept).into_iter().map(|(_, lease)| Payload::Lease(lease));
-    let fill = Payload::from(pattern(world.large(), 4));
+pub fn a_gathered_send_that_is_aborted<K: Kernel>(kernel: &K) -> Finished {
+    let (mut fixture, ends) = Fixture::connected(kernel);
+    fixture.there.keeping = true;
+    fixture.there.receive(ends.there);
+    fixture.here.post(ends.here, "some bytes");
+    fixture.until("some bytes", |fixture| fixture.there.seen(ends.there).bytes == b"some bytes");
+    let kept = std::mem::take(&mut fixture.there.kept).into_iter().map(|(_, lease)| Payload::Lease(lease));
+    let fill = Payload::from(pattern(kernel.large(), 4));
     let parts = [fill].into_iter().chain(kept.take(Gather::MOST - 1)).collect();
-    bench.there.keeping = false;
-    bench.there.post(ends.there, Post::gathered(parts));
-    bench.settle();
-    assert!(bench.there.driver.is_sending(ends.there), "nobody reads, so the send waits");
-    assert!(bench.there.pool.in_use() > 0);
-    bench.there.abort(ends.there);
-    bench.until("the release", |bench| bench.there.seen(ends.there).released);
-    assert_eq!(bench.there.pool.in_use(), 0);
-    bench.finish()
+    fixture.there.keeping = false;
+    fixture.there.post(ends.there, Post::gathered(parts));
+    fixture.settle();
+    assert!(fixture.there.driver.is_sending(ends.there), "nobody reads, so the send waits");
+    assert!(fixture.there.pool.in_use() > 0);
+    fixture.there.abort(ends.there);
+    fixture.until("the release", |fixture| fixture.there.seen(ends.there).released);
+    assert_eq!(fixture.there.pool.in_use(), 0);
+    fixture.finish()
 }
 
 fn gathered(pieces: &[&[u8]]) -> Post {
@@ -128,42 +128,44 @@ fn gathered(pieces: &[&[u8]]) -> Post {
 
 /// Between two turns more is submitted than a ring takes, or than one harvest hands out: all of it happens, and
 /// what belongs to one connection in the order in which it was asked for.
-pub fn a_burst_of_submissions<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
-    let many = world.many();
-    let (_, address) = bench.there.listen(world.listen_on(ANY_PORT).unwrap());
-    let here: Vec<_> = (0..many).map(|_| bench.here.connect(address)).collect();
+pub fn a_burst_of_submissions<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let many = kernel.many();
+    let (_, address) = fixture.there.listen(kernel.listen_on(ANY_PORT).unwrap());
+    let here: Vec<_> = (0..many).map(|_| fixture.here.connect(address)).collect();
     let mut there = Vec::new();
-    bench.until("all connections", |bench| {
-        while let Some(socket) = bench.there.accepted.pop_front() {
-            there.push(bench.there.adopt(socket));
+    fixture.until("all connections", |fixture| {
+        while let Some(socket) = fixture.there.accepted.pop_front() {
+            there.push(fixture.there.adopt(socket));
         }
-        there.len() == many && here.iter().all(|key| bench.here.seen(*key).connected)
+        there.len() == many && here.iter().all(|key| fixture.here.seen(*key).connected)
     });
     for key in &there {
-        bench.there.receive(*key);
+        fixture.there.receive(*key);
     }
     for (number, key) in here.iter().enumerate() {
-        bench.here.receive(*key);
-        bench.here.post(*key, (number as u32).to_le_bytes().to_vec());
-        bench.here.driver.pause_receive(*key);
+        fixture.here.receive(*key);
+        fixture.here.post(*key, (number as u32).to_le_bytes().to_vec());
+        fixture.here.driver.pause_receive(*key);
     }
-    bench.until("all messages and pauses", |bench| {
-        here.iter().all(|key| bench.here.seen(*key).paused == 1)
-            && there.iter().all(|key| bench.there.seen(*key).bytes.len() == 4)
+    fixture.until("all messages and pauses", |fixture| {
+        here.iter().all(|key| fixture.here.seen(*key).paused == 1)
+            && there.iter().all(|key| fixture.there.seen(*key).bytes.len() == 4)
     });
     let mut numbers: Vec<u32> = there
         .iter()
-        .map(|key| u32::from_le_bytes(bench.there.seen(*key).bytes[..].try_into().expect("four bytes")))
+        .map(|key| u32::from_le_bytes(fixture.there.seen(*key).bytes[..].try_into().expect("four bytes")))
         .collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..many as u32).collect::<Vec<_>>());
     for key in &here {
-        bench.here.receive(*key);
-        bench.here.post(*key, "last");
-        bench.here.close(*key);
+        fixture.here.receive(*key);
+        fixture.here.post(*key, "last");
+        fixture.here.close(*key);
     }
-    bench.until("all ends", |bench| there.iter().all(|key| bench.there.seen(*key).over()));
-    assert!(there.iter().all(|key| bench.there.seen(*key).ended && bench.there.seen(*key).bytes.len() == 8));
-    bench.finish()
+    fixture.until("all ends", |fixture| there.iter().all(|key| fixture.there.seen(*key).over()));
+    assert!(
+        there.iter().all(|key| fixture.there.seen(*key).ended && fixture.there.seen(*key).bytes.len() == 8)
+    );
+    fixture.finish()
 }

@@ -1,21 +1,21 @@
 //! A schedule of verbs, in whatever order: what must hold however a session goes.
 //!
-//! * What a side received is a prefix of what its peer handed over, in order (INV-4).
+//! * What an endpoint received is a prefix of what its peer handed over, in order (INV-4).
 //! * An end of stream says that all of it arrived (INV-7, INV-8).
-//! * When everything is closed nothing is left (`Bench::finish`).
+//! * When everything is closed nothing is left (`Fixture::finish`).
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::bench::{Bench, Ends, assert_same, pattern};
-use crate::side::{Finished, Side};
-use crate::world::World;
+use crate::endpoint::{Endpoint, Finished};
+use crate::fixture::{Ends, Fixture, assert_same, pattern};
+use crate::kernel::Kernel;
 
 /// Connections of a schedule. More verbs meet fewer connections more often.
 const CONNECTIONS: usize = 3;
 
-/// One step: what one side does to one of its connections, or a few rounds.
+/// One step: what one endpoint does to one of its connections, or a few rounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     pub connection: usize,
@@ -59,81 +59,81 @@ pub fn schedules(length: usize) -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Runs a schedule. A connection that is over is replaced, so that slots are used again.
-pub fn run<W: World>(world: &W, steps: &[Step]) -> Finished {
-    let mut bench = Bench::new(world);
-    let mut pairs: Vec<Pair> = (0..CONNECTIONS).map(|salt| Pair::new(bench.pair(), salt)).collect();
+pub fn run<K: Kernel>(kernel: &K, steps: &[Step]) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let mut pairs: Vec<Pair> = (0..CONNECTIONS).map(|salt| Pair::new(fixture.pair(), salt)).collect();
     let mut all = pairs.clone();
     for step in steps {
         if let Act::Rounds(rounds) = step.verb {
             for _ in 0..rounds {
-                bench.round();
+                fixture.round();
             }
             continue;
         }
         let pair = &mut pairs[step.connection];
-        let (side, key) = if step.at_here {
-            (&mut bench.here, pair.ends.here)
+        let (endpoint, key) = if step.at_here {
+            (&mut fixture.here, pair.ends.here)
         } else {
-            (&mut bench.there, pair.ends.there)
+            (&mut fixture.there, pair.ends.there)
         };
-        act(side, key, step.verb, pair.salt ^ u8::from(step.at_here));
-        if bench.here.seen(pair.ends.here).released && bench.there.seen(pair.ends.there).released {
-            *pair = Pair::new(bench.pair(), all.len());
+        act(endpoint, key, step.verb, pair.salt ^ u8::from(step.at_here));
+        if fixture.here.seen(pair.ends.here).released && fixture.there.seen(pair.ends.there).released {
+            *pair = Pair::new(fixture.pair(), all.len());
             all.push(pair.clone());
         }
     }
-    for side in [&mut bench.here, &mut bench.there] {
-        side.keeping = false;
-        side.kept.clear();
+    for endpoint in [&mut fixture.here, &mut fixture.there] {
+        endpoint.keeping = false;
+        endpoint.kept.clear();
     }
-    bench.settle();
+    fixture.settle();
     for pair in &all {
-        pair.check(&bench);
+        pair.check(&fixture);
     }
-    bench.finish()
+    fixture.finish()
 }
 
 /// The same schedules on a real kernel, from a fixed seed: fewer, because real time passes.
-pub fn some_schedules<W: World>(world: &W) -> Finished {
+pub fn some_schedules<K: Kernel>(kernel: &K) -> Finished {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     for _ in 0..24 {
         let steps = schedules(100).new_tree(&mut runner).expect("a schedule").current();
-        let _: Finished = run(world, &steps);
+        let _: Finished = run(kernel, &steps);
     }
-    Bench::new(world).finish()
+    Fixture::new(kernel).finish()
 }
 
-fn act<W: World>(side: &mut Side<W>, key: proactor::ConnectionKey, verb: Act, salt: u8) {
+fn act<K: Kernel>(endpoint: &mut Endpoint<K>, key: proactor::ConnectionKey, verb: Act, salt: u8) {
     if let Act::Keep(keep) = verb {
-        side.keeping = keep;
-        side.kept.clear();
+        endpoint.keeping = keep;
+        endpoint.kept.clear();
         return;
     }
-    if side.seen(key).released || side.seen(key).is_closing() {
+    if endpoint.seen(key).released || endpoint.seen(key).is_closing() {
         return;
     }
     match verb {
-        Act::Post(len) if !side.finished.contains(&key) => {
-            let from = side.seen(key).posted;
-            side.seen.get_mut(&key).expect("known").posted += len;
-            side.post(key, pattern(from + len, salt)[from..].to_vec());
+        Act::Post(len) if !endpoint.finished.contains(&key) => {
+            let from = endpoint.seen(key).posted;
+            endpoint.seen.get_mut(&key).expect("known").posted += len;
+            endpoint.post(key, pattern(from + len, salt)[from..].to_vec());
         }
-        Act::Receive => side.receive(key),
-        Act::Pause => side.driver.pause_receive(key),
-        Act::Watch => side.watch(key),
-        Act::Finish if side.is_flushed(key) => {
+        Act::Receive => endpoint.receive(key),
+        Act::Pause => endpoint.driver.pause_receive(key),
+        Act::Watch => endpoint.watch(key),
+        Act::Finish if endpoint.is_flushed(key) => {
             // It may fail: the peer may have reset the connection, unnoticed yet.
-            let _ = side.driver.finish(key);
-            side.finished.insert(key);
+            let _ = endpoint.driver.finish(key);
+            endpoint.finished.insert(key);
         }
-        Act::Close => side.close(key),
-        Act::Abort => side.abort(key),
+        Act::Close => endpoint.close(key),
+        Act::Abort => endpoint.abort(key),
         Act::Post(_) | Act::Finish | Act::Rounds(_) | Act::Keep(_) => {}
     }
 }
 
-/// One connection of a schedule; what each side sends is told by its salt.
+/// One connection of a schedule; what each endpoint sends is told by its salt.
 #[derive(Clone, Debug)]
 struct Pair {
     ends: Ends,
@@ -145,8 +145,8 @@ impl Pair {
         Pair { ends, salt: (number * 2) as u8 }
     }
 
-    fn check<W: World>(&self, bench: &Bench<'_, W>) {
-        let (here, there) = (bench.here.seen(self.ends.here), bench.there.seen(self.ends.there));
+    fn check<K: Kernel>(&self, fixture: &Fixture<'_, K>) {
+        let (here, there) = (fixture.here.seen(self.ends.here), fixture.there.seen(self.ends.there));
         for (got, sent, salt) in [(here, there, self.salt), (there, here, self.salt ^ 1)] {
             assert!(got.bytes.len() <= sent.handed, "nothing arrives that was not sent");
             assert_same(&got.bytes, &pattern(got.bytes.len(), salt), "a prefix of what was sent");

@@ -12,10 +12,10 @@ use std::time::Duration;
 use proactor::ConnectionKey;
 use socket2::SockRef;
 
-use super::outside::{clients_of_a_listener_from_elsewhere, served};
-use crate::bench::{Bench, assert_same, pattern};
-use crate::side::{Finished, Side};
-use crate::world::{ANY_PORT, Socket, World};
+use super::plain_sockets::{clients_of_a_listener_from_elsewhere, served};
+use crate::endpoint::{Endpoint, Finished};
+use crate::fixture::{Fixture, assert_same, pattern};
+use crate::kernel::{ANY_PORT, Kernel, Socket};
 
 /// What a peer sends with one call.
 #[derive(Clone)]
@@ -77,7 +77,7 @@ fn send(mut stream: &TcpStream, pieces: &[Piece], sent: &AtomicBool) {
     stream.read_exact(&mut [0]).unwrap();
 }
 
-/// How the receiving side goes about it.
+/// How the receiving endpoint goes about it.
 #[derive(Clone, Copy, Debug)]
 enum Reader {
     /// It receives all the time.
@@ -90,63 +90,70 @@ enum Reader {
 
 const READERS: [Reader; 3] = [Reader::Eager, Reader::Late, Reader::InSteps];
 
-/// Everything arrives at the side that `side` picks, and is acknowledged.
-fn all_arrives<W: World>(
-    bench: &mut Bench<'_, W>,
-    side: for<'a, 'w> fn(&'a mut Bench<'w, W>) -> &'a mut Side<W>,
+/// Everything arrives at the endpoint that `endpoint` picks, and is acknowledged.
+fn all_arrives<K: Kernel>(
+    fixture: &mut Fixture<'_, K>,
+    endpoint: for<'a, 'k> fn(&'a mut Fixture<'k, K>) -> &'a mut Endpoint<K>,
     key: ConnectionKey,
     reader: Reader,
     (wanted, sent): (&[u8], &AtomicBool),
 ) {
-    let got = move |bench: &mut Bench<'_, W>| side(bench).seen(key).bytes.len();
+    let got = move |fixture: &mut Fixture<'_, K>| endpoint(fixture).seen(key).bytes.len();
     if let Reader::Late = reader {
-        let unread = |bench: &mut Bench<'_, W>| side(bench).driver.unread(key);
-        bench.until("what was sent", |bench| sent.load(Ordering::Acquire) || unread(bench) > LARGE / 20);
+        let unread = |fixture: &mut Fixture<'_, K>| endpoint(fixture).driver.unread(key);
+        fixture
+            .until("what was sent", |fixture| sent.load(Ordering::Acquire) || unread(fixture) > LARGE / 20);
         // Else a drain would not know of what lies behind the mark.
         let known = if cfg!(target_os = "linux") { wanted.len().min(LARGE / 20) } else { 1 };
-        bench.until("all of it to be counted", |bench| unread(bench) >= known);
+        fixture.until("all of it to be counted", |fixture| unread(fixture) >= known);
     }
     if let Reader::InSteps = reader {
-        while got(bench) < wanted.len() {
-            let before = got(bench);
-            side(bench).receive(key);
-            bench.until("a next piece", |bench| got(bench) > before);
-            side(bench).driver.pause_receive(key);
-            bench.until("the pause", |bench| !side(bench).driver.is_receiving(key));
+        while got(fixture) < wanted.len() {
+            let before = got(fixture);
+            endpoint(fixture).receive(key);
+            fixture.until("a next piece", |fixture| got(fixture) > before);
+            endpoint(fixture).driver.pause_receive(key);
+            fixture.until("the pause", |fixture| !endpoint(fixture).driver.is_receiving(key));
         }
     } else {
-        side(bench).receive(key);
-        bench.until("all bytes", |bench| got(bench) >= wanted.len());
+        endpoint(fixture).receive(key);
+        fixture.until("all bytes", |fixture| got(fixture) >= wanted.len());
     }
-    assert_same(&side(bench).seen(key).bytes, wanted, "what arrived");
-    side(bench).post(key, "k");
+    assert_same(&endpoint(fixture).seen(key).bytes, wanted, "what arrived");
+    endpoint(fixture).post(key, "k");
 }
 
-fn client_to_join<W: World>(bench: &mut Bench<'_, W>, client: JoinHandle<()>) {
-    bench.until("the client to be done", |_| client.is_finished());
+fn client_to_join<K: Kernel>(fixture: &mut Fixture<'_, K>, client: JoinHandle<()>) {
+    fixture.until("the client to be done", |_| client.is_finished());
     client.join().unwrap();
 }
 
-pub fn urgent_data_on_an_accepted_connection<W: World>(world: &W) -> Finished {
-    // One bench for all: some time after a ring went, the kernel interrupts the thread that used it, as a signal would
+pub fn urgent_data_on_an_accepted_connection<K: Kernel>(kernel: &K) -> Finished {
+    // One fixture for all: some time after a ring went, the kernel interrupts the thread that used it, as a signal
     // (`io_ring_exit_work` in `io_uring/io_uring.c`). A worker has one ring; what signals do is another case.
-    let mut bench = Bench::new(world);
+    let mut fixture = Fixture::new(kernel);
     for stream in streams() {
         for reader in READERS {
             let (pieces, sent) = (stream.clone(), Arc::new(AtomicBool::new(false)));
             let told = Arc::clone(&sent);
-            let (there, client) = served(&mut bench, move |stream| send(&stream, &pieces, &told));
-            all_arrives(&mut bench, |bench| &mut bench.there, there, reader, (&bytes_of(&stream), &sent));
-            client_to_join(&mut bench, client);
-            bench.there.close(there);
-            bench.until("the release", |bench| bench.there.seen(there).released);
+            let (there, client) = served(&mut fixture, move |stream| send(&stream, &pieces, &told));
+            all_arrives(
+                &mut fixture,
+                |fixture| &mut fixture.there,
+                there,
+                reader,
+                (&bytes_of(&stream), &sent),
+            );
+            client_to_join(&mut fixture, client);
+            fixture.there.close(there);
+            fixture.until("the release", |fixture| fixture.there.seen(there).released);
         }
     }
-    bench.finish()
+    fixture.finish()
 }
 
-pub fn urgent_data_on_an_opened_connection<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
+pub fn urgent_data_on_an_opened_connection<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
     for reader in READERS {
         let stream =
             vec![plain(b"abc"), Urgent(b"!"), plain(b"def"), Urgent(b"?"), Urgent(b"."), plain(b"g")];
@@ -159,23 +166,23 @@ pub fn urgent_data_on_an_opened_connection<W: World>(world: &W) -> Finished {
             stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             send(&stream, &pieces, &told);
         });
-        let here = bench.here.connect(address);
-        bench.until("the connection", |bench| bench.here.seen(here).connected);
-        all_arrives(&mut bench, |bench| &mut bench.here, here, reader, (&bytes_of(&stream), &sent));
-        client_to_join(&mut bench, server);
-        bench.here.close(here);
-        bench.until("the release", |bench| bench.here.seen(here).released);
+        let here = fixture.here.connect(address);
+        fixture.until("the connection", |fixture| fixture.here.seen(here).connected);
+        all_arrives(&mut fixture, |fixture| &mut fixture.here, here, reader, (&bytes_of(&stream), &sent));
+        client_to_join(&mut fixture, server);
+        fixture.here.close(here);
+        fixture.until("the release", |fixture| fixture.here.seen(here).released);
     }
-    bench.finish()
+    fixture.finish()
 }
 
 /// A signal that is pending makes Linux refuse to read at the mark, as if there were nothing. Nothing else follows that
 /// would make up for it: each urgent byte is the last until it was acknowledged.
 #[cfg(unix)]
-pub fn urgent_data_while_signals_come<W: World>(world: &W) -> Finished {
+pub fn urgent_data_while_signals_come<K: Kernel>(kernel: &K) -> Finished {
     const ROUNDS: usize = 4000;
-    let mut bench = Bench::new(world);
-    let (there, client) = served(&mut bench, |mut stream| {
+    let mut fixture = Fixture::new(kernel);
+    let (there, client) = served(&mut fixture, |mut stream| {
         stream.set_nodelay(true).unwrap();
         for round in 0..ROUNDS {
             if round % 2 == 0 {
@@ -186,17 +193,17 @@ pub fn urgent_data_while_signals_come<W: World>(world: &W) -> Finished {
         }
     });
     let signals = signals::Signals::to_this_thread();
-    bench.there.receive(there);
+    fixture.there.receive(there);
     let mut wanted = Vec::new();
     for round in 0..ROUNDS {
         wanted.extend_from_slice(if round % 2 == 0 { b"a!" } else { b"!" });
-        bench.until("the urgent byte", |bench| bench.there.seen(there).bytes.len() >= wanted.len());
-        bench.there.post(there, "k");
+        fixture.until("the urgent byte", |fixture| fixture.there.seen(there).bytes.len() >= wanted.len());
+        fixture.there.post(there, "k");
     }
-    assert_same(&bench.there.seen(there).bytes, &wanted, "what arrived");
+    assert_same(&fixture.there.seen(there).bytes, &wanted, "what arrived");
     drop(signals);
-    client_to_join(&mut bench, client);
-    bench.finish()
+    client_to_join(&mut fixture, client);
+    fixture.finish()
 }
 
 #[cfg(unix)]
@@ -247,21 +254,21 @@ mod signals {
 }
 
 /// A listener that somebody else made, with a connection in its backlog: that one inherits nothing.
-pub fn urgent_data_by_a_listener_from_elsewhere<W: World>(world: &W) -> Finished
+pub fn urgent_data_by_a_listener_from_elsewhere<K: Kernel>(kernel: &K) -> Finished
 where
-    Socket<W>: From<TcpListener>,
+    Socket<K>: From<TcpListener>,
 {
-    let mut bench = Bench::new(world);
-    for client in clients_of_a_listener_from_elsewhere(&mut bench) {
-        bench.until("the connection", |bench| !bench.there.accepted.is_empty());
-        let socket = bench.there.accepted.pop_front().unwrap();
-        let there = bench.there.adopt(socket);
+    let mut fixture = Fixture::new(kernel);
+    for client in clients_of_a_listener_from_elsewhere(&mut fixture) {
+        fixture.until("the connection", |fixture| !fixture.there.accepted.is_empty());
+        let socket = fixture.there.accepted.pop_front().unwrap();
+        let there = fixture.there.adopt(socket);
         let (stream, sent) = ([plain(b"abc"), Urgent(b"!"), plain(b"def")], Arc::new(AtomicBool::new(false)));
         let (pieces, told) = (stream.clone(), Arc::clone(&sent));
         let client = thread::spawn(move || send(&client, &pieces, &told));
         let all = (&bytes_of(&stream)[..], &*sent);
-        all_arrives(&mut bench, |bench| &mut bench.there, there, Reader::Late, all);
-        client_to_join(&mut bench, client);
+        all_arrives(&mut fixture, |fixture| &mut fixture.there, there, Reader::Late, all);
+        client_to_join(&mut fixture, client);
     }
-    bench.finish()
+    fixture.finish()
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use proactor::backend::Wait;
 
-use crate::bench::Bench;
-use crate::side::Finished;
-use crate::world::World;
+use crate::endpoint::Finished;
+use crate::fixture::Fixture;
+use crate::kernel::Kernel;
 
 /// A wait that only a wake ends. Virtual time passes at once, so that is tried until the machine has had time.
 const LONG: Duration = Duration::from_secs(20);
@@ -18,22 +18,22 @@ const LONG: Duration = Duration::from_secs(20);
 const PROMPT: Duration = Duration::from_secs(10);
 
 /// Waits for a wake, and panics if it was lost.
-fn wait_for_wake<W: World>(bench: &mut Bench<'_, W>) {
-    let (start, before) = (Instant::now(), bench.here.woken);
-    while bench.here.woken == before {
-        let moment = bench.here.driver.now() + LONG;
-        bench.here.step(Wait::Until(moment));
+fn wait_for_wake<K: Kernel>(fixture: &mut Fixture<'_, K>) {
+    let (start, before) = (Instant::now(), fixture.here.woken);
+    while fixture.here.woken == before {
+        let moment = fixture.here.driver.now() + LONG;
+        fixture.here.step(Wait::Until(moment));
         assert!(start.elapsed() < PROMPT, "a wake was lost");
         thread::yield_now();
     }
 }
 
 /// The other thread answers each round with one wake: before the wait, or during it.
-pub fn each_wake_ends_a_wait<W: World>(world: &W) -> Finished {
-    let (mut bench, ends) = Bench::connected(world);
-    bench.here.receive(ends.here);
+pub fn each_wake_ends_a_wait<K: Kernel>(kernel: &K) -> Finished {
+    let (mut fixture, ends) = Fixture::connected(kernel);
+    fixture.here.receive(ends.here);
     let (ask, asked) = channel::<()>();
-    let waker = bench.here.driver.waker();
+    let waker = fixture.here.driver.waker();
     let thread = thread::spawn(move || {
         for () in asked {
             waker.wake();
@@ -44,50 +44,50 @@ pub fn each_wake_ends_a_wait<W: World>(world: &W) -> Finished {
         if round % 2 == 0 {
             thread::yield_now();
         }
-        wait_for_wake(&mut bench);
-        assert_eq!(bench.here.woken, round + 1, "one wake, one report");
+        wait_for_wake(&mut fixture);
+        assert_eq!(fixture.here.woken, round + 1, "one wake, one report");
     }
     drop(ask);
     thread.join().unwrap();
-    bench.finish()
+    fixture.finish()
 }
 
-pub fn a_wake_before_the_wait_is_not_lost<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
-    let waker = bench.here.driver.waker();
+pub fn a_wake_before_the_wait_is_not_lost<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let waker = fixture.here.driver.waker();
     waker.wake();
-    wait_for_wake(&mut bench);
+    wait_for_wake(&mut fixture);
     waker.wake();
-    bench.here.driver.turn(Wait::Forever).unwrap();
-    let event = bench.here.driver.next_event();
+    fixture.here.driver.turn(Wait::Forever).unwrap();
+    let event = fixture.here.driver.next_event();
     assert!(matches!(event, Some(proactor::Event::Woken)), "{event:?}");
-    bench.finish()
+    fixture.finish()
 }
 
 /// Several wakes may become one; a thousand become a few, and then it is quiet.
-pub fn many_wakes_become_few<W: World>(world: &W) -> Finished {
-    let mut bench = Bench::new(world);
-    let waker = bench.here.driver.waker();
+pub fn many_wakes_become_few<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let waker = fixture.here.driver.waker();
     for _ in 0..1000 {
         waker.wake();
     }
-    wait_for_wake(&mut bench);
-    bench.settle();
-    assert!(bench.here.woken <= 8, "{} reports", bench.here.woken);
+    wait_for_wake(&mut fixture);
+    fixture.settle();
+    assert!(fixture.here.woken <= 8, "{} reports", fixture.here.woken);
     waker.clone().wake();
-    wait_for_wake(&mut bench);
-    bench.finish()
+    wait_for_wake(&mut fixture);
+    fixture.finish()
 }
 
 /// What was written before a wake is seen after it, whichever thread wakes.
-pub fn no_wake_of_many_threads_is_lost<W: World>(world: &W) -> Finished {
+pub fn no_wake_of_many_threads_is_lost<K: Kernel>(kernel: &K) -> Finished {
     const THREADS: usize = 3;
     const EACH: usize = 200;
-    let mut bench = Bench::new(world);
+    let mut fixture = Fixture::new(kernel);
     let count = Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..THREADS)
         .map(|_| {
-            let (count, waker) = (Arc::clone(&count), bench.here.driver.waker());
+            let (count, waker) = (Arc::clone(&count), fixture.here.driver.waker());
             thread::spawn(move || {
                 for _ in 0..EACH {
                     count.fetch_add(1, Ordering::Release);
@@ -97,16 +97,16 @@ pub fn no_wake_of_many_threads_is_lost<W: World>(world: &W) -> Finished {
         })
         .collect();
     while count.load(Ordering::Acquire) < THREADS * EACH {
-        wait_for_wake(&mut bench);
+        wait_for_wake(&mut fixture);
     }
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    bench.finish()
+    fixture.finish()
 }
 
-pub fn a_waker_may_outlive_its_driver<W: World>(world: &W) -> Finished {
-    let bench = Bench::new(world);
-    let waker = bench.here.driver.waker();
-    let finished = bench.finish_by_dropping();
+pub fn a_waker_may_outlive_its_driver<K: Kernel>(kernel: &K) -> Finished {
+    let fixture = Fixture::new(kernel);
+    let waker = fixture.here.driver.waker();
+    let finished = fixture.finish_by_dropping();
     waker.wake();
     thread::spawn(move || waker.wake()).join().unwrap();
     finished
@@ -114,16 +114,16 @@ pub fn a_waker_may_outlive_its_driver<W: World>(world: &W) -> Finished {
 
 /// With operations in flight and nothing happening, a wait lasts as long as it was asked to, and costs a few
 /// turns, not a loop.
-pub fn an_idle_wait_lasts_as_long_as_asked<W: World>(world: &W) -> Finished {
-    let (mut bench, ends) = Bench::connected(world);
-    bench.here.receive(ends.here);
-    bench.settle();
-    let moment = bench.here.driver.now() + Duration::from_millis(40);
+pub fn an_idle_wait_lasts_as_long_as_asked<K: Kernel>(kernel: &K) -> Finished {
+    let (mut fixture, ends) = Fixture::connected(kernel);
+    fixture.here.receive(ends.here);
+    fixture.settle();
+    let moment = fixture.here.driver.now() + Duration::from_millis(40);
     let mut turns = 0;
-    while bench.here.driver.now() < moment {
-        assert!(!bench.here.step(Wait::Until(moment)), "nothing happens");
+    while fixture.here.driver.now() < moment {
+        assert!(!fixture.here.step(Wait::Until(moment)), "nothing happens");
         turns += 1;
     }
     assert!(turns <= 10, "{turns} turns");
-    bench.finish()
+    fixture.finish()
 }

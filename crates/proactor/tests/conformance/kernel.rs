@@ -7,10 +7,10 @@ use proactor::backend::simulated::{Behaviour, Simulated, Simulation};
 use proactor::backend::{Backend, Create};
 use proactor::{ListenOptions, Pool, PoolConfig};
 
-use crate::side::{Finished, Side};
+use crate::endpoint::{Endpoint, Finished};
 
 /// A kernel that cases run on.
-pub trait World: Sized {
+pub trait Kernel: Sized {
     type Backend: Backend;
 
     /// Runs a case here: once on a real kernel, once per behaviour and seed on the simulated one.
@@ -24,9 +24,9 @@ pub trait World: Sized {
     /// The same with receive buffers of `bytes`, or as much as the system grants.
     fn listen_with(&self, bytes: usize) -> io::Result<Socket<Self>>;
 
-    /// Has the next socket that `side` opens connect to itself. Returns the address to connect to; `None` where a socket
-    /// cannot be given its port.
-    fn meet_itself(&self, side: &mut Side<Self>) -> Option<SocketAddr>;
+    /// Has the next socket that `endpoint` opens connect to itself. Returns the address to connect to; `None` where a
+    /// socket cannot be given its port.
+    fn meet_itself(&self, endpoint: &mut Endpoint<Self>) -> Option<SocketAddr>;
 
     /// Bytes that a large transfer moves: many times what the kernel buffers.
     fn large(&self) -> usize;
@@ -44,15 +44,15 @@ pub trait World: Sized {
     fn interrupt(&self, wait: &mut dyn FnMut()) -> bool;
 }
 
-pub type Socket<W> = <<W as World>::Backend as Backend>::Socket;
+pub type Socket<K> = <<K as Kernel>::Backend as Backend>::Socket;
 
 /// Loopback, on a port that the system picks.
 pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A kernel of this machine.
-pub struct Real<B>(std::marker::PhantomData<B>);
+pub struct RealKernel<B>(std::marker::PhantomData<B>);
 
-impl<B: Create + Backend<Socket = proactor::Socket>> World for Real<B> {
+impl<B: Create + Backend<Socket = proactor::Socket>> Kernel for RealKernel<B> {
     type Backend = B;
 
     fn each(case: fn(&Self) -> Finished) {
@@ -61,7 +61,7 @@ impl<B: Create + Backend<Socket = proactor::Socket>> World for Real<B> {
             eprintln!("skipped: {refusal}");
             return;
         }
-        let _: Finished = case(&Real(std::marker::PhantomData));
+        let _: Finished = case(&RealKernel(std::marker::PhantomData));
     }
 
     fn backend(&self, pool: &Pool) -> B {
@@ -83,18 +83,18 @@ impl<B: Create + Backend<Socket = proactor::Socket>> World for Real<B> {
 
     /// What the system does by chance, once in thousands of connects to a port of this machine where nobody listens.
     #[cfg(unix)]
-    fn meet_itself(&self, side: &mut Side<Self>) -> Option<SocketAddr> {
+    fn meet_itself(&self, endpoint: &mut Endpoint<Self>) -> Option<SocketAddr> {
         let free = std::net::TcpListener::bind(ANY_PORT).ok()?;
         let address = free.local_addr().ok()?;
         let bind =
             move |socket: &proactor::Socket| socket.bind(&address.into()).expect("it was free just now");
-        side.backend().prepare_next(Box::new(bind));
+        endpoint.backend().prepare_next(Box::new(bind));
         Some(address)
     }
 
     /// A socket that is opened for `ConnectEx` is bound already.
     #[cfg(not(unix))]
-    fn meet_itself(&self, _side: &mut Side<Self>) -> Option<SocketAddr> {
+    fn meet_itself(&self, _side: &mut Endpoint<Self>) -> Option<SocketAddr> {
         None
     }
 
@@ -165,26 +165,26 @@ mod signals {
 }
 
 /// The simulated kernel in one behaviour.
-pub struct Imagined {
+pub struct SimulatedKernel {
     simulation: Simulation,
     behaviour: Behaviour,
 }
 
-impl Imagined {
-    pub fn new(behaviour: Behaviour) -> Imagined {
-        Imagined { simulation: Simulation::new(behaviour), behaviour }
+impl SimulatedKernel {
+    pub fn new(behaviour: Behaviour) -> SimulatedKernel {
+        SimulatedKernel { simulation: Simulation::new(behaviour), behaviour }
     }
 }
 
 const SEEDS: u64 = 6;
 
-impl World for Imagined {
+impl Kernel for SimulatedKernel {
     type Backend = Simulated;
 
     fn each(case: fn(&Self) -> Finished) {
         for behaviour in behaviours() {
             let told = TellOnPanic(behaviour);
-            let _: Finished = case(&Imagined::new(behaviour));
+            let _: Finished = case(&SimulatedKernel::new(behaviour));
             drop(told);
         }
     }
@@ -202,7 +202,7 @@ impl World for Imagined {
     }
 
     /// The first port that a network gives.
-    fn meet_itself(&self, _side: &mut Side<Self>) -> Option<SocketAddr> {
+    fn meet_itself(&self, _side: &mut Endpoint<Self>) -> Option<SocketAddr> {
         Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 20_001)))
     }
 

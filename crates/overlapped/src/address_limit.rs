@@ -7,14 +7,14 @@ use std::sync::PoisonError;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Shared by all workers of a server that limits it. Met once when a connection arrives and once when it ends.
-pub(crate) struct Addresses {
+pub(crate) struct AddressLimit {
     most: usize,
     sessions: Mutex<HashMap<IpAddr, usize>>,
 }
 
-impl Addresses {
-    pub(crate) fn new(most: usize) -> Addresses {
-        Addresses { most, sessions: Mutex::default() }
+impl AddressLimit {
+    pub(crate) fn new(most: usize) -> AddressLimit {
+        AddressLimit { most, sessions: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_room_and_gets_it_back() {
-        let addresses = Addresses::new(2);
+        let addresses = AddressLimit::new(2);
         let [one, mapped, other] = ["10.0.0.1", "::ffff:10.0.0.1", "::1"].map(|text| text.parse().unwrap());
         assert!(addresses.admit(one) && addresses.admit(mapped), "one address in two spellings");
         assert!(!addresses.admit(one));

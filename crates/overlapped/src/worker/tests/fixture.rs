@@ -12,9 +12,9 @@ use proactor::backend::simulated::{Behaviour, Simulated, Simulation};
 use proactor::{ConnectionKey, Driver, Event as Io, Payload, Pool, PoolConfig};
 
 use crate::acceptor::Acceptor;
-use crate::addresses::Addresses;
+use crate::address_limit::AddressLimit;
 use crate::config::Config;
-use crate::mailbox::{Mail, Mailbox, WorkerFace, WorkerHandle};
+use crate::mailbox::{Mail, Mailbox, WorkerHandle, WorkerShared};
 use crate::session::{CloseReason, Session, SessionId};
 use crate::stats::Stats;
 use crate::worker::{Layer, Parts, Plain, Worker, WorkerContext};
@@ -203,7 +203,7 @@ pub(super) struct Peer {
     outside: bool,
 }
 
-pub(super) struct World<L: Layer = Plain> {
+pub(super) struct Fixture<L: Layer = Plain> {
     pub(super) simulation: Simulation,
     pub(super) workers: Vec<Worker<Simulated, Probe, L>>,
     pub(super) handles: Vec<WorkerHandle<u32>>,
@@ -212,31 +212,31 @@ pub(super) struct World<L: Layer = Plain> {
     pub(super) peers: HashMap<ConnectionKey, Peer>,
     pub(super) address: SocketAddr,
     pub(super) probe: Probe,
-    faces: Vec<Arc<WorkerFace>>,
+    all_shared: Vec<Arc<WorkerShared>>,
 }
 
-impl World {
-    pub(super) fn new(behaviour: Behaviour, workers: usize, config: Config, probe: Probe) -> World {
-        World::with_layers(behaviour, workers, config, probe, || Plain)
+impl Fixture {
+    pub(super) fn new(behaviour: Behaviour, workers: usize, config: Config, probe: Probe) -> Fixture {
+        Fixture::with_layers(behaviour, workers, config, probe, || Plain)
     }
 }
 
-impl<L: Layer> World<L> {
+impl<L: Layer> Fixture<L> {
     pub(super) fn with_layers(
         behaviour: Behaviour,
         workers: usize,
         config: Config,
         probe: Probe,
         layer: impl Fn() -> L,
-    ) -> World<L> {
+    ) -> Fixture<L> {
         config.check().expect("a test has a good configuration");
         let simulation = Simulation::new(behaviour);
         let config = Arc::new(config);
-        let faces: Vec<Arc<WorkerFace>> = (0..workers).map(|_| Arc::default()).collect();
-        let acceptor = Arc::new(Acceptor::new(&faces, config.max_sessions));
-        let mailbox = |(index, face)| Arc::new(Mailbox::new(index, Arc::clone(face), config.mailbox));
-        let mailboxes: Arc<[_]> = faces.iter().enumerate().map(mailbox).collect();
-        let addresses = config.max_per_address.map(|most| Arc::new(Addresses::new(most)));
+        let all_shared: Vec<Arc<WorkerShared>> = (0..workers).map(|_| Arc::default()).collect();
+        let acceptor = Arc::new(Acceptor::new(&all_shared, config.max_sessions));
+        let mailbox = |(index, shared)| Arc::new(Mailbox::new(index, Arc::clone(shared), config.mailbox));
+        let mailboxes: Arc<[_]> = all_shared.iter().enumerate().map(mailbox).collect();
+        let addresses = config.max_per_address.map(|most| Arc::new(AddressLimit::new(most)));
         let address = SocketAddr::from(([127, 0, 0, 1], 9999));
         let make = |index| {
             let pool = Pool::new(config.pool);
@@ -261,7 +261,7 @@ impl<L: Layer> World<L> {
         let pool = Pool::new(PoolConfig { blocks: 64, block_len: 4096 });
         let client = Driver::new(simulation.backend(&pool), pool);
         let handles = (0..workers.len()).map(|index| WorkerHandle::new(index, Arc::clone(&mailboxes)));
-        World {
+        Fixture {
             handles: handles.collect(),
             simulation,
             workers,
@@ -270,7 +270,7 @@ impl<L: Layer> World<L> {
             peers: HashMap::new(),
             address,
             probe,
-            faces,
+            all_shared,
         }
     }
 
@@ -423,13 +423,13 @@ impl<L: Layer> World<L> {
 
     pub(super) fn stats(&self, worker: usize) -> Stats {
         let mut sum = Stats::default();
-        self.faces[worker].add_stats(&mut sum);
+        self.all_shared[worker].add_stats(&mut sum);
         sum
     }
 
     pub(super) fn all_stats(&self) -> Stats {
         let mut sum = Stats::default();
-        self.faces.iter().for_each(|face| face.add_stats(&mut sum));
+        self.all_shared.iter().for_each(|shared| shared.add_stats(&mut sum));
         sum
     }
 

@@ -11,10 +11,10 @@ use proactor::{
     ConnectionKey, Driver, Event, Gather, Lease, ListenerKey, Payload, Pool, PoolConfig, Sending, Verb,
 };
 
+use crate::kernel::{Kernel, Socket};
 use crate::watched::Watched;
-use crate::world::{Socket, World};
 
-/// The proof that a case came to its end: only `Bench::finish` gives it, after its checks.
+/// The proof that a case came to its end: only `Fixture::finish` gives it, after its checks.
 #[must_use]
 pub struct Finished(pub(crate) ());
 
@@ -73,11 +73,11 @@ impl Post {
 }
 
 /// One driver and what it reported.
-pub struct Side<W: World> {
-    pub driver: Driver<Watched<W::Backend>>,
+pub struct Endpoint<K: Kernel> {
+    pub driver: Driver<Watched<K::Backend>>,
     pub pool: Pool,
     pub seen: BTreeMap<ConnectionKey, Seen>,
-    pub accepted: VecDeque<Socket<W>>,
+    pub accepted: VecDeque<Socket<K>>,
     pub accept_failures: Vec<ErrorKind>,
     pub released_listeners: Vec<ListenerKey>,
     pub woken: usize,
@@ -91,18 +91,18 @@ pub struct Side<W: World> {
     listeners: Vec<ListenerKey>,
 }
 
-impl<W: World> Side<W> {
+impl<K: Kernel> Endpoint<K> {
     /// The backend, to order faults of it.
-    pub fn backend(&mut self) -> &mut Watched<W::Backend> {
+    pub fn backend(&mut self) -> &mut Watched<K::Backend> {
         // SAFETY: the cases order faults, and replace nothing.
         unsafe { self.driver.backend_mut() }
     }
 
-    pub fn new(world: &W, config: PoolConfig) -> Side<W> {
+    pub fn new(kernel: &K, config: PoolConfig) -> Endpoint<K> {
         let pool = Pool::new(config);
-        let backend = Watched::new(world.backend(&pool));
+        let backend = Watched::new(kernel.backend(&pool));
         let open = backend.open_sockets();
-        Side {
+        Endpoint {
             driver: Driver::new(backend, pool.clone()),
             pool,
             seen: BTreeMap::new(),
@@ -132,7 +132,7 @@ impl<W: World> Side<W> {
         events > 0
     }
 
-    pub fn note(&mut self, event: Event<Socket<W>>) {
+    pub fn note(&mut self, event: Event<Socket<K>>) {
         match event {
             Event::Accepted { listener, socket, .. } => {
                 assert!(self.listeners.contains(&listener), "accepted on a stranger's listener");
@@ -201,7 +201,7 @@ impl<W: World> Side<W> {
         &self.seen[&connection]
     }
 
-    pub fn listen(&mut self, socket: Socket<W>) -> (ListenerKey, SocketAddr) {
+    pub fn listen(&mut self, socket: Socket<K>) -> (ListenerKey, SocketAddr) {
         let listener = self.driver.listen(socket).expect("a listener can be registered");
         self.open.set(self.open.get() + 1);
         self.listeners.push(listener);
@@ -213,7 +213,7 @@ impl<W: World> Side<W> {
         self.know(connection)
     }
 
-    pub fn adopt(&mut self, socket: Socket<W>) -> ConnectionKey {
+    pub fn adopt(&mut self, socket: Socket<K>) -> ConnectionKey {
         let connection = self.driver.adopt(socket).expect("a socket can be registered");
         self.know(connection)
     }

@@ -1,26 +1,26 @@
-//! Two sides that face each other, turned alternately by one thread.
+//! Two endpoints that face each other, turned alternately by one thread.
 
 use std::time::{Duration, Instant};
 
 use proactor::backend::Wait;
 use proactor::{ConnectionKey, PoolConfig};
 
-use crate::side::{Finished, Side};
-use crate::world::{ANY_PORT, World};
+use crate::endpoint::{Endpoint, Finished};
+use crate::kernel::{ANY_PORT, Kernel};
 
 /// What no case comes near, however loaded the machine is.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The same for the simulated kernel, where rounds, not time, tell that nothing moves.
 const MOST_ROUNDS: usize = 3_000_000;
-/// How long a side waits in the kernel when neither had anything to do.
+/// How long an endpoint waits in the kernel when neither had anything to do.
 const NAP: Duration = Duration::from_millis(1);
 
-pub struct Bench<'w, W: World> {
-    pub world: &'w W,
-    /// The side that connects, as a rule.
-    pub here: Side<W>,
-    /// The side that listens, as a rule.
-    pub there: Side<W>,
+pub struct Fixture<'k, K: Kernel> {
+    pub kernel: &'k K,
+    /// The endpoint that connects, as a rule.
+    pub here: Endpoint<K>,
+    /// The endpoint that listens, as a rule.
+    pub there: Endpoint<K>,
     rounds: usize,
 }
 
@@ -31,37 +31,37 @@ pub struct Ends {
     pub there: ConnectionKey,
 }
 
-impl<'w, W: World> Bench<'w, W> {
-    pub fn new(world: &'w W) -> Bench<'w, W> {
-        Bench::with_pool(world, PoolConfig { blocks: 16, block_len: 4096 })
+impl<'k, K: Kernel> Fixture<'k, K> {
+    pub fn new(kernel: &'k K) -> Fixture<'k, K> {
+        Fixture::with_pool(kernel, PoolConfig { blocks: 16, block_len: 4096 })
     }
 
-    pub fn with_pool(world: &'w W, config: PoolConfig) -> Bench<'w, W> {
-        let (here, there) = (Side::new(world, config), Side::new(world, config));
-        Bench { world, here, there, rounds: 0 }
+    pub fn with_pool(kernel: &'k K, config: PoolConfig) -> Fixture<'k, K> {
+        let (here, there) = (Endpoint::new(kernel, config), Endpoint::new(kernel, config));
+        Fixture { kernel, here, there, rounds: 0 }
     }
 
-    /// A bench and one connection between its sides.
-    pub fn connected(world: &'w W) -> (Bench<'w, W>, Ends) {
-        let mut bench = Bench::new(world);
-        let ends = bench.pair();
-        (bench, ends)
+    /// A fixture and one connection between its endpoints.
+    pub fn connected(kernel: &'k K) -> (Fixture<'k, K>, Ends) {
+        let mut fixture = Fixture::new(kernel);
+        let ends = fixture.pair();
+        (fixture, ends)
     }
 
     /// One more connection. Nothing is received on it yet.
     pub fn pair(&mut self) -> Ends {
-        let socket = self.world.listen_on(ANY_PORT).expect("loopback can be listened on");
+        let socket = self.kernel.listen_on(ANY_PORT).expect("loopback can be listened on");
         let (listener, address) = self.there.listen(socket);
         let here = self.here.connect(address);
-        self.until("a connection", |bench| {
-            bench.here.seen(here).connected && !bench.there.accepted.is_empty()
+        self.until("a connection", |fixture| {
+            fixture.here.seen(here).connected && !fixture.there.accepted.is_empty()
         });
         let socket = self.there.accepted.pop_front().expect("just seen");
         self.there.driver.close_listener(listener);
         Ends { here, there: self.there.adopt(socket) }
     }
 
-    /// Turns both sides until `done`.
+    /// Turns both endpoints until `done`.
     pub fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
         for round in 0..MOST_ROUNDS {
@@ -76,17 +76,17 @@ impl<'w, W: World> Bench<'w, W> {
         self.give_up(what, MOST_ROUNDS);
     }
 
-    /// Turns both sides until nothing has happened for a while: for what must *not* happen.
+    /// Turns both endpoints until nothing has happened for a while: for what must *not* happen.
     pub fn settle(&mut self) {
         let mut quiet = 0;
-        let wanted = self.world.quiet_rounds();
-        self.until("quiet", |bench| {
-            quiet = if bench.round() { 0 } else { quiet + 1 };
+        let wanted = self.kernel.quiet_rounds();
+        self.until("quiet", |fixture| {
+            quiet = if fixture.round() { 0 } else { quiet + 1 };
             quiet >= wanted
         });
     }
 
-    /// One turn of each side. Returns whether anything happened.
+    /// One turn of each endpoint. Returns whether anything happened.
     pub fn round(&mut self) -> bool {
         self.rounds += 1;
         let here = self.here.step(Wait::Poll);
@@ -111,20 +111,20 @@ impl<'w, W: World> Bench<'w, W> {
     pub fn finish(mut self) -> Finished {
         self.here.abandon();
         self.there.abandon();
-        self.until("nothing to be left", |bench| {
+        self.until("nothing to be left", |fixture| {
             // Accepts that were on their way may still bring a connection.
-            for side in [&mut bench.here, &mut bench.there] {
-                while let Some(socket) = side.accepted.pop_front() {
-                    side.driver.refuse(socket);
+            for endpoint in [&mut fixture.here, &mut fixture.there] {
+                while let Some(socket) = endpoint.accepted.pop_front() {
+                    endpoint.driver.refuse(socket);
                 }
             }
-            bench.here.is_empty() && bench.there.is_empty()
+            fixture.here.is_empty() && fixture.there.is_empty()
         });
         assert_eq!((self.here.open.get(), self.there.open.get()), (0, 0), "every socket was closed, once");
-        assert_eq!(self.world.open_sockets(), 0, "every socket was closed");
-        for side in [&mut self.here, &mut self.there] {
-            assert_eq!(side.driver.sends_in_flight(), 0);
-            assert_eq!(side.backend().faults_left(), 0, "every fault that was ordered was met");
+        assert_eq!(self.kernel.open_sockets(), 0, "every socket was closed");
+        for endpoint in [&mut self.here, &mut self.there] {
+            assert_eq!(endpoint.driver.sends_in_flight(), 0);
+            assert_eq!(endpoint.backend().faults_left(), 0, "every fault that was ordered was met");
         }
         drop(self);
         Finished(())
@@ -132,7 +132,7 @@ impl<'w, W: World> Bench<'w, W> {
 
     /// Drops both drivers as they are, and checks that this closes everything.
     pub fn finish_by_dropping(self) -> Finished {
-        let Bench { world, here, there, .. } = self;
+        let Fixture { kernel, here, there, .. } = self;
         let (open, pools) =
             ([here.open.clone(), there.open.clone()], [here.pool.clone(), there.pool.clone()]);
         drop((here, there));
@@ -142,7 +142,7 @@ impl<'w, W: World> Bench<'w, W> {
         for pool in pools {
             assert_eq!(pool.in_use(), 0, "every block is back");
         }
-        assert_eq!(world.open_sockets(), 0, "every socket was closed");
+        assert_eq!(kernel.open_sockets(), 0, "every socket was closed");
         Finished(())
     }
 }

@@ -1,5 +1,5 @@
-//! What the system had no memory for is tried again a little later: weather, not death (INV-9). Nobody's connection
-//! breaks for it, and nobody spins: all that waits is tried together, after a pause that doubles while it lasts.
+//! Resource shortages are retried with back-off; no connection is closed for one (INV-9). All operations that wait are
+//! retried together, after a pause that doubles while the shortage lasts.
 
 use std::io;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What waits for the system to have memory again.
-pub(super) struct Weather {
+pub(super) struct Retries {
     /// Connections whose receive is [`Receive::Delayed`].
     receives: SlotQueue<Key>,
     /// Sends that stay in the table, in nobody's hands but ours.
@@ -29,9 +29,9 @@ pub(super) struct Weather {
     pause: Duration,
 }
 
-impl Weather {
-    pub(super) const fn new() -> Weather {
-        Weather {
+impl Retries {
+    pub(super) const fn new() -> Retries {
+        Retries {
             receives: SlotQueue::new(),
             sends: SlotQueue::new(),
             watches: SlotQueue::new(),
@@ -86,49 +86,49 @@ impl<B: Backend> Driver<B> {
     pub(super) fn delay_receive(&mut self, key: Key) {
         self.connection(key).receive = Receive::Delayed;
         self.put_off();
-        self.weather.receives.push_back(key);
+        self.retries.receives.push_back(key);
     }
 
     pub(super) fn delay_watch(&mut self, key: Key) {
         self.connection(key).watch = Watch::Delayed;
         self.put_off();
-        self.weather.watches.push_back(key);
+        self.retries.watches.push_back(key);
     }
 
     /// A send stays in the table, counted like any other (INV-2), and is submitted again later.
     pub(super) fn delay_send(&mut self, op: OpKey) {
         self.put_off();
-        self.weather.sends.push_back(op);
+        self.retries.sends.push_back(op);
     }
 
     /// The first that waits says when all are tried. A shortage long after the last one begins with a short pause.
     fn put_off(&mut self) {
-        if self.weather.is_empty() {
+        if self.retries.is_empty() {
             let now = self.backend.now();
-            if now > self.weather.due + self.weather.pause * 2 {
-                self.weather.pause = PAUSE;
+            if now > self.retries.due + self.retries.pause * 2 {
+                self.retries.pause = PAUSE;
             }
-            self.weather.due = now + self.weather.pause;
+            self.retries.due = now + self.retries.pause;
         }
     }
 
     /// Tries again what is due, and sees to it that the wait ends in time for the rest.
     #[cold]
-    pub(super) fn weather_the_turn(&mut self, wait: Wait) -> Wait {
-        if self.backend.now() >= self.weather.due {
-            self.weather.pause = (self.weather.pause * 2).min(LONGEST_PAUSE);
-            for key in self.weather.receives.take_all() {
+    pub(super) fn retry_delayed(&mut self, wait: Wait) -> Wait {
+        if self.backend.now() >= self.retries.due {
+            self.retries.pause = (self.retries.pause * 2).min(LONGEST_PAUSE);
+            for key in self.retries.receives.take_all() {
                 self.connection(key).receive = Receive::Wanted;
                 self.arm_receive(key);
             }
-            for op in self.weather.take_sends() {
+            for op in self.retries.take_sends() {
                 self.restart(op);
             }
-            for key in self.weather.watches.take_all() {
+            for key in self.retries.watches.take_all() {
                 self.connection(key).watch = Watch::Wanted;
                 self.arm_watch(key);
             }
         }
-        if self.weather.is_empty() { wait } else { wait.at_latest(self.weather.due) }
+        if self.retries.is_empty() { wait } else { wait.at_latest(self.retries.due) }
     }
 }

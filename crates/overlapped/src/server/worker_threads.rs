@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::{io, result};
 
-use proactor::Name;
+use proactor::BackendKind;
 
 use super::start::StartError;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ thread_local! {
 static SERVERS: AtomicU64 = AtomicU64::new(0);
 
 /// Shared by a server's threads and its handles.
-pub(super) struct Running {
+pub(super) struct WorkerThreads {
     /// Which server of this process.
     server: u64,
     state: Mutex<RunState>,
@@ -47,7 +47,7 @@ struct RunState {
 /// What ended a server before it was asked to end. Kept, for everybody who waits is told.
 pub(super) enum Breakdown {
     Panicked { worker: usize, message: String },
-    Backend { backend: Name, source: io::Error },
+    Backend { backend: BackendKind, source: io::Error },
 }
 
 impl Breakdown {
@@ -68,8 +68,8 @@ impl Breakdown {
     }
 }
 
-impl Running {
-    pub(super) fn new(workers: usize) -> Running {
+impl WorkerThreads {
+    pub(super) fn new(workers: usize) -> WorkerThreads {
         let state = RunState {
             without_driver: workers,
             without_handler: workers,
@@ -80,7 +80,7 @@ impl Running {
             joining: false,
         };
         let server = SERVERS.fetch_add(1, Ordering::Relaxed) + 1;
-        Running { server, state: Mutex::new(state), changed: Condvar::new() }
+        WorkerThreads { server, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// The calling thread is a worker of this server, to its end.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Name;
+use super::BackendKind;
 
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,38 +11,38 @@ pub enum Choice {
     #[default]
     Auto,
     /// This one or none.
-    Only(Name),
+    Only(BackendKind),
 }
 
 impl Choice {
     /// The backends to try, in order.
     #[must_use]
-    pub fn candidates(self) -> &'static [Name] {
+    pub fn candidates(self) -> &'static [BackendKind] {
         match self {
             Choice::Auto => PREFERENCE,
-            Choice::Only(Name::IoUring) => &[Name::IoUring],
-            Choice::Only(Name::Iocp) => &[Name::Iocp],
-            Choice::Only(Name::Readiness) => &[Name::Readiness],
-            Choice::Only(Name::Simulated) => &[Name::Simulated],
+            Choice::Only(BackendKind::IoUring) => &[BackendKind::IoUring],
+            Choice::Only(BackendKind::Iocp) => &[BackendKind::Iocp],
+            Choice::Only(BackendKind::Readiness) => &[BackendKind::Readiness],
+            Choice::Only(BackendKind::Simulated) => &[BackendKind::Simulated],
         }
     }
 }
 
 /// The real backends of this system, best first.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-pub const PREFERENCE: &[Name] = &[Name::IoUring, Name::Readiness];
+pub const PREFERENCE: &[BackendKind] = &[BackendKind::IoUring, BackendKind::Readiness];
 /// The real backends of this system, best first.
 #[cfg(all(unix, not(all(target_os = "linux", target_pointer_width = "64"))))]
-pub const PREFERENCE: &[Name] = &[Name::Readiness];
+pub const PREFERENCE: &[BackendKind] = &[BackendKind::Readiness];
 /// The real backends of this system, best first.
 #[cfg(windows)]
-pub const PREFERENCE: &[Name] = &[Name::Iocp];
+pub const PREFERENCE: &[BackendKind] = &[BackendKind::Iocp];
 
 /// Why a backend does not run here, and what would change that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Which backend.
-    pub backend: Name,
+    pub backend: BackendKind,
     /// What stands in the way, as a clause: "the kernel setting … is 2".
     pub reason: String,
     /// What to do about it, as an imperative: "set … to 0".
@@ -55,11 +55,11 @@ impl Refusal {
 
     /// The refusal of a backend that this operating system does not have.
     #[must_use]
-    pub fn not_here(backend: Name) -> Refusal {
+    pub fn not_here(backend: BackendKind) -> Refusal {
         let names: Vec<&str> = PREFERENCE.iter().map(|name| name.as_str()).collect();
         let narrow = cfg!(all(target_os = "linux", not(target_pointer_width = "64")));
         let reason = match backend {
-            Name::IoUring if narrow => "this is a 32-bit program, and it is for 64-bit ones",
+            BackendKind::IoUring if narrow => "this is a 32-bit program, and it is for 64-bit ones",
             _ => "this operating system does not have it",
         };
         Refusal {
