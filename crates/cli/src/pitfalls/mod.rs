@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use overlapped::{Backend, Refusal};
-use overlapped_pitfalls::{ALL, CHILD, Crash, Exhibit, KernelName, Report, available, choose, watch};
+use overlapped_pitfalls::{ALL, CHILD, Crash, Exhibit, KernelName, Medium, Report, available, choose, watch};
 use proactor::backend::probe;
 
 use crate::args::{KernelChoice, PitfallsArgs};
@@ -57,6 +57,25 @@ struct Outcome {
 impl Results {
     fn as_expected(&self) -> bool {
         self.exhibits.iter().all(|shown| shown.fault().is_none())
+    }
+}
+
+impl Results {
+    /// What an exhibit runs on, as a whole sentence. No kernel is named that does not take part.
+    fn runs_on(&self, exhibit: &Exhibit) -> String {
+        match exhibit.medium() {
+            Medium::Kernel if self.kernel.name == KernelName::Own => {
+                "Runs on own, a small completion kernel of this program.".to_owned()
+            }
+            Medium::Kernel => format!("Runs on {}.", self.kernel.name),
+            Medium::Sockets => "Runs on ordinary sockets; no completion kernel takes part.".to_owned(),
+            Medium::Memory => "Runs in memory; there is no I/O.".to_owned(),
+        }
+    }
+
+    /// Whether any of them needs a completion kernel.
+    fn need_a_kernel(&self) -> bool {
+        self.exhibits.iter().any(|shown| shown.exhibit.medium() == Medium::Kernel)
     }
 }
 
@@ -106,12 +125,10 @@ pub(crate) fn run(args: &PitfallsArgs) -> Result<ExitCode, Failure> {
     }
     // The exhibit with the most connections needs some 300 descriptors.
     let _ = overlapped::raise_descriptor_limit();
-    let kernel = kernel(args.kernel)?;
+    let needed = exhibits.iter().any(|exhibit| exhibit.medium() == Medium::Kernel);
+    let kernel = kernel(args.kernel, needed)?;
     let screen = (!args.json && !to_stdout).then(Screen::of_stdout);
     let mut results = Results { kernel, without_repair: args.without_repair, exhibits: Vec::new() };
-    if let Some(screen) = &screen {
-        screen.print(&text::head(screen, &results))?;
-    }
     let mut progress = Progress::new(exhibits.len());
     for exhibit in exhibits {
         progress.begin(exhibit.name);
@@ -189,7 +206,7 @@ fn chosen(args: &PitfallsArgs) -> Result<Vec<&'static Exhibit>, Failure> {
 fn list(args: &PitfallsArgs) -> Result<ExitCode, Failure> {
     if args.json {
         let exhibits = ALL.iter().map(|exhibit| Shown { exhibit, outcome: None }).collect();
-        let kernel = kernel(args.kernel)?;
+        let kernel = kernel(args.kernel, false)?;
         say(json::of(&Results { kernel, without_repair: args.without_repair, exhibits }))?;
     } else {
         let screen = Screen::of_stdout();
@@ -229,14 +246,15 @@ fn distance(one: &str, other: &str) -> usize {
     row[row.len() - 1]
 }
 
-/// Chooses what the exhibits run on. A stand-in is said on stderr; what was named is taken at its word.
-fn kernel(choice: KernelChoice) -> Result<Kernel, Failure> {
+/// Chooses the completion kernel. A stand-in is said on stderr if an exhibit needs one; a kernel that was named has no
+/// stand-in.
+fn kernel(choice: KernelChoice, needed: bool) -> Result<Kernel, Failure> {
     let name = match choice {
         KernelChoice::Auto => {
             let (name, why) = choose();
             let instead =
                 why.map(|why| Reason::of(Backend::IoUring).unwrap_or(Reason { reason: why, remedy: None }));
-            if let Some(reason) = &instead {
+            if let Some(reason) = instead.as_ref().filter(|_| needed) {
                 note(format_args!(
                     "note: no real kernel can be used: {reason}; running on a small kernel of this program ({name})"
                 ));

@@ -71,7 +71,13 @@ const FACTS: &[(&str, &str, Is, Is)] = &[
     ("parse-loop", "turns", Between(1000, u64::MAX), Number(2)),
     ("parse-loop", "packets_taken", Between(1000, u64::MAX), Number(1)),
     ("parse-loop", "sender_refused", No, Yes),
-    ("length-bomb", "bytes_reserved", Between(1 << 20, 1 << 24), Number(0)),
+    ("parse-loop", "packets_of_bob_taken", Number(0), Number(1)),
+    ("length-bomb", "clients_promising_65535_bytes", Number(25), Number(25)),
+    ("length-bomb", "clients_promising_4096_bytes", Number(25), Number(25)),
+    ("length-bomb", "bytes_reserved", Between(25 * (65_535 + 4096), 1 << 24), Number(0)),
+    ("length-bomb", "sessions_refused", Number(0), Number(25)),
+    ("length-bomb", "clock_set_forward_seconds", Number(3600), Number(3600)),
+    ("length-bomb", "sessions_past_their_deadline", Number(0), Number(25)),
     ("length-bomb", "sessions_after_an_hour", Number(50), Number(0)),
 ];
 
@@ -130,9 +136,18 @@ fn judge(report: &Value, kernel: &str) {
             }
         }
         judge_timelines(exhibit);
+        assert_eq!(exhibit["runs_on"], runs_on(name), "{name}");
     }
     let reused = &by_name(report, "handle-reuse")["broken"]["evidence"];
     assert_eq!(reused["alices_number"], reused["bobs_number"]);
+}
+
+fn runs_on(name: &str) -> &'static str {
+    match name {
+        "parse-loop" => "memory",
+        "lock-while-sending" | "length-bomb" => "sockets",
+        _ => "kernel",
+    }
 }
 
 /// What is drawn tells what was observed: something goes wrong in the one and nothing in the other.
@@ -293,6 +308,26 @@ fn piped_text_is_plain() {
     }
 }
 
+/// A kernel is named for exhibits that use one, and for no other: on the page and in text.
+#[test]
+fn no_kernel_is_named_that_does_not_take_part() {
+    let kernels = ["io_uring", "iocp", "own"];
+    for (name, said) in [
+        ("parse-loop", "Runs in memory; there is no I/O."),
+        ("length-bomb", "Runs on ordinary sockets; no completion kernel takes part."),
+        ("lock-while-sending", "Runs on ordinary sockets; no completion kernel takes part."),
+        ("send-buffer", "Runs on "),
+    ] {
+        let text = run(binary(["pitfalls", name]), b"").text();
+        let page = run(binary(["pitfalls", name, "--html", "-"]), b"").text();
+        for shown in [text, page] {
+            assert!(shown.contains(said), "{name}: {shown}");
+            let kernel = kernels.iter().any(|kernel| shown.contains(&format!("Runs on {kernel}")));
+            assert_eq!(kernel, runs_on(name) == "kernel", "{name}: {shown}");
+        }
+    }
+}
+
 /// One page that needs nothing but itself, well formed, with every exhibit and every thread that is cited.
 #[test]
 fn the_page_needs_nothing_but_itself() {
@@ -444,8 +479,12 @@ mod on_linux {
         for wanted in ["note: ", "seccomp", "a small kernel of this program"] {
             assert!(ended.stderr.contains(wanted), "{wanted:?} is missing: {ended:?}");
         }
-        let page = run(forbidding_rings(&binary(["pitfalls", "parse-loop", "--html", "-"])), b"").text();
-        assert!(page.contains("No real kernel could be used here: a seccomp filter"), "{page}");
+        for (name, needs_a_kernel) in [("send-buffer", true), ("parse-loop", false)] {
+            let ended = run(forbidding_rings(&binary(["pitfalls", name, "--html", "-"])), b"");
+            let (page, note) = (ended.text(), ended.stderr.contains("a small kernel of this program"));
+            let said = page.contains("No real kernel could be used here: a seccomp filter");
+            assert_eq!((said, note), (needs_a_kernel, needs_a_kernel), "{name}: {ended:?}");
+        }
     }
 
     /// A named kernel does not fall back.
