@@ -61,7 +61,7 @@ fn head(out: &mut String, results: &Results) {
     );
     if count > 1 {
         out.push_str(
-            "<li><span class=\"sign good\">✓</span>as expected: broken with the mistake, whole when repaired</li>\n",
+            "<li><span class=\"sign good\">✓</span>as expected: broken with the mistake, held when repaired</li>\n",
         );
         if !results.as_expected() {
             out.push_str("<li><span class=\"sign bad\">✗</span>not as expected</li>\n");

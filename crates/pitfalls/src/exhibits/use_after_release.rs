@@ -58,7 +58,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     let (_bob_client, _bob) = stage.connection()?;
 
     let alices = stage.sessions.take();
-    let place = format!("place {}", stage.sessions.number(alices));
+    let place = format!("memory {}", stage.sessions.number(alices));
     stage.story.step("Alice connects. Her session gets its memory.");
     stage.story.begin(Kind::Session, "Alice", "session");
     stage.story.begin(Kind::Memory, &place, "Alice's");
@@ -80,7 +80,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     }
 
     let bobs = stage.sessions.take();
-    let bobs_place = format!("place {}", stage.sessions.number(bobs));
+    let bobs_place = format!("memory {}", stage.sessions.number(bobs));
     bobs.write(BALANCE);
     let which = if bobs == alices { "the memory that Alice's had" } else { "other memory" };
     stage.story.step(format!("Bob connects. His session gets {which}."));
