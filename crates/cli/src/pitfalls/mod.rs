@@ -4,6 +4,7 @@
 mod chart;
 mod figure;
 mod json;
+mod medium;
 mod page;
 mod progress;
 mod screen;
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use overlapped::{Backend, Refusal};
-use overlapped_pitfalls::{ALL, CHILD, Crash, Exhibit, KernelName, Medium, Report, available, choose, watch};
+use overlapped_pitfalls::{ALL, CHILD, Crash, Exhibit, KernelName, Report, available, choose, watch};
 use proactor::backend::probe;
 
 use crate::args::{KernelChoice, PitfallsArgs};
@@ -57,25 +58,6 @@ struct Outcome {
 impl Results {
     fn as_expected(&self) -> bool {
         self.exhibits.iter().all(|shown| shown.fault().is_none())
-    }
-}
-
-impl Results {
-    /// What an exhibit runs on, as a whole sentence. No kernel is named that does not take part.
-    fn runs_on(&self, exhibit: &Exhibit) -> String {
-        match exhibit.medium() {
-            Medium::Kernel if self.kernel.name == KernelName::Own => {
-                "Runs on own, a small completion kernel of this program.".to_owned()
-            }
-            Medium::Kernel => format!("Runs on {}.", self.kernel.name),
-            Medium::Sockets => "Runs on ordinary sockets; no completion kernel takes part.".to_owned(),
-            Medium::Memory => "Runs in memory; there is no I/O.".to_owned(),
-        }
-    }
-
-    /// Whether any of them needs a completion kernel.
-    fn need_a_kernel(&self) -> bool {
-        self.exhibits.iter().any(|shown| shown.exhibit.medium() == Medium::Kernel)
     }
 }
 
@@ -125,7 +107,7 @@ pub(crate) fn run(args: &PitfallsArgs) -> Result<ExitCode, Failure> {
     }
     // The exhibit with the most connections needs some 300 descriptors.
     let _ = overlapped::raise_descriptor_limit();
-    let needed = exhibits.iter().any(|exhibit| exhibit.medium() == Medium::Kernel);
+    let needed = exhibits.iter().copied().any(medium::needs_a_kernel);
     let kernel = kernel(args.kernel, needed)?;
     let screen = (!args.json && !to_stdout).then(Screen::of_stdout);
     let mut results = Results { kernel, without_repair: args.without_repair, exhibits: Vec::new() };
@@ -254,10 +236,13 @@ fn kernel(choice: KernelChoice, needed: bool) -> Result<Kernel, Failure> {
             let (name, why) = choose();
             let instead =
                 why.map(|why| Reason::of(Backend::IoUring).unwrap_or(Reason { reason: why, remedy: None }));
-            if let Some(reason) = instead.as_ref().filter(|_| needed) {
-                note(format_args!(
-                    "note: no real kernel can be used: {reason}; running on a small kernel of this program ({name})"
-                ));
+            if let Some(reason) = &instead {
+                note_if(
+                    needed,
+                    format_args!(
+                        "note: no real kernel can be used: {reason}; running on a small kernel of this program ({name})"
+                    ),
+                );
             }
             return Ok(Kernel { name, instead });
         }
@@ -273,6 +258,12 @@ fn kernel(choice: KernelChoice, needed: bool) -> Result<Kernel, Failure> {
     };
     let reason = reason.unwrap_or(Reason { reason: error.to_string(), remedy: None });
     Err(Failure::failed(format_args!("{name} is not available: {reason}; or choose --kernel auto")))
+}
+
+fn note_if(needed: bool, text: std::fmt::Arguments<'_>) {
+    if needed {
+        note(text);
+    }
 }
 
 impl Reason {
