@@ -60,13 +60,14 @@ pub(crate) enum Command {
     Client(ClientArgs),
     /// See the classic mistakes of completion I/O happen, and not happen
     ///
-    /// Without a name, lists them. Each runs twice: the program with the mistake on the real kernel, then the repaired one
-    /// on the same schedule. Shown are a timeline of both, the evidence (which bytes landed where, who received what), the
-    /// invariant that rules the mistake out, the file that upholds it, and public projects that had it. Connections
-    /// are made on loopback only.
+    /// An exhibit is one mistake as a small program. It runs twice: with the mistake, then repaired, on the same schedule.
+    /// Without a name, the exhibits are listed. Shown are a timeline of both runs, the evidence (which bytes landed
+    /// where, who received what), the invariant that rules the mistake out, the file that upholds it, and public
+    /// projects that had it. Connections are made on loopback only.
     ///
-    /// Where no ring may be made, as in a default container, they run on a small kernel of this program: a thread
-    /// that keeps raw addresses and uses them late, as a real kernel does. A line on stderr says so, and why.
+    /// Most run on io_uring or IOCP. Two need ordinary sockets only, and one no I/O: they say so. Where no ring may be
+    /// made, as in a default container, a small kernel of this program stands in: a thread that keeps raw addresses
+    /// and uses them late, as a real kernel does. A line on stderr says so, and why.
     ///
     /// Exit status 0 when each broken version broke and each repaired one held, 1 otherwise.
     #[command(after_long_help = PITFALLS_JSON)]
@@ -83,16 +84,32 @@ pub(crate) enum Command {
 }
 
 const PITFALLS_JSON: &str = "\
-The JSON is one object: version, kernel{name,reason,remedy}, without_repair, as_expected, exhibits[].
+The JSON is one object; null is what was not run or does not apply:
+  version: of this program
+  kernel: what exhibits whose runs_on is `kernel` run on: name (io_uring, iocp or own); reason and remedy say why it \
+is own though that was not asked for
+  without_repair: true when the broken version ran in place of the repaired one
+  as_expected: true when every broken version broke and every repaired one held
+  exhibits[]: in the order in which they were asked for
 
-An exhibit has name, aliases[], title, mistake, repair, invariant, upheld_by, on_windows, on_linux, \
-seen_in[]{name,url,what}, as_expected, error, broken, repaired, crash. What was not run is null.
+Each exhibit:
+  name, aliases[], title, mistake, repair: what it is, in words
+  invariant, upheld_by: the rule that prevents the mistake, and the file that keeps the rule
+  runs_on: kernel, sockets (no completion kernel takes part) or memory (no I/O)
+  on_windows, on_linux: how the mistake looks on a port, and on a ring
+  seen_in[]: public projects that had it: name, url, what
+  as_expected: true when its broken version broke and its repaired one held
+  error: why it could not be run
+  broken, repaired: its two runs
+  crash (of use-after-release): how a child process ended that touched memory given back to the system (crashed, \
+child_ended), and what the kernel did that was given such memory (kernel_refused, kernel_answered)
 
-broken and repaired have held, evidence{}, timeline{moments[], bars[]}; a moment text and wrong; a bar lane, kind \
-(session, operation or memory), label, from and to. Both count moments from 0; a bar whose `to` is the number of \
-moments does not end.
-
-crash has crashed, child_ended, kernel_refused, kernel_answered.";
+Each run:
+  held: true when everybody got what is theirs, judged by the evidence alone
+  evidence: what was observed, by name: numbers, booleans, texts, lists of texts; the name of a time ends with its unit
+  timeline: moments[], each with text, and wrong (true where it goes wrong); bars[], each with lane, kind (session, \
+operation or memory), label, from and to. These count moments from 0; a bar whose to is the number of moments does \
+not end";
 
 #[derive(ClapArgs)]
 pub(crate) struct ServeArgs {
@@ -218,7 +235,7 @@ pub(crate) struct PitfallsArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 
-    /// What they run on
+    /// The completion kernel, for those that need one
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) kernel: KernelChoice,
 

@@ -1,9 +1,10 @@
-//! The classic mistakes of completion I/O, each of which really happens here, is shown by what it leaves behind, and is
-//! repaired on the same schedule.
+//! The classic mistakes of completion I/O. Each one runs here, is shown by what it leaves behind, and is repaired on the
+//! same schedule.
 //!
-//! An [`Exhibit`] is one mistake. [`Exhibit::run`] runs its broken version and its repaired one on a completion kernel:
-//! a ring, a completion port, or, where neither may be used, a small kernel of this crate ([`KernelName`]). The
-//! [`Report`] has the [`Evidence`] of both as data, and a [`Timeline`] to draw.
+//! An [`Exhibit`] is one mistake as a small program. [`Exhibit::run`] runs it twice, with the mistake and repaired. Most
+//! run on a completion kernel: a ring, a completion port, or, where neither may be used, a small kernel of this crate
+//! ([`KernelName`]). Those whose mistake needs no completion kernel run on ordinary sockets, or in memory alone
+//! ([`Medium`]). The [`Report`] has the [`Evidence`] of both runs as data, and a [`Timeline`] to draw.
 //!
 //! `docs/pitfalls.md` (in Korean: `docs/pitfalls.ko.md`) explains each in C++.
 //!
@@ -28,14 +29,14 @@
 //! | key | value |
 //! | --- | --- |
 //! | `version` | of the program |
-//! | `kernel` | `name`: `io_uring`, `iocp` or `own`; `reason` and `remedy`: why it is `own` though it was not asked for, else null |
+//! | `kernel` | of the exhibits whose `runs_on` is `kernel`. `name`: `io_uring`, `iocp` or `own`; `reason` and `remedy`: why it is `own` though it was not asked for, else null |
 //! | `without_repair` | whether that flag was given |
-//! | `as_expected` | whether all of it is as expected; null where nothing was run |
+//! | `as_expected` | whether every broken version broke and every repaired one held; null where nothing was run |
 //! | `exhibits` | a list, in the order in which they were asked for |
 //!
 //! An exhibit has the fields of [`Exhibit`] (`name`, `aliases`, `title`, `mistake`, `repair`, `invariant`, `upheld_by`,
-//! `on_windows`, `on_linux`, and `seen_in`, a list of `name`, `url`, `what`), and what came of it; null is what was not
-//! run:
+//! `on_windows`, `on_linux`, and `seen_in`, a list of `name`, `url`, `what`), `runs_on` (a [`Medium`]: `kernel`,
+//! `sockets` or `memory`), and what came of it; null is what was not run:
 //!
 //! | key | value |
 //! | --- | --- |
@@ -44,8 +45,8 @@
 //! | `broken`, `repaired` | `held`, `evidence`, `timeline` of a [`Run`] |
 //! | `crash` | of `use-after-release` alone, a [`Crash`]: `crashed`, `child_ended`, `kernel_refused`, `kernel_answered` |
 //!
-//! `evidence` is an object: facts by name, each a number, a boolean, a text or a list of texts. An exhibit has the same
-//! names on every kernel. `timeline` has `moments`, a list of `text` and `wrong`, and `bars`, a list of `lane`, `kind`
+//! `evidence` is an object: facts by name, each a number, a boolean, a text or a list of texts. A time is a number, and
+//! its name ends with the unit (`_seconds`). An exhibit has the same names on every kernel. `timeline` has `moments`, a list of `text` and `wrong`, and `bars`, a list of `lane`, `kind`
 //! (`session`, `operation`, `memory`), `label`, `from` and `to`. Both count moments from 0; a bar whose `to` is the
 //! number of moments does not end.
 
@@ -73,6 +74,29 @@ pub enum Version {
     Broken,
     /// Without.
     Repaired,
+}
+
+/// What an exhibit needs to show its mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// A completion kernel: a [`KernelName`].
+    Kernel,
+    /// Ordinary sockets on loopback.
+    Sockets,
+    /// Memory alone: there is no I/O.
+    Memory,
+}
+
+impl Medium {
+    /// As the JSON spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Medium::Kernel => "kernel",
+            Medium::Sockets => "sockets",
+            Medium::Memory => "memory",
+        }
+    }
 }
 
 /// A public project that had the mistake.
@@ -126,8 +150,8 @@ pub struct Run {
 /// What both versions did.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The kernel that both ran on.
-    pub kernel: KernelName,
+    /// The kernel that both ran on. `None`: none took part ([`Exhibit::medium`]).
+    pub kernel: Option<KernelName>,
     /// The version with the mistake.
     pub broken: Run,
     /// The version without.
@@ -149,7 +173,13 @@ impl Exhibit {
         ALL.iter().copied().find(|exhibit| exhibit.name == name || exhibit.aliases.contains(&name))
     }
 
-    /// Runs both versions, each on a kernel of its own.
+    /// What its versions run on.
+    #[must_use]
+    pub fn medium(&self) -> Medium {
+        exhibits::medium(self)
+    }
+
+    /// Runs both versions, each on a kernel of its own where it needs one.
     ///
     /// # Errors
     /// What the system answered where the exhibit needs it: sockets on loopback, a kernel. Nothing is shown then.
@@ -174,14 +204,19 @@ impl Exhibit {
 
     fn run_versions(&self, kernel: KernelName, [broken, repaired]: [Version; 2]) -> io::Result<Report> {
         Ok(Report {
-            kernel,
+            kernel: (self.medium() == Medium::Kernel).then_some(kernel),
             broken: self.run_one(kernel, broken)?,
             repaired: self.run_one(kernel, repaired)?,
         })
     }
 
     fn run_one(&self, kernel: KernelName, version: Version) -> io::Result<Run> {
-        let mut stage = Stage::new(kernel::make(kernel)?);
+        let kernel = match self.medium() {
+            Medium::Kernel => kernel::make(kernel)?,
+            // Whatever is started on it fails: that none takes part is not only said.
+            Medium::Sockets | Medium::Memory => kernel::absent(),
+        };
+        let mut stage = Stage::new(kernel);
         (self.run)(&mut stage, version)?;
         let Stage { story, evidence, .. } = stage;
         Ok(Run { held: (self.held)(&evidence), evidence, timeline: story.finish() })

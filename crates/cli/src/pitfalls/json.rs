@@ -44,6 +44,7 @@ fn exhibit(shown: &Shown) -> Json {
         ("repair", text(repair)),
         ("invariant", text(invariant)),
         ("upheld_by", text(upheld_by)),
+        ("runs_on", text(shown.exhibit.medium().as_str())),
         ("on_windows", text(on_windows)),
         ("on_linux", text(on_linux)),
         ("seen_in", Json::List(shown.exhibit.seen_in.iter().map(seen_in).collect())),

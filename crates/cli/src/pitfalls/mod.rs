@@ -4,6 +4,7 @@
 mod chart;
 mod figure;
 mod json;
+mod medium;
 mod page;
 mod progress;
 mod screen;
@@ -106,12 +107,10 @@ pub(crate) fn run(args: &PitfallsArgs) -> Result<ExitCode, Failure> {
     }
     // The exhibit with the most connections needs some 300 descriptors.
     let _ = overlapped::raise_descriptor_limit();
-    let kernel = kernel(args.kernel)?;
+    let needed = exhibits.iter().copied().any(medium::needs_a_kernel);
+    let kernel = kernel(args.kernel, needed)?;
     let screen = (!args.json && !to_stdout).then(Screen::of_stdout);
     let mut results = Results { kernel, without_repair: args.without_repair, exhibits: Vec::new() };
-    if let Some(screen) = &screen {
-        screen.print(&text::head(screen, &results))?;
-    }
     let mut progress = Progress::new(exhibits.len());
     for exhibit in exhibits {
         progress.begin(exhibit.name);
@@ -189,7 +188,7 @@ fn chosen(args: &PitfallsArgs) -> Result<Vec<&'static Exhibit>, Failure> {
 fn list(args: &PitfallsArgs) -> Result<ExitCode, Failure> {
     if args.json {
         let exhibits = ALL.iter().map(|exhibit| Shown { exhibit, outcome: None }).collect();
-        let kernel = kernel(args.kernel)?;
+        let kernel = kernel(args.kernel, false)?;
         say(json::of(&Results { kernel, without_repair: args.without_repair, exhibits }))?;
     } else {
         let screen = Screen::of_stdout();
@@ -229,17 +228,21 @@ fn distance(one: &str, other: &str) -> usize {
     row[row.len() - 1]
 }
 
-/// Chooses what the exhibits run on. A stand-in is said on stderr; what was named is taken at its word.
-fn kernel(choice: KernelChoice) -> Result<Kernel, Failure> {
+/// Chooses the completion kernel. A stand-in is said on stderr if an exhibit needs one; a kernel that was named has no
+/// stand-in.
+fn kernel(choice: KernelChoice, needed: bool) -> Result<Kernel, Failure> {
     let name = match choice {
         KernelChoice::Auto => {
             let (name, why) = choose();
             let instead = why
                 .map(|why| Reason::of(BackendKind::IoUring).unwrap_or(Reason { reason: why, remedy: None }));
             if let Some(reason) = &instead {
-                note(format_args!(
-                    "note: no real kernel can be used: {reason}; running on a small kernel of this program ({name})"
-                ));
+                note_if(
+                    needed,
+                    format_args!(
+                        "note: no real kernel can be used: {reason}; running on a small kernel of this program ({name})"
+                    ),
+                );
             }
             return Ok(Kernel { name, instead });
         }
@@ -255,6 +258,12 @@ fn kernel(choice: KernelChoice) -> Result<Kernel, Failure> {
     };
     let reason = reason.unwrap_or(Reason { reason: error.to_string(), remedy: None });
     Err(Failure::failed(format_args!("{name} is not available: {reason}; or choose --kernel auto")))
+}
+
+fn note_if(needed: bool, text: std::fmt::Arguments<'_>) {
+    if needed {
+        note(text);
+    }
 }
 
 impl Reason {

@@ -37,27 +37,37 @@ pub(super) fn of(results: &Results) -> String {
 fn head(out: &mut String, results: &Results) {
     let count = results.exhibits.len();
     let what = if count == 1 {
-        "A mistake that programs on completion ports and rings make. The program with it".to_owned()
+        "A mistake in programs on completion ports and rings, as a small program that ran twice".to_owned()
     } else {
         format!(
-            "{count} mistakes that programs on completion ports and rings make. Each program with its mistake"
+            "{count} mistakes in programs on completion ports and rings, each as a small program that ran twice"
         )
     };
-    let kernel = results.kernel.name;
     let _ = write!(
         out,
         "<header>\n<p class=\"kicker\"><code>overlapped pitfalls</code></p>\n<h1>Pitfalls of completion I/O</h1>\n\
-         <p class=\"lead\">{what} really ran, on <code>{kernel}</code>; then the repaired one ran on the same schedule. What is shown is what \
-         was observed.</p>\n"
+         <p class=\"lead\">{what}: with the mistake, and repaired, on the same schedule. What is shown was observed in \
+         these runs.</p>\n"
     );
-    fallback(out, &results.kernel);
+    if results.need_a_kernel() {
+        fallback(out, &results.kernel);
+    }
     out.push_str(
         "<ul class=\"legend\" aria-label=\"How to read the timelines\">\n\
          <li><span class=\"swatch session\"></span>a session, from its start to its end</li>\n\
          <li><span class=\"swatch operation\"></span>an operation in flight</li>\n\
          <li><span class=\"swatch memory\"></span>who has a piece of memory</li>\n\
-         <li><span class=\"swatch moment\"></span>the moment when it goes wrong</li>\n</ul>\n",
+         <li><span class=\"swatch moment\"></span>the moment when it goes wrong</li>\n",
     );
+    if count > 1 {
+        out.push_str(
+            "<li><span class=\"sign good\">✓</span>as expected: broken with the mistake, held when repaired</li>\n",
+        );
+        if !results.as_expected() {
+            out.push_str("<li><span class=\"sign bad\">✗</span>not as expected</li>\n");
+        }
+    }
+    out.push_str("</ul>\n");
     if count > 1 {
         out.push_str("<nav aria-label=\"Exhibits\">\n<ol class=\"contents\">\n");
         for shown in &results.exhibits {
@@ -94,7 +104,8 @@ fn article(out: &mut String, shown: &Shown, results: &Results) {
     let _ = writeln!(
         out,
         "<article id=\"{name}\" aria-labelledby=\"{name}-title\">\n<header><p><code>{name}</code></p>\
-         <h2 id=\"{name}-title\">{title}</h2></header>"
+         <h2 id=\"{name}-title\">{title}</h2><p class=\"small\">{}</p></header>",
+        escaped(&results.runs_on(exhibit))
     );
     match &shown.outcome {
         Some(Ok(outcome)) => versions(out, exhibit, outcome, results),

@@ -18,14 +18,6 @@ pub(super) fn list(screen: &Screen) -> String {
     out
 }
 
-/// What everything runs on.
-pub(super) fn head(screen: &Screen, results: &Results) -> String {
-    let mut out = String::new();
-    let own = if results.kernel.instead.is_some() { ", a small kernel of this program" } else { "" };
-    screen.wrapped(&mut out, "", Ink::Plain, &format!("kernel: {}{own}", results.kernel.name));
-    out
-}
-
 pub(super) fn exhibit(screen: &Screen, shown: &Shown, results: &Results) -> String {
     let mut out = String::from("\n");
     let exhibit = shown.exhibit;
@@ -34,6 +26,7 @@ pub(super) fn exhibit(screen: &Screen, shown: &Shown, results: &Results) -> Stri
     let _ =
         writeln!(out, "{} {}", screen.paint(Ink::Strong, &format!("{line}{line} {}", exhibit.name)), rule);
     screen.wrapped(&mut out, "", Ink::Strong, exhibit.title);
+    screen.wrapped(&mut out, "", Ink::Faint, &results.runs_on(exhibit));
     match &shown.outcome {
         Some(Ok(outcome)) => {
             versions(&mut out, screen, exhibit, outcome, results.without_repair);

@@ -1,7 +1,6 @@
 //! The classic mistakes of completion I/O, and what refuses each of them here.
 //!
-//! `overlapped pitfalls` runs thirteen mistakes on a real kernel, each broken and repaired; `docs/pitfalls.md` explains
-//! them in C++. This page says what becomes of each in a program on this crate: the compiler refuses it, or code of ours
+//! `overlapped pitfalls` runs thirteen mistakes, each broken and repaired; `docs/pitfalls.md` explains them in C++. This page says what becomes of each in a program on this crate: the compiler refuses it, or code of ours
 //! refuses or handles it at run time. Files are named as they lie in `crates/`.
 //!
 //! | mistake | the compiler refuses | at run time |
@@ -420,7 +419,7 @@
 //!
 //! ## lock-while-sending
 //!
-//! A broadcast holds the lock of the session list while it sends. A list of sessions behind a lock cannot be written:
+//! A broadcast holds the lock of the session list while it sends. A list of sessions behind a lock does not compile:
 //!
 //! ```compile_fail,E0277
 //! use std::sync::Mutex;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::kernel::absent;
 use crate::stage::{Stage, eventually, raw};
 use crate::story::Kind;
 use crate::{Exhibit, SeenIn, Version};
@@ -13,12 +14,13 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     name: "close-without-cancel",
     aliases: &["teardown"],
     title: "Memory is freed before the operations are over",
-    mistake: "At the end, the server frees its sessions and then closes the port or the ring. In between, and on some \
-              systems after it, the kernel still has the addresses of the receives in flight.",
-    repair: "Cancel, take completions until nothing is in flight, then free, then close.",
+    mistake: "When it stops, the server frees its sessions and then closes the port or the ring. The receives are still \
+              in flight: the kernel keeps the addresses of their buffers, and writes there when bytes arrive. (The \
+              sockets stay open in this exhibit, so that they do arrive.)",
+    repair: "End the workers, cancel, take completions until nothing is in flight, then free, then close.",
     invariant: "INV-10: dropping a driver cancels, reaps, then frees; what cannot be reaped is leaked on purpose.",
     upheld_by: "crates/proactor/src/driver/mod.rs",
-    on_windows: "CloseHandle on the port cancels nothing; CancelIoEx only asks, its packet still comes.",
+    on_windows: "CloseHandle on the port cancels nothing; CancelIoEx only asks: the packet of the operation still comes.",
     on_linux: "close(2) on the ring ends its requests later, in another thread of the kernel.",
     seen_in: &[
         SeenIn {
@@ -40,7 +42,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     let (client, server) = stage.connection()?;
     let session = stage.sessions.take();
     stage.receive(&server, session).checked()?;
-    stage.story.step("The server ends. A receive is in flight.");
+    stage.story.step("The server stops. A receive is in flight.");
     stage.story.begin(Kind::Session, "session", "session");
     stage.story.begin(Kind::Memory, "its memory", "session");
     stage.story.begin(Kind::Operation, "receive", "in flight");
@@ -48,14 +50,14 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     if version == Version::Repaired {
         stage.kernel.cancel(raw(&server), session.receive());
         let completion = stage.next()?;
-        stage.story.step("The receive is cancelled, and its completion taken.");
+        stage.story.step("The receive is cancelled, and its completion taken: nothing is in flight.");
         stage.story.end("receive");
         stage.note("cancelled", completion.result.is_err());
     }
     stage.sessions.give_back(session);
     let next = stage.sessions.take();
     next.write(NEXT);
-    stage.story.step("The sessions are freed; their memory is used again.");
+    stage.story.step("The session is freed; its memory is used again.");
     stage.story.end("session");
     stage.story.begin(Kind::Memory, "its memory", "next owner's");
     stage.note("same_memory", next == session);
@@ -71,9 +73,10 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
         if stage.next_if_any()?.is_some() {
             return Err(io::Error::other("an operation was left in flight"));
         }
-        stage.story.step("A client's bytes arrive: no operation has an address.");
+        stage.story.step("A client's bytes arrive: no operation is in flight, so they are written nowhere.");
     }
     stage.note("next_owner_after", next.text());
-    stage.story.step("The port or ring is closed.");
+    stage.story.step("The port or the ring is closed.");
+    stage.kernel = absent();
     Ok(())
 }

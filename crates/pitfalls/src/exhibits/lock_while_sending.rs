@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::TcpStream;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,21 +20,22 @@ const SLOW: usize = 3;
 /// One broadcast: more than a connection takes that nobody reads.
 const LEN: usize = 384 * 1024;
 const PIECE: usize = 16 * 1024;
-/// How long the newcomer is watched before the slow member reads. It is not a limit: what blocks it does not end.
+/// How long the newcomer is watched, at the lock, before the slow member reads. It is not a limit: what blocks her does
+/// not end.
 const WATCH: Duration = Duration::from_millis(300);
 
 pub(super) const EXHIBIT: Exhibit = Exhibit {
     name: "lock-while-sending",
     aliases: &["broadcast-lock"],
     title: "A lock is held while sending to everybody",
-    mistake: "A broadcast (week 23) locks the list of sessions and sends to a hundred of them, one after the other. \
-              One who does not read stops the send; everybody who needs the list waits for him.",
-    repair: "The list is copied under the lock; sends are queued and never wait.",
+    mistake: "A broadcast locks the list of sessions and sends to a hundred of them on blocking sockets, one after the \
+              other. One of them does not read, so the send to it waits, and so does everybody who needs the list.",
+    repair: "The list is copied under the lock. Sends are queued and never wait, and each queue has a limit.",
     invariant: "INV-5 and INV-6: a session is touched by its own worker alone, without a lock; a send queues, and the \
                 queue has a limit.",
     upheld_by: "crates/overlapped/src/session/send_queue.rs",
-    on_windows: "send or WSASend without an OVERLAPPED waits; so does everybody at the lock.",
-    on_linux: "send(2) on a blocking socket waits; so does everybody at the lock.",
+    on_windows: "send, or WSASend without an OVERLAPPED, waits on a blocking socket; so does everybody at the lock.",
+    on_linux: "send(2) waits on a blocking socket; so does everybody at the lock.",
     seen_in: &[SeenIn {
         name: "kubestellar console 3368 (2026)",
         url: "https://github.com/kubestellar/console/issues/3368",
@@ -77,13 +78,14 @@ fn under_the_lock(stage: &mut Stage, clients: &[TcpStream], list: &List) -> io::
     stage.story.step("A broadcast: the list is locked, and each member is sent to.");
     stage.story.begin(Kind::Operation, "broadcast", "sending");
     stage.story.begin(Kind::Memory, "the list", "locked");
-    // Those before him read. What stands still now, stands still because of him.
+    // Those before the slow one read. What stands still now, stands still because of it.
     let mut served = read_all(&clients[..SLOW])?;
 
-    let joining = join(list);
+    let joining = join(list)?;
     let joined = !matches!(joining.recv_timeout(WATCH), Err(RecvTimeoutError::Timeout));
-    stage.story.wrong("Nora wants to join: the list is locked, for as long as the slow one does not read.");
-    stage.story.begin(Kind::Session, "Nora", "wants to join");
+    stage.note("newcomer_watched_at_the_lock_milliseconds", WATCH.as_millis() as u64);
+    stage.story.wrong("Nora wants to join, and waits at the lock for as long as the slow one does not read.");
+    stage.story.begin(Kind::Session, "Nora", "waits");
 
     served += read_all(&clients[SLOW..])?;
     broadcast.join().expect("it only sends")?;
@@ -109,8 +111,8 @@ fn with_queues(stage: &mut Stage, clients: &[TcpStream], list: &List) -> io::Res
     stage.story.step("Each member's socket takes what fits; the rest waits in the member's queue.");
     stage.story.end("the list");
 
-    let joined = join(list).recv_timeout(PATIENCE).is_ok();
-    stage.story.step("Nora joins: nobody holds the list.");
+    let joined = join(list)?.recv_timeout(PATIENCE).is_ok();
+    stage.story.step("Nora joins: nobody holds the lock.");
     stage.story.begin(Kind::Session, "Nora", "is in");
 
     let mut served = flush_while_read(&members, clients, |at| at != SLOW)?;
@@ -185,7 +187,7 @@ fn room() -> io::Result<(Vec<TcpStream>, List)> {
     for number in 0..MEMBERS {
         let (client, socket) = connection()?;
         if number == SLOW {
-            // A broadcast is more than his connection takes while he does not read.
+            // A broadcast is more than this connection takes while nobody reads.
             SockRef::from(&socket).set_send_buffer_size(16 * 1024)?;
             SockRef::from(&client).set_recv_buffer_size(64 * 1024)?;
         }
@@ -195,16 +197,18 @@ fn room() -> io::Result<(Vec<TcpStream>, List)> {
     Ok((clients, Arc::new(Mutex::new(members))))
 }
 
-/// Somebody who wants to join: a message when the list has her.
-fn join(list: &List) -> std::sync::mpsc::Receiver<()> {
+/// Somebody who wants to join, and has come to the lock: a message when the list has her.
+fn join(list: &List) -> io::Result<Receiver<()>> {
     let (done, joined) = channel();
+    let (_, socket) = connection()?;
+    let member = Arc::new(Member { socket, sent: Mutex::new(0) });
+    let (come, at_the_lock) = channel();
     let list = Arc::clone(list);
     thread::spawn(move || {
-        if let Ok((_, socket)) = connection() {
-            let member = Arc::new(Member { socket, sent: Mutex::new(0) });
-            list.lock().unwrap_or_else(PoisonError::into_inner).push(member);
-            let _ = done.send(());
-        }
+        let _ = come.send(());
+        list.lock().unwrap_or_else(PoisonError::into_inner).push(member);
+        let _ = done.send(());
     });
-    joined
+    at_the_lock.recv_timeout(PATIENCE).map_err(io::Error::other)?;
+    Ok(joined)
 }

@@ -15,10 +15,23 @@ mod unchecked_result;
 mod use_after_release;
 mod zero_is_close;
 
-use crate::Exhibit;
+use crate::{Exhibit, Medium};
 
 /// The one whose crash a child process shows.
 pub(crate) const CRASHES: &str = use_after_release::EXHIBIT.name;
+
+/// Those whose mistake needs sockets and no completion kernel.
+const ON_SOCKETS: [&str; 2] = [lock_while_sending::EXHIBIT.name, length_bomb::EXHIBIT.name];
+/// The one whose mistake needs no I/O.
+const IN_MEMORY: &str = parse_loop::EXHIBIT.name;
+
+pub(crate) fn medium(exhibit: &Exhibit) -> Medium {
+    match exhibit.name {
+        IN_MEMORY => Medium::Memory,
+        name if ON_SOCKETS.contains(&name) => Medium::Sockets,
+        _ => Medium::Kernel,
+    }
+}
 
 /// All of them, in the order in which they are told.
 pub const ALL: &[&Exhibit] = &[

@@ -15,9 +15,9 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     name: "overlapped-reuse",
     aliases: &["is-recv"],
     title: "One OVERLAPPED for two operations",
-    mistake: "The session has one extended OVERLAPPED with an is_recv flag, as in many first servers. While its \
+    mistake: "The session has one block, an extended OVERLAPPED with an is_recv flag, as in many first servers. While its \
               receive is in flight, a send uses the same block and sets the flag to \"send\".",
-    repair: "A block for each operation, made ready before each use, and not touched until its completion.",
+    repair: "A block for each operation, initialised before each use, and not touched until its completion.",
     invariant: "INV-1: an operation in flight has an entry of its own in the in-flight table, with its kind in it.",
     upheld_by: "crates/proactor/src/driver/inflight.rs",
     on_windows: "One OVERLAPPED in two calls: both packets bring the same address, and both results are written to \
@@ -32,7 +32,8 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
         SeenIn {
             name: "pyserial 671 (2022)",
             url: "https://github.com/pyserial/pyserial/issues/671",
-            what: "a port has one OVERLAPPED for its writes, also for those that do not wait for their end",
+            what: "an open question about the code: one OVERLAPPED serves all writes of a port, also those that return \
+                   before their end",
         },
     ],
     run,

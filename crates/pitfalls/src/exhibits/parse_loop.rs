@@ -6,22 +6,24 @@ use crate::stage::Stage;
 use crate::story::{Kind, grouped};
 use crate::{Exhibit, SeenIn, Version};
 
-/// A header: the length of the whole packet, header included, and its kind (week 24).
+/// A header: the length of the whole packet, header included, and its kind.
 const HEADER: usize = 4;
-/// How many turns the loop gets before it counts as endless.
+/// How many turns the loop gets before it counts as endless, and the exhibit ends it.
 const TURNS: usize = 1_000_000;
 
 pub(super) const EXHIBIT: Exhibit = Exhibit {
     name: "parse-loop",
     aliases: &["zero-length-packet"],
     title: "A parser that does not advance",
-    mistake: "Packets are taken from the buffer while there is a whole one: while (have >= header.length). A client \
-              sends a packet whose length is 0: it is whole, and taking it takes nothing.",
-    repair: "A length that is shorter than the header is refused, and its sender closed.",
+    mistake: "A parser takes packets from the buffer as long as a whole one is there. Mallory sends a packet whose \
+              length is 0: it counts as whole, and taking it does not advance. Bob's bytes are next, and the worker never \
+              comes to them.",
+    repair: "A length that is shorter than the header is refused, and the connection of its sender closed.",
     invariant: "A frame that takes no byte is refused (FrameError::Impossible): a decoder advances or ends.",
     upheld_by: "crates/overlapped/src/framed/framing.rs",
-    on_windows: "The worker thread never gets back to GetQueuedCompletionStatus: all of its sessions stand still.",
-    on_linux: "The worker thread never gets back to io_uring_enter: all of its sessions stand still.",
+    on_windows: "The thread never gets back to GetQueuedCompletionStatus. The other threads of the port go on, until each \
+                 of them has met such a packet.",
+    on_linux: "The thread never gets back to io_uring_enter: all sessions of its ring stand still.",
     seen_in: &[
         SeenIn {
             name: "sipsorcery 1758 (2026)",
@@ -35,50 +37,89 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
         },
     ],
     run,
-    held: |evidence| evidence.get("loop_ended") == Some(&true.into()),
+    held: |evidence| {
+        evidence.get("loop_ended") == Some(&true.into())
+            && evidence.get("packets_of_bob_taken") == Some(&1_u64.into())
+    },
 };
 
-fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
-    let mut bytes = packet(1, b"move north");
-    bytes.extend(header(0, 2));
-    bytes.extend(packet(3, b"say hello"));
-    stage.story.step("Three packets arrive in one buffer; the second says that its length is 0.");
-    stage.story.begin(Kind::Session, "Mallory", "session");
-    stage.story.begin(Kind::Session, "Bob, same worker", "waits");
+/// What a parser did with one buffer.
+struct Parsed {
+    turns: usize,
+    /// Where it stands: the bytes before are taken.
+    position: usize,
+    packets: usize,
+    end: End,
+}
 
-    let (mut position, mut turns, mut packets, mut refused) = (0, 0_usize, 0_usize, false);
-    while turns < TURNS && bytes.len() - position >= HEADER {
-        turns += 1;
-        let length = usize::from(u16::from_le_bytes([bytes[position], bytes[position + 1]]));
-        if version == Version::Repaired && length < HEADER {
-            refused = true;
-            break;
-        }
-        if bytes.len() - position < length {
-            break;
-        }
-        packets += 1;
-        position += length;
-    }
-    let ended = turns < TURNS;
-    stage.story.step(format!("The parser takes the first packet and stands at byte {position}."));
-    if ended {
-        stage.story.step("A length of 0 cannot be: Mallory is closed. The worker goes on with Bob.");
-        stage.story.end("Mallory");
-        stage.story.begin(Kind::Session, "Bob, same worker", "is served");
-        stage.story.step("Bob is served.");
-    } else {
+#[derive(PartialEq, Eq)]
+enum End {
+    /// Every whole packet is taken.
+    Empty,
+    /// A length that cannot be.
+    Refused,
+    /// It did not end: the exhibit ended it.
+    TooManyTurns,
+}
+
+fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
+    let mallorys = [packet(1, b"move north"), header(0, 2), packet(3, b"say hello")].concat();
+    let bobs = packet(3, b"good evening");
+    stage.story.step(
+        "A worker has received bytes of two clients. Mallory's are three packets, and the second says that its length \
+         is 0. Bob's are one packet.",
+    );
+    stage.story.begin(Kind::Session, "Mallory", "session");
+    stage.story.begin(Kind::Session, "Bob, who is next", "waits");
+
+    let first = parse(&mallorys, version);
+    stage.story.step(format!(
+        "The worker takes Mallory's first packet. The parser stands at byte {}.",
+        first.position
+    ));
+    let mut packets_of_bob = 0;
+    if first.end == End::TooManyTurns {
         stage.story.wrong(format!(
-            "After {} turns it still stands there. Bob is never served.",
-            grouped(turns as u64)
+            "After {} turns it still stands there, and the exhibit ends the loop. The worker has not come to Bob's bytes.",
+            grouped(first.turns as u64)
         ));
+    } else {
+        stage.story.step("A length of 0 cannot be: Mallory's connection is closed.");
+        stage.story.end("Mallory");
+        packets_of_bob = parse(&bobs, version).packets;
+        stage.story.step("The worker goes on, and takes Bob's packet.");
+        stage.story.begin(Kind::Session, "Bob, who is next", "served");
     }
-    stage.note("turns", turns);
-    stage.note("position", position);
-    stage.note("packets_taken", packets);
-    stage.note("loop_ended", ended);
-    stage.note("sender_refused", refused);
+    stage.note("turns", first.turns);
+    stage.note("position", first.position);
+    stage.note("packets_taken", first.packets);
+    stage.note("loop_ended", first.end != End::TooManyTurns);
+    stage.note("sender_refused", first.end == End::Refused);
+    stage.note("packets_of_bob_taken", packets_of_bob);
     Ok(())
+}
+
+fn parse(bytes: &[u8], version: Version) -> Parsed {
+    let mut parsed = Parsed { turns: 0, position: 0, packets: 0, end: End::Empty };
+    while bytes.len() - parsed.position >= HEADER {
+        if parsed.turns == TURNS {
+            parsed.end = End::TooManyTurns;
+            break;
+        }
+        parsed.turns += 1;
+        let rest = &bytes[parsed.position..];
+        let length = usize::from(u16::from_le_bytes([rest[0], rest[1]]));
+        if version == Version::Repaired && length < HEADER {
+            parsed.end = End::Refused;
+            break;
+        }
+        if rest.len() < length {
+            break;
+        }
+        parsed.packets += 1;
+        parsed.position += length;
+    }
+    parsed
 }
 
 fn header(length: u16, kind: u16) -> Vec<u8> {

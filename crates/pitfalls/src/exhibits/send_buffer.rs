@@ -14,9 +14,10 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     name: "send-buffer",
     aliases: &["wsasend-buffer"],
     title: "A buffer is used again before its send is over",
-    mistake: "The text for Alice lies in a local buffer. Her connection is busy, so the send stays in flight; the \
-              function returns, and the same memory gets the text for Bob.",
-    repair: "The send owns its bytes until its completion; the next text gets memory of its own.",
+    mistake: "The text for Alice lies in a buffer that is used again for the next text, as a local buffer on the stack \
+              is. Her connection takes nothing for now, so the send stays in flight while the same memory gets the text \
+              for Bob.",
+    repair: "The send owns its bytes until its completion; the text for Bob gets memory of its own.",
     invariant: "INV-1: a payload is moved into the in-flight table when it is sent, and comes out with its completion.",
     upheld_by: "crates/proactor/src/driver/send.rs",
     on_windows: "WSASend may read the buffer when the connection takes the bytes, not when it is called: certainly so \
@@ -27,6 +28,12 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
             name: "Reseau.jl 134 (2026)",
             url: "https://github.com/JuliaServices/Reseau.jl/pull/134",
             what: "the caller of a cancelled write could go on while Windows still had its buffer",
+        },
+        SeenIn {
+            name: "ioxide 221 (2026)",
+            url: "https://github.com/MDA2AV/ioxide/issues/221",
+            what: "on a ring, the buffer of a send in flight went to the next connection: the first peer received the \
+                   other's response",
         },
         SeenIn {
             name: "liburing 1410 (2025)",
@@ -57,7 +64,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
 
     if version == Version::Broken {
         buffer.write(FOR_BOB);
-        stage.story.step("The function returns; its memory gets the text for Bob.");
+        stage.story.step("The function returns, and the same memory gets the text for Bob.");
         stage.story.begin(Kind::Memory, &lane, "Bob's");
     } else {
         let other = stage.sessions.take();

@@ -15,14 +15,16 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     aliases: &["use-after-free"],
     title: "A session is deleted while its receive is in flight",
     mistake: "Alice is thrown out and her session is deleted, but a receive for her is still in flight: the kernel \
-              keeps the address of her buffer, and writes there when her bytes arrive.",
-    repair: "Each operation in flight holds a reference on its session. Deleting gives back one reference; the \
-             memory is used again when the last completion has come.",
+              keeps the address of her buffer, and writes there when her bytes arrive. (Her socket stays open in this \
+              exhibit, so that they do arrive.)",
+    repair: "Each operation in flight holds a reference on its session. Throwing her out gives back the session's own \
+             reference; the memory is free when the last completion has been taken.",
     invariant: "INV-1 and INV-2: the in-flight table owns the memory until the completion; a connection is released \
                 once, when nothing is in flight for it.",
     upheld_by: "crates/proactor/src/driver/inflight.rs",
     on_windows: "The kernel has the buffer until the operation is over, and the OVERLAPPED until its packet is taken; \
-                 closesocket only makes the operation end sooner.",
+                 closesocket only makes the operation end sooner. What the kernel writes late then is its result, \
+                 into the OVERLAPPED.",
     on_linux: "RECV keeps the buffer until its CQE; close(2) does not even end it, the request holds the file.",
     seen_in: &[
         SeenIn {
@@ -56,7 +58,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     let (_bob_client, _bob) = stage.connection()?;
 
     let alices = stage.sessions.take();
-    let place = format!("place {}", stage.sessions.number(alices));
+    let place = format!("memory {}", stage.sessions.number(alices));
     stage.story.step("Alice connects. Her session gets its memory.");
     stage.story.begin(Kind::Session, "Alice", "session");
     stage.story.begin(Kind::Memory, &place, "Alice's");
@@ -64,19 +66,24 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     stage.story.step("A receive is in flight: the kernel has the address of her buffer.");
     stage.story.begin(Kind::Operation, "receive for Alice", "in flight");
 
-    stage.story.step("Alice is thrown out: delete session.");
-    stage.story.end("Alice");
     if version == Version::Broken {
         stage.sessions.give_back(alices);
+        stage.story.step("Alice is thrown out: her session is deleted, and its memory is free.");
+        stage.story.end("Alice");
         stage.story.end(&place);
     } else {
-        stage.story.step("The receive still holds a reference: her memory stays as it is.");
+        stage.story.step(
+            "Alice is thrown out: her session gives back its own reference. The receive still holds one, so the \
+             session and its memory stay.",
+        );
+        stage.story.begin(Kind::Session, "Alice", "closing");
     }
 
     let bobs = stage.sessions.take();
-    let bobs_place = format!("place {}", stage.sessions.number(bobs));
+    let bobs_place = format!("memory {}", stage.sessions.number(bobs));
     bobs.write(BALANCE);
-    stage.story.step("Bob connects. His session gets the memory that is free.");
+    let which = if bobs == alices { "the memory that Alice's had" } else { "other memory" };
+    stage.story.step(format!("Bob connects. His session gets {which}."));
     stage.story.begin(Kind::Session, "Bob", "session");
     stage.story.begin(Kind::Memory, &bobs_place, "Bob's");
     stage.note("same_memory", bobs == alices);
@@ -98,7 +105,11 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     stage.note("completion_names", owner(stage, completion.block, alices, bobs));
     if version == Version::Repaired {
         stage.sessions.give_back(alices);
-        stage.story.step("The completion gave the last reference back: now her memory is free.");
+        stage.story.step(
+            "The worker has taken the completion and gives back its reference, the last one: now her session is \
+             deleted, and its memory is free.",
+        );
+        stage.story.end("Alice");
         stage.story.end(&place);
     }
     Ok(())

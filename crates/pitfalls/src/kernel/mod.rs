@@ -5,6 +5,7 @@
 //! that is the subject. The memory behind every address is an [`Arena`](crate::arena::Arena), which is never freed, so
 //! a late write always lands in memory of ours.
 
+mod absent;
 #[cfg(unix)]
 mod own;
 #[cfg(windows)]
@@ -192,6 +193,11 @@ pub(crate) fn make(name: KernelName) -> io::Result<Box<dyn Kernel>> {
         #[allow(unreachable_patterns, reason = "each system has two of the three")]
         other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("this system has no {other}"))),
     }
+}
+
+/// In place of a kernel, where none takes part: it refuses every operation.
+pub(crate) fn absent() -> Box<dyn Kernel> {
+    Box::new(absent::Absent)
 }
 
 /// Whether exhibits can run on a kernel here.
