@@ -48,17 +48,23 @@ const FACTS: &[(&str, &str, Is, Is)] = &[
     ("unchecked-result", "orders_run", Number(2), Number(1)),
     ("zero-is-close", "answer_received", Text(""), Text("4")),
     ("zero-is-close", "reset_reported_as", Text("end of stream"), Text("reset")),
+    ("zero-is-close", "upload_stored", Text("half of a file"), Text("")),
+    ("zero-is-close", "empty_receive_waited", Yes, Yes),
     ("zero-is-close", "waiting_message_read", No, Yes),
+    ("zero-is-close", "idle_client_got", Text("a reset"), Text("hi")),
     ("short-send", "sent", Number(FILE), Number(FILE)),
     ("short-send", "received", Between(1, FILE - 1), Number(FILE)),
     ("short-send", "bytes_are_right", Yes, Yes),
+    ("interleaved-sends", "first_part_bytes", Between(1, FILE - 1), Between(1, FILE - 1)),
     ("interleaved-sends", "received_bytes", Number(FILE + 15), Number(FILE + 15)),
     ("interleaved-sends", "chat_message_at_byte", Between(1, FILE - 1), Number(FILE)),
     ("interleaved-sends", "file_in_one_piece", No, Yes),
+    ("handle-reuse", "connections_until_reuse", Between(1, 300), Between(1, 300)),
     ("handle-reuse", "bob_got", Text("Alice, your balance is 5000"), Text("")),
     ("skip-on-success", "end_counted", Number(2), Number(1)),
     ("skip-on-success", "bob_after", StartsWith("ONE MORE THING"), Text(BOB)),
     ("skip-on-success", "sessions_leaked", Number(1), Number(0)),
+    ("skip-on-success", "other_end_known_by", Text(""), StartsWith("the c")),
     ("close-without-cancel", "same_memory", Yes, Yes),
     (
         "close-without-cancel",
@@ -131,8 +137,28 @@ fn judge(report: &Value, kernel: &str) {
         }
         judge_timelines(exhibit);
     }
-    let reused = &by_name(report, "handle-reuse")["broken"]["evidence"];
-    assert_eq!(reused["alices_number"], reused["bobs_number"]);
+    for version in ["broken", "repaired"] {
+        let reused = &by_name(report, "handle-reuse")[version]["evidence"];
+        assert_eq!(reused["alices_number"], reused["bobs_number"]);
+    }
+    // The chat message lies where the first part ended.
+    let mixed = &by_name(report, "interleaved-sends")["broken"]["evidence"];
+    assert_eq!(mixed["chat_message_at_byte"], mixed["first_part_bytes"]);
+    judge_ends(by_name(report, "skip-on-success"), kernel);
+}
+
+/// What ends an operation differs between the kernels: the one program counts two events, the other the last of them.
+fn judge_ends(exhibit: &Value, kernel: &str) {
+    let (events, end) = match kernel {
+        "io_uring" => {
+            (["the CQE with IORING_CQE_F_MORE", "the CQE with IORING_CQE_F_NOTIF"], "the completion")
+        }
+        _ => (["the call's result", "the completion"], "the call's result"),
+    };
+    let counted = |version: &str| &exhibit[version]["evidence"]["end_counted_by"];
+    assert_eq!(*counted("broken"), serde_json::json!(events));
+    assert_eq!(*counted("repaired"), serde_json::json!(events[1..]));
+    assert_eq!(exhibit["repaired"]["evidence"]["other_end_known_by"], end);
 }
 
 /// What is drawn tells what was observed: something goes wrong in the one and nothing in the other.
