@@ -150,9 +150,7 @@ fn judge(report: &Value, kernel: &str) {
 /// What ends an operation differs between the kernels: the one program counts two events, the other the last of them.
 fn judge_ends(exhibit: &Value, kernel: &str) {
     let (events, end) = match kernel {
-        "io_uring" => {
-            (["the CQE with IORING_CQE_F_MORE", "the CQE with IORING_CQE_F_NOTIF"], "the completion")
-        }
+        "io_uring" => (["the CQE with the result", "the CQE with the notification"], "the completion"),
         _ => (["the call's result", "the completion"], "the call's result"),
     };
     let counted = |version: &str| &exhibit[version]["evidence"]["end_counted_by"];

@@ -64,13 +64,13 @@ const RESULT_OF_CALL: Event = Event {
 const COMPLETION: Event =
     Event { name: "the completion", text: "The completion of the same send comes", not_over: None };
 const RESULT_CQE: Event = Event {
-    name: "the CQE with IORING_CQE_F_MORE",
-    text: "Its first CQE brings the result",
-    not_over: Some("IORING_CQE_F_MORE says that another CQE follows"),
+    name: "the CQE with the result",
+    text: "Its first CQE brings the result, with IORING_CQE_F_MORE",
+    not_over: Some("another CQE will come"),
 };
 const NOTIFICATION_CQE: Event = Event {
-    name: "the CQE with IORING_CQE_F_NOTIF",
-    text: "Its second CQE is the notification: the kernel no longer uses the memory",
+    name: "the CQE with the notification",
+    text: "Its second CQE is the notification, with IORING_CQE_F_NOTIF: the kernel no longer uses the memory",
     not_over: None,
 };
 
@@ -148,7 +148,7 @@ fn count_ends(stage: &mut Stage, version: Version, started: Started) -> io::Resu
     let mut counted = Vec::new();
     for Event { name, text, not_over } in events {
         if let (Version::Repaired, Some(why)) = (version, not_over) {
-            stage.story.step(format!("{text}, but {why}. References: {}.", 3 - counted.len()));
+            stage.story.step(format!("{text}: {why}. References: {}.", 3 - counted.len()));
             continue;
         }
         counted.push(name.to_owned());

@@ -84,12 +84,14 @@ fn failing_calls(stage: &mut Stage, version: Version) -> io::Result<()> {
     let (sessions, receives) = (format!("{STARTS} sessions"), format!("{STARTS} receives"));
     let stuck = format!("{failed} sessions");
     stage.story.step(format!("{all} sessions each start a receive at once. {why}"));
-    stage.story.begin(Kind::Session, &sessions, "waiting");
-    stage.story.begin(Kind::Session, &stuck, "waiting");
+    stage.story.begin(Kind::Session, &sessions, "open");
+    stage.story.begin(Kind::Session, &stuck, "open");
     stage.story.begin(Kind::Operation, &receives, "in flight");
     if version == Version::Repaired {
         stage.story.step("A session whose call has failed is released at once.");
         stage.story.end(&stuck);
+    } else {
+        stage.story.step(format!("The results are ignored: all {all} sessions wait for a completion."));
     }
     for (client, _) in connections.drain(..STARTS) {
         drop(client);
@@ -124,7 +126,7 @@ fn failing_completion(stage: &mut Stage, version: Version) -> io::Result<()> {
         .story
         .step(format!("A client sends the order \"{ORDER}\". It is carried out. The next receive starts."));
     stage.story.begin(Kind::Session, "client", "session");
-    stage.story.begin(Kind::Operation, "its receive", "in flight");
+    stage.story.begin(Kind::Operation, "client's receive", "in flight");
 
     // SAFETY: a place of an arena.
     let started = unsafe { stage.kernel.receive(raw(&server), session.buffer(), BUFFER, session.receive()) };
@@ -132,18 +134,19 @@ fn failing_completion(stage: &mut Stage, version: Version) -> io::Result<()> {
     drop(client);
     let result = stage.finish(started);
     let error = result.as_ref().err().map(ToString::to_string);
-    stage.story.step("The client resets the connection. The receive completes with an error.");
-    stage.story.end("its receive");
+    stage.story.step("The client resets the connection.");
     // All orders have the same size, so the broken worker does not look at the number of bytes either.
     if version == Version::Broken || result.is_ok() {
         run.push(session.text());
-        stage.story.wrong(format!(
-            "The worker takes it for data. The buffer still has the last order: \"{ORDER}\" is carried out again."
-        ));
+        stage.story.wrong(
+            "The receive completes with an error. The worker takes it for data: the last order, which is still in the \
+             buffer, is carried out again.",
+        );
     } else {
-        stage.story.step("The worker sees the error and closes the session.");
+        stage.story.step("The receive completes with an error. The worker closes the session.");
         stage.story.end("client");
     }
+    stage.story.end("client's receive");
     stage.note("completion_failed_with", error.unwrap_or_default());
     stage.note("orders_sent", 1_u64);
     stage.note("orders_run", run.len());
