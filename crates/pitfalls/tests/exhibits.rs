@@ -141,6 +141,21 @@ fn by_memory(name: &str, broken: &Facts<'_>, repaired: &Facts<'_>) -> Option<boo
     })
 }
 
+/// Three clients: one that waits for its answer, one whose upload breaks off, one that was silent.
+fn ends_are_told_apart(broken: &Facts<'_>, repaired: &Facts<'_>) -> bool {
+    broken.text("answer_received").is_empty()
+        && broken.text("reset_reported_as") == "end of stream"
+        && broken.text("upload_stored") == "half of a file"
+        && repaired.text("upload_stored").is_empty()
+        && [broken, repaired].iter().all(|facts| facts.yes("empty_receive_waited"))
+        && broken.text("idle_client_got") == "a reset"
+        && repaired.text("idle_client_got") == "hi"
+        && !broken.yes("waiting_message_read")
+        && repaired.text("answer_received") == "4"
+        && repaired.text("reset_reported_as") == "reset"
+        && repaired.yes("waiting_message_read")
+}
+
 /// Where a stream, a frame or a session goes wrong.
 fn by_stream(name: &str, broken: &Facts<'_>, repaired: &Facts<'_>) -> Option<bool> {
     Some(match name {
@@ -196,21 +211,6 @@ fn by_stream(name: &str, broken: &Facts<'_>, repaired: &Facts<'_>) -> Option<boo
         }
         _ => return None,
     })
-}
-
-/// Three clients: one that waits for its answer, one whose upload breaks off, one that was silent.
-fn ends_are_told_apart(broken: &Facts<'_>, repaired: &Facts<'_>) -> bool {
-    broken.text("answer_received").is_empty()
-        && broken.text("reset_reported_as") == "end of stream"
-        && broken.text("upload_stored") == "half of a file"
-        && repaired.text("upload_stored").is_empty()
-        && [broken, repaired].iter().all(|facts| facts.yes("empty_receive_waited"))
-        && broken.text("idle_client_got") == "a reset"
-        && repaired.text("idle_client_got") == "hi"
-        && !broken.yes("waiting_message_read")
-        && repaired.text("answer_received") == "4"
-        && repaired.text("reset_reported_as") == "reset"
-        && repaired.yes("waiting_message_read")
 }
 
 fn run(exhibit: &Exhibit, kernel: KernelName) -> Report {
