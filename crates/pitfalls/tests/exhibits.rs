@@ -113,14 +113,18 @@ fn by_memory(name: &str, broken: &Facts<'_>, repaired: &Facts<'_>) -> Option<boo
                 && repaired.number("messages_received") == 1
         }
         "handle-reuse" => {
-            [broken, repaired]
-                .iter()
-                .all(|facts| facts.number("alices_number") == facts.number("bobs_number"))
-                && broken.text("bob_got") == "Alice, your balance is 5000"
+            [broken, repaired].iter().all(|facts| {
+                facts.number("alices_number") == facts.number("bobs_number")
+                    && facts.number("connections_until_reuse") > 0
+            }) && broken.text("bob_got") == "Alice, your balance is 5000"
                 && repaired.text("bob_got").is_empty()
         }
         "skip-on-success" => {
             broken.number("end_counted") == 2
+                && broken.list("end_counted_by").len() == 2
+                && repaired.list("end_counted_by") == &broken.list("end_counted_by")[1..]
+                && broken.text("other_end_known_by").is_empty()
+                && !repaired.text("other_end_known_by").is_empty()
                 && broken.text("bob_after").starts_with("ONE MORE THING")
                 && broken.number("sessions_leaked") == 1
                 && repaired.number("end_counted") == 1
@@ -137,6 +141,21 @@ fn by_memory(name: &str, broken: &Facts<'_>, repaired: &Facts<'_>) -> Option<boo
     })
 }
 
+/// Three clients: one that waits for its answer, one whose upload breaks off, one that was silent.
+fn ends_are_told_apart(broken: &Facts<'_>, repaired: &Facts<'_>) -> bool {
+    broken.text("answer_received").is_empty()
+        && broken.text("reset_reported_as") == "end of stream"
+        && broken.text("upload_stored") == "half of a file"
+        && repaired.text("upload_stored").is_empty()
+        && [broken, repaired].iter().all(|facts| facts.yes("empty_receive_waited"))
+        && broken.text("idle_client_got") == "a reset"
+        && repaired.text("idle_client_got") == "hi"
+        && !broken.yes("waiting_message_read")
+        && repaired.text("answer_received") == "4"
+        && repaired.text("reset_reported_as") == "reset"
+        && repaired.yes("waiting_message_read")
+}
+
 /// Where a stream, a frame or a session goes wrong.
 fn by_stream(name: &str, broken: &Facts<'_>, repaired: &Facts<'_>) -> Option<bool> {
     Some(match name {
@@ -150,14 +169,7 @@ fn by_stream(name: &str, broken: &Facts<'_>, repaired: &Facts<'_>) -> Option<boo
                 && repaired.number("sessions_leaked") == 0
                 && repaired.number("orders_run") == 1
         }
-        "zero-is-close" => {
-            broken.text("answer_received").is_empty()
-                && broken.text("reset_reported_as") == "end of stream"
-                && !broken.yes("waiting_message_read")
-                && repaired.text("answer_received") == "4"
-                && repaired.text("reset_reported_as") == "reset"
-                && repaired.yes("waiting_message_read")
-        }
+        "zero-is-close" => ends_are_told_apart(broken, repaired),
         "short-send" => {
             let all = 8 << 20;
             broken.number("received") == broken.number("first_completion")
@@ -171,7 +183,9 @@ fn by_stream(name: &str, broken: &Facts<'_>, repaired: &Facts<'_>) -> Option<boo
         "interleaved-sends" => {
             let file = 8 << 20;
             [broken, repaired].iter().all(|facts| facts.number("received_bytes") == file + 15)
+                && broken.number("chat_message_at_byte") == broken.number("first_part_bytes")
                 && broken.number("chat_message_at_byte") < file
+                && repaired.number("first_part_bytes") < file
                 && !broken.yes("file_in_one_piece")
                 && repaired.number("chat_message_at_byte") == file
                 && repaired.yes("file_in_one_piece")

@@ -264,7 +264,7 @@
 //!
 //! ## interleaved-sends
 //!
-//! Two sends of one session are in flight. In callbacks of one worker sends queue in the order of the calls, and
+//! A message goes out in the middle of another. In callbacks of one worker sends queue in the order of the calls, and
 //! [`Driver::send`](proactor::Driver::send) panics if one is in flight already. Another thread gets no session at all:
 //!
 //! ```compile_fail,E0277

@@ -1,11 +1,12 @@
-//! Two sends of one session in flight at a time.
+//! A message that goes out between the parts of another.
 
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 
 use socket2::SockRef;
 
+use crate::arena::Place;
 use crate::kernel::{SendMode, Started};
 use crate::large::{LEN, payload};
 use crate::stage::{Stage, raw, read_to_end};
@@ -17,15 +18,17 @@ const CHAT: &str = "<chat from Bob>";
 pub(super) const EXHIBIT: Exhibit = Exhibit {
     name: "interleaved-sends",
     aliases: &["two-sends"],
-    title: "Two sends of one session in flight",
-    mistake: "While a file is being sent, a chat message is sent to the same client. The file's send was short, so the \
-              rest of it goes out behind the chat message: in the middle of the file.",
-    repair: "One send in flight for each session; what comes meanwhile waits in a queue.",
+    title: "A message goes out in the middle of another",
+    mistake: "A file is sent in parts, each when the one before is over. A chat message to the same client is sent at \
+              once, whatever is under way: it goes out between two parts of the file.",
+    repair: "One message at a time for each session: the next one waits in a queue until the last part of the one \
+             before has been sent. So there is never more than one send in flight.",
     invariant: "INV-4: at most one send is in flight per connection; bytes leave in order.",
     upheld_by: "crates/overlapped/src/session/send_queue.rs",
-    on_windows: "Several WSASend at a time leave in the order of the calls, if one thread makes them and none is \
-                 short: with a first try on a non-blocking socket, one is.",
-    on_linux: "Requests may be tried again in any order, and each of them may be short.",
+    on_windows: "Overlapped WSASend calls of one thread are transmitted in the order of the calls, but that order does \
+                 not keep the parts of a message together. Calls of several threads have no order at all.",
+    on_linux: "Sends that wait for the same socket may be tried again in any order, and each of them may be short: \
+               then the rest is another part.",
     seen_in: &[
         SeenIn {
             name: "liburing 1359 (2025)",
@@ -54,63 +57,74 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     let (session, chat) = (stage.sessions.take(), stage.sessions.take());
     chat.write(CHAT);
 
-    // SAFETY: memory that is never freed, and a block of an arena.
-    let started =
-        unsafe { stage.kernel.send(raw(&server), file.as_ptr(), LEN, session.send(), SendMode::Some) };
-    stage.story.step(format!("A file of {} bytes is to be sent.", grouped(LEN as u64)));
+    let part = part_of_file(stage, &server, session, 0);
+    let size = grouped(LEN as u64);
+    stage.story.step(format!("A file of {size} bytes is sent in parts. The first send starts."));
     stage.story.begin(Kind::Session, "session", "sends a file");
     stage.story.begin(Kind::Operation, "file", "part 1");
-    let mut sent = stage.finish(started)?;
-    stage.story.step(format!("The send is short: the connection took {} bytes.", grouped(sent as u64)));
-    stage.story.end("file");
-
     let mut early = None;
     if version == Version::Broken {
         early = Some(stage.send(raw(&server), chat, CHAT.len(), SendMode::Whole).checked()?);
-        stage.story.step("Bob writes: the chat message is sent at once, beside the file.");
-        stage.story.begin(Kind::Operation, "chat", "sent");
+        stage.story.step("Bob writes to this client. His chat message is sent at once.");
+        stage.story.begin(Kind::Operation, "chat", "Bob's");
     } else {
-        stage.story.step("Bob writes: the chat message waits in the queue.");
+        stage.story.step("Bob writes to this client. His chat message waits in the queue.");
         stage.story.begin(Kind::Memory, "queue", "chat");
     }
+    let first = stage.finish(part)?;
+    let taken = grouped(first as u64);
     let reader = thread::spawn(move || read_to_end(&client));
     if let Some(started) = early.take() {
-        finish_small(stage, started)?;
-        stage.story.wrong("The client reads. The chat message leaves in the middle of the file.");
-        stage.story.end("chat");
-    } else {
-        stage.story.step("The client reads. The rest of the file is sent first.");
-    }
-    stage.story.begin(Kind::Operation, "file", "rest");
-    while sent < LEN {
-        // SAFETY: as above; the address lies in the same memory.
-        let started = unsafe {
-            let rest = file.as_ptr().add(sent);
-            stage.kernel.send(raw(&server), rest, LEN - sent, session.send(), SendMode::Some)
-        };
-        sent += stage.finish(started)?;
-    }
-    if version == Version::Repaired {
-        stage.story.step("The file has left. The chat message is the next in the queue.");
+        stage.story.step(format!(
+            "Part 1 is over: the connection took {taken} bytes. The rest is still to be sent."
+        ));
         stage.story.end("file");
-        stage.story.begin(Kind::Operation, "chat", "sent");
+        finish_small(stage, started)?;
+        stage.story.wrong("The client reads. The chat message goes out before the rest of the file.");
+        stage.story.end("chat");
+        stage.story.begin(Kind::Operation, "file", "rest");
+        send_rest(stage, &server, session, first)?;
+        stage.story.step("The rest of the file goes out after the chat message.");
+        stage.story.end("file");
+    } else {
+        stage.story.step(format!("Part 1 is over: the connection took {taken} bytes. The rest is sent."));
+        stage.story.begin(Kind::Operation, "file", "rest");
+        send_rest(stage, &server, session, first)?;
+        stage.story.step(
+            "The client reads. The whole file has been sent; the chat message is the next in the queue.",
+        );
+        stage.story.end("file");
         stage.story.end("queue");
+        stage.story.begin(Kind::Operation, "chat", "Bob's");
         let started = stage.send(raw(&server), chat, CHAT.len(), SendMode::Whole);
         finish_small(stage, started)?;
-        stage.story.step("The chat message leaves behind the file.");
+        stage.story.step("The chat message goes out after the file.");
         stage.story.end("chat");
-    } else {
-        stage.story.step("The rest of the file leaves behind it.");
-        stage.story.end("file");
     }
     server.shutdown(Shutdown::Write)?;
     let received = reader.join().expect("it only reads")?;
     let at = received.windows(CHAT.len()).position(|bytes| bytes == CHAT.as_bytes());
     stage.note("file_bytes", LEN);
+    stage.note("first_part_bytes", first);
     stage.note("received_bytes", received.len());
     stage
         .note("chat_message_at_byte", at.ok_or_else(|| io::Error::other("the chat message did not arrive"))?);
     stage.note("file_in_one_piece", file.starts_with(&received[..LEN.min(received.len())]));
+    Ok(())
+}
+
+/// Starts a send of what is left of the file: the connection takes a part of it.
+fn part_of_file(stage: &mut Stage, server: &TcpStream, session: Place, sent: usize) -> Started {
+    let left = &payload()[sent..];
+    // SAFETY: memory that is never freed, and a block of an arena.
+    unsafe { stage.kernel.send(raw(server), left.as_ptr(), left.len(), session.send(), SendMode::Some) }
+}
+
+fn send_rest(stage: &mut Stage, server: &TcpStream, session: Place, mut sent: usize) -> io::Result<()> {
+    while sent < LEN {
+        let started = part_of_file(stage, server, session, sent);
+        sent += stage.finish(started)?;
+    }
     Ok(())
 }
 

@@ -20,14 +20,14 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     repair: "The rest is sent from where the first part ended, until nothing is left.",
     invariant: "INV-4: a short send is continued; nothing is lost or doubled.",
     upheld_by: "crates/proactor/src/driver/send.rs",
-    on_windows: "An overlapped WSASend is completed whole; tries without an OVERLAPPED on a non-blocking socket take \
-                 what fits.",
+    on_windows: "A send without an OVERLAPPED on a non-blocking socket takes what fits. An overlapped WSASend that \
+                 succeeds has sent all of its bytes.",
     on_linux: "SEND without MSG_WAITALL completes with what the socket took.",
     seen_in: &[
         SeenIn {
             name: "liburing 1001 (2023)",
             url: "https://github.com/axboe/liburing/issues/1001",
-            what: "a developer of io_uring: a send may be short even with MSG_WAITALL",
+            what: "a developer of io_uring says that a send may be short even with MSG_WAITALL",
         },
         SeenIn {
             name: "objeck-lang 670 (2026)",

@@ -27,9 +27,10 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     invariant: "INV-2 and INV-7: Submitted::Done or Submitted::Pending is one decision, in one type; an outcome is \
                 bytes, an end or an error.",
     upheld_by: "crates/proactor/src/backend/mod.rs",
-    on_windows: "SOCKET_ERROR without WSA_IO_PENDING: no packet comes. GetQueuedCompletionStatus returning FALSE with \
-                 an OVERLAPPED: the operation failed.",
-    on_linux: "A full submission queue (io_uring_get_sqe returns NULL): no CQE comes. A negative res: an error code.",
+    on_windows: "SOCKET_ERROR with another error than WSA_IO_PENDING: no completion packet comes. \
+                 GetQueuedCompletionStatus returns FALSE with an OVERLAPPED: that operation failed.",
+    on_linux: "io_uring_get_sqe returns NULL while the submission queue is full: nothing was submitted, no CQE comes. A \
+               negative res in a CQE is an error code.",
     seen_in: &[
         SeenIn {
             name: "ponyc 5090 (2026)",
@@ -39,7 +40,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
         SeenIn {
             name: "rocksdb 14521 (2026)",
             url: "https://github.com/facebook/rocksdb/pull/14521",
-            what: "a null io_uring_get_sqe was not looked at: with a full submission queue the program crashed",
+            what: "a null io_uring_get_sqe was not looked at: with a full submission queue the program could crash",
         },
     ],
     run,
@@ -75,17 +76,22 @@ fn failing_calls(stage: &mut Stage, version: Version) -> io::Result<()> {
     }
     stage.kernel.submit_held()?;
     let all = STARTS + FAILS;
+    let why = if stage.kernel.name() == KernelName::IoUring {
+        format!("The submission queue has room for {STARTS}, so the other {failed} calls fail.")
+    } else {
+        format!("{failed} of the sockets are not connected, so their calls fail.")
+    };
     let (sessions, receives) = (format!("{STARTS} sessions"), format!("{STARTS} receives"));
     let stuck = format!("{failed} sessions");
-    stage
-        .story
-        .step(format!("{all} clients connect at once. Each session starts a receive; {failed} calls fail."));
-    stage.story.begin(Kind::Session, &sessions, "waiting");
-    stage.story.begin(Kind::Session, &stuck, "waiting");
+    stage.story.step(format!("{all} sessions each start a receive at once. {why}"));
+    stage.story.begin(Kind::Session, &sessions, "open");
+    stage.story.begin(Kind::Session, &stuck, "open");
     stage.story.begin(Kind::Operation, &receives, "in flight");
     if version == Version::Repaired {
-        stage.story.step("A call that failed gives its session back.");
+        stage.story.step("A session whose call has failed is released at once.");
         stage.story.end(&stuck);
+    } else {
+        stage.story.step(format!("The results are ignored: all {all} sessions wait for a completion."));
     }
     for (client, _) in connections.drain(..STARTS) {
         drop(client);
@@ -93,12 +99,13 @@ fn failing_calls(stage: &mut Stage, version: Version) -> io::Result<()> {
         let session = stage.sessions.owner(completion.block).expect("a session");
         stage.sessions.give_back(session);
     }
+    drop(connections);
     let leaked = stage.sessions.in_use();
-    stage.story.step("The clients leave. Each completion releases its session.");
+    stage.story.step(format!("The clients leave. {STARTS} completions come, and each releases its session."));
     stage.story.end(&sessions);
     stage.story.end(&receives);
     if leaked > 0 {
-        stage.story.wrong(format!("{leaked} sessions wait for completions that never come."));
+        stage.story.wrong(format!("{leaked} sessions wait for completions that will never come."));
     }
     stage.note("sessions_started", all);
     stage.note("calls_failed", failed);
@@ -115,9 +122,11 @@ fn failing_completion(stage: &mut Stage, version: Version) -> io::Result<()> {
     (&client).write_all(ORDER.as_bytes())?;
     stage.finish(started)?;
     run.push(session.text());
-    stage.story.step(format!("A client sends \"{ORDER}\". It is run. The next receive starts."));
+    stage
+        .story
+        .step(format!("A client sends the order \"{ORDER}\". It is carried out. The next receive starts."));
     stage.story.begin(Kind::Session, "client", "session");
-    stage.story.begin(Kind::Operation, "its receive", "in flight");
+    stage.story.begin(Kind::Operation, "client's receive", "in flight");
 
     // SAFETY: a place of an arena.
     let started = unsafe { stage.kernel.receive(raw(&server), session.buffer(), BUFFER, session.receive()) };
@@ -125,16 +134,19 @@ fn failing_completion(stage: &mut Stage, version: Version) -> io::Result<()> {
     drop(client);
     let result = stage.finish(started);
     let error = result.as_ref().err().map(ToString::to_string);
-    stage.story.step("The client breaks off: a reset. The receive completes, failed.");
-    stage.story.end("its receive");
-    // The orders have a fixed size, so the broken worker asks nobody how much arrived.
+    stage.story.step("The client resets the connection.");
+    // All orders have the same size, so the broken worker does not look at the number of bytes either.
     if version == Version::Broken || result.is_ok() {
         run.push(session.text());
-        stage.story.wrong(format!("The worker takes it for data: the old bytes are run again: \"{ORDER}\"."));
+        stage.story.wrong(
+            "The receive completes with an error. The worker takes it for data: the last order, which is still in the \
+             buffer, is carried out again.",
+        );
     } else {
-        stage.story.step("The worker sees the error and closes the session.");
+        stage.story.step("The receive completes with an error. The worker closes the session.");
         stage.story.end("client");
     }
+    stage.story.end("client's receive");
     stage.note("completion_failed_with", error.unwrap_or_default());
     stage.note("orders_sent", 1_u64);
     stage.note("orders_run", run.len());

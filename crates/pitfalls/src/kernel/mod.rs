@@ -110,6 +110,15 @@ pub(crate) struct Completion {
     pub(crate) result: io::Result<usize>,
     /// Another completion of the same operation follows (`IORING_CQE_F_MORE`).
     pub(crate) more: bool,
+    /// It only says that the memory of a send without copying is free again (`IORING_CQE_F_NOTIF`).
+    pub(crate) notification: bool,
+}
+
+impl Completion {
+    /// The only one of its operation.
+    pub(crate) fn new(block: *mut Block, result: io::Result<usize>) -> Completion {
+        Completion { block, result, more: false, notification: false }
+    }
 }
 
 /// How a send is asked for.

@@ -74,7 +74,7 @@ impl Own {
             }
             Some(Ok(bytes)) if self.skipping.contains(&socket) => Started::Done(bytes),
             Some(Ok(bytes)) => {
-                let completion = Completion { block: operation.block, result: Ok(bytes), more: false };
+                let completion = Completion::new(operation.block, Ok(bytes));
                 self.shared.lock().completed.push_back(completion);
                 Started::DoneAndPosted(bytes)
             }
@@ -180,6 +180,9 @@ impl Operation {
     /// # Safety
     /// `address` is memory of an arena.
     unsafe fn attempt(&mut self) -> Option<io::Result<usize>> {
+        if self.purpose == Purpose::Receive && self.len == 0 {
+            return readable(self.socket.as_raw_fd());
+        }
         loop {
             let (socket, len) = (self.socket.as_raw_fd(), self.len - self.done);
             // SAFETY: breaks INV-1, on purpose: nobody owns these bytes. The arena outlives this thread's use of them.
@@ -208,6 +211,22 @@ impl Operation {
     fn wanted(&self) -> libc::pollfd {
         let events = if self.purpose == Purpose::Receive { libc::POLLIN } else { libc::POLLOUT };
         libc::pollfd { fd: self.socket.as_raw_fd(), events, revents: 0 }
+    }
+}
+
+/// A receive of zero bytes: over when there is something to receive, or the stream has ended. `recv` with a length of
+/// zero does not wait for that on every system.
+fn readable(socket: RawSocket) -> Option<io::Result<usize>> {
+    let mut byte = 0_u8;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+    // SAFETY: an open socket, and one writable byte.
+    if unsafe { libc::recv(socket, (&raw mut byte).cast(), 1, flags) } >= 0 {
+        return Some(Ok(0));
+    }
+    let error = io::Error::last_os_error();
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => None,
+        _ => Some(Err(error)),
     }
 }
 
@@ -253,7 +272,7 @@ fn run(shared: &Shared) {
             match over {
                 None => state.pending.push(operation),
                 Some(result) => {
-                    state.completed.push_back(Completion { block: operation.block, result, more: false });
+                    state.completed.push_back(Completion::new(operation.block, result));
                     shared.changed.notify_all();
                 }
             }

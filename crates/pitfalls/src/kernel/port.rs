@@ -125,8 +125,8 @@ impl Kernel for Port {
         match (done, overlapped.is_null()) {
             (0, true) if error.raw_os_error() == Some(WAIT_TIMEOUT as i32) => Ok(None),
             (0, true) => Err(error),
-            (0, false) => Ok(Some(Completion { block: overlapped.cast(), result: Err(error), more: false })),
-            _ => Ok(Some(Completion { block: overlapped.cast(), result: Ok(bytes as usize), more: false })),
+            (0, false) => Ok(Some(Completion::new(overlapped.cast(), Err(error)))),
+            _ => Ok(Some(Completion::new(overlapped.cast(), Ok(bytes as usize)))),
         }
     }
 

@@ -126,11 +126,13 @@ impl Kernel for Ring {
 }
 
 fn completion(entry: &cqueue::Entry) -> Completion {
+    let notification = cqueue::notif(entry.flags());
     let result = match entry.result() {
-        // The second completion of a send without copying: its result is no number of bytes.
-        _ if cqueue::notif(entry.flags()) => Ok(0),
+        // Its result is no number of bytes.
+        _ if notification => Ok(0),
         failed if failed < 0 => Err(io::Error::from_raw_os_error(-failed)),
         bytes => Ok(bytes as usize),
     };
-    Completion { block: entry.user_data() as *mut Block, result, more: cqueue::more(entry.flags()) }
+    let more = cqueue::more(entry.flags());
+    Completion { block: entry.user_data() as *mut Block, result, more, notification }
 }
