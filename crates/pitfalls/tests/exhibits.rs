@@ -177,8 +177,8 @@ fn by_stream(name: &str, broken: &Facts<'_>, repaired: &Facts<'_>) -> Option<boo
                 && broken.number("received") > 0
                 && repaired.number("first_completion") < all
                 && repaired.number("received") == all
-                && broken.yes("bytes_are_right")
-                && repaired.yes("bytes_are_right")
+                && broken.yes("what_arrived_is_right")
+                && repaired.yes("what_arrived_is_right")
         }
         "interleaved-sends" => {
             let file = 8 << 20;

@@ -25,8 +25,8 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
               sends nothing more: for two bytes it gets up to 65,535, and a session that never ends.",
     repair: "A limit for the length of a frame, memory only for bytes that have arrived, and a deadline for the frame to \
              be whole.",
-    invariant: "INV-6: memory is bounded. A framing has a limit and keeps only what has arrived; the idle timeout ends \
-                a session that stays silent.",
+    invariant: "INV-6: memory is bounded. A framing has a limit and keeps only what has arrived; the idle timeout, \
+                off by default, ends a session that stays silent.",
     upheld_by: "crates/overlapped/src/framed/framing.rs",
     on_windows: "The same: the memory is the program's own, not the kernel's.",
     on_linux: "The same: the memory is the program's own, not the kernel's.",

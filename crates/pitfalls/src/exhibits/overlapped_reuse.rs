@@ -88,6 +88,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
         }
         understood.push(text);
         if first {
+            stage.story.step("The client sends 5 bytes: hello.");
             (&client).write_all(HELLO.as_bytes())?;
         }
     }

@@ -92,7 +92,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     }
     stage.note("turns", first.turns);
     stage.note("position", first.position);
-    stage.note("packets_taken", first.packets);
+    stage.note("times_a_packet_was_taken", first.packets);
     stage.note("loop_ended", first.end != End::TooManyTurns);
     stage.note("sender_refused", first.end == End::Refused);
     stage.note("packets_of_bob_taken", packets_of_bob);

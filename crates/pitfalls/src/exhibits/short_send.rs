@@ -82,6 +82,6 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     stage.note("sent", LEN);
     stage.note("first_completion", first);
     stage.note("received", received.len());
-    stage.note("bytes_are_right", payload.starts_with(&received));
+    stage.note("what_arrived_is_right", payload.starts_with(&received));
     Ok(())
 }

@@ -27,8 +27,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
     upheld_by: "crates/proactor/src/backend/iocp/errors.rs",
     on_windows: "Without FILE_SKIP_COMPLETION_PORT_ON_SUCCESS a completion packet comes for each call that returned 0; \
                  with it, none. A call that is pending posts one packet in both modes.",
-    on_linux: "SEND_ZC posts two CQEs: its result, with IORING_CQE_F_MORE, and a notification, with \
-               IORING_CQE_F_NOTIF. The operation ends with the CQE that does not have IORING_CQE_F_MORE. A request with \
+    on_linux: "SEND_ZC posts a result and, if that has IORING_CQE_F_MORE, a notification with IORING_CQE_F_NOTIF. The operation ends with the CQE that does not have IORING_CQE_F_MORE. A request with \
                IOSQE_CQE_SKIP_SUCCESS posts no CQE when it succeeds, and CQEs of other requests prove nothing about it: \
                a ring does not order them.",
     seen_in: &[SeenIn {

@@ -35,7 +35,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
         SeenIn {
             name: "ponyc 5090 (2026)",
             url: "https://github.com/ponylang/ponyc/issues/5090",
-            what: "for one error code of WSASend the operation's reference was kept for ever",
+            what: "for one error code of WSASend the operation's reference would be kept",
         },
         SeenIn {
             name: "rocksdb 14521 (2026)",
