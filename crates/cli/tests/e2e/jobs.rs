@@ -314,3 +314,20 @@ fn a_client_whose_session_began_outside_its_namespace() {
     person.types("\x04");
     person.leaves_with(0);
 }
+
+/// As in a container: no signal ends the first process of a PID namespace by default.
+#[test]
+fn a_client_that_is_the_first_process() {
+    let Some(namespace) = Namespace::allowed() else {
+        return;
+    };
+    for signal in [Signal::TERM, Signal::INT] {
+        let (_server, mut person) = Lines::of(|server| {
+            let client = binary(["client".to_owned(), server.to_string()]);
+            Person::with(namespace.as_first_process(&client), "xterm")
+        });
+        person.sees("> ");
+        kill_process(child_of(person.child.id()), signal).unwrap();
+        person.leaves_with(128 + signal.as_raw());
+    }
+}
