@@ -1,6 +1,13 @@
-//! Limits of the process that decide how many sockets it can hold, and a count of those that it holds through us.
+//! The process: limits that decide how many sockets it can hold, a count of those that it holds through us, and what it
+//! does with signals.
+
+#[cfg(unix)]
+mod signal_action;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+#[cfg(unix)]
+pub use signal_action::{SignalAction, ignores_signal};
 
 static SOCKETS: AtomicUsize = AtomicUsize::new(0);
 static PORTS: AtomicUsize = AtomicUsize::new(0);
@@ -77,18 +84,6 @@ pub fn raise_descriptor_limit() -> Option<u64> {
 pub fn open_descriptors() -> u64 {
     // Reading the directory takes one itself.
     std::fs::read_dir("/proc/self/fd").map_or(16, |open| open.count().saturating_sub(1) as u64)
-}
-
-/// Whether the process ignores `signal` now. Before it has changed anything itself, this is what it was started with:
-/// `nohup` has its command ignore SIGHUP. POSIX, `sigaction`.
-#[cfg(unix)]
-#[must_use]
-pub fn ignores_signal(signal: i32) -> bool {
-    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: without a new action the call only writes the struct it is given. All of its fields may be zero.
-    let (result, action) =
-        unsafe { (libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()), action.assume_init()) };
-    result == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 #[cfg(unix)]
@@ -193,13 +188,5 @@ mod tests {
             descriptor_limit().is_some_and(|limit| limit < u64::from(u32::MAX)),
             "a number on every Unix"
         );
-    }
-
-    #[test]
-    fn a_signal_is_ignored_or_not() {
-        // Rust's runtime ignores SIGPIPE before `main`.
-        assert!(ignores_signal(libc::SIGPIPE));
-        assert!(!ignores_signal(libc::SIGSEGV));
-        assert!(!ignores_signal(-1), "no signal");
     }
 }

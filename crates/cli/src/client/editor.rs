@@ -26,6 +26,7 @@ const COLUMNS: u16 = 80;
 pub(super) struct Editor {
     lines: rustyline::Editor<Watch, DefaultHistory>,
     prompt: Arc<Prompt>,
+    mode: Arc<Mode>,
 }
 
 impl Editor {
@@ -43,10 +44,10 @@ impl Editor {
         let mut lines = rustyline::Editor::with_config(config.build()).ok()?;
         let mode = Arc::new(Mode::enter().ok()?);
         let prompt = Arc::new(Prompt::new(Some(Arc::clone(&mode))));
-        let resumed = Arc::clone(&prompt);
-        mode::watch(&mode, move || resumed.redraw()).ok()?;
-        lines.set_helper(Some(Watch(Arc::clone(&prompt))));
-        Some(Editor { lines, prompt })
+        let (resumed, left) = (Arc::clone(&prompt), Arc::clone(&prompt));
+        mode::watch(&mode, move || resumed.redraw(), move || left.below()).ok()?;
+        lines.set_helper(Some(Watch { prompt: Arc::clone(&prompt), mode: Arc::clone(&mode) }));
+        Some(Editor { lines, prompt, mode })
     }
 
     /// Where messages go while a line is edited.
@@ -61,7 +62,9 @@ impl Editor {
     /// What reading the terminal failed with.
     pub(super) fn line(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         loop {
-            match self.lines.readline(PROMPT) {
+            let read = self.lines.readline(&Beginning(&self.mode));
+            self.mode.settle_interrupt();
+            match read {
                 Ok(line) => return Ok(Some([line.as_bytes(), b"\n"].concat())),
                 Err(ReadlineError::Eof) => return Ok(None),
                 Err(ReadlineError::Interrupted) => self.prompt.interrupt(),
@@ -99,17 +102,35 @@ fn is_capable(term: Option<&str>) -> bool {
     }
 }
 
+/// The prompt. The editor measures it before it puts a handler for SIGINT in place, and draws it after that.
+struct Beginning<'a>(&'a Mode);
+
+impl rustyline::Prompt for Beginning<'_> {
+    fn raw(&self) -> &str {
+        self.0.hold_interrupt();
+        PROMPT
+    }
+
+    fn styled(&self) -> &str {
+        PROMPT
+    }
+}
+
 /// Changes nothing, and passes on what the editor draws.
-struct Watch(Arc<Prompt>);
+struct Watch {
+    prompt: Arc<Prompt>,
+    mode: Arc<Mode>,
+}
 
 impl Highlighter for Watch {
     fn highlight_char(&self, line: &str, cursor: usize, _kind: CmdKind) -> bool {
-        self.0.edited(line, cursor);
+        self.prompt.edited(line, cursor);
         false
     }
 
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _default: bool) -> Cow<'b, str> {
-        self.0.prompted(prompt);
+        self.mode.settle_interrupt();
+        self.prompt.prompted(prompt);
         Cow::Borrowed(prompt)
     }
 }

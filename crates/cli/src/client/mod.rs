@@ -5,6 +5,8 @@
 
 mod echo;
 mod editor;
+#[cfg(unix)]
+mod ending;
 mod mode;
 mod piped;
 mod prompt;

@@ -8,30 +8,24 @@ mod imp {
     use std::io::{self, Write};
     use std::os::fd::AsFd;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
-    use nix::sys::signal::{SigSet, Signal};
-    use nix::unistd::{getpgrp, getsid, tcgetpgrp};
+    use nix::sys::signal::{SigSet, Signal, kill};
+    use nix::unistd::{getpgrp, getpid, getsid, tcgetpgrp};
     use proactor::system::ignores_signal;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::termios::{
         InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcdrain, tcgetattr, tcsetattr,
     };
-    use signal_hook::consts::{
-        SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
-    };
-    use signal_hook::flag::register_conditional_default;
+    use signal_hook::consts::{SIGCONT, SIGINT, SIGTSTP, SIGTTIN, SIGTTOU};
     use signal_hook::iterator::Signals;
-    use signal_hook::low_level::{emulate_default_handler, raise};
+
+    use super::super::ending::{ENDING, Ending, end_by};
 
     /// Ends the bracketed paste that the editor has the terminal do.
-    const PASTE_OFF: &[u8] = b"\x1b[?2004l";
+    const PASTE_OFF: &str = "\x1b[?2004l";
 
-    /// Signals that end the process.
-    const ENDING: [i32; 4] = [SIGTERM, SIGHUP, SIGQUIT, SIGINT];
-
-    /// Signals that stop it: Ctrl-Z, and the use of a terminal that the shell has given to somebody else.
+    /// Signals that stop the process: Ctrl-Z, and the use of a terminal that the shell has given to somebody else.
     const STOPPING: [i32; 3] = [SIGTSTP, SIGTTIN, SIGTTOU];
 
     /// A terminal that hands on each key, between lines too. By itself it would show what is typed before an echo has
@@ -42,9 +36,8 @@ mod imp {
         /// As it was.
         original: Termios,
         keys: Termios,
-        /// True while the terminal is as it was, or the shell's: there is nothing to put back. The signals that end the
-        /// process then do so in their handlers.
-        away: Arc<AtomicBool>,
+        /// The client is away while the terminal is as it was, or the shell's: there is nothing to put back.
+        ending: Ending,
     }
 
     impl Mode {
@@ -68,28 +61,46 @@ mod imp {
             keys.special_codes[SpecialCodeIndex::VMIN] = 1;
             keys.special_codes[SpecialCodeIndex::VTIME] = 0;
             tcsetattr(&input, OptionalActions::Now, &keys)?;
-            Ok(Mode { input, output, original, keys, away: Arc::default() })
+            Ok(Mode { input, output, original, keys, ending: Ending::default() })
         }
 
         /// Takes the terminal again after [`Mode::restore`]. In the background this stops the process until the shell
         /// gives us the terminal. Not for the thread of [`watch`].
         pub(in super::super) fn reenter(&self) {
-            if self.away.load(Ordering::Acquire) {
+            if self.ending.is_away() {
                 self.set(&self.keys);
-                self.away.store(false, Ordering::Release);
+                self.ending.set_away(false);
             }
         }
 
         /// Leaves the terminal as it was, if it is ours. Does not wait for a terminal that does not read.
         pub(in super::super) fn restore(&self) {
-            if self.away.load(Ordering::Acquire) || !self.is_foreground() {
+            self.restore_below("");
+        }
+
+        /// The same, with the cursor where `below` moves it.
+        fn restore_below(&self, below: &str) {
+            if self.ending.is_away() || !self.is_foreground() {
                 return;
             }
             self.set(&self.original);
-            self.away.store(true, Ordering::Release);
+            self.ending.set_away(true);
             if self.has_room() {
-                let _ = (&self.output).write_all(PASTE_OFF);
+                let _ = (&self.output).write_all(format!("{PASTE_OFF}{below}").as_bytes());
             }
+        }
+
+        /// Holds SIGINT back from the calling thread, the main one, until [`Mode::settle_interrupt`]. For the moment in
+        /// which the editor begins to read: its own handler (`rustyline` 18) loses a signal that does not come while it
+        /// waits for a key, and in the background waits for the terminal before it ends the process.
+        pub(in super::super) fn hold_interrupt(&self) {
+            let _ = SigSet::from(Signal::SIGINT).thread_block();
+        }
+
+        /// Replaces the handler that the editor has put in place, or has put back, by ours.
+        pub(in super::super) fn settle_interrupt(&self) {
+            self.ending.settle();
+            let _ = SigSet::from(Signal::SIGINT).thread_unblock();
         }
 
         /// An error means that the terminal has hung up: then it has no mode.
@@ -111,23 +122,21 @@ mod imp {
         }
     }
 
-    /// Leaves the terminal as it was before a signal ends or stops the process. When the process goes on after a stop,
-    /// takes the terminal again and calls `redraw` in a thread of its own, which may wait for the terminal. Signals that
-    /// are ignored stay so (`nohup`).
+    /// Leaves the terminal as it was before a signal ends or stops the process; `below` says how to move the cursor out of
+    /// a line that is half typed when it ends. When the process goes on after a stop, takes the terminal again and calls
+    /// `redraw` in a thread of its own, which may wait for the terminal. Signals that are ignored stay so (`nohup`).
     ///
     /// # Errors
     /// If the signals cannot be caught, or there is no thread.
     pub(in super::super) fn watch(
         mode: &Arc<Mode>,
         redraw: impl Fn() + Clone + Send + 'static,
+        below: impl Fn() -> String + Send + 'static,
     ) -> io::Result<()> {
         let heeded = |signal: &i32| !ignores_signal(*signal);
-        // Before the iterator: handlers do things in the order in which they were registered.
-        for signal in ENDING.into_iter().filter(heeded) {
-            register_conditional_default(signal, Arc::clone(&mode.away))?;
-        }
         let watched = ENDING.into_iter().chain(STOPPING).filter(heeded).chain([SIGCONT]);
         let (mode, mut signals) = (Arc::clone(mode), Signals::new(watched)?);
+        mode.ending.are_caught()?;
         thread::Builder::new().name("signals".into()).spawn(move || {
             leave_signals_to_main();
             let mut continued_with: Vec<i32> = Vec::new();
@@ -136,26 +145,43 @@ mod imp {
                     none if none.is_empty() => signals.wait().collect(),
                     some => some,
                 };
-                end_by(&pending, &mode);
+                end_by_any(&pending, &mode, &below);
                 if is_stopped_by(&pending, &mode) {
                     mode.restore();
-                    mode.away.store(true, Ordering::Release);
-                    // What came before that was set.
-                    end_by(&signals.pending().collect::<Vec<_>>(), &mode);
-                    // Returns when the process is continued. SIGCONT follows.
-                    let _ = raise(SIGSTOP);
+                    mode.ending.set_away(true);
+                    stop(|| end_by_any(&signals.pending().collect::<Vec<_>>(), &mode, &below));
                     // A thread that used the terminal before the stop tries again. Stopping once more for its first try
                     // would stop the main thread while it handles the signal that the process was continued for.
                     continued_with =
                         signals.pending().filter(|signal| ![SIGTTIN, SIGTTOU].contains(signal)).collect();
                 } else if pending.contains(&SIGCONT) && mode.is_foreground() {
                     mode.set(&mode.keys);
-                    mode.away.store(false, Ordering::Release);
+                    mode.ending.set_away(false);
                     let _ = thread::Builder::new().name("redraw".into()).spawn(redraw.clone());
                 }
             }
         })?;
         Ok(())
+    }
+
+    /// Stops the process. Returns when it is continued; SIGCONT follows. The signals that end it have their default action
+    /// by now. One that came before ends it here, unless the main thread took it while they were caught: that is for
+    /// `caught`.
+    fn stop(caught: impl FnOnce()) {
+        let _ = ending().thread_unblock();
+        caught();
+        // To the process, not to this thread: of such signals a thread takes the one with the lowest number first, and
+        // those that end the process are lower. Until every thread has stopped the shell believes that it runs.
+        let _ = kill(getpid(), Signal::SIGSTOP);
+        // The system may have woken another thread for it, which has not run yet. With another mask this one looks, too.
+        let other = SigSet::from(Signal::SIGURG);
+        let _ = other.thread_block();
+        let _ = other.thread_unblock();
+        let _ = ending().thread_block();
+    }
+
+    fn ending() -> SigSet {
+        ENDING.into_iter().filter_map(|signal| Signal::try_from(signal).ok()).collect()
     }
 
     /// Has the calling thread, and those that it starts, take no signal that ends or stops the process. The main thread
@@ -167,10 +193,10 @@ mod imp {
     }
 
     /// Ends the process if one of the signals does.
-    fn end_by(pending: &[i32], mode: &Mode) {
-        if let Some(ending) = ENDING.iter().find(|signal| pending.contains(signal)) {
-            mode.restore();
-            let _ = emulate_default_handler(*ending);
+    fn end_by_any(pending: &[i32], mode: &Mode, below: &impl Fn() -> String) {
+        if let Some(ending) = ENDING.into_iter().find(|signal| pending.contains(signal)) {
+            mode.restore_below(&below());
+            end_by(ending);
         }
     }
 
@@ -189,8 +215,7 @@ mod imp {
 
     /// Ends the process as Ctrl-C does.
     pub(in super::super) fn interrupt() -> ! {
-        let _ = emulate_default_handler(SIGINT);
-        unreachable!("the default for SIGINT ends the process");
+        end_by(SIGINT);
     }
 }
 
@@ -214,6 +239,12 @@ mod imp {
 
         /// Leaves the console as it was.
         pub(in super::super) fn restore(&self) {}
+
+        /// Ctrl-C is a key for the editor.
+        pub(in super::super) fn hold_interrupt(&self) {}
+
+        /// The same.
+        pub(in super::super) fn settle_interrupt(&self) {}
     }
 
     /// Nothing stops a process here, and what ends it needs no help.
@@ -223,6 +254,7 @@ mod imp {
     pub(in super::super) fn watch(
         _mode: &Arc<Mode>,
         _redraw: impl Fn() + Clone + Send + 'static,
+        _below: impl Fn() -> String + Send + 'static,
     ) -> io::Result<()> {
         Ok(())
     }

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rustyline::GraphemeClusterMode;
 
@@ -25,7 +25,7 @@ pub(super) struct Prompt {
     /// `None` on a terminal that cannot move its cursor. There the system edits the line, and nobody else knows it.
     mode: Option<Arc<Mode>>,
     /// Held while a message is written, which lasts for as long as the terminal does not read. The thread that handles
-    /// signals never takes it.
+    /// signals never waits for it.
     draft: Mutex<Draft>,
 }
 
@@ -114,6 +114,17 @@ impl Prompt {
         }
     }
 
+    /// Moves the cursor to a line of its own below the one that is being read. Empty between lines, and while another
+    /// thread shows something: for the thread that handles signals.
+    pub(super) fn below(&self) -> String {
+        let draft = match self.draft.try_lock() {
+            Ok(draft) => draft,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return String::new(),
+        };
+        if draft.reading { draft.below() } else { String::new() }
+    }
+
     /// Leaves the terminal as it was.
     pub(super) fn restore(&self) {
         if let Some(mode) = &self.mode {
@@ -150,6 +161,13 @@ impl Draft {
     fn clear(&self) -> String {
         let up = self.position(&self.line[..self.cursor]).row;
         format!("{}\r\x1b[J", rows_up(up))
+    }
+
+    /// Leaves them, and the cursor at the start of the next line.
+    fn below(&self) -> String {
+        let (cursor, end) = (self.position(&self.line[..self.cursor]), self.position(&self.line));
+        let rows = end.row - cursor.row;
+        if rows == 0 { "\n".to_owned() } else { format!("\x1b[{rows}B\n") }
     }
 
     /// Draws them again, as the editor has drawn them.
@@ -228,6 +246,13 @@ mod tests {
         assert_eq!(draft("abc", 1).clear(), "\r\x1b[J");
         assert_eq!(draft(&"x".repeat(30), 30).clear(), "\x1b[3A\r\x1b[J");
         assert_eq!(draft(&"x".repeat(30), 9).clear(), "\x1b[1A\r\x1b[J");
+    }
+
+    #[test]
+    fn a_line_is_left_below_its_end() {
+        assert_eq!(draft("abc", 1).below(), "\n");
+        assert_eq!(draft(&"x".repeat(30), 30).below(), "\n");
+        assert_eq!(draft(&"x".repeat(30), 9).below(), "\x1b[2B\n");
     }
 
     #[test]

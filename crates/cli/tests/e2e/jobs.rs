@@ -10,9 +10,12 @@ use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
 
 use crate::namespace::Namespace;
 use crate::peer::eventually;
+use crate::person::{Lines, Person};
 use crate::server::{BINARY, binary};
 use crate::system::is_stopped;
-use crate::terminal::{Lines, Person};
+
+/// How often a client is killed in the moment in which it stops.
+const ATTEMPTS: usize = 25;
 
 /// False where there is no bash; then a line says so. Other shells print other words about jobs.
 fn shell_is_here() -> bool {
@@ -62,13 +65,26 @@ fn stops(job: Pid) {
     eventually("the client stops", || is_stopped(job.as_raw_pid().cast_unsigned()));
 }
 
-/// The shell says how the client ended, in a word, and ends itself.
-fn ended_by(mut person: Person, mut server: Lines, word: &str) {
+/// Whether a thread of the process has stopped, and the others are about to. False, too, when it has ended and the shell has
+/// taken note.
+fn has_begun_to_stop(job: Pid) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", job.as_raw_pid())) else { return false };
+    let mut states = tasks.flatten().map(|task| fs::read_to_string(task.path().join("status")));
+    states.any(|status| status.is_ok_and(|status| status.contains("State:\tT (stopped)")))
+}
+
+/// The client's end closes its connection.
+fn ends(server: &mut Lines, person: &mut Person) {
     match server.stream.read(&mut [0]) {
         Ok(0) => {}
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        other => panic!("the client is still there at {word}: {other:?}; {:?}", person.seen_so_far()),
+        other => panic!("the client is still there: {other:?}; {:?}", person.seen_so_far()),
     }
+}
+
+/// The shell says how the client ended, in a word, and ends itself.
+fn ended_by(mut person: Person, mut server: Lines, word: &str) {
+    ends(&mut server, &mut person);
     // It says so as soon as it has seen it, which may be now.
     person.types("while [ -n \"$(jobs -p)\" ]; do jobs -n; done\r");
     person.sees(word);
@@ -106,6 +122,7 @@ fn a_stopped_client_can_be_killed() {
             ("kill -TERM %1; kill -CONT %1", "Terminated"),
             ("kill -HUP %1; kill -CONT %1", "Hangup"),
             ("kill -QUIT %1; kill -CONT %1", "Quit"),
+            ("kill -INT %1; kill -CONT %1", "Interrupt"),
         ] {
             let (server, mut person) = Lines::of(|server| at_a_shell(server, ""));
             person.sees("> ");
@@ -120,6 +137,59 @@ fn a_stopped_client_can_be_killed() {
             stops(job);
             person.types(&format!("{kill}\r"));
             ended_by(person, server, word);
+        }
+    }
+}
+
+/// It has sent a line, waits for the echo, and needs no terminal.
+#[test]
+fn a_client_that_runs_in_the_background_can_be_killed() {
+    if !shell_is_here() {
+        return;
+    }
+    for (kill, word) in [("TERM", "Terminated"), ("HUP", "Hangup"), ("QUIT", "Quit"), ("INT", "Interrupt")] {
+        let (mut server, mut person) = Lines::of(|server| at_a_shell(server, ""));
+        person.sees("> ");
+        let job = job(&person);
+        person.types("hello\r");
+        assert_eq!(server.line(), b"hello\n");
+        person.types("\x1a");
+        person.sees("Stopped");
+        person.sees("$ ");
+        stops(job);
+        runs(&mut person, "bg");
+        person.types(&format!("kill -{kill} %1\r"));
+        ended_by(person, server, word);
+    }
+}
+
+/// Continued in the background, it uses the terminal and stops again: a signal that comes before that ends it. The shell
+/// believes that it runs, and would not continue it.
+#[test]
+fn a_client_is_killed_as_soon_as_it_is_continued() {
+    if !shell_is_here() {
+        return;
+    }
+    // Not SIGQUIT: for a core dump Linux stops threads one by one, and a stop may come first, of any process.
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        for attempt in 0..ATTEMPTS {
+            let (mut server, mut person) = Lines::of(|server| at_a_shell(server, ""));
+            person.sees("> ");
+            let job = job(&person);
+            person.types("\x1a");
+            person.sees("Stopped");
+            stops(job);
+            kill_process(job, Signal::CONT).unwrap();
+            // Each time somewhat later.
+            for _ in 0..attempt * 200 {
+                std::hint::spin_loop();
+            }
+            kill_process(job, signal).unwrap();
+            // It may have begun to stop before the signal came. Then this waits for SIGCONT, as for any process.
+            if has_begun_to_stop(job) {
+                let _ = kill_process(job, Signal::CONT);
+            }
+            ends(&mut server, &mut person);
         }
     }
 }
@@ -243,4 +313,21 @@ fn a_client_whose_session_began_outside_its_namespace() {
     server.echoes(&mut person, "half a line\n");
     person.types("\x04");
     person.leaves_with(0);
+}
+
+/// As in a container: no signal ends the first process of a PID namespace by default.
+#[test]
+fn a_client_that_is_the_first_process() {
+    let Some(namespace) = Namespace::allowed() else {
+        return;
+    };
+    for signal in [Signal::TERM, Signal::INT] {
+        let (_server, mut person) = Lines::of(|server| {
+            let client = binary(["client".to_owned(), server.to_string()]);
+            Person::with(namespace.as_first_process(&client), "xterm")
+        });
+        person.sees("> ");
+        kill_process(child_of(person.child.id()), signal).unwrap();
+        person.leaves_with(128 + signal.as_raw());
+    }
 }

@@ -41,6 +41,8 @@ mod operations;
 #[cfg(target_os = "linux")]
 mod options;
 mod peer;
+#[cfg(unix)]
+mod person;
 mod pitfalls;
 mod process;
 #[cfg(unix)]

@@ -49,6 +49,14 @@ impl Namespace {
         changed
     }
 
+    /// The same command as the first process of a PID namespace.
+    pub(crate) fn as_first_process(&self, command: &Command) -> Command {
+        let mut first = Command::new("unshare");
+        first.args(self.own_user.then_some("--map-root-user"));
+        first.args(["--pid", "--fork", "--kill-child"]).arg(command.get_program()).args(command.get_args());
+        first
+    }
+
     /// The same command in the system of a process.
     pub(crate) fn beside(&self, pid: u32, command: &Command) -> Command {
         let mut beside = Command::new("nsenter");

@@ -1,6 +1,6 @@
 //! A terminal that nobody reads, or that has gone: `overlapped client` ends all the same.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -11,9 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{Action, LocalModes, tcflow, tcgetattr};
 
 use crate::peer::eventually;
+use crate::person::{Lines, spawn_at, terminal};
 use crate::server::binary;
-use crate::system::is_stopped;
-use crate::terminal::{Lines, spawn_at, terminal};
+use crate::system::{is_stopped, waits_at};
 
 /// A client at a terminal whose other end is held, and not read.
 struct Unread {
@@ -35,21 +35,8 @@ impl Unread {
         });
         let client = Unread { child, keyboard, terminal: kept, server };
         // It reads a line. Only then a line is taken back when somebody has something to say.
-        eventually("the client reads the terminal", || client.waits_at("overlapped", &[0]));
+        eventually("the client reads the terminal", || waits_at(client.child.id(), "overlapped", &[0]));
         client
-    }
-
-    /// Whether the thread of this name is in a system call on one of these descriptors.
-    fn waits_at(&self, name: &str, descriptors: &[u64]) -> bool {
-        let tasks = format!("/proc/{}/task", self.child.id());
-        fs::read_dir(tasks).expect("the client lives").any(|task| {
-            let task = task.expect("a task").path();
-            let read = |file: &str| fs::read_to_string(task.join(file)).unwrap_or_default();
-            // proc(5): the number of the call, and its arguments in hexadecimal.
-            let call = read("syscall");
-            let first = call.split(' ').nth(1).and_then(|text| u64::from_str_radix(text.get(2..)?, 16).ok());
-            read("comm").trim_end() == name && first.is_some_and(|first| descriptors.contains(&first))
-        })
     }
 
     /// Has the server say more than the terminal holds, until the client waits for somebody to read it.
@@ -60,7 +47,7 @@ impl Unread {
         // One look may find it between two writes that both have room.
         let mut looks = 0;
         eventually("the terminal is full", || {
-            looks = if self.waits_at("receive", &[1, 2]) { looks + 1 } else { 0 };
+            looks = if waits_at(self.child.id(), "receive", &[1, 2]) { looks + 1 } else { 0 };
             looks == 20
         });
     }
@@ -94,7 +81,7 @@ impl Drop for Unread {
 /// The thread that waits for the terminal holds the lock of the prompt.
 #[test]
 fn signals_end_a_client_whose_terminal_is_full() {
-    for signal in [Signal::TERM, Signal::HUP, Signal::QUIT] {
+    for signal in [Signal::TERM, Signal::HUP, Signal::QUIT, Signal::INT] {
         let mut client = Unread::new();
         client.fill();
         client.signal(signal);
@@ -105,7 +92,7 @@ fn signals_end_a_client_whose_terminal_is_full() {
 /// Output is suspended, as by Ctrl-S in a shell: what is written waits, and there is room for it.
 #[test]
 fn signals_end_a_client_whose_terminal_is_suspended() {
-    for signal in [Signal::TERM, Signal::HUP, Signal::QUIT] {
+    for signal in [Signal::TERM, Signal::HUP, Signal::QUIT, Signal::INT] {
         let mut client = Unread::new();
         tcflow(&client.terminal, Action::OOff).unwrap();
         client.signal(signal);

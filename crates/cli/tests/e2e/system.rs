@@ -31,6 +31,18 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
     status(pid, None).lines().any(|line| line.starts_with("State:") && line.contains("(stopped)"))
 }
 
+/// Whether its thread of this name is in a system call on one of these descriptors.
+pub(crate) fn waits_at(pid: u32, name: &str, descriptors: &[u64]) -> bool {
+    fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives").any(|task| {
+        let task = task.expect("a task").path();
+        let read = |file: &str| fs::read_to_string(task.join(file)).unwrap_or_default();
+        // proc(5): the number of the call, and its arguments in hexadecimal.
+        let call = read("syscall");
+        let first = call.split(' ').nth(1).and_then(|text| u64::from_str_radix(text.get(2..)?, 16).ok());
+        read("comm").trim_end() == name && first.is_some_and(|first| descriptors.contains(&first))
+    })
+}
+
 /// Descriptors the process has open.
 pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()

@@ -1,192 +1,15 @@
 //! `overlapped client` as a person meets it: on a terminal.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::process::Command;
 use std::thread;
 
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::peer::{PATIENCE, assert_same, eventually};
-use crate::process::with_default_signals;
+use crate::peer::{assert_same, eventually};
+use crate::person::{COLUMNS, Lines, Person};
 use crate::server::{Server, binary};
-
-/// Columns of the terminal.
-const COLUMNS: u16 = 60;
-
-/// A terminal: the end of a person, and the one of the process at it.
-pub(crate) fn terminal() -> (File, OwnedFd) {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-    // Not for the children of tests that run at the same time. Not all systems take it as a flag above.
-    fcntl_setfd(&ours, FdFlags::CLOEXEC).unwrap();
-    grantpt(&ours).unwrap();
-    unlockpt(&ours).unwrap();
-    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-    let theirs: OwnedFd = File::options().read(true).write(true).open(name).unwrap().into();
-    tcsetwinsize(&theirs, Winsize { ws_row: 24, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-    (File::from(ours), theirs)
-}
-
-/// Starts a process at a terminal. The command keeps copies of the end that it was given.
-pub(crate) fn spawn_at(theirs: OwnedFd, command: &mut Command, term: &str) -> Child {
-    let (input, output) = (theirs.try_clone().unwrap(), theirs.try_clone().unwrap());
-    with_default_signals();
-    command.env("TERM", term).stdin(input).stdout(output).stderr(Stdio::from(theirs));
-    command.spawn().unwrap()
-}
-
-/// A client whose terminal this test holds.
-pub(crate) struct Person {
-    pub(crate) child: Child,
-    pub(crate) keyboard: File,
-    screen: Receiver<Vec<u8>>,
-    seen: Vec<u8>,
-    mode: Termios,
-}
-
-impl Person {
-    fn at(server: SocketAddr) -> Person {
-        Person::with(binary(["client".to_owned(), server.to_string()]), "xterm")
-    }
-
-    /// At a terminal that is the client's own, as a shell gives it: there Ctrl-C is a signal.
-    #[cfg(target_os = "linux")]
-    fn in_a_shell(server: SocketAddr) -> Person {
-        let mut command = Command::new("setsid");
-        command.args(["--ctty", crate::server::BINARY, "client", &server.to_string()]);
-        Person::with(command, "xterm")
-    }
-
-    pub(crate) fn with(mut command: Command, term: &str) -> Person {
-        let (keyboard, theirs) = terminal();
-        let mode = tcgetattr(&theirs).unwrap();
-        let child = spawn_at(theirs, &mut command, term);
-        drop(command); // and with it the last of our copies of their end
-        let mut reader = keyboard.try_clone().unwrap();
-        let (tell, screen) = mpsc::channel();
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = reader.read(&mut buffer) {
-                let _ = tell.send(buffer[..count].to_vec());
-            }
-        });
-        Person { child, keyboard, screen, seen: Vec::new(), mode }
-    }
-
-    pub(crate) fn types(&mut self, text: &str) {
-        self.keyboard.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Waits until `text` is on the screen, after what was waited for before. Returns what came before it.
-    pub(crate) fn sees(&mut self, text: &str) -> String {
-        let text = text.as_bytes();
-        let mut searched = 0;
-        let at = loop {
-            let found = self.seen[searched..].windows(text.len()).position(|part| part == text);
-            if let Some(at) = found {
-                break searched + at;
-            }
-            searched = (self.seen.len() + 1).saturating_sub(text.len());
-            let shown =
-                |seen: &[u8]| String::from_utf8_lossy(&seen[seen.len().saturating_sub(4096)..]).into_owned();
-            match self.screen.recv_timeout(PATIENCE) {
-                Ok(bytes) => self.seen.extend(bytes),
-                Err(_) => panic!("no {:?} on the screen, but {:?}", shown(text), shown(&self.seen)),
-            }
-        };
-        let before = self.seen.drain(..at + text.len()).take(at).collect::<Vec<u8>>();
-        String::from_utf8_lossy(&before).into_owned()
-    }
-
-    /// What is on the screen, and was not waited for.
-    pub(crate) fn seen_so_far(&mut self) -> String {
-        self.seen.extend(self.screen.try_iter().flatten());
-        String::from_utf8_lossy(&self.seen).into_owned()
-    }
-
-    /// Waits until the client has ended, and asserts that it left the terminal as it was. Returns its status, and what
-    /// it wrote last.
-    pub(crate) fn leaves(mut self) -> (ExitStatus, String) {
-        let mut status = None;
-        eventually("the client ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        loop {
-            match self.screen.recv_timeout(PATIENCE) {
-                Ok(bytes) => self.seen.extend(bytes),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("somebody still has the terminal"),
-            }
-        }
-        self.has_its_mode();
-        (status.expect("it has ended"), String::from_utf8_lossy(&self.seen).into_owned())
-    }
-
-    /// Asserts that the terminal is as it was before.
-    fn has_its_mode(&self) {
-        // Both ends have the same.
-        let mode = tcgetattr(&self.keyboard).unwrap();
-        let shown = |mode: &Termios| {
-            format!("{:?} {:?} {:?}", mode.input_modes, mode.local_modes, mode.special_codes)
-        };
-        assert_eq!(shown(&mode), shown(&self.mode));
-    }
-
-    /// The same for one that ends by itself.
-    pub(crate) fn leaves_with(self, code: i32) -> String {
-        let (status, last) = self.leaves();
-        assert_eq!(status.code(), Some(code), "{last:?}");
-        last
-    }
-}
-
-impl Drop for Person {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A server that the test answers for.
-pub(crate) struct Lines {
-    pub(crate) stream: BufReader<TcpStream>,
-}
-
-impl Lines {
-    /// Its first client, which `dial` starts.
-    pub(crate) fn of<T>(dial: impl FnOnce(SocketAddr) -> T) -> (Lines, T) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = dial(listener.local_addr().unwrap());
-        let (stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        (Lines { stream: BufReader::new(stream) }, client)
-    }
-
-    pub(crate) fn line(&mut self) -> Vec<u8> {
-        let mut line = Vec::new();
-        self.stream.read_until(b'\n', &mut line).expect("a line");
-        line
-    }
-
-    pub(crate) fn sends(&mut self, bytes: &[u8]) {
-        self.stream.get_mut().write_all(bytes).unwrap();
-    }
-
-    /// The line arrives, its echo goes out, and the person sees how long that took.
-    pub(crate) fn echoes(&mut self, person: &mut Person, line: &str) {
-        assert_eq!(self.line(), line.as_bytes());
-        self.sends(line.as_bytes());
-        person.sees(&format!("  {} bytes in ", line.len()));
-    }
-}
 
 #[test]
 fn an_echo_and_its_time_and_q() {
@@ -387,8 +210,10 @@ fn an_interrupt_is_a_signal() {
     person.types("half");
     person.sees("f");
     person.types("\x03");
-    let (status, _) = person.leaves();
+    let (status, last) = person.leaves();
     assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
+    // What comes next has a line of its own.
+    assert_eq!(last.replace("\x1b[?2004l", ""), "\r\n");
 
     let (mut server, mut person) = Lines::of(Person::in_a_shell);
     person.sees("> ");
@@ -397,6 +222,50 @@ fn an_interrupt_is_a_signal() {
     person.types("\x03");
     let (status, _) = person.leaves();
     assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
+}
+
+/// The signal comes while the client is not waiting for a key.
+#[test]
+fn an_interrupt_while_a_line_is_drawn() {
+    // What a terminal takes at once (Linux, termios(3)).
+    const KEYS: usize = 4000;
+    let (_server, mut person) = Lines::of(Person::at);
+    person.sees("> ");
+    person.types(&"x".repeat(KEYS));
+    // Each key in the third row has all rows drawn again.
+    person.sees(&"x".repeat(3 * usize::from(COLUMNS)));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&person.child), Signal::INT).unwrap();
+    let (status, _) = person.leaves();
+    assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
+}
+
+/// As in a script that says `trap '' INT`.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_ignored_interrupt_stays_ignored() {
+    let (mut server, mut person) = Lines::of(|address| {
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "sh", "-c", "trap '' INT; exec \"$0\" client \"$1\"", crate::server::BINARY]);
+        command.arg(address.to_string());
+        Person::with(command, "xterm")
+    });
+    let client = rustix::process::Pid::from_child(&person.child);
+    for interrupt in [true, false] {
+        person.sees("> ");
+        person.types("half");
+        // A key that is a signal discards what is on its way.
+        person.sees("f");
+        if interrupt {
+            person.types("\x03");
+        } else {
+            rustix::process::kill_process(client, Signal::INT).unwrap();
+        }
+        eventually("it reads on", || crate::system::waits_at(person.child.id(), "overlapped", &[0]));
+        person.types(" a line\r");
+        server.echoes(&mut person, "half a line\n");
+    }
+    person.types("\x04");
+    person.leaves_with(0);
 }
 
 /// Started by no shell, it could not be continued: it goes on.
