@@ -82,9 +82,9 @@ mod unix {
     use mio::{Events, Interest, Poll, Token};
 
     use crate::backend::readiness::PollWaker;
-    use crate::driver::{ACCEPT_FAILURES, is_about_the_peer};
+    use crate::os::CountedPort;
+    use crate::os::{ACCEPT_FAILURES, is_about_the_peer};
     use crate::socket::{Socket, inline_urgent, nodelay};
-    use crate::system::CountedPort;
     use crate::waker::Waker;
 
     const WAKE: Token = Token(usize::MAX);

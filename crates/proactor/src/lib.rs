@@ -20,24 +20,29 @@ pub mod buffer;
 pub mod console;
 mod destination;
 mod driver;
-mod interface;
-mod prefetch;
+#[cfg_attr(feature = "guard-pages", expect(clippy::modulo_one, reason = "a chunk then holds one entry"))]
+mod inflight;
+pub mod operation;
+pub mod os;
 mod socket;
 mod sync;
-pub mod system;
 mod time;
 mod waker;
 
 pub use accept_watch::{AcceptWatch, try_accept};
-pub use backend::{Abilities, Backend, BackendKind, Delivery};
+#[doc(hidden)]
+pub use backend::InFlight;
+pub use backend::{Abilities, Backend, BackendKind};
 pub use buffer::{AlignedBuf, Gather, Lease, Outgoing, Payload, Pool, PoolConfig};
 pub use destination::{destination, refuse_itself};
 pub use driver::{
-    CONNECTIONS, Call, ConnectionKey, Driver, Entry, Event, InFlight, ListenerKey, Moment, OpKey, Sending,
-    Snapshot, Step, Table, TraceResult, Tracer, Verb,
+    CONNECTIONS, Call, ConnectionKey, Driver, Event, ListenerKey, Moment, Sending, Snapshot, Step,
+    TraceResult, Tracer, Verb,
 };
-pub use interface::{address_unavailable, interface_index};
-pub use prefetch::prefetch;
-pub use socket::{ListenOptions, Socket, SocketOptions, listen, turn_away};
+#[doc(hidden)]
+pub use inflight::{Entry, Table};
+pub use operation::OpKey;
+pub use os::{address_unavailable, interface_index, prefetch};
+pub use socket::{Delivery, Discarded, ListenOptions, Socket, SocketOptions, listen, turn_away};
 pub use time::Time;
 pub use waker::{Wake, Waker};

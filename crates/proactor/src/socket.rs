@@ -9,18 +9,19 @@ mod options;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Deref;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Type};
 
-use crate::backend::{Discarded, MOST_AT_ONCE};
-use crate::system::CountedSocket;
+use crate::operation::MOST_AT_ONCE;
+use crate::os::CountedSocket;
 
 #[cfg(target_os = "linux")]
 pub(crate) use delivery::delivery;
 pub use options::SocketOptions;
 
 /// An open TCP socket of a real kernel, whichever backend it is for. Closed when dropped, and
-/// [counted](crate::system::handles) until then.
+/// [counted](crate::os::handles) until then.
 #[derive(Debug)]
 pub struct Socket {
     inner: socket2::Socket,
@@ -212,9 +213,32 @@ pub fn turn_away(socket: Socket) {
     drop(socket);
 }
 
+/// What [`discard`](crate::backend::Backend::discard) has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discarded {
+    /// Nothing, and nothing comes: the peer has ended its stream.
+    Ended,
+    /// Nothing for now.
+    Nothing,
+    /// There may be more: it took as much as one call takes.
+    More,
+}
+
+/// How far the peer's system has taken what was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Bytes the system holds that the peer's system has not acknowledged.
+    pub unacknowledged: usize,
+    /// Grows whenever the peer's system acknowledges bytes. Compare two readings; the value itself means nothing.
+    pub acknowledged: u64,
+    /// How long ago the peer's system acknowledged anything; also an acknowledgement that says nothing new, as the answer
+    /// to a probe does. `None` where the system does not tell.
+    pub last: Option<Duration>,
+}
+
 /// No other Unix tells how many bytes were acknowledged.
 #[cfg(all(unix, not(target_os = "linux")))]
-pub(crate) fn delivery(_socket: &Socket) -> Option<crate::backend::Delivery> {
+pub(crate) fn delivery(_socket: &Socket) -> Option<Delivery> {
     None
 }
 
@@ -224,8 +248,8 @@ pub(crate) fn delivery(_socket: &Socket) -> Option<crate::backend::Delivery> {
 /// # Safety
 /// The descriptor is open.
 #[cfg(unix)]
-pub(crate) unsafe fn broken(fd: std::os::fd::RawFd) -> Option<crate::backend::Outcome<Socket>> {
-    use crate::backend::Outcome;
+pub(crate) unsafe fn broken(fd: std::os::fd::RawFd) -> Option<crate::operation::Outcome<Socket>> {
+    use crate::operation::Outcome;
     // SAFETY: what the caller promised.
     let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
     let socket = socket2::SockRef::from(&fd);

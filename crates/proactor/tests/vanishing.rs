@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use proactor::backend::{Create, Wait};
-use proactor::system::handles;
+use proactor::os::handles;
 use proactor::{
     ConnectionKey, Driver, Event, Lease, ListenOptions, Moment, Pool, PoolConfig, Sending, Snapshot, Socket,
 };

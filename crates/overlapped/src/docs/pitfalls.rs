@@ -230,7 +230,7 @@
 //! }
 //! ```
 //!
-//! A call that fails at once is [`Submitted::Done`](proactor::backend::Submitted::Done) with a failure. The driver puts
+//! A call that fails at once is [`Submitted::Done`](proactor::operation::Submitted::Done) with a failure. The driver puts
 //! it in line with the completions, so that there is one path for both.
 //!
 //! ## zero-is-close
@@ -340,10 +340,10 @@
 //! ## skip-on-success
 //!
 //! A completion is counted twice, or waited for in vain. The question "over now, or later?" is a type,
-//! [`Submitted`](proactor::backend::Submitted), so that neither case can be left out:
+//! [`Submitted`](proactor::operation::Submitted), so that neither case can be left out:
 //!
 //! ```compile_fail,E0004
-//! use proactor::backend::{Outcome, Submitted};
+//! use proactor::operation::{Outcome, Submitted};
 //!
 //! fn result<S>(submitted: Submitted<S>) -> Option<Outcome<S>> {
 //!     match submitted {
@@ -355,7 +355,7 @@
 //! E0004, *non-exhaustive patterns: `Submitted::Pending` not covered*.
 //!
 //! ```
-//! use proactor::backend::{Outcome, Submitted};
+//! use proactor::operation::{Outcome, Submitted};
 //!
 //! fn result<S>(submitted: Submitted<S>) -> Option<Outcome<S>> {
 //!     match submitted {
@@ -368,7 +368,7 @@
 //! A result cannot be used twice:
 //!
 //! ```compile_fail,E0382
-//! use proactor::backend::Outcome;
+//! use proactor::operation::Outcome;
 //!
 //! fn end_operation<S>(_outcome: Outcome<S>) {}
 //!
@@ -383,7 +383,7 @@
 //! `backend/iocp/errors.rs`; the conformance suite checks it on every backend.
 //!
 //! ```
-//! use proactor::backend::Outcome;
+//! use proactor::operation::Outcome;
 //!
 //! fn end_operation<S>(_outcome: Outcome<S>) {}
 //!

@@ -28,15 +28,16 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use crate::buffer::{Block, Outgoing, Pool};
-use crate::driver::{InFlight, OpKey};
-use crate::socket::SocketOptions;
+use crate::buffer::Pool;
+use crate::inflight::Table;
+use crate::operation::{Close, Completion, OpKey, Operation, Submitted};
+use crate::socket::{Delivery, Discarded, SocketOptions};
 use crate::time::Time;
 use crate::waker::Waker;
 
 pub mod choice;
+pub mod feature;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod io_uring;
 #[cfg(windows)]
@@ -77,6 +78,9 @@ impl fmt::Display for BackendKind {
         f.write_str(self.as_str())
     }
 }
+
+/// The in-flight table of a driver over `B`.
+pub type InFlight<B> = Table<<B as Backend>::Header, <B as Backend>::Handle>;
 
 /// One worker's way into the kernel. Made and used on one thread.
 pub trait Backend: Sized {
@@ -220,22 +224,6 @@ pub trait Backend: Sized {
     fn local_addr(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;
 }
 
-/// What [`Backend::discard`] has left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Discarded {
-    /// Nothing, and nothing comes: the peer has ended its stream.
-    Ended,
-    /// Nothing for now.
-    Nothing,
-    /// There may be more: it took as much as one call takes.
-    More,
-}
-
-/// Bytes of a send that a kernel is handed at once. A completion kernel reports them when all are out, which tells a
-/// peer that reads slowly from one that does not; a call that is made at once holds up the other connections for no
-/// longer than copying them takes.
-pub(crate) const MOST_AT_ONCE: usize = 256 * 1024;
-
 /// What a backend can do beyond the minimum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
@@ -247,134 +235,6 @@ pub struct Abilities {
     pub accepts: u16,
     /// A send may complete inside `submit`.
     pub inline_completion: bool,
-}
-
-/// How far the peer's system has taken what was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// Bytes the system holds that the peer's system has not acknowledged.
-    pub unacknowledged: usize,
-    /// Grows whenever the peer's system acknowledges bytes. Compare two readings; the value itself means nothing.
-    pub acknowledged: u64,
-    /// How long ago the peer's system acknowledged anything; also an acknowledgement that says nothing new, as the answer
-    /// to a probe does. `None` where the system does not tell.
-    pub last: Option<Duration>,
-}
-
-/// What the kernel is asked to do. The in-flight table owns it, and with it every byte the kernel may touch.
-pub enum Operation<H> {
-    /// Nothing: a free entry of the table.
-    Vacant,
-    /// Take a connection from a listener's backlog.
-    Accept {
-        /// The listening socket.
-        listener: H,
-        /// Memory for what the system hands out with a connection; a backend that needs it fills it in.
-        scratch: Option<Box<[u8]>>,
-    },
-    /// Connect an open socket.
-    Connect {
-        /// The socket.
-        socket: H,
-        /// Where to; boxed, because the kernel may read it later.
-        address: Box<socket2::SockAddr>,
-    },
-    /// Take what arrives.
-    Receive {
-        /// The socket.
-        socket: H,
-        /// Where to put it: a block that its connection has waited for in line, or one that the backend chose when it was
-        /// submitted. `None`: the backend chooses when bytes arrive.
-        block: Option<Block>,
-    },
-    /// Send the rest of `payload`.
-    Send {
-        /// The socket.
-        socket: H,
-        /// The bytes.
-        payload: Outgoing,
-        /// How many of them are out already.
-        sent: usize,
-    },
-    /// Hear of the end while nothing is received. [`Outcome::Failed`] tells of a reset; [`Outcome::EndOfStream`] of the
-    /// peer's end of stream, perhaps with bytes before it that were not received, or of an error that was told to
-    /// another operation. With either it may stay in flight (`more`).
-    Watch {
-        /// The socket.
-        socket: H,
-    },
-}
-
-impl<H: fmt::Debug> fmt::Debug for Operation<H> {
-    /// What a report on something stuck needs: not the bytes.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Operation::Vacant => f.write_str("Vacant"),
-            Operation::Accept { listener, .. } => write!(f, "Accept on {listener:?}"),
-            Operation::Connect { socket, address } => match address.as_socket() {
-                Some(address) => write!(f, "Connect {socket:?} to {address}"),
-                None => write!(f, "Connect {socket:?}"),
-            },
-            Operation::Receive { socket, block: Some(_) } => write!(f, "Receive on {socket:?}, with a block"),
-            Operation::Receive { socket, block: None } => write!(f, "Receive on {socket:?}"),
-            Operation::Watch { socket } => write!(f, "Watch on {socket:?}"),
-            Operation::Send { socket, payload, sent } => {
-                write!(f, "Send on {socket:?}, {sent} of {} bytes out", payload.len())
-            }
-        }
-    }
-}
-
-/// What became of a submission: the one decision of completion I/O, as a type.
-#[derive(Debug)]
-#[must_use]
-pub enum Submitted<S> {
-    /// It is over; no completion will come for it.
-    Done(Outcome<S>),
-    /// Its completion will come.
-    Pending,
-}
-
-/// The result of an operation.
-#[derive(Debug)]
-pub enum Outcome<S> {
-    /// A connection, and the address at its other end if the system told it along with it; boxed, because it is
-    /// large and rare.
-    Accepted(S, Option<Box<SocketAddr>>),
-    /// The connection stands.
-    Connected,
-    /// Bytes, at least one, in the first part of a block.
-    Received(Block, usize),
-    /// The peer sends no more.
-    EndOfStream,
-    /// So many of the remaining bytes went out; at least one.
-    Sent(usize),
-    /// A receive found no free block. A shortage (INV-9): it is armed again when a block comes back.
-    NoBlocks,
-    /// It ended early because it was asked to.
-    Cancelled,
-    /// It failed.
-    Failed(io::Error),
-}
-
-/// One entry of a harvest.
-#[derive(Debug)]
-pub struct Completion<S> {
-    /// What it is about.
-    pub about: About,
-    /// What happened.
-    pub outcome: Outcome<S>,
-    /// True exactly when the operation stays in flight and will complete again.
-    pub more: bool,
-}
-
-/// What a completion is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum About {
-    /// An operation of the table.
-    Operation(OpKey),
-    /// The waker. The outcome means nothing.
-    Wake,
 }
 
 /// How long a harvest may wait.
@@ -397,17 +257,6 @@ impl Wait {
             Wait::Forever => Wait::Until(at),
         }
     }
-}
-
-/// How a socket is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
-    /// FIN, if it was not sent yet, after everything sent.
-    Graceful,
-    /// RST. What was not yet on its way is discarded.
-    Reset,
-    /// A listening socket. Its port is free when the call returns: who hears of it may bind there at once.
-    Listener,
 }
 
 /// Makes a backend on the calling thread.

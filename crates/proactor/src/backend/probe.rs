@@ -1,6 +1,7 @@
 //! What this machine offers, found out by trying: a backend is there when it can be made.
 
 use super::choice::Refusal;
+use super::feature::{Feature, Offer, RingSize};
 use super::{BackendKind, Create};
 use crate::buffer::{Pool, PoolConfig};
 
@@ -24,22 +25,6 @@ pub fn probe(name: BackendKind, workers: usize) -> Result<Offer, Refusal> {
     }
 }
 
-/// What a backend that can be made comes with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// `None` for a backend without rings.
-    pub ring: Option<RingSize>,
-}
-
-/// Entries of submission rings. Under a memory limit they are halved, which costs system calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingSize {
-    /// The smallest ring that a worker got.
-    pub least: u32,
-    /// What each asked for.
-    pub wanted: u32,
-}
-
 /// What the kernel's rings can do, each feature tried on a ring of its own. Empty where no ring can be made.
 #[must_use]
 pub fn ring_features() -> Vec<Feature> {
@@ -51,26 +36,6 @@ pub fn ring_features() -> Vec<Feature> {
     {
         Vec::new()
     }
-}
-
-/// A feature, and whether it is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Feature {
-    /// The field's name for it.
-    pub name: &'static str,
-    /// What trying it showed.
-    pub finding: Finding,
-}
-
-/// What trying a feature showed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// It was used, and worked.
-    Present,
-    /// The kernel does not know it.
-    Absent,
-    /// It could not be tried: why, as a clause.
-    Untried(String),
 }
 
 fn make<B: Create>(workers: usize) -> Result<Vec<B>, Refusal> {

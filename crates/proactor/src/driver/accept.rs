@@ -3,13 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::backend::{Backend, Close, Operation, Outcome, Submitted};
+use crate::backend::Backend;
 use crate::destination::{destination, refuse_itself};
+use crate::operation::{Close, OpKey, Operation, Outcome, Submitted};
 
-use super::accept_error::{ACCEPT_FAILURES, concerns_the_listener};
 use super::connection::{Connection, Life};
-use super::slots::Key;
-use super::{ConnectionKey, Driver, Event, ListenerKey, OpKey, Ready, Verb};
+use super::keys::Key;
+use super::{ConnectionKey, Driver, Event, ListenerKey, Ready, Verb};
+use crate::os::{ACCEPT_FAILURES, concerns_the_listener};
 use crate::socket::SocketOptions;
 
 /// A listening socket and the accepts in flight for it.

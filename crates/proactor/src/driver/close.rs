@@ -3,10 +3,11 @@
 
 use std::io;
 
-use crate::backend::{Backend, Close};
+use crate::backend::Backend;
+use crate::operation::Close;
 
 use super::connection::{Life, Receive};
-use super::slots::Key;
+use super::keys::Key;
 use super::{Call, ConnectionKey, Driver, Moment, Ready, TraceResult};
 
 impl<B: Backend> Driver<B> {

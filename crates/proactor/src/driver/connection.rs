@@ -1,8 +1,7 @@
 //! The state of one connection.
 
-use crate::backend::{Backend, Close};
-
-use super::inflight::OpKey;
+use crate::backend::Backend;
+use crate::operation::{Close, OpKey};
 
 /// One connection: its socket, and what is in flight for it.
 pub(super) struct Connection<B: Backend> {

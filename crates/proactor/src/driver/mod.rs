@@ -6,21 +6,16 @@
 //! do nothing: late calls are normal, strangers are impossible (INV-3).
 
 mod accept;
-mod accept_error;
 mod adopt;
 mod close;
 mod connection;
 mod event;
-#[cfg(feature = "guard-pages")]
-mod guard_pages;
-#[cfg_attr(feature = "guard-pages", expect(clippy::modulo_one, reason = "a chunk then holds one entry"))]
-mod inflight;
+mod keys;
 mod progress;
 mod queue;
 mod receive;
 mod send;
 mod shortage;
-mod slots;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -32,24 +27,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::backend::{
-    Abilities, About, Backend, BackendKind, Completion, Operation, Outcome, Submitted, Wait,
-};
+use crate::backend::{Abilities, Backend, BackendKind, InFlight, Wait};
 use crate::buffer::Pool;
+use crate::inflight::Table;
+use crate::operation::{About, Close, Completion, OpKey, Operation, Outcome, Submitted};
 use crate::socket::SocketOptions;
 use crate::time::Time;
 use crate::waker::Waker;
 
 use accept::Listener;
-#[cfg(unix)]
-pub(crate) use accept_error::{ACCEPT_FAILURES, is_about_the_peer};
 use connection::Connection;
 pub use event::{Event, Verb};
-pub use inflight::{Entry, InFlight, OpKey, Table};
+pub use keys::{ConnectionKey, ListenerKey};
+use keys::{Key, Slots};
 use queue::SlotQueue;
 pub use send::Sending;
 use shortage::Retries;
-use slots::{Key, Slots};
 pub use trace::{Call, Moment, Step, TraceResult, Tracer};
 use turn_away::TurnedAway;
 
@@ -60,28 +53,6 @@ const READY_BUDGET: usize = 64;
 pub const CONNECTIONS: usize = 16 * 1024;
 /// How long a driver that is dropped waits for what it cancelled (INV-10).
 const REAP_LIMIT: Duration = Duration::from_secs(2);
-
-/// Names a connection of one driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionKey(Key);
-
-impl ConnectionKey {
-    /// The slot's number: small, and used again after the connection's release. For tables kept in parallel.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0.index() as usize
-    }
-
-    /// Which of the slot's successive connections this is.
-    #[must_use]
-    pub const fn generation(self) -> u32 {
-        self.0.generation()
-    }
-}
-
-/// Names a listener of one driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ListenerKey(Key);
 
 /// What a driver has in hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -451,13 +422,13 @@ impl<B: Backend> Drop for Driver<B> {
         self.close_turned_away();
         for key in self.connections.keys() {
             if let Some(connection) = self.connections.remove(key) {
-                let how = crate::backend::Close::Reset;
+                let how = Close::Reset;
                 self.backend.close(connection.socket, Some(connection.handle), how);
             }
         }
         for key in self.listeners.keys() {
             if let Some(listener) = self.listeners.remove(key) {
-                let how = crate::backend::Close::Listener;
+                let how = Close::Listener;
                 self.backend.close(listener.socket, Some(listener.handle), how);
             }
         }
@@ -468,7 +439,7 @@ impl<B: Backend> Driver<B> {
     fn reap(&mut self, completion: Completion<B::Socket>) {
         let About::Operation(op) = completion.about else { return };
         if let Outcome::Accepted(socket, _) = completion.outcome {
-            self.backend.close(socket, None, crate::backend::Close::Reset);
+            self.backend.close(socket, None, Close::Reset);
         }
         if !completion.more && self.ops.get(op).is_some() {
             drop(self.ops.remove(op));

@@ -1,7 +1,8 @@
 //! What is asked before a deadline is judged: whether everything that arrived was handed out, and whether the peer takes
 //! what is sent. Off the way of a message.
 
-use crate::backend::{Backend, Delivery};
+use crate::backend::Backend;
+use crate::socket::Delivery;
 
 use super::{ConnectionKey, Driver};
 

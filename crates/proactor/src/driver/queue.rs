@@ -4,10 +4,18 @@
 //! line, and most connections never wait. A queue that nothing ever joined has no array; after that it has 24 bytes for
 //! each slot up to the highest that has waited.
 
+use crate::operation::OpKey;
+
 /// What waits in a [`SlotQueue`]: it is found by its slot, and told from others that had that slot by its value.
 pub(super) trait InSlot: Copy + PartialEq {
     /// Small, and different for all that wait at one time.
     fn slot(self) -> u32;
+}
+
+impl InSlot for OpKey {
+    fn slot(self) -> u32 {
+        self.index() as u32
+    }
 }
 
 /// No slot.

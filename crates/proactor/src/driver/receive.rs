@@ -2,13 +2,14 @@
 
 use std::io;
 
-use crate::backend::{Backend, Operation, Outcome};
+use crate::backend::Backend;
 use crate::buffer::Block;
+use crate::operation::{OpKey, Operation, Outcome};
 
 use super::connection::{Receive, Watch};
-use super::shortage::is_shortage;
-use super::slots::Key;
-use super::{ConnectionKey, Driver, Event, OpKey, Ready, Verb};
+use super::keys::Key;
+use super::{ConnectionKey, Driver, Event, Ready, Verb};
+use crate::os::is_shortage;
 
 impl<B: Backend> Driver<B> {
     /// Receives from now on, until it is paused or the stream ends. Ends a [`watch`](Self::watch). Idempotent.

@@ -1,12 +1,13 @@
 //! The sending half: one payload at a time, continued until the whole of it is out (INV-4).
 
-use crate::backend::{About, Backend, Close, Completion, MOST_AT_ONCE, Operation, Outcome, Submitted};
+use crate::backend::Backend;
 use crate::buffer::{Gather, Outgoing, Payload};
+use crate::operation::{About, Close, Completion, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
 
 use super::connection::Life;
-use super::shortage::is_shortage;
-use super::slots::Key;
-use super::{Call, ConnectionKey, Driver, Event, Moment, OpKey, TraceResult, Verb};
+use super::keys::Key;
+use super::{Call, ConnectionKey, Driver, Event, Moment, TraceResult, Verb};
+use crate::os::is_shortage;
 
 /// What became of a payload handed to [`Driver::send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

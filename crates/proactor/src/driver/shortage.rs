@@ -1,16 +1,16 @@
 //! Resource shortages are retried with back-off; no connection is closed for one (INV-9). All operations that wait are
 //! retried together, after a pause that doubles while the shortage lasts.
 
-use std::io;
 use std::time::Duration;
 
 use crate::backend::{Backend, Wait};
+use crate::operation::OpKey;
 use crate::time::Time;
 
+use super::Driver;
 use super::connection::{Receive, Watch};
+use super::keys::Key;
 use super::queue::SlotQueue;
-use super::slots::Key;
-use super::{Driver, OpKey};
 
 /// The first pause. Long enough for other operations to complete and give memory back.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -71,15 +71,6 @@ impl Retries {
     pub(super) fn take_sends(&mut self) -> Vec<OpKey> {
         self.sends.take_all()
     }
-}
-
-/// Whether the system, not the connection, is the trouble.
-pub(super) fn is_shortage(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    const NO_BUFFERS: i32 = libc::ENOBUFS;
-    #[cfg(windows)]
-    const NO_BUFFERS: i32 = windows_sys::Win32::Networking::WinSock::WSAENOBUFS;
-    error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error() == Some(NO_BUFFERS)
 }
 
 impl<B: Backend> Driver<B> {

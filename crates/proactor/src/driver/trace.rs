@@ -3,10 +3,11 @@
 
 use std::io;
 
-use crate::backend::{Backend, BackendKind, Operation, Outcome};
+use crate::backend::{Backend, BackendKind};
+use crate::operation::{OpKey, Operation, Outcome};
 
-use super::slots::Key;
-use super::{ConnectionKey, Driver, OpKey};
+use super::keys::Key;
+use super::{ConnectionKey, Driver};
 
 /// Who is told of steps. Called between two operations, on the driver's thread: it must be quick.
 pub type Tracer = Box<dyn FnMut(&Step)>;

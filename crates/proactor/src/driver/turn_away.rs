@@ -16,8 +16,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::backend::{Backend, Close, Discarded, Wait};
-use crate::socket::MOST_DISCARDS;
+use crate::backend::{Backend, Wait};
+use crate::operation::Close;
+use crate::os::is_out_of_descriptors;
+use crate::socket::{Discarded, MOST_DISCARDS};
 use crate::time::Time;
 
 use super::Driver;
@@ -243,13 +245,4 @@ fn discard_once<B: Backend>(backend: &mut B, socket: &B::Socket) -> State {
         Ok(Discarded::Nothing) => State::Heard,
         Ok(Discarded::Ended) | Err(_) => State::Over,
     }
-}
-
-/// Whether the process or the system has no descriptor left: `accept(2)`, and Microsoft's "Windows Sockets Error Codes".
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    const CODES: [i32; 2] = [libc::EMFILE, libc::ENFILE];
-    #[cfg(windows)]
-    const CODES: [i32; 1] = [windows_sys::Win32::Networking::WinSock::WSAEMFILE];
-    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }

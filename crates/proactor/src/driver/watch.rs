@@ -2,12 +2,13 @@
 
 use std::io;
 
-use crate::backend::{Backend, Operation, Outcome};
+use crate::backend::Backend;
+use crate::operation::{OpKey, Operation, Outcome};
 
 use super::connection::{Receive, Watch};
-use super::shortage::is_shortage;
-use super::slots::Key;
-use super::{ConnectionKey, Driver, Event, OpKey, Verb};
+use super::keys::Key;
+use super::{ConnectionKey, Driver, Event, Verb};
+use crate::os::is_shortage;
 
 impl<B: Backend> Driver<B> {
     /// While nothing is received, hear of the end. Armed now if the receive is idle, else as soon as a pause takes effect.

@@ -4,8 +4,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use super::Socket;
-use crate::backend::Delivery;
+use super::{Delivery, Socket};
 
 /// Where `tcpi_bytes_acked` lies in `struct tcp_info`, a `u64`, in units of that. The kernel only ever appends to it.
 const BYTES_ACKED: usize = 120 / size_of::<u64>();

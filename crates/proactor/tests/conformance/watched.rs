@@ -8,8 +8,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use proactor::backend::{Abilities, About, Backend, BackendKind, Discarded};
-use proactor::backend::{Close, Completion, Operation, Outcome, Submitted, Wait};
+use proactor::Discarded;
+use proactor::backend::Wait;
+use proactor::backend::{Abilities, Backend, BackendKind};
+use proactor::operation::About;
+use proactor::operation::{Close, Completion, Operation, Outcome, Submitted};
 use proactor::{Delivery, Gather, InFlight, OpKey, SocketOptions, Time, Waker};
 
 /// What can be made to fail.

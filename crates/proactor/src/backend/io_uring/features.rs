@@ -13,7 +13,7 @@ use ::io_uring::types::Fd;
 use ::io_uring::{Builder, IoUring as Ring, cqueue, opcode, squeue};
 
 use super::{buffers, buffers::Buffers, wake};
-use crate::backend::probe::{Feature, Finding};
+use crate::backend::feature::{Feature, Finding};
 use crate::buffer::{Pool, PoolConfig};
 
 const ENTRIES: u32 = 8;

@@ -25,14 +25,11 @@ use ::io_uring::{IoUring as Ring, cqueue, opcode, squeue};
 use socket2::{Domain, Protocol, Type};
 
 use super::choice::Refusal;
-use super::{
-    Abilities, About, Backend, BackendKind, Close, Completion, Create, Delivery, Discarded, MOST_AT_ONCE,
-    Operation, Outcome, Submitted, Wait,
-};
+use super::{Abilities, Backend, BackendKind, Create, InFlight, Wait};
 use crate::buffer::{Outgoing, Pool};
-use crate::driver::{InFlight, OpKey};
-use crate::socket::{self, Socket, SocketOptions};
-use crate::system::CountedPort;
+use crate::operation::{About, Close, Completion, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
+use crate::os::CountedPort;
+use crate::socket::{self, Delivery, Discarded, Socket, SocketOptions};
 use crate::time::Time;
 use crate::waker::Waker;
 

@@ -22,8 +22,8 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::IoUring;
-use crate::backend::{Backend, Operation, Wait};
-use crate::driver::{InFlight, OpKey};
+use crate::backend::{Backend, InFlight, Wait};
+use crate::operation::{OpKey, Operation};
 use crate::time::Time;
 
 /// How long all sockets are left alone after they were asked: a profiler's signals come a thousand times a second, and a

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use ::io_uring::types::Fd;
 use ::io_uring::{opcode, squeue};
 
-use crate::backend::Outcome;
+use crate::operation::Outcome;
 use crate::socket::{self, Socket};
 
 /// Multishot, because the kernel adds `POLLRDHUP` to what it is asked for (`IO_POLL_UNMASK` in `io_uring/poll.c`): a poll

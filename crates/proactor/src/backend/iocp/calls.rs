@@ -18,9 +18,8 @@ use windows_sys::core::GUID;
 use super::errors::{Started, decide};
 use super::header::Header;
 use super::table::{AcceptEx, ConnectEx, GetAcceptExSockaddrs, Table};
-use crate::backend::Delivery;
 use crate::buffer::Gather;
-use crate::socket::{Socket, ip};
+use crate::socket::{Delivery, Socket, ip};
 
 /// What one of the two addresses takes that `AcceptEx` writes: the longest address, and 16 bytes more.
 const ADDRESS: u32 = size_of::<ws::SOCKADDR_IN6>() as u32 + 16;

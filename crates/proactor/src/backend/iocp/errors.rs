@@ -20,7 +20,7 @@ use std::io;
 use windows_sys::Win32::Foundation as win;
 use windows_sys::Win32::Networking::WinSock as ws;
 
-use crate::backend::{Operation, Outcome};
+use crate::operation::{Operation, Outcome};
 use crate::socket::Socket;
 
 /// What became of a call: the famous decision, made here and nowhere else.

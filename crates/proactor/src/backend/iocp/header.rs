@@ -4,7 +4,7 @@ use std::cell::{Cell, UnsafeCell};
 
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
-use crate::driver::OpKey;
+use crate::operation::OpKey;
 use crate::socket::Socket;
 
 /// The extended `OVERLAPPED`. It comes first in the entry of the in-flight table, so the address that a packet

@@ -23,13 +23,10 @@ use std::time::{Duration, Instant};
 use windows_sys::Win32::Networking::WinSock::{SOCKET, WSAENOBUFS};
 
 use super::choice::Refusal;
-use super::{
-    Abilities, About, Backend, BackendKind, Close, Completion, Create, Delivery, MOST_AT_ONCE, Operation,
-    Outcome, Submitted, Wait,
-};
+use super::{Abilities, Backend, BackendKind, Create, InFlight, Wait};
 use crate::buffer::{Gather, Pool};
-use crate::driver::{InFlight, OpKey};
-use crate::socket::{Socket, SocketOptions};
+use crate::operation::{About, Close, Completion, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
+use crate::socket::{Delivery, Socket, SocketOptions};
 use crate::time::Time;
 use crate::waker::Waker;
 
@@ -384,7 +381,7 @@ impl Backend for Iocp {
         self.calls.unread(socket)
     }
 
-    fn discard(&mut self, socket: &Socket) -> io::Result<crate::backend::Discarded> {
+    fn discard(&mut self, socket: &Socket) -> io::Result<crate::socket::Discarded> {
         crate::socket::discard(socket)
     }
 

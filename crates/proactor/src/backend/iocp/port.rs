@@ -9,8 +9,8 @@ use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_ENTRY};
 
 use super::calls::raw;
 use super::table::Table;
+use crate::os::CountedPort;
 use crate::socket::Socket;
-use crate::system::CountedPort;
 use crate::waker::{OneWake, Wake};
 
 /// Packets taken with one call.

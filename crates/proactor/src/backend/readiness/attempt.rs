@@ -3,8 +3,8 @@
 use std::io;
 
 use super::{Handle, Readiness, calls, urgent};
-use crate::backend::{MOST_AT_ONCE, Operation, Outcome};
 use crate::buffer::{Block, Gather, Outgoing};
+use crate::operation::{MOST_AT_ONCE, Operation, Outcome};
 use crate::socket::Socket;
 
 /// An attempt at a call that must not wait.

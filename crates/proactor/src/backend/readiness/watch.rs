@@ -1,7 +1,8 @@
 //! Watching sockets for their end: the poller tells of errors and of FIN whether somebody asked or not, so a watch is a
 //! note beside the source, and costs no system call before there is one.
 
-use super::{About, Completion, Handle, OpKey, Outcome, Readiness, Submitted};
+use super::{Handle, Readiness};
+use crate::operation::{About, Completion, OpKey, Outcome, Submitted};
 use crate::socket::{self, Socket};
 
 /// What watches need to know of sources. Apart from the sources, which messages touch.

@@ -14,12 +14,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{
-    Abilities, About, Backend, BackendKind, Close, Completion, Delivery, Operation, Outcome, Submitted, Wait,
-};
+use super::{Abilities, Backend, BackendKind, InFlight, Wait};
 use crate::buffer::{Gather, Outgoing, Pool};
-use crate::driver::{InFlight, OpKey};
-use crate::socket::SocketOptions;
+use crate::operation::{About, Close, Completion, OpKey, Operation, Outcome, Submitted};
+use crate::socket::{Delivery, SocketOptions};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Time;
 use crate::waker::{Wake, Waker};

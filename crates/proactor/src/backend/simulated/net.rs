@@ -5,7 +5,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Behaviour;
-use crate::backend::{Close, Delivery, Discarded};
+use crate::operation::Close;
+use crate::socket::{Delivery, Discarded};
 use crate::time::Time;
 
 /// Bytes that one call discards.

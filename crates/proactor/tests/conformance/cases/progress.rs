@@ -84,7 +84,7 @@ pub fn nothing_is_left_over_when_caught_up<K: Kernel>(kernel: &K) -> Finished {
 /// The same with more than a list of events or packets takes.
 pub fn more_connections_than_one_call_takes<K: Kernel>(kernel: &K) -> Finished {
     // Both ends of each are descriptors of this process.
-    let limit = proactor::system::raise_descriptor_limit();
+    let limit = proactor::os::raise_descriptor_limit();
     if limit.is_some_and(|limit| limit < 4000) {
         eprintln!("skipped: {limit:?} descriptors are not enough");
         return Fixture::new(kernel).finish();

@@ -22,8 +22,8 @@ use super::table::{AcceptEx, ConnectEx, Table, twin};
 use super::{Iocp, Refusal, Wait};
 use crate::buffer::{Pool, PoolConfig};
 use crate::driver::{ConnectionKey, Driver, Event, ListenerKey};
+use crate::os::{Handles, handles};
 use crate::socket::{ListenOptions, Socket, listen};
-use crate::system::{Handles, handles};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

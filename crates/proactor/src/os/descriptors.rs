@@ -1,48 +1,4 @@
-//! Limits of the process that decide how many sockets it can hold, and a count of those that it holds through us.
-
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-static SOCKETS: AtomicUsize = AtomicUsize::new(0);
-static PORTS: AtomicUsize = AtomicUsize::new(0);
-
-/// What this library holds open in the process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Handles {
-    /// Sockets: listeners, connections, and those that are on their way between two workers.
-    pub sockets: usize,
-    /// Completion ports, rings and pollers.
-    pub ports: usize,
-}
-
-/// Counts what is open now, of all drivers of the process. Kept by ourselves, because what a system tells of its
-/// handles covers everybody's (and under Wine it is always 0).
-#[must_use]
-pub fn handles() -> Handles {
-    Handles { sockets: SOCKETS.load(Relaxed), ports: PORTS.load(Relaxed) }
-}
-
-/// A socket in the count, for as long as this lives beside it. Of no size: it lies in every connection.
-pub(crate) type CountedSocket = Counted<false>;
-/// A port, ring or poller in the count.
-pub(crate) type CountedPort = Counted<true>;
-
-#[derive(Debug)]
-pub(crate) struct Counted<const IS_PORT: bool>(());
-
-impl<const IS_PORT: bool> Counted<IS_PORT> {
-    const COUNTER: &AtomicUsize = if IS_PORT { &PORTS } else { &SOCKETS };
-
-    pub(crate) fn new() -> Self {
-        Self::COUNTER.fetch_add(1, Relaxed);
-        Counted(())
-    }
-}
-
-impl<const IS_PORT: bool> Drop for Counted<IS_PORT> {
-    fn drop(&mut self) {
-        Self::COUNTER.fetch_sub(1, Relaxed);
-    }
-}
+//! How many descriptors the process may open, and how many it has open.
 
 /// Descriptors this process may have open: its soft limit, or what the system gives a process that has none. `None` where
 /// there is no such limit, as on Windows.
@@ -77,18 +33,6 @@ pub fn raise_descriptor_limit() -> Option<u64> {
 pub fn open_descriptors() -> u64 {
     // Reading the directory takes one itself.
     std::fs::read_dir("/proc/self/fd").map_or(16, |open| open.count().saturating_sub(1) as u64)
-}
-
-/// Whether the process ignores `signal` now. Before it has changed anything itself, this is what it was started with:
-/// `nohup` has its command ignore SIGHUP. POSIX, `sigaction`.
-#[cfg(unix)]
-#[must_use]
-pub fn ignores_signal(signal: i32) -> bool {
-    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: without a new action the call only writes the struct it is given. All of its fields may be zero.
-    let (result, action) =
-        unsafe { (libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()), action.assume_init()) };
-    result == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 #[cfg(unix)]
@@ -193,13 +137,5 @@ mod tests {
             descriptor_limit().is_some_and(|limit| limit < u64::from(u32::MAX)),
             "a number on every Unix"
         );
-    }
-
-    #[test]
-    fn a_signal_is_ignored_or_not() {
-        // Rust's runtime ignores SIGPIPE before `main`.
-        assert!(ignores_signal(libc::SIGPIPE));
-        assert!(!ignores_signal(libc::SIGSEGV));
-        assert!(!ignores_signal(-1), "no signal");
     }
 }

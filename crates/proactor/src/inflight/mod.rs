@@ -6,13 +6,14 @@
 //! A kernel writes into the header of an operation in flight, so no `&mut` may reach one: each entry lies in a cell of its
 //! own, so that a reference to one says nothing of its neighbours, and [`get`](Table::get) is for what is in flight.
 
+#[cfg(feature = "guard-pages")]
+mod guard_pages;
+
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 
-use crate::backend::{Backend, Operation};
-
-use super::queue::InSlot;
+use crate::operation::{OpKey, Operation};
 
 #[cfg(not(feature = "guard-pages"))]
 const CHUNK: usize = 64;
@@ -21,67 +22,9 @@ type Chunk<T> = Box<[T]>;
 #[cfg(feature = "guard-pages")]
 const CHUNK: usize = 1;
 #[cfg(feature = "guard-pages")]
-use super::guard_pages::Chunk;
+use guard_pages::Chunk;
 
 const NONE: u32 = u32::MAX;
-
-/// Names an operation in flight: its index in the table, and a generation that makes a late completion find
-/// nothing (INV-3). One word, and never 0, so that an `Option` of one is no larger.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct OpKey(NonZeroU64);
-
-impl OpKey {
-    const fn new(index: u32, generation: NonZeroU32) -> OpKey {
-        let raw = (index as u64) << 32 | generation.get() as u64;
-        OpKey(NonZeroU64::new(raw).expect("a generation is never 0"))
-    }
-
-    /// The key as the value that travels through the kernel. Its highest bit is never set: values that have it
-    /// are for the backends' own purposes.
-    #[must_use]
-    pub const fn to_u64(self) -> u64 {
-        self.0.get()
-    }
-
-    /// The key that travelled; `None` for 0, which no key is.
-    #[must_use]
-    pub const fn from_u64(raw: u64) -> Option<OpKey> {
-        match NonZeroU64::new(raw) {
-            Some(raw) => Some(OpKey(raw)),
-            None => None,
-        }
-    }
-
-    const fn index(self) -> usize {
-        (self.0.get() >> 32) as usize
-    }
-
-    const fn generation(self) -> u32 {
-        self.0.get() as u32
-    }
-}
-
-impl InSlot for OpKey {
-    fn slot(self) -> u32 {
-        (self.0.get() >> 32) as u32
-    }
-}
-
-impl fmt::Display for OpKey {
-    /// The entry's index and its generation: `17.3`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.index(), self.generation())
-    }
-}
-
-impl fmt::Debug for OpKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OpKey({self})")
-    }
-}
-
-/// The in-flight table of a driver over `B`.
-pub type InFlight<B> = Table<<B as Backend>::Header, <B as Backend>::Handle>;
 
 /// One operation in flight. Each begins on a cache line of its own: a message touches one, or two with a header.
 #[repr(C, align(64))]
@@ -247,16 +190,6 @@ mod tests {
 
     fn accept(listener: u32) -> Operation<u32> {
         Operation::Accept { listener, scratch: None }
-    }
-
-    #[test]
-    fn keys_travel_and_keep_the_highest_bit_free() {
-        for (index, generation) in [(0, 1), (1, u32::MAX), (i32::MAX as u32 - 1, 7)] {
-            let key = OpKey::new(index, NonZeroU32::new(generation).expect("none is 0"));
-            assert_eq!(OpKey::from_u64(key.to_u64()), Some(key));
-            assert_eq!(key.to_u64() >> 63, 0);
-        }
-        assert_eq!(OpKey::from_u64(0), None);
     }
 
     #[test]

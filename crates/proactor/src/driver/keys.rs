@@ -37,6 +37,28 @@ impl fmt::Debug for Key {
     }
 }
 
+/// Names a connection of one driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionKey(pub(super) Key);
+
+impl ConnectionKey {
+    /// The slot's number: small, and used again after the connection's release. For tables kept in parallel.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0.index() as usize
+    }
+
+    /// Which of the slot's successive connections this is.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        self.0.generation()
+    }
+}
+
+/// Names a listener of one driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerKey(pub(super) Key);
+
 /// On a cache line of its own: slots are met in the order of arrivals, not of indices.
 #[repr(align(64))]
 struct Slot<T> {

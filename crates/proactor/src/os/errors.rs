@@ -6,9 +6,6 @@
 
 use std::io;
 
-#[cfg(windows)]
-use super::shortage::is_shortage;
-
 /// Accepts that may fail in a row, without a connection between them, before even errors that a peer can cause pause
 /// accepting. More than peers cause in a moment; far fewer than a loop makes that has nothing to wait for.
 pub(crate) const ACCEPT_FAILURES: u32 = 1000;
@@ -20,7 +17,7 @@ pub(crate) const ACCEPT_FAILURES: u32 = 1000;
 ///   <https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex>.
 /// * Later, on Windows, the error is about the connection that the accept had met, unless the system had no memory.
 /// * Later, elsewhere, it is what `accept(2)` returned: see [`is_about_the_peer`].
-pub(super) fn concerns_the_listener(error: &io::Error, at_once: bool) -> bool {
+pub(crate) fn concerns_the_listener(error: &io::Error, at_once: bool) -> bool {
     if at_once {
         return !a_peer_can_cause(error);
     }
@@ -47,6 +44,36 @@ pub(crate) fn is_about_the_peer(error: &io::Error) -> bool {
     let pending =
         matches!(error.kind(), Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown);
     pending || a_peer_can_cause(error)
+}
+
+/// Whether the system, not the connection, is the trouble.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    const NO_BUFFERS: i32 = libc::ENOBUFS;
+    #[cfg(windows)]
+    const NO_BUFFERS: i32 = windows_sys::Win32::Networking::WinSock::WSAENOBUFS;
+    error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error() == Some(NO_BUFFERS)
+}
+
+/// Whether the process or the system has no descriptor left: `accept(2)`, and Microsoft's "Windows Sockets Error Codes".
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    const CODES: [i32; 2] = [libc::EMFILE, libc::ENFILE];
+    #[cfg(windows)]
+    const CODES: [i32; 1] = [windows_sys::Win32::Networking::WinSock::WSAEMFILE];
+    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
+}
+
+/// Whether [`listen`](crate::listen) failed because this machine does not have the address
+/// (`EADDRNOTAVAIL`), or no address of its family at all (`EAFNOSUPPORT`: a kernel without IPv6). On Windows
+/// `WSAEADDRNOTAVAIL` and `WSAEAFNOSUPPORT`.
+#[must_use]
+pub fn address_unavailable(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    const NO_SUCH_FAMILY: i32 = libc::EAFNOSUPPORT;
+    #[cfg(windows)]
+    const NO_SUCH_FAMILY: i32 = windows_sys::Win32::Networking::WinSock::WSAEAFNOSUPPORT;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_SUCH_FAMILY)
 }
 
 #[cfg(test)]
