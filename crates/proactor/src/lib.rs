@@ -40,7 +40,7 @@ pub use driver::{
     TraceResult, Tracer, Verb,
 };
 #[doc(hidden)]
-pub use inflight::{Entry, Table};
+pub use inflight::{EntryMut, EntryRef, Table};
 pub use operation::OpKey;
 pub use os::{address_unavailable, interface_index, prefetch};
 pub use socket::{Delivery, Discarded, ListenOptions, Socket, SocketOptions, listen, turn_away};

@@ -12,14 +12,10 @@ use crate::buffer::{Block, Outgoing};
 
 /// What the kernel is asked to do. The in-flight table owns it, and with it every byte the kernel may touch.
 pub enum Operation<H> {
-    /// Nothing: a free entry of the table.
-    Vacant,
     /// Take a connection from a listener's backlog.
     Accept {
         /// The listening socket.
         listener: H,
-        /// Memory for what the system hands out with a connection; a backend that needs it fills it in.
-        scratch: Option<Box<[u8]>>,
     },
     /// Connect an open socket.
     Connect {
@@ -58,8 +54,7 @@ impl<H: fmt::Debug> fmt::Debug for Operation<H> {
     /// What a report on something stuck needs: not the bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Operation::Vacant => f.write_str("Vacant"),
-            Operation::Accept { listener, .. } => write!(f, "Accept on {listener:?}"),
+            Operation::Accept { listener } => write!(f, "Accept on {listener:?}"),
             Operation::Connect { socket, address } => match address.as_socket() {
                 Some(address) => write!(f, "Connect {socket:?} to {address}"),
                 None => write!(f, "Connect {socket:?}"),
@@ -106,24 +101,24 @@ pub enum Outcome<S> {
     Failed(io::Error),
 }
 
-/// One entry of a harvest.
+/// What a harvest brings, one at a time.
+#[derive(Debug)]
+pub enum Harvested<S> {
+    /// An operation has completed.
+    Completed(Completion<S>),
+    /// The waker was used.
+    Woken,
+}
+
+/// One completion of an operation.
 #[derive(Debug)]
 pub struct Completion<S> {
-    /// What it is about.
-    pub about: About,
+    /// Which operation.
+    pub key: OpKey,
     /// What happened.
     pub outcome: Outcome<S>,
     /// True exactly when the operation stays in flight and will complete again.
     pub more: bool,
-}
-
-/// What a completion is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum About {
-    /// An operation of the table.
-    Operation(OpKey),
-    /// The waker. The outcome means nothing.
-    Wake,
 }
 
 /// How a socket is closed.

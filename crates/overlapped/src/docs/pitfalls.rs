@@ -6,9 +6,9 @@
 //!
 //! | mistake | the compiler refuses | at run time |
 //! | --- | --- | --- |
-//! | [use-after-release](#use-after-release) | a session kept beyond its callback (E0521); a received block on another thread (E0277) | the in-flight table owns what the kernel may touch: `proactor/src/driver/inflight.rs` |
+//! | [use-after-release](#use-after-release) | a session kept beyond its callback (E0521); a received block on another thread (E0277) | the in-flight table owns what the kernel may touch: `proactor/src/inflight/mod.rs` |
 //! | [send-buffer](#send-buffer) | sending borrowed bytes (E0277, E0597); changing sent bytes (E0382) | – |
-//! | [overlapped-reuse](#overlapped-reuse) | sending one lease twice (E0382) | an entry in use is not given out: `proactor/src/driver/inflight.rs` |
+//! | [overlapped-reuse](#overlapped-reuse) | sending one lease twice (E0382) | an entry in use is not given out: `proactor/src/inflight/mod.rs` |
 //! | [unchecked-result](#unchecked-result) | taking any event for data (E0005); leaving out an answer (E0004) | a call that fails at once ends like any other: `proactor/src/driver/mod.rs` |
 //! | [zero-is-close](#zero-is-close) | comparing an end with 0 (E0308) | four outcomes stay four: `overlapped/src/session/close_reason.rs` |
 //! | [short-send](#short-send) | – | a short send is continued: `proactor/src/driver/send.rs` |

@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 
 use crate::buffer::Pool;
 use crate::inflight::Table;
-use crate::operation::{Close, Completion, OpKey, Operation, Submitted};
+use crate::operation::{Close, Harvested, OpKey, Operation, Submitted};
 use crate::socket::{Delivery, Discarded, SocketOptions};
 use crate::time::Time;
 use crate::waker::Waker;
@@ -171,8 +171,8 @@ pub trait Backend: Sized {
     /// Only what ends the worker: the ring or port itself is broken.
     fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Self>) -> io::Result<()>;
 
-    /// The next completion of this harvest, or `None` when it is time for the next one.
-    fn next(&mut self, ops: &mut InFlight<Self>) -> Option<Completion<Self::Socket>>;
+    /// The next completion or wake of this harvest; `None` when it is time for the next one.
+    fn next(&mut self, ops: &mut InFlight<Self>) -> Option<Harvested<Self::Socket>>;
 
     /// Whether the last harvest looked at all there was, and all of that was handed out. Called after [`next`](Self::next)
     /// returned `None`. False whenever that is not certain: after a harvest that was interrupted or whose time ran out,

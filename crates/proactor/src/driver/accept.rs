@@ -152,7 +152,7 @@ impl<B: Backend> Driver<B> {
                 return;
             }
             let listener = state.handle;
-            let op = self.ops.insert(key.index(), Operation::Accept { listener, scratch: None });
+            let op = self.ops.insert(key.index(), Operation::Accept { listener });
             let mut failed_at_once = false;
             if let Submitted::Done(outcome) = self.submit(op) {
                 failed_at_once = matches!(outcome, Outcome::Failed(_));

@@ -30,7 +30,7 @@ use std::time::Duration;
 use crate::backend::{Abilities, Backend, BackendKind, InFlight, Wait};
 use crate::buffer::Pool;
 use crate::inflight::Table;
-use crate::operation::{About, Close, Completion, OpKey, Operation, Outcome, Submitted};
+use crate::operation::{Close, Completion, Harvested, OpKey, Operation, Outcome, Submitted};
 use crate::socket::SocketOptions;
 use crate::time::Time;
 use crate::waker::Waker;
@@ -265,11 +265,11 @@ impl<B: Backend> Driver<B> {
             let event = match self.backend.next(&mut self.ops) {
                 // By far the most frequent: one arrival of many. Told here, so that it moves through registers.
                 // What a late or unwanted one brings is dropped with it (INV-3).
-                Some(Completion {
-                    about: About::Operation(op),
+                Some(Harvested::Completed(Completion {
+                    key: op,
                     outcome: Outcome::Received(block, len),
                     more: true,
-                }) => {
+                })) => {
                     if self.tracer.is_some() {
                         self.trace_operation(
                             op,
@@ -279,7 +279,8 @@ impl<B: Backend> Driver<B> {
                     self.receiving(op)
                         .map(|connection| Event::Received { connection, data: block.into_lease(len) })
                 }
-                Some(completion) => self.complete(completion),
+                Some(Harvested::Completed(completion)) => self.complete(completion),
+                Some(Harvested::Woken) => Some(Event::Woken),
                 None => match self.next_ready()? {
                     Ready::Completion(completion) => self.complete(completion),
                     other => self.ended(other),
@@ -326,16 +327,14 @@ impl<B: Backend> Driver<B> {
 
     /// Turns a completion into the event it means, if it means one.
     fn complete(&mut self, completion: Completion<B::Socket>) -> Option<Event<B::Socket>> {
-        let Completion { about, outcome, more } = completion;
-        let About::Operation(op) = about else { return Some(Event::Woken) };
+        let Completion { key: op, outcome, more } = completion;
         if self.tracer.is_some() {
             self.trace_operation(op, Moment::Completed { result: TraceResult::of(&outcome), more });
         }
         // A late completion finds nothing; what it brought is dropped with it (INV-3).
         let entry = self.ops.get(op)?;
         let owner = entry.owner;
-        match &entry.operation {
-            Operation::Vacant => None,
+        match entry.operation {
             Operation::Accept { .. } => self.complete_accept(op, owner, outcome, more),
             Operation::Connect { .. } => self.complete_connect(op, owner, outcome),
             Operation::Receive { .. } => self.complete_receive(op, owner, outcome, more),
@@ -360,8 +359,7 @@ impl<B: Backend> Driver<B> {
 
     /// What became of an operation without a completion of its own is handled like one, in its turn.
     fn end_later(&mut self, op: OpKey, outcome: Outcome<B::Socket>) {
-        let completion = Completion { about: About::Operation(op), outcome, more: false };
-        self.ready.push_back(Ready::Completion(completion));
+        self.ready.push_back(Ready::Completion(Completion { key: op, outcome, more: false }));
     }
 
     fn submit(&mut self, op: OpKey) -> Submitted<B::Socket> {
@@ -369,7 +367,7 @@ impl<B: Backend> Driver<B> {
         // SAFETY: the entry lies in a chunk of the table that never moves, and is removed only when the last
         // completion was taken (INV-1), or leaked with the table (INV-10). Its sockets are closed only by
         // `release_if_joined`, when nothing is in flight for their connection (INV-2).
-        let submitted = unsafe { self.backend.submit(op, &mut entry.operation, &entry.header) };
+        let submitted = unsafe { self.backend.submit(op, entry.operation, entry.header) };
         if self.tracer.is_some() {
             self.trace_submission(op, matches!(submitted, Submitted::Pending));
         }
@@ -406,8 +404,10 @@ impl<B: Backend> Drop for Driver<B> {
             if self.backend.harvest(wait, &mut self.ops).is_err() {
                 break;
             }
-            while let Some(completion) = self.backend.next(&mut self.ops) {
-                self.reap(completion);
+            while let Some(harvested) = self.backend.next(&mut self.ops) {
+                if let Harvested::Completed(completion) = harvested {
+                    self.reap(completion);
+                }
             }
             while let Some(ready) = self.ready.pop_front() {
                 if let Ready::Completion(completion) = ready {
@@ -437,7 +437,7 @@ impl<B: Backend> Drop for Driver<B> {
 
 impl<B: Backend> Driver<B> {
     fn reap(&mut self, completion: Completion<B::Socket>) {
-        let About::Operation(op) = completion.about else { return };
+        let op = completion.key;
         if let Outcome::Accepted(socket, _) = completion.outcome {
             self.backend.close(socket, None, Close::Reset);
         }

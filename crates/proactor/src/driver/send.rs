@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::buffer::{Gather, Outgoing, Payload};
-use crate::operation::{About, Close, Completion, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
+use crate::operation::{Close, Completion, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
 
 use super::connection::Life;
 use super::keys::Key;
@@ -101,7 +101,7 @@ impl<B: Backend> Driver<B> {
     #[must_use]
     pub fn send_progress(&self, connection: ConnectionKey) -> usize {
         let op = self.connections.get(connection.0).and_then(|state| state.send);
-        match op.and_then(|op| self.ops.get(op)).map(|entry| &entry.operation) {
+        match op.and_then(|op| self.ops.get(op)).map(|entry| entry.operation) {
             Some(Operation::Send { sent, .. }) => *sent,
             _ => 0,
         }
@@ -129,7 +129,7 @@ impl<B: Backend> Driver<B> {
             };
             taken += bytes;
             if taken >= MOST_AT_ONCE && bytes < self.left_to_send(op) {
-                self.next_turn.push(Completion { about: About::Operation(op), outcome, more: false });
+                self.next_turn.push(Completion { key: op, outcome, more: false });
                 return None;
             }
             if self.tracer.is_some() {
@@ -146,7 +146,7 @@ impl<B: Backend> Driver<B> {
     }
 
     fn left_to_send(&self, op: OpKey) -> usize {
-        match self.ops.get(op).map(|entry| &entry.operation) {
+        match self.ops.get(op).map(|entry| entry.operation) {
             Some(Operation::Send { payload, sent, .. }) => payload.len() - sent,
             _ => unreachable!("INV-1: a send stays in the table until it is over"),
         }
@@ -155,7 +155,7 @@ impl<B: Backend> Driver<B> {
     /// Counts `bytes` as sent. Returns the payload's length when that was the rest of it.
     fn advance_send(&mut self, op: OpKey, bytes: usize) -> Option<usize> {
         let entry = self.ops.get_mut(op).expect("INV-1: a send stays in the table until it is over");
-        let Operation::Send { payload, sent, .. } = &mut entry.operation else {
+        let Operation::Send { payload, sent, .. } = entry.operation else {
             unreachable!("only sends are advanced")
         };
         *sent += bytes;

@@ -143,14 +143,13 @@ impl Call {
         }
     }
 
-    const fn of<H>(operation: &Operation<H>) -> Option<Call> {
+    const fn of<H>(operation: &Operation<H>) -> Call {
         match operation {
-            Operation::Vacant => None,
-            Operation::Accept { .. } => Some(Call::Accept),
-            Operation::Connect { .. } => Some(Call::Connect),
-            Operation::Receive { .. } => Some(Call::Receive),
-            Operation::Send { .. } => Some(Call::Send),
-            Operation::Watch { .. } => Some(Call::Watch),
+            Operation::Accept { .. } => Call::Accept,
+            Operation::Connect { .. } => Call::Connect,
+            Operation::Receive { .. } => Call::Receive,
+            Operation::Send { .. } => Call::Send,
+            Operation::Watch { .. } => Call::Watch,
         }
     }
 }
@@ -185,8 +184,7 @@ impl<B: Backend> Driver<B> {
     #[cold]
     pub(super) fn trace_operation(&mut self, op: OpKey, moment: Moment) {
         let Some(entry) = self.ops.get(op) else { return };
-        let (owner, call) = (entry.owner, Call::of(&entry.operation));
-        let Some(call) = call else { return };
+        let (owner, call) = (entry.owner, Call::of(entry.operation));
         let connection = self.connections.key_of(owner).filter(|_| call != Call::Accept).map(ConnectionKey);
         self.tell(&Step { operation: Some(op), connection, call, moment });
     }
@@ -194,7 +192,7 @@ impl<B: Backend> Driver<B> {
     #[cold]
     pub(super) fn trace_submission(&mut self, op: OpKey, pending: bool) {
         let Some(entry) = self.ops.get(op) else { return };
-        let bytes = match &entry.operation {
+        let bytes = match entry.operation {
             Operation::Send { payload, sent, .. } => payload.len() - sent,
             _ => 0,
         };

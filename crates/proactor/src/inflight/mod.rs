@@ -3,8 +3,8 @@
 //! Entries lie in chunks that never move and are never freed while the table lives, so an entry's address is
 //! good for as long as its operation is in flight. On Windows the header is the `OVERLAPPED` and comes first.
 //!
-//! A kernel writes into the header of an operation in flight, so no `&mut` may reach one: each entry lies in a cell of its
-//! own, so that a reference to one says nothing of its neighbours, and [`get`](Table::get) is for what is in flight.
+//! A kernel writes into the header of an operation in flight, so no `&mut` may reach one: each entry lies in a cell of
+//! its own, and [`get_mut`](Table::get_mut) borrows the operation alone.
 
 #[cfg(feature = "guard-pages")]
 mod guard_pages;
@@ -26,17 +26,36 @@ use guard_pages::Chunk;
 
 const NONE: u32 = u32::MAX;
 
-/// One operation in flight. Each begins on a cache line of its own: a message touches one, or two with a header.
+/// A place for one operation. Each begins on a cache line of its own: a message touches one, or two with a header.
 #[repr(C, align(64))]
-pub struct Entry<H, S> {
+struct Entry<H, S> {
     /// What the kernel keeps here while the operation is in flight. First, so that its address names the entry.
-    pub header: H,
-    /// What was asked.
-    pub operation: Operation<S>,
-    /// Index of the connection or listener that holds this operation. It cannot be released before it (INV-2).
-    /// In a free entry: the next free one.
-    pub(crate) owner: u32,
+    header: H,
+    /// What was asked; `None` exactly when the entry is free.
+    operation: Option<Operation<S>>,
+    /// Index of the connection or listener that holds this operation. In a free entry: the next free one.
+    owner: u32,
     generation: NonZeroU32,
+}
+
+/// An operation in flight.
+pub struct EntryRef<'a, H, S> {
+    /// What the kernel keeps beside the operation. It may be writing it: a backend whose kernel does has that in cells.
+    pub header: &'a H,
+    /// What was asked.
+    pub operation: &'a Operation<S>,
+    /// Index of the connection or listener that holds this operation. It cannot be released before it (INV-2).
+    pub owner: u32,
+}
+
+/// The same, for the operation to be changed. The header stays shared: no `&mut` may reach what a kernel writes.
+pub struct EntryMut<'a, H, S> {
+    /// What the kernel keeps beside the operation.
+    pub header: &'a H,
+    /// What was asked.
+    pub operation: &'a mut Operation<S>,
+    /// Index of the connection or listener that holds this operation.
+    pub owner: u32,
 }
 
 /// All operations in flight of one driver; `H` is the backend's header, `S` its name for a socket.
@@ -63,41 +82,50 @@ impl<H: Default, S> Table<H, S> {
         self.live == 0
     }
 
-    /// The entry of an operation in flight; `None` for a key whose operation is over. The kernel may be writing its
-    /// header: a backend whose kernel does has that in cells.
+    /// An operation in flight; `None` for a key whose operation is over.
     #[inline]
     #[must_use]
-    pub fn get(&self, key: OpKey) -> Option<&Entry<H, S>> {
+    pub fn get(&self, key: OpKey) -> Option<EntryRef<'_, H, S>> {
         let entry = self.at(key.index())?;
-        let live =
-            entry.generation.get() == key.generation() && !matches!(entry.operation, Operation::Vacant);
-        live.then_some(entry)
+        if entry.generation.get() != key.generation() {
+            return None;
+        }
+        let operation = entry.operation.as_ref()?;
+        Some(EntryRef { header: &entry.header, operation, owner: entry.owner })
     }
 
-    /// The same, to be changed: before it is submitted, or when its completion was taken. A kernel that writes a header
-    /// does so between those two.
+    /// The same, for the operation to be changed: before it is submitted, or when its completion was taken.
     #[inline]
     #[must_use]
-    pub fn get_mut(&mut self, key: OpKey) -> Option<&mut Entry<H, S>> {
-        let entry = self.at_mut(key.index())?;
-        let live =
-            entry.generation.get() == key.generation() && !matches!(entry.operation, Operation::Vacant);
-        live.then_some(entry)
+    pub fn get_mut(&mut self, key: OpKey) -> Option<EntryMut<'_, H, S>> {
+        let entry = self.cell(key.index())?.get();
+        // SAFETY: the table is borrowed as a whole, so nobody else has a reference to an operation. The header is only
+        // shared: a kernel may be writing its cells (INV-1).
+        let (header, operation, owner, generation) =
+            unsafe { (&(*entry).header, &mut (*entry).operation, (*entry).owner, (*entry).generation) };
+        if generation.get() != key.generation() {
+            return None;
+        }
+        Some(EntryMut { header, operation: operation.as_mut()?, owner })
+    }
+
+    #[inline]
+    fn cell(&self, index: usize) -> Option<&UnsafeCell<Entry<H, S>>> {
+        self.chunks.get(index / CHUNK)?.get(index % CHUNK)
     }
 
     #[inline]
     fn at(&self, index: usize) -> Option<&Entry<H, S>> {
-        let cell = self.chunks.get(index / CHUNK)?.get(index % CHUNK)?;
-        // SAFETY: `&mut` references to entries come from `at_mut` alone, which borrows the table as a whole. What a kernel
-        // writes meanwhile, it writes into cells of the header (INV-1).
-        Some(unsafe { &*cell.get() })
+        // SAFETY: `&mut` references come from `get_mut` and `at_mut` alone, which borrow the table as a whole. What a
+        // kernel writes meanwhile, it writes into cells of the header (INV-1).
+        Some(unsafe { &*self.cell(index)?.get() })
     }
 
+    /// An entry as a whole: free, or with an operation whose last completion was taken. So no kernel writes its header.
     #[inline]
     fn at_mut(&mut self, index: usize) -> Option<&mut Entry<H, S>> {
-        let cell = self.chunks.get(index / CHUNK)?.get(index % CHUNK)?;
         // SAFETY: the table is borrowed as a whole, so nobody else has a reference to an entry.
-        Some(unsafe { &mut *cell.get() })
+        Some(unsafe { &mut *self.cell(index)?.get() })
     }
 
     /// Has an entry brought into the cache.
@@ -117,15 +145,14 @@ impl<H: Default, S> Table<H, S> {
 
     #[inline]
     pub(crate) fn insert(&mut self, owner: u32, operation: Operation<S>) -> OpKey {
-        debug_assert!(!matches!(operation, Operation::Vacant));
         if self.free == NONE {
             self.grow();
         }
         let index = self.free;
         let entry = self.at_mut(index as usize).expect("a free entry is in the table");
-        assert!(matches!(entry.operation, Operation::Vacant), "INV-1: entry {index} is in flight");
+        assert!(entry.operation.is_none(), "INV-1: entry {index} is in flight");
         let next_free = std::mem::replace(&mut entry.owner, owner);
-        entry.operation = operation;
+        entry.operation = Some(operation);
         let generation = entry.generation;
         self.free = next_free;
         self.live += 1;
@@ -136,8 +163,9 @@ impl<H: Default, S> Table<H, S> {
     #[inline]
     pub(crate) fn remove(&mut self, key: OpKey) -> Operation<S> {
         let free = self.free;
-        let entry = self.get_mut(key).expect("INV-3: an operation ends once");
-        let operation = std::mem::replace(&mut entry.operation, Operation::Vacant);
+        let entry = self.at_mut(key.index()).filter(|entry| entry.generation.get() == key.generation());
+        let entry = entry.expect("INV-3: an operation ends once");
+        let operation = entry.operation.take().expect("INV-3: an operation ends once");
         if cfg!(not(feature = "guard-pages")) {
             entry.generation = entry.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
             entry.owner = free;
@@ -151,9 +179,8 @@ impl<H: Default, S> Table<H, S> {
 
     /// Every operation in flight.
     pub fn keys(&self) -> impl Iterator<Item = OpKey> + '_ {
-        let live = |entry: &&Entry<H, S>| !matches!(entry.operation, Operation::Vacant);
         let indices = (0..self.chunks.len() * CHUNK).filter_map(|index| Some((index, self.at(index)?)));
-        let entries = indices.filter(move |(_, entry)| live(entry));
+        let entries = indices.filter(|(_, entry)| entry.operation.is_some());
         entries.map(|(index, entry)| OpKey::new(index as u32, entry.generation))
     }
 
@@ -164,7 +191,7 @@ impl<H: Default, S> Table<H, S> {
         let chunk = (first..=last).map(|index| {
             UnsafeCell::new(Entry {
                 header: H::default(),
-                operation: Operation::Vacant,
+                operation: None,
                 owner: if index == last { NONE } else { index + 1 },
                 generation: NonZeroU32::MIN,
             })
@@ -176,7 +203,7 @@ impl<H: Default, S> Table<H, S> {
 
 impl<H: Default, S: fmt::Debug> fmt::Debug for Table<H, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let operations = self.keys().filter_map(|key| Some(&self.get(key)?.operation));
+        let operations = self.keys().filter_map(|key| Some(self.get(key)?.operation));
         f.debug_list().entries(operations).finish()
     }
 }
@@ -189,7 +216,14 @@ mod tests {
     use super::*;
 
     fn accept(listener: u32) -> Operation<u32> {
-        Operation::Accept { listener, scratch: None }
+        Operation::Accept { listener }
+    }
+
+    /// A message touches one cache line of the table, and the mark of a free entry costs no byte.
+    #[test]
+    fn an_entry_fills_one_cache_line() {
+        assert_eq!(size_of::<Entry<(), i32>>(), 64);
+        assert_eq!(size_of::<Option<Operation<i32>>>(), size_of::<Operation<i32>>());
     }
 
     #[test]
@@ -217,12 +251,12 @@ mod tests {
                     let name = number as u32;
                     let key = table.insert(name, accept(name));
                     prop_assert!(!over.contains(&key), "no key is given out twice");
-                    let address = std::ptr::from_mut(table.get_mut(key).expect("just made")) as usize;
+                    let address = std::ptr::from_ref(table.get(key).expect("just made").header) as usize;
                     live.push((key, name, address));
                 } else {
                     let (key, name, _) = live.swap_remove(at % live.len());
                     let operation = table.remove(key);
-                    let Operation::Accept { listener, .. } = operation else { unreachable!() };
+                    let Operation::Accept { listener } = operation else { unreachable!() };
                     prop_assert_eq!(listener, name);
                     over.push(key);
                 }
@@ -232,7 +266,7 @@ mod tests {
             for (key, name, address) in &live {
                 let entry = table.get_mut(*key).expect("it is in flight");
                 prop_assert_eq!(entry.owner, *name);
-                prop_assert_eq!(std::ptr::from_mut(entry) as usize, *address);
+                prop_assert_eq!(std::ptr::from_ref(entry.header) as usize, *address);
             }
             prop_assert!(over.iter().all(|key| table.get_mut(*key).is_none()), "INV-3: a late key finds nothing");
             let mut listed: Vec<u64> = table.keys().map(OpKey::to_u64).collect();

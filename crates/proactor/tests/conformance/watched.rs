@@ -11,8 +11,7 @@ use std::time::Duration;
 use proactor::Discarded;
 use proactor::backend::Wait;
 use proactor::backend::{Abilities, Backend, BackendKind};
-use proactor::operation::About;
-use proactor::operation::{Close, Completion, Operation, Outcome, Submitted};
+use proactor::operation::{Close, Completion, Harvested, Operation, Outcome, Submitted};
 use proactor::{Delivery, Gather, InFlight, OpKey, SocketOptions, Time, Waker};
 
 /// What can be made to fail.
@@ -122,8 +121,7 @@ impl<B: Backend> Watched<B> {
 
     fn observe(operation: &Operation<B::Handle>) -> (Call, Pending) {
         let (call, socket, payload) = match operation {
-            Operation::Vacant => panic!("a vacant entry is never submitted"),
-            Operation::Accept { listener, .. } => (Call::Accept, listener, None),
+            Operation::Accept { listener } => (Call::Accept, listener, None),
             Operation::Connect { socket, .. } => (Call::Connect, socket, None),
             Operation::Receive { socket, .. } => (Call::Receive, socket, None),
             Operation::Watch { socket } => (Call::Watch, socket, None),
@@ -142,13 +140,13 @@ impl<B: Backend> Watched<B> {
     }
 
     fn check(&mut self, completion: &Completion<B::Socket>, ops: &mut InFlight<Self>) {
-        let About::Operation(key) = completion.about else { return };
+        let key = completion.key;
         let pending = self.pending.get(&key);
         let pending = pending.unwrap_or_else(|| panic!("{key:?} completed, and was not pending"));
         let entry = ops.get_mut(key).expect("INV-1: an operation stays in the table until it completes");
-        let (_, now) = Self::observe(&entry.operation);
+        let (_, now) = Self::observe(entry.operation);
         assert_eq!(now.payload, pending.payload, "INV-1: a payload in flight neither moves nor changes");
-        check_outcome(&entry.operation, &completion.outcome, completion.more);
+        check_outcome(entry.operation, &completion.outcome, completion.more);
         if !completion.more {
             self.pending.remove(&key);
         }
@@ -157,7 +155,6 @@ impl<B: Backend> Watched<B> {
 
 fn check_outcome<H, S: std::fmt::Debug>(operation: &Operation<H>, outcome: &Outcome<S>, more: bool) {
     let fits = match operation {
-        Operation::Vacant => false,
         Operation::Accept { .. } => {
             matches!(outcome, Outcome::Accepted(..) | Outcome::Cancelled | Outcome::Failed(_))
         }
@@ -302,14 +299,16 @@ impl<B: Backend> Backend for Watched<B> {
         Ok(())
     }
 
-    fn next(&mut self, ops: &mut InFlight<Self>) -> Option<Completion<B::Socket>> {
+    fn next(&mut self, ops: &mut InFlight<Self>) -> Option<Harvested<B::Socket>> {
         if self.silent {
             return None;
         }
-        let completion = self.inner.next(ops)?;
-        self.check(&completion, ops);
-        self.count(i64::from(matches!(completion.outcome, Outcome::Accepted(..))));
-        Some(completion)
+        let harvested = self.inner.next(ops)?;
+        if let Harvested::Completed(completion) = &harvested {
+            self.check(completion, ops);
+            self.count(i64::from(matches!(completion.outcome, Outcome::Accepted(..))));
+        }
+        Some(harvested)
     }
 
     fn looked(&self) -> bool {

@@ -27,7 +27,7 @@ use socket2::{Domain, Protocol, Type};
 use super::choice::Refusal;
 use super::{Abilities, Backend, BackendKind, Create, InFlight, Wait};
 use crate::buffer::{Outgoing, Pool};
-use crate::operation::{About, Close, Completion, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
+use crate::operation::{Close, Completion, Harvested, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
 use crate::os::CountedPort;
 use crate::socket::{self, Delivery, Discarded, Socket, SocketOptions};
 use crate::time::Time;
@@ -183,14 +183,14 @@ impl IoUring {
         result: i32,
         ops: &mut InFlight<IoUring>,
     ) -> Completion<Socket> {
-        let operation = &mut ops.get_mut(key).expect("looked up by the caller").operation;
+        let operation = ops.get_mut(key).expect("looked up by the caller").operation;
         let outcome = match operation {
             Operation::Receive { block, .. } if result > 0 => {
                 Outcome::Received(block.take().expect("it has one"), result as usize)
             }
             operation => self.outcome(operation, result, 0),
         };
-        Completion { about: About::Operation(key), outcome, more: false }
+        Completion { key, outcome, more: false }
     }
 
     #[inline]
@@ -217,7 +217,7 @@ impl IoUring {
             // A stream socket never takes 0 of more than 0 bytes: io_uring would wait instead.
             Operation::Send { .. } if count == 0 => Outcome::Failed(io::ErrorKind::WriteZero.into()),
             Operation::Send { .. } => Outcome::Sent(count),
-            Operation::Vacant | Operation::Watch { .. } => Outcome::Cancelled,
+            Operation::Watch { .. } => unreachable!("`watch::outcome` tells of it"),
         }
     }
 }
@@ -270,8 +270,7 @@ impl Backend for IoUring {
     #[inline]
     unsafe fn submit(&mut self, key: OpKey, operation: &mut Operation<RawFd>, (): &()) -> Submitted<Socket> {
         let entry = match operation {
-            Operation::Vacant => return Submitted::Done(Outcome::Cancelled),
-            Operation::Accept { listener, .. } => {
+            Operation::Accept { listener } => {
                 opcode::AcceptMulti::new(Fd(*listener)).flags(libc::SOCK_CLOEXEC).build()
             }
             Operation::Connect { socket, address } => {
@@ -334,7 +333,7 @@ impl Backend for IoUring {
     }
 
     #[inline]
-    fn next(&mut self, ops: &mut InFlight<IoUring>) -> Option<Completion<Socket>> {
+    fn next(&mut self, ops: &mut InFlight<IoUring>) -> Option<Harvested<Socket>> {
         loop {
             let entry = self.ring.completion().next()?;
             let (data, result, flags) = (entry.user_data(), entry.result(), entry.flags());
@@ -345,8 +344,7 @@ impl Backend for IoUring {
                     if !more {
                         self.arm_wake();
                     }
-                    let outcome = Outcome::Cancelled;
-                    return Some(Completion { about: About::Wake, outcome, more: false });
+                    return Some(Harvested::Woken);
                 }
                 // A cancel that failed: its operation is over, or was between two attempts and so in no list
                 // that the kernel searches. Then it may wait for ever: it is cancelled again.
@@ -364,11 +362,11 @@ impl Backend for IoUring {
                         drop(cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id)));
                         continue;
                     };
-                    if let Operation::Watch { socket } = entry.operation {
+                    if let Operation::Watch { socket } = *entry.operation {
                         // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
                         match unsafe { watch::outcome(socket, result) } {
                             Some(outcome) => {
-                                return Some(Completion { about: About::Operation(key), outcome, more });
+                                return Some(Harvested::Completed(Completion { key, outcome, more }));
                             }
                             None if more => {}
                             // The kernel gives up a multishot poll when its completion ring is full.
@@ -376,12 +374,14 @@ impl Backend for IoUring {
                         }
                         continue;
                     }
-                    if let Operation::Receive { socket, block } = &entry.operation
+                    if let Operation::Receive { socket, block } = entry.operation
                         && cqueue::buffer_select(flags).is_none()
                     {
                         let socket = *socket;
                         if block.is_some() {
-                            return Some(self.received_into_own_block(key, result, ops));
+                            return Some(Harvested::Completed(
+                                self.received_into_own_block(key, result, ops),
+                            ));
                         }
                         // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
                         match unsafe { waiting::next(socket, result) } {
@@ -405,8 +405,8 @@ impl Backend for IoUring {
                     if self.urgent.concerns(behind) {
                         self.urgent.note(key, behind);
                     }
-                    let outcome = self.outcome(&entry.operation, result, flags);
-                    return Some(Completion { about: About::Operation(key), outcome, more });
+                    let outcome = self.outcome(entry.operation, result, flags);
+                    return Some(Harvested::Completed(Completion { key, outcome, more }));
                 }
             }
         }

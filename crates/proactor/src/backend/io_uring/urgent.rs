@@ -136,7 +136,7 @@ impl IoUring {
     fn rouse(&mut self, keys: Vec<OpKey>, ops: &mut InFlight<IoUring>) -> bool {
         let (mut receives, mut sockets) = (Vec::new(), Vec::new());
         for key in keys {
-            if let Some(Operation::Receive { socket, .. }) = ops.get(key).map(|entry| &entry.operation) {
+            if let Some(Operation::Receive { socket, .. }) = ops.get(key).map(|entry| entry.operation) {
                 receives.push(key);
                 sockets.push(*socket);
             }

@@ -104,31 +104,30 @@ impl Calls {
     /// afterwards: which worker's it will be is not known yet.
     ///
     /// # Safety
-    /// As for [`receive`](Self::receive); `scratch` has room for [`ADDRESSES`] bytes.
+    /// As for [`receive`](Self::receive); `addresses` points to [`ADDRESSES`] writable bytes.
     pub(super) unsafe fn accept(
         &self,
         listener: ws::SOCKET,
         into: ws::SOCKET,
-        scratch: *mut u8,
+        addresses: *mut u8,
         header: &Header,
     ) -> Started {
         let mut bytes = 0;
         // SAFETY: the caller keeps both sockets, the addresses and the header until the completion (INV-1).
         let done = unsafe {
-            let (scratch, overlapped) = (scratch.cast(), header.overlapped());
-            (self.accept_ex)(listener, into, scratch, 0, ADDRESS, ADDRESS, &raw mut bytes, overlapped)
+            let (addresses, overlapped) = (addresses.cast(), header.overlapped());
+            (self.accept_ex)(listener, into, addresses, 0, ADDRESS, ADDRESS, &raw mut bytes, overlapped)
         };
         decide(code_unless(done != 0), bytes)
     }
 
     /// The peer's address out of what an accept that is over wrote; `None` if that is no address.
-    pub(super) fn peer_in(&self, scratch: &[u8]) -> Option<SocketAddr> {
-        assert!(scratch.len() >= ADDRESSES, "INV-1: an accept keeps its addresses");
+    pub(super) fn peer_in(&self, addresses: &[u8; ADDRESSES]) -> Option<SocketAddr> {
         let (mut local, mut peer) = (ptr::null_mut(), ptr::null_mut());
         let (mut local_len, mut len) = (0, 0);
         // SAFETY: the bytes that an accept with these lengths wrote; four places for where in them the addresses are.
         let address = unsafe {
-            let from = scratch.as_ptr().cast();
+            let from = addresses.as_ptr().cast();
             (self.addresses_of)(
                 from,
                 0,

@@ -2,8 +2,10 @@
 
 use std::cell::{Cell, UnsafeCell};
 
+use windows_sys::Win32::Networking::WinSock::SOCKET;
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
+use super::calls::{ADDRESSES, raw};
 use crate::operation::OpKey;
 use crate::socket::Socket;
 
@@ -25,8 +27,14 @@ pub struct Header {
     pending: Cell<bool>,
     /// True exactly when this operation was asked to end early: only then does "aborted" mean "cancelled".
     pub(super) asked_to_end: Cell<bool>,
-    /// The socket that an accept fills. Its owner from submit to completion is this header (INV-1).
-    pub(super) accepted: Cell<Option<Socket>>,
+    /// What an accept fills. Its owner from submit to completion is this header (INV-1).
+    accepting: Cell<Option<Box<Accepting>>>,
+}
+
+/// What an accept fills: a socket, and the two addresses of its connection.
+pub(super) struct Accepting {
+    pub(super) socket: Socket,
+    pub(super) addresses: [u8; ADDRESSES],
 }
 
 impl Header {
@@ -44,6 +52,22 @@ impl Header {
     /// What the kernel is given. The pointer reaches the whole header.
     pub(super) fn overlapped(&self) -> *mut OVERLAPPED {
         std::ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// Keeps the socket that an accept is to fill, with room for its addresses. Returns where the kernel finds both.
+    pub(super) fn keep_accept(&self, socket: Socket) -> (SOCKET, *mut u8) {
+        let into = raw(&socket);
+        self.accepting.set(Some(Box::new(Accepting { socket, addresses: [0; ADDRESSES] })));
+        // SAFETY: this thread alone uses the cell, and no reference into it outlives this line. The box is not moved
+        // before the accept is over, so the address stays good for as long as the kernel has it (INV-1).
+        let accepting = unsafe { (*self.accepting.as_ptr()).as_mut() }.expect("set above");
+        (into, accepting.addresses.as_mut_ptr())
+    }
+
+    /// Gives back what an accept has filled, or has failed to. `None` for any other operation.
+    pub(super) fn take_accept(&self) -> Option<Box<Accepting>> {
+        assert!(!self.pending.get(), "INV-1: the kernel has this header");
+        self.accepting.take()
     }
 
     pub(super) fn flags(&self) -> *mut u32 {

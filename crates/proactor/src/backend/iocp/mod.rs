@@ -25,13 +25,14 @@ use windows_sys::Win32::Networking::WinSock::{SOCKET, WSAENOBUFS};
 use super::choice::Refusal;
 use super::{Abilities, Backend, BackendKind, Create, InFlight, Wait};
 use crate::buffer::{Gather, Pool};
-use crate::operation::{About, Close, Completion, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
+use crate::operation::{Close, Completion, Harvested, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
 use crate::socket::{Delivery, Socket, SocketOptions};
 use crate::time::Time;
 use crate::waker::Waker;
 
 use calls::Calls;
 use errors::Started;
+use header::Accepting;
 pub use header::Header;
 use port::{Packet, Packets, Port};
 use table::{SYSTEM, Table};
@@ -145,14 +146,11 @@ impl Iocp {
     /// As for [`Backend::submit`].
     unsafe fn call(&mut self, operation: &mut Operation<Handle>, header: &Header) -> io::Result<Started> {
         Ok(match operation {
-            Operation::Vacant => return Err(io::ErrorKind::InvalidInput.into()),
-            Operation::Accept { listener, scratch } => {
+            Operation::Accept { listener } => {
                 let socket = self.calls.socket_for(listener.0)?;
-                let scratch = scratch.get_or_insert_with(|| vec![0; calls::ADDRESSES].into());
-                let into = calls::raw(&socket);
-                header.accepted.set(Some(socket));
-                // SAFETY: the operation owns the addresses, the header owns the socket, and the caller keeps both (INV-1).
-                unsafe { self.calls.accept(listener.0, into, scratch.as_mut_ptr(), header) }
+                let (into, addresses) = header.keep_accept(socket);
+                // SAFETY: the header owns the socket and the addresses, and the caller keeps it (INV-1).
+                unsafe { self.calls.accept(listener.0, into, addresses, header) }
             }
             // SAFETY: the operation owns the address, and the caller keeps it (INV-1).
             Operation::Connect { socket, address } => unsafe {
@@ -187,20 +185,16 @@ impl Iocp {
         header: &Header,
         result: Result<usize, i32>,
     ) -> Option<Outcome<Socket>> {
-        let accepted = header.accepted.take();
+        let accepted = header.take_accept();
         let bytes = match result {
             Ok(bytes) => bytes,
             Err(code) => return Some(errors::ended(operation, code, header.asked_to_end.get())),
         };
         Some(match operation {
-            Operation::Vacant => Outcome::Cancelled,
-            Operation::Accept { listener, scratch } => {
-                let socket = accepted.expect("INV-1: an accept keeps its socket");
+            Operation::Accept { listener } => {
+                let Accepting { socket, addresses } = *accepted.expect("INV-1: an accept keeps its socket");
                 match self.calls.update_accepted(&socket, listener.0) {
-                    Ok(()) => {
-                        let peer = scratch.as_deref().and_then(|scratch| self.calls.peer_in(scratch));
-                        Outcome::Accepted(socket, peer.map(Box::new))
-                    }
+                    Ok(()) => Outcome::Accepted(socket, self.calls.peer_in(&addresses).map(Box::new)),
                     // It concerns this connection alone, whatever it is called.
                     Err(_) => Outcome::Failed(io::ErrorKind::ConnectionAborted.into()),
                 }
@@ -310,7 +304,7 @@ impl Backend for Iocp {
         let Some(entry) = ops.get(key) else { return };
         entry.header.asked_to_end.set(true);
         // What is over, or was never submitted, waits for its turn to be handed out.
-        if entry.header.is_pending() && !self.calls.cancel(socket_of(&entry.operation), &entry.header) {
+        if entry.header.is_pending() && !self.calls.cancel(socket_of(entry.operation), entry.header) {
             self.uncancelled.push(key);
         }
     }
@@ -331,18 +325,18 @@ impl Backend for Iocp {
         Ok(())
     }
 
-    fn next(&mut self, ops: &mut InFlight<Iocp>) -> Option<Completion<Socket>> {
+    fn next(&mut self, ops: &mut InFlight<Iocp>) -> Option<Harvested<Socket>> {
         loop {
             let packet = self.packets.next().or_else(|| self.port.owes_wake().then_some(Packet::Wake))?;
             let Packet::End { overlapped, owner } = packet else {
                 self.port.woken();
-                return Some(Completion { about: About::Wake, outcome: Outcome::Cancelled, more: false });
+                return Some(Harvested::Woken);
             };
             // SAFETY: all packets but wake-ups are of operations that were submitted with a header of this table.
             let key = unsafe { Header::taken(overlapped) };
             let entry = ops.get_mut(key).expect("INV-1: an operation stays in the table until it completes");
             assert_eq!(entry.owner, owner, "INV-3: a packet comes from the socket of its operation's owner");
-            let (operation, header) = (&mut entry.operation, &entry.header);
+            let (operation, header) = (entry.operation, entry.header);
             debug_assert_eq!(header.overlapped(), overlapped, "INV-1: entries do not move");
             let result = match header.moved() {
                 Some(bytes) => Ok(bytes),
@@ -356,7 +350,7 @@ impl Backend for Iocp {
                     Submitted::Pending => continue,
                 },
             };
-            return Some(Completion { about: About::Operation(key), outcome, more: false });
+            return Some(Harvested::Completed(Completion { key, outcome, more: false }));
         }
     }
 
@@ -401,8 +395,7 @@ impl Backend for Iocp {
 /// The socket that an operation in flight is on.
 fn socket_of(operation: &Operation<Handle>) -> SOCKET {
     match operation {
-        Operation::Vacant => unreachable!("a vacant entry is not in flight"),
-        Operation::Accept { listener: socket, .. }
+        Operation::Accept { listener: socket }
         | Operation::Connect { socket, .. }
         | Operation::Receive { socket, .. }
         | Operation::Watch { socket }

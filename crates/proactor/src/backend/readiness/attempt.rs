@@ -17,8 +17,8 @@ impl Readiness {
     /// Makes the call of an operation, and notes what it says of the socket.
     pub(super) fn attempt(&mut self, operation: &mut Operation<Handle>) -> Attempt {
         match operation {
-            Operation::Vacant | Operation::Watch { .. } => Attempt::Done(Outcome::Cancelled),
-            Operation::Accept { listener, .. } => {
+            Operation::Watch { .. } => unreachable!("a watch makes no call"),
+            Operation::Accept { listener } => {
                 let result = calls::accept(listener.fd);
                 self.noted(*listener, result, false, |socket| Outcome::Accepted(socket, None))
             }

@@ -25,7 +25,7 @@ use socket2::{Domain, Protocol, Type};
 use super::choice::Refusal;
 use super::{Abilities, Backend, BackendKind, Create, InFlight, Wait};
 use crate::buffer::Pool;
-use crate::operation::{About, Close, Completion, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
+use crate::operation::{Close, Completion, Harvested, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
 use crate::os::CountedPort;
 use crate::socket::{self, Delivery, Discarded, Socket, SocketOptions};
 use crate::time::Time;
@@ -137,17 +137,16 @@ impl Readiness {
     fn serve(&mut self, at: u32, ops: &mut InFlight<Readiness>) -> Option<Completion<Socket>> {
         let source = &self.sources[at as usize];
         if let Some(key) = source.writing.filter(|_| source.writable) {
-            let operation =
-                &mut ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
+            let operation = ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
             if let Attempt::Done(outcome) = self.attempt(operation) {
                 self.sources[at as usize].writing = None;
                 self.enqueue(at);
-                return Some(Completion { about: About::Operation(key), outcome, more: false });
+                return Some(Completion { key, outcome, more: false });
             }
         }
         let source = &self.sources[at as usize];
         let key = source.reading.filter(|_| source.readable)?;
-        let operation = &mut ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
+        let operation = ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
         let attempt = match operation {
             Operation::Receive { socket, block } => self.receive(*socket, block),
             operation => self.attempt(operation),
@@ -162,7 +161,7 @@ impl Readiness {
         } else {
             self.sources[at as usize].reading = None;
         }
-        Some(Completion { about: About::Operation(key), outcome, more })
+        Some(Completion { key, outcome, more })
     }
 
     /// Queues a source if it has something to try.
@@ -292,13 +291,12 @@ impl Backend for Readiness {
                 self.source(handle).writing = Some(key);
             }
             // These are tried in their turn, like those that an edge announces.
-            Operation::Receive { socket: handle, .. } | Operation::Accept { listener: handle, .. } => {
+            Operation::Receive { socket: handle, .. } | Operation::Accept { listener: handle } => {
                 let handle = *handle;
                 self.source(handle).reading = Some(key);
                 self.enqueue(handle.source);
             }
             Operation::Watch { socket } => return self.submit_watch(key, *socket),
-            Operation::Vacant => return Submitted::Done(Outcome::Cancelled),
         }
         Submitted::Pending
     }
@@ -315,9 +313,8 @@ impl Backend for Readiness {
 
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Readiness>) {
         let Some(entry) = ops.get(key) else { return };
-        let (handle, writing) = match &entry.operation {
-            Operation::Vacant => return,
-            Operation::Accept { listener: handle, .. } | Operation::Receive { socket: handle, .. } => {
+        let (handle, writing) = match entry.operation {
+            Operation::Accept { listener: handle } | Operation::Receive { socket: handle, .. } => {
                 (*handle, false)
             }
             Operation::Connect { socket: handle, .. } | Operation::Send { socket: handle, .. } => {
@@ -329,8 +326,7 @@ impl Backend for Readiness {
         let half = if writing { &mut source.writing } else { &mut source.reading };
         // Cancelled twice, or complete and not taken yet: its completion is on its way.
         if half.take_if(|waiting| *waiting == key).is_some() {
-            let about = About::Operation(key);
-            self.immediate.push_back(Completion { about, outcome: Outcome::Cancelled, more: false });
+            self.immediate.push_back(Completion { key, outcome: Outcome::Cancelled, more: false });
         }
     }
 
@@ -356,21 +352,20 @@ impl Backend for Readiness {
     }
 
     #[inline]
-    fn next(&mut self, ops: &mut InFlight<Readiness>) -> Option<Completion<Socket>> {
+    fn next(&mut self, ops: &mut InFlight<Readiness>) -> Option<Harvested<Socket>> {
         if let Some(completion) = self.immediate.pop_front() {
-            return Some(completion);
+            return Some(Harvested::Completed(completion));
         }
         if std::mem::take(&mut self.woken) {
-            return Some(Completion { about: About::Wake, outcome: Outcome::Cancelled, more: false });
+            return Some(Harvested::Woken);
         }
         while self.budget > 0 {
             let at = self.ready.pop_front()?;
             self.budget -= 1;
             self.sources[at as usize].queued = false;
             self.prefetch(ops);
-            let completion = self.serve(at, ops);
-            if completion.is_some() {
-                return completion;
+            if let Some(completion) = self.serve(at, ops) {
+                return Some(Harvested::Completed(completion));
             }
         }
         None

@@ -2,7 +2,7 @@
 //! note beside the source, and costs no system call before there is one.
 
 use super::{Handle, Readiness};
-use crate::operation::{About, Completion, OpKey, Outcome, Submitted};
+use crate::operation::{Completion, OpKey, Outcome, Submitted};
 use crate::socket::{self, Socket};
 
 /// What watches need to know of sources. Apart from the sources, which messages touch.
@@ -84,23 +84,20 @@ impl Readiness {
                 && let Some(outcome) = broken(socket)
             {
                 note.watch = None;
-                let about = About::Operation(key);
-                self.immediate.push_back(Completion { about, outcome, more: false });
+                self.immediate.push_back(Completion { key, outcome, more: false });
             }
         }
     }
 
     /// The peer has sent FIN. A reset may follow, so the watch stays.
     fn tell_end(&mut self, key: OpKey) {
-        let about = About::Operation(key);
-        self.immediate.push_back(Completion { about, outcome: Outcome::EndOfStream, more: true });
+        self.immediate.push_back(Completion { key, outcome: Outcome::EndOfStream, more: true });
     }
 
     pub(super) fn cancel_watch(&mut self, key: OpKey, socket: Handle) {
         // Cancelled twice, or complete and not taken yet: its completion is on its way.
         if self.watches.note(socket.source).watch.take_if(|(waiting, _)| *waiting == key).is_some() {
-            let about = About::Operation(key);
-            self.immediate.push_back(Completion { about, outcome: Outcome::Cancelled, more: false });
+            self.immediate.push_back(Completion { key, outcome: Outcome::Cancelled, more: false });
         }
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::{Abilities, Backend, BackendKind, InFlight, Wait};
 use crate::buffer::{Gather, Outgoing, Pool};
-use crate::operation::{About, Close, Completion, OpKey, Operation, Outcome, Submitted};
+use crate::operation::{Close, Completion, Harvested, OpKey, Operation, Outcome, Submitted};
 use crate::socket::{Delivery, SocketOptions};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Time;
@@ -115,7 +115,7 @@ pub struct Simulated {
     behaviour: Behaviour,
     pool: Pool,
     pending: Vec<Pending>,
-    immediate: VecDeque<Completion<SimSocket>>,
+    immediate: VecDeque<Harvested<SimSocket>>,
     budget: usize,
     /// Interrupts so far, as of the last harvest.
     interrupts: u64,
@@ -146,8 +146,7 @@ impl Simulated {
     fn attempt(&mut self, operation: &mut Operation<u32>) -> Option<Outcome<SimSocket>> {
         let mut net = self.net.borrow_mut();
         match operation {
-            Operation::Vacant => Some(Outcome::Cancelled),
-            Operation::Accept { listener, .. } => {
+            Operation::Accept { listener } => {
                 net.accept(*listener).map(|socket| Outcome::Accepted(socket, None))
             }
             Operation::Connect { socket, address } => {
@@ -183,9 +182,9 @@ impl Simulated {
         }
     }
 
-    fn complete(&mut self, at: usize, ops: &mut InFlight<Simulated>) -> Option<Completion<SimSocket>> {
+    fn complete(&mut self, at: usize, ops: &mut InFlight<Simulated>) -> Option<Harvested<SimSocket>> {
         let Pending { key, cancelled } = self.pending[at];
-        let operation = &mut ops.get_mut(key).expect("INV-1: a pending operation is in the table").operation;
+        let operation = ops.get_mut(key).expect("INV-1: a pending operation is in the table").operation;
         // A cancel may lose the race against what could complete anyway.
         let outcome = if cancelled && self.net.borrow_mut().flip() {
             Outcome::Cancelled
@@ -201,7 +200,7 @@ impl Simulated {
         if !more {
             self.pending.swap_remove(at);
         }
-        Some(Completion { about: About::Operation(key), outcome, more })
+        Some(Harvested::Completed(Completion { key, outcome, more }))
     }
 }
 
@@ -276,8 +275,8 @@ impl Backend for Simulated {
         self.interrupted = self.interrupts != interrupts;
         if self.interrupted {
             self.interrupts = interrupts;
-        } else if let Some(completion) = self.next(ops) {
-            self.immediate.push_back(completion);
+        } else if let Some(harvested) = self.next(ops) {
+            self.immediate.push_back(harvested);
         } else if let Wait::Until(at) = wait {
             // Nothing can happen before the deadline: time jumps to it.
             let mut net = self.net.borrow_mut();
@@ -287,15 +286,15 @@ impl Backend for Simulated {
         Ok(())
     }
 
-    fn next(&mut self, ops: &mut InFlight<Simulated>) -> Option<Completion<SimSocket>> {
+    fn next(&mut self, ops: &mut InFlight<Simulated>) -> Option<Harvested<SimSocket>> {
         if self.interrupted {
             return None;
         }
-        if let Some(completion) = self.immediate.pop_front() {
-            return Some(completion);
+        if let Some(harvested) = self.immediate.pop_front() {
+            return Some(harvested);
         }
         if self.woken.0.swap(false, Ordering::AcqRel) {
-            return Some(Completion { about: About::Wake, outcome: Outcome::Cancelled, more: false });
+            return Some(Harvested::Woken);
         }
         if self.budget == 0 || self.pending.is_empty() {
             return None;
