@@ -36,13 +36,15 @@ pub use backend::{Abilities, Backend, BackendKind};
 pub use buffer::{AlignedBuf, Gather, Lease, Outgoing, Payload, Pool, PoolConfig};
 pub use destination::{destination, refuse_itself};
 pub use driver::{
-    CONNECTIONS, Call, ConnectionKey, Driver, Event, ListenerKey, Moment, Sending, Snapshot, Step,
-    TraceResult, Tracer, Verb,
+    CONNECTIONS, ConnectionKey, Driver, Event, ListenerKey, Moment, Sending, Snapshot, Step, TraceResult,
+    Tracer, Verb,
 };
 #[doc(hidden)]
 pub use inflight::{EntryMut, EntryRef, Table};
-pub use operation::OpKey;
+pub use operation::{Call, OpKey};
 pub use os::{address_unavailable, interface_index, prefetch};
-pub use socket::{Delivery, Discarded, ListenOptions, Socket, SocketOptions, listen, turn_away};
+#[cfg(unix)]
+pub use socket::UnixCalls;
+pub use socket::{Delivery, Discarded, ListenOptions, Socket, SocketCalls, SocketOptions, listen, turn_away};
 pub use time::Time;
 pub use waker::{Wake, Waker};

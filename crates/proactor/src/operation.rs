@@ -69,6 +69,40 @@ impl<H: fmt::Debug> fmt::Debug for Operation<H> {
     }
 }
 
+/// What a system is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Take a connection from the backlog.
+    Accept,
+    /// Connect.
+    Connect,
+    /// Take what arrives.
+    Receive,
+    /// Send.
+    Send,
+    /// Hear of a reset while nothing is received.
+    Watch,
+    /// Send FIN.
+    Finish,
+    /// Close a socket.
+    Close,
+    /// Wait for completions, after handing over what is batched.
+    Wait,
+}
+
+impl Call {
+    /// What an operation asks for.
+    pub(crate) const fn of<H>(operation: &Operation<H>) -> Call {
+        match operation {
+            Operation::Accept { .. } => Call::Accept,
+            Operation::Connect { .. } => Call::Connect,
+            Operation::Receive { .. } => Call::Receive,
+            Operation::Send { .. } => Call::Send,
+            Operation::Watch { .. } => Call::Watch,
+        }
+    }
+}
+
 /// What became of a submission: the one decision of completion I/O, as a type.
 #[derive(Debug)]
 #[must_use]

@@ -2,6 +2,7 @@
 //! made and bound before any worker runs, so that a bad address is told at once.
 
 mod backlog;
+mod calls;
 #[cfg(target_os = "linux")]
 mod delivery;
 mod options;
@@ -16,6 +17,9 @@ use socket2::{Domain, Protocol, Type};
 use crate::operation::MOST_AT_ONCE;
 use crate::os::CountedSocket;
 
+pub use calls::SocketCalls;
+#[cfg(unix)]
+pub use calls::UnixCalls;
 #[cfg(target_os = "linux")]
 pub(crate) use delivery::delivery;
 pub use options::SocketOptions;
@@ -200,20 +204,24 @@ pub(crate) fn discard(socket: &Socket) -> io::Result<Discarded> {
 /// nobody reads is less, unless its receive buffer was made larger.
 pub(crate) const MOST_DISCARDS: usize = 32;
 
+/// Discards what has arrived before a socket is closed: bytes left unread would turn the close into a reset. One call at
+/// least, and as many of `calls` as it takes: they bound what is closed together, because a peer may send without end.
+pub(crate) fn discard_arrived(mut discard: impl FnMut() -> io::Result<Discarded>, calls: &mut usize) {
+    while matches!(discard(), Ok(Discarded::More)) && *calls > 0 {
+        *calls -= 1;
+    }
+}
+
 /// Turns away an accepted socket that no driver has: FIN, then what has arrived, up to 8 MiB, is discarded and the socket
 /// closed, so that its peer reads an end of stream. It does not wait for the peer: what arrives later resets the
 /// connection. Where there is a driver, it does better: [`Driver::refuse`](crate::Driver::refuse).
 pub fn turn_away(socket: Socket) {
     let _ = socket.shutdown(std::net::Shutdown::Write);
-    for _ in 0..MOST_DISCARDS {
-        if !matches!(discard(&socket), Ok(Discarded::More)) {
-            break;
-        }
-    }
+    discard_arrived(|| discard(&socket), &mut { MOST_DISCARDS });
     drop(socket);
 }
 
-/// What [`discard`](crate::backend::Backend::discard) has left.
+/// What [`SocketCalls::discard`] has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discarded {
     /// Nothing, and nothing comes: the peer has ended its stream.

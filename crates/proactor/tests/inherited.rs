@@ -72,9 +72,9 @@ fn a_life_of_a_driver<B: Create<Socket = Socket>>(own: usize) {
     let before = descriptors();
     let counted = os::handles();
     let pool = Pool::new(PoolConfig { blocks: 4, block_len: 64 });
-    let Ok(backend) = B::create(&pool) else { return eprintln!("skipped: it cannot be made here") };
+    let Ok(backend) = B::create(pool) else { return eprintln!("skipped: it cannot be made here") };
     assert_new(&before, own, "a ring or poller, and what wakes it");
-    let mut fixture = Fixture { driver: Driver::new(backend, pool), events: Vec::new() };
+    let mut fixture = Fixture { driver: Driver::new(backend), events: Vec::new() };
     let socket = listen(SocketAddr::from(([127, 0, 0, 1], 0)), ListenOptions::default()).unwrap();
     let spare = socket.try_clone().unwrap();
     let listener = fixture.driver.listen(socket).unwrap();

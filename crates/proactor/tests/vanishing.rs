@@ -47,11 +47,11 @@ struct Server<B: Create<Socket = Socket>> {
 fn vanish<B: Create<Socket = Socket>>() {
     let (before, descriptors) = (handles(), descriptors());
     let pool = Pool::new(PoolConfig { blocks: 64, block_len: 4096 });
-    let backend = match B::create(&pool) {
+    let backend = match B::create(pool.clone()) {
         Ok(backend) => backend,
         Err(refusal) => return eprintln!("skipped: {refusal}"),
     };
-    let mut driver = Driver::new(backend, pool.clone());
+    let mut driver = Driver::new(backend);
     let submitted = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&submitted);
     driver.set_tracer(Some(Box::new(move |step| {

@@ -10,9 +10,8 @@ use std::process::ExitCode;
 use std::thread;
 
 use overlapped::{BackendKind, Refusal};
-use proactor::backend::choice::PREFERENCE;
 use proactor::backend::feature::{Feature, Offer};
-use proactor::backend::probe;
+use proactor::backend::{PREFERENCE, probe};
 use proactor::os;
 
 use crate::args::DoctorArgs;

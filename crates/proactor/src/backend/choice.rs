@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::BackendKind;
+use super::{BackendKind, PREFERENCE};
 
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,26 +17,13 @@ pub enum Choice {
 impl Choice {
     /// The backends to try, in order.
     #[must_use]
-    pub fn candidates(self) -> &'static [BackendKind] {
+    pub fn candidates(&self) -> &[BackendKind] {
         match self {
             Choice::Auto => PREFERENCE,
-            Choice::Only(BackendKind::IoUring) => &[BackendKind::IoUring],
-            Choice::Only(BackendKind::Iocp) => &[BackendKind::Iocp],
-            Choice::Only(BackendKind::Readiness) => &[BackendKind::Readiness],
-            Choice::Only(BackendKind::Simulated) => &[BackendKind::Simulated],
+            Choice::Only(kind) => std::slice::from_ref(kind),
         }
     }
 }
-
-/// The real backends of this system, best first.
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-pub const PREFERENCE: &[BackendKind] = &[BackendKind::IoUring, BackendKind::Readiness];
-/// The real backends of this system, best first.
-#[cfg(all(unix, not(all(target_os = "linux", target_pointer_width = "64"))))]
-pub const PREFERENCE: &[BackendKind] = &[BackendKind::Readiness];
-/// The real backends of this system, best first.
-#[cfg(windows)]
-pub const PREFERENCE: &[BackendKind] = &[BackendKind::Iocp];
 
 /// Why a backend does not run here, and what would change that.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -32,45 +32,36 @@ use std::net::SocketAddr;
 use crate::buffer::Pool;
 use crate::inflight::Table;
 use crate::operation::{Close, Harvested, OpKey, Operation, Submitted};
-use crate::socket::{Delivery, Discarded, SocketOptions};
+use crate::socket::SocketCalls;
 use crate::time::Time;
 use crate::waker::Waker;
 
+use names::CallNames;
+
 pub mod choice;
 pub mod feature;
+pub mod names;
+pub mod probe;
+mod visit;
+
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod io_uring;
 #[cfg(windows)]
 pub mod iocp;
-pub mod probe;
 #[cfg(unix)]
 pub mod readiness;
 pub mod simulated;
 
-/// The name of a backend, as users write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BackendKind {
-    /// Linux's submission and completion rings.
-    IoUring,
-    /// Windows' I/O completion ports.
-    Iocp,
-    /// epoll or kqueue: the system says when a call would succeed, the backend makes the call.
-    Readiness,
-    /// A kernel in memory, under a virtual clock. Never chosen by itself.
-    Simulated,
-}
+pub use visit::Visitor;
 
-impl BackendKind {
-    /// The word for the command line and messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            BackendKind::IoUring => "io_uring",
-            BackendKind::Iocp => "iocp",
-            BackendKind::Readiness => "readiness",
-            BackendKind::Simulated => "simulated",
-        }
-    }
+// The list of backends: whoever adds one adds its module above, its line here, and nothing outside its own folder.
+visit::backends! {
+    /// Linux's submission and completion rings.
+    IoUring = "io_uring": io_uring::IoUring, if all(target_os = "linux", target_pointer_width = "64");
+    /// Windows' I/O completion ports.
+    Iocp = "iocp": iocp::Iocp, if windows;
+    /// epoll or kqueue: the system says when a call would succeed, the backend makes the call.
+    Readiness = "readiness": readiness::Readiness, if unix;
 }
 
 impl fmt::Display for BackendKind {
@@ -92,8 +83,19 @@ pub trait Backend: Sized {
     /// kernel writes in it, and what the backend changes meanwhile, are cells: nobody has a `&mut` to it then.
     type Header: Default;
 
+    /// The calls on a socket that no operation stands for.
+    type Calls: SocketCalls<Self::Socket>;
+
     /// Which one this is.
     const KIND: BackendKind;
+    /// What its kernel calls its calls.
+    const CALL_NAMES: CallNames;
+
+    /// The blocks that it receives into.
+    fn pool(&self) -> &Pool;
+
+    /// The calls on a socket that no operation stands for.
+    fn calls(&self) -> &Self::Calls;
 
     /// What this one can do beyond the minimum.
     fn abilities(&self) -> Abilities;
@@ -111,32 +113,12 @@ pub trait Backend: Sized {
     fn open(&mut self, address: SocketAddr) -> io::Result<Self::Socket>;
 
     /// Makes a socket usable in operations of this backend: registers it with the poller or port. `owner` is the
-    /// index of the connection or listener that it is for, as its operations' entries name it; a kernel that keeps a
-    /// word beside a socket is given that.
+    /// index of the connection or listener that it is for, as its operations' entries have it. IOCP needs it: it is the
+    /// socket's completion key, and each packet is checked against its entry's owner (INV-3).
     ///
     /// # Errors
     /// What the system says. The socket is unchanged then.
     fn adopt(&mut self, socket: &Self::Socket, owner: u32) -> io::Result<Self::Handle>;
-
-    /// Has urgent data on `socket` delivered in line, as bytes of the stream like any other (`SO_OOBINLINE`, RFC 6093).
-    /// Sockets that a listener accepts from then on inherit it. Returns whether it was so before.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn inline_urgent(&self, socket: &Self::Socket) -> io::Result<bool>;
-
-    /// Has small segments sent at once (`TCP_NODELAY`). Sockets that a listener accepts from then on inherit it. Returns
-    /// whether it was so before.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn nodelay(&self, socket: &Self::Socket) -> io::Result<bool>;
-
-    /// Sets the options of a connection.
-    ///
-    /// # Errors
-    /// What the system says, for instance of a connection that is already broken.
-    fn set_options(&self, socket: &Self::Socket, options: &SocketOptions) -> io::Result<()>;
 
     /// Starts an operation.
     ///
@@ -176,7 +158,8 @@ pub trait Backend: Sized {
 
     /// Whether the last harvest looked at all there was, and all of that was handed out. Called after [`next`](Self::next)
     /// returned `None`. False whenever that is not certain: after a harvest that was interrupted or whose time ran out,
-    /// or that found more than it takes at once.
+    /// or that found more than it takes at once; and while a receive was submitted of which nobody knows yet whether
+    /// bytes wait for it.
     fn looked(&self) -> bool;
 
     /// The operation that is likely to complete next, if that is known: a hint, so that memory can be
@@ -185,43 +168,9 @@ pub trait Backend: Sized {
         None
     }
 
-    /// Sends FIN after what was sent. The receiving half stays open.
-    ///
-    /// # Errors
-    /// If the connection is already gone.
-    fn shutdown_write(&mut self, socket: &Self::Socket) -> io::Result<()>;
-
     /// Closes a socket that has no operation in flight. [`Close::Reset`] discards what was not yet sent and
     /// tells the peer with a reset. The descriptor or handle is closed when this returns, and counted until then.
     fn close(&mut self, socket: Self::Socket, handle: Option<Self::Handle>, how: Close);
-
-    /// Bytes that arrived and were not received yet.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn unread(&self, socket: &Self::Socket) -> io::Result<usize>;
-
-    /// Takes what has arrived, 256 KiB or little more, and throws it away. Never waits. The socket
-    /// has no operation in flight, and is used for nothing else any more but to be closed.
-    ///
-    /// # Errors
-    /// If the connection broke.
-    fn discard(&mut self, socket: &Self::Socket) -> io::Result<Discarded>;
-
-    /// How far the peer's system has taken what was sent; `None` where the system does not tell.
-    fn delivery(&self, socket: &Self::Socket) -> Option<Delivery>;
-
-    /// The address at the other end.
-    ///
-    /// # Errors
-    /// If the connection is already gone.
-    fn peer_addr(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;
-
-    /// The address at this end.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn local_addr(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;
 }
 
 /// What a backend can do beyond the minimum.
@@ -233,8 +182,6 @@ pub struct Abilities {
     pub multishot_receive: bool,
     /// Accepts worth having in flight per listener when they are not multishot.
     pub accepts: u16,
-    /// A send may complete inside `submit`.
-    pub inline_completion: bool,
 }
 
 /// How long a harvest may wait.
@@ -265,5 +212,16 @@ pub trait Create: Backend {
     ///
     /// # Errors
     /// Why this machine does not offer it here and now.
-    fn create(pool: &Pool) -> Result<Self, choice::Refusal>;
+    fn create(pool: Pool) -> Result<Self, choice::Refusal>;
+
+    /// The size of its submission ring; `None` for a backend without one.
+    fn ring_size(&self) -> Option<feature::RingSize> {
+        None
+    }
+
+    /// What its kernel can do beyond what is needed, each feature tried. Empty for a backend that uses none.
+    #[must_use]
+    fn features() -> Vec<feature::Feature> {
+        Vec::new()
+    }
 }

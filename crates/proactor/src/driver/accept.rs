@@ -11,7 +11,7 @@ use super::connection::{Connection, Life};
 use super::keys::Key;
 use super::{ConnectionKey, Driver, Event, ListenerKey, Ready, Verb};
 use crate::os::{ACCEPT_FAILURES, concerns_the_listener};
-use crate::socket::SocketOptions;
+use crate::socket::{SocketCalls, SocketOptions};
 
 /// A listening socket and the accepts in flight for it.
 pub(super) struct Listener<B: Backend> {
@@ -57,8 +57,8 @@ impl<B: Backend> Driver<B> {
             }
         };
         // Where they cannot be set, urgent bytes are missing in the stream, or small answers come late; nothing else.
-        let inline = self.backend.inline_urgent(&socket).unwrap_or(true);
-        let foreign = !(self.backend.nodelay(&socket).unwrap_or(true) && inline);
+        let inline = self.backend.calls().inline_urgent(&socket).unwrap_or(true);
+        let foreign = !(self.backend.calls().nodelay(&socket).unwrap_or(true) && inline);
         let (armed, life) = (Vec::new(), ListenerLife::Accepting);
         let listener = Listener { socket, handle, armed, life, failures: 0, foreign };
         let key = self.listeners.insert(listener);
@@ -104,7 +104,7 @@ impl<B: Backend> Driver<B> {
     /// If the listener is gone.
     pub fn listener_addr(&self, listener: ListenerKey) -> io::Result<SocketAddr> {
         let state = self.listeners.get(listener.0).ok_or(io::ErrorKind::NotFound)?;
-        self.backend.local_addr(&state.socket)
+        self.backend.calls().local_addr(&state.socket)
     }
 
     /// Connects to `address`. [`Event::Connected`] or [`Event::Failed`] follows. `0.0.0.0` and `[::]` mean this machine's
@@ -189,8 +189,8 @@ impl<B: Backend> Driver<B> {
             Outcome::Accepted(socket, peer) => {
                 state.failures = 0;
                 if state.foreign {
-                    let _ = self.backend.inline_urgent(&socket);
-                    let _ = self.backend.nodelay(&socket);
+                    let _ = self.backend.calls().inline_urgent(&socket);
+                    let _ = self.backend.calls().nodelay(&socket);
                 }
                 Some(Event::Accepted { listener, socket, peer })
             }

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::backend::Backend;
-use crate::socket::SocketOptions;
+use crate::socket::{SocketCalls, SocketOptions};
 
 use super::connection::{Connection, Life};
 use super::{ConnectionKey, Driver};
@@ -31,7 +31,7 @@ impl<B: Backend> Driver<B> {
     pub(super) fn set_options_of(&self, socket: &B::Socket, options: SocketOptions) {
         if !options.is_default() {
             // It fails where the connection has broken already, on some systems. Its receive tells of that.
-            let _ = self.backend.set_options(socket, &options);
+            let _ = self.backend.calls().set_options(socket, &options);
         }
     }
 

@@ -4,11 +4,12 @@
 use std::io;
 
 use crate::backend::Backend;
-use crate::operation::Close;
+use crate::operation::{Call, Close};
+use crate::socket::SocketCalls;
 
 use super::connection::{Life, Receive};
 use super::keys::Key;
-use super::{Call, ConnectionKey, Driver, Moment, Ready, TraceResult};
+use super::{ConnectionKey, Driver, Moment, Ready, TraceResult};
 
 impl<B: Backend> Driver<B> {
     /// Sends FIN after what was sent, and keeps receiving: the peer may still have something to say, and a
@@ -23,7 +24,7 @@ impl<B: Backend> Driver<B> {
     pub fn finish(&mut self, connection: ConnectionKey) -> io::Result<()> {
         let state = self.connections.get(connection.0).ok_or(io::ErrorKind::NotConnected)?;
         assert!(state.send.is_none(), "INV-8: FIN goes out after the last byte");
-        let result = self.backend.shutdown_write(&state.socket);
+        let result = self.backend.calls().shutdown_write(&state.socket);
         if self.tracer.is_some() {
             self.trace_call(
                 Some(connection.0),

@@ -30,8 +30,8 @@ use std::time::Duration;
 use crate::backend::{Abilities, Backend, BackendKind, InFlight, Wait};
 use crate::buffer::Pool;
 use crate::inflight::Table;
-use crate::operation::{Close, Completion, Harvested, OpKey, Operation, Outcome, Submitted};
-use crate::socket::SocketOptions;
+use crate::operation::{Call, Close, Completion, Harvested, OpKey, Operation, Outcome, Submitted};
+use crate::socket::{SocketCalls, SocketOptions};
 use crate::time::Time;
 use crate::waker::Waker;
 
@@ -43,7 +43,7 @@ use keys::{Key, Slots};
 use queue::SlotQueue;
 pub use send::Sending;
 use shortage::Retries;
-pub use trace::{Call, Moment, Step, TraceResult, Tracer};
+pub use trace::{Moment, Step, TraceResult, Tracer};
 use turn_away::TurnedAway;
 
 /// How many results that were there at once are handed out before the kernel is asked again, first come, first served:
@@ -84,7 +84,6 @@ pub struct Driver<B: Backend> {
     ops: InFlight<B>,
     connections: Slots<Connection<B>>,
     listeners: Slots<Listener<B>>,
-    pool: Pool,
     /// Results that were there at once, and endings that needed no completion.
     ready: VecDeque<Ready<B::Socket>>,
     ready_left: usize,
@@ -92,8 +91,6 @@ pub struct Driver<B: Backend> {
     next_turn: Vec<Completion<B::Socket>>,
     /// The connection whose one-shot receive is armed again once the event at hand was handled.
     rearm: Option<Key>,
-    /// True exactly when a one-shot receive was armed since the last harvest, and nobody looked yet what there is for it.
-    rearmed: bool,
     /// Watches in flight, by the index of their connections.
     watches: Vec<Option<OpKey>>,
     starved: SlotQueue<Key>,
@@ -105,20 +102,18 @@ pub struct Driver<B: Backend> {
 }
 
 impl<B: Backend> Driver<B> {
-    /// A driver over `backend`, receiving into `pool`, which must be the pool the backend was made with.
+    /// A driver over `backend`, which receives into the backend's pool.
     #[must_use]
-    pub fn new(backend: B, pool: Pool) -> Driver<B> {
+    pub fn new(backend: B) -> Driver<B> {
         Driver {
             backend,
             ops: Table::new(),
             connections: Slots::with_room_for(CONNECTIONS),
             listeners: Slots::new(),
-            pool,
             ready: VecDeque::new(),
             ready_left: 0,
             next_turn: Vec::new(),
             rearm: None,
-            rearmed: false,
             watches: Vec::new(),
             starved: SlotQueue::new(),
             sends: 0,
@@ -156,7 +151,7 @@ impl<B: Backend> Driver<B> {
     /// The blocks that this driver receives into.
     #[must_use]
     pub fn pool(&self) -> &Pool {
-        &self.pool
+        self.backend.pool()
     }
 
     /// The backend, to ask it what only it knows.
@@ -180,7 +175,7 @@ impl<B: Backend> Driver<B> {
         Snapshot {
             connections: self.connections.len(),
             in_flight: self.ops.len(),
-            blocks_in_use: self.pool.in_use() as usize,
+            blocks_in_use: self.backend.pool().in_use() as usize,
             starved: self.starved.len(),
             delayed: self.retries.len(),
             turned_away: self.turned_away.len(),
@@ -204,7 +199,7 @@ impl<B: Backend> Driver<B> {
     /// # Errors
     /// If the peer is already gone.
     pub fn peer_of(&self, socket: &B::Socket) -> io::Result<SocketAddr> {
-        self.backend.peer_addr(socket)
+        self.backend.calls().peer_addr(socket)
     }
 
     /// The address at the other end.
@@ -213,7 +208,7 @@ impl<B: Backend> Driver<B> {
     /// If the connection is already gone.
     pub fn peer_addr(&self, connection: ConnectionKey) -> io::Result<SocketAddr> {
         let connection = self.connections.get(connection.0).ok_or(io::ErrorKind::NotConnected)?;
-        self.backend.peer_addr(&connection.socket)
+        self.backend.calls().peer_addr(&connection.socket)
     }
 
     /// The address at this end.
@@ -222,14 +217,14 @@ impl<B: Backend> Driver<B> {
     /// If the connection is already gone.
     pub fn local_addr(&self, connection: ConnectionKey) -> io::Result<SocketAddr> {
         let connection = self.connections.get(connection.0).ok_or(io::ErrorKind::NotConnected)?;
-        self.backend.local_addr(&connection.socket)
+        self.backend.calls().local_addr(&connection.socket)
     }
 
     /// Bytes that arrived and were not received yet; 0 for a connection that is gone.
     #[must_use]
     pub fn unread(&self, connection: ConnectionKey) -> usize {
         let connection = self.connections.get(connection.0);
-        connection.and_then(|connection| self.backend.unread(&connection.socket).ok()).unwrap_or(0)
+        connection.and_then(|connection| self.backend.calls().unread(&connection.socket).ok()).unwrap_or(0)
     }
 
     /// Submits what is batched and waits for something to happen, as `wait` says. Follow it with
@@ -248,7 +243,6 @@ impl<B: Backend> Driver<B> {
             self.trace_call(None, Call::Wait, Moment::Began);
         }
         self.backend.harvest(wait, &mut self.ops)?;
-        self.rearmed = false;
         if self.tracer.is_some() {
             self.trace_call(None, Call::Wait, Moment::Ended);
         }
@@ -417,7 +411,7 @@ impl<B: Backend> Drop for Driver<B> {
         }
         if !self.ops.is_empty() {
             std::mem::forget(std::mem::replace(&mut self.ops, Table::new()));
-            std::mem::forget(self.pool.clone());
+            std::mem::forget(self.backend.pool().clone());
         }
         self.close_turned_away();
         for key in self.connections.keys() {

@@ -2,7 +2,7 @@
 //! what is sent. Off the way of a message.
 
 use crate::backend::Backend;
-use crate::socket::Delivery;
+use crate::socket::{Delivery, SocketCalls};
 
 use super::{ConnectionKey, Driver};
 
@@ -19,8 +19,8 @@ impl<B: Backend> Driver<B> {
     /// for the system to have memory, or whose receive was asked for since the turn. For these, too, ask `unread`.
     #[must_use]
     pub fn caught_up(&self) -> bool {
-        let hungry = !self.starved.is_empty() && self.pool.available() > 0;
-        self.ready.is_empty() && self.rearm.is_none() && !self.rearmed && !hungry && self.backend.looked()
+        let hungry = !self.starved.is_empty() && self.backend.pool().available() > 0;
+        self.ready.is_empty() && self.rearm.is_none() && !hungry && self.backend.looked()
     }
 
     /// How far the peer's system has taken what was sent; `None` for a connection that is gone, or where the system does
@@ -31,6 +31,6 @@ impl<B: Backend> Driver<B> {
     #[must_use]
     pub fn delivery(&self, connection: ConnectionKey) -> Option<Delivery> {
         let connection = self.connections.get(connection.0)?;
-        self.backend.delivery(&connection.socket)
+        self.backend.calls().delivery(&connection.socket)
     }
 }

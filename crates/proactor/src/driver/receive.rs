@@ -5,6 +5,7 @@ use std::io;
 use crate::backend::Backend;
 use crate::buffer::Block;
 use crate::operation::{OpKey, Operation, Outcome};
+use crate::socket::SocketCalls;
 
 use super::connection::{Receive, Watch};
 use super::keys::Key;
@@ -101,7 +102,6 @@ impl<B: Backend> Driver<B> {
         let wanted = |receive| receive == Receive::Wanted;
         if self.connections.get(key).is_some_and(|state| state.is_open() && wanted(state.receive)) {
             self.arm_receive(key);
-            self.rearmed = !self.backend.abilities().inline_completion;
         }
     }
 
@@ -125,11 +125,11 @@ impl<B: Backend> Driver<B> {
         if self.starved.is_empty() {
             return;
         }
-        for _ in 0..self.pool.available().min(self.starved.len() as u32) {
+        for _ in 0..self.backend.pool().available().min(self.starved.len() as u32) {
             let Some(key) = self.starved.pop_front() else { break };
             let starved = |receive| receive == Receive::Starved;
             if self.connections.get(key).is_some_and(|state| state.is_open() && starved(state.receive)) {
-                let block = self.pool.take();
+                let block = self.backend.pool().take();
                 self.arm_receive_into(block, key);
             }
         }
@@ -138,7 +138,7 @@ impl<B: Backend> Driver<B> {
 
     /// While somebody waits, what comes free before the next turn is for the line.
     pub(super) fn reserve_for_starved(&self) {
-        self.pool.reserve(!self.starved.is_empty());
+        self.backend.pool().reserve(!self.starved.is_empty());
     }
 
     /// The open connection that a receive in flight is for.
@@ -228,7 +228,10 @@ impl<B: Backend> Driver<B> {
     pub(super) fn broke(&mut self, key: Key) -> bool {
         let state = self.connection(key);
         (state.send.is_some() || state.error_met)
-            && self.connections.get(key).is_some_and(|state| self.backend.peer_addr(&state.socket).is_err())
+            && self
+                .connections
+                .get(key)
+                .is_some_and(|state| self.backend.calls().peer_addr(&state.socket).is_err())
     }
 
     fn end_receive(&mut self, key: Key, more: bool) {

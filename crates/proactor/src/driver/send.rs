@@ -2,11 +2,11 @@
 
 use crate::backend::Backend;
 use crate::buffer::{Gather, Outgoing, Payload};
-use crate::operation::{Close, Completion, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
+use crate::operation::{Call, Close, Completion, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
 
 use super::connection::Life;
 use super::keys::Key;
-use super::{Call, ConnectionKey, Driver, Event, Moment, TraceResult, Verb};
+use super::{ConnectionKey, Driver, Event, Moment, TraceResult, Verb};
 use crate::os::is_shortage;
 
 /// What became of a payload handed to [`Driver::send`].

@@ -19,7 +19,7 @@ impl Pair {
         let simulation = Simulation::new(Behaviour { cuts: false, ..Behaviour::default() });
         let driver = |blocks| {
             let pool = Pool::new(PoolConfig { blocks, block_len: 64 });
-            Driver::new(simulation.backend(&pool), pool)
+            Driver::new(simulation.backend(pool))
         };
         let (here, mut there) = (driver(4), driver(blocks));
         let socket = simulation.listen(SocketAddr::from(([127, 0, 0, 1], 9999))).expect("the port is free");

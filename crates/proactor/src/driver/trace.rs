@@ -3,8 +3,8 @@
 
 use std::io;
 
-use crate::backend::{Backend, BackendKind};
-use crate::operation::{OpKey, Operation, Outcome};
+use crate::backend::Backend;
+use crate::operation::{Call, OpKey, Operation, Outcome};
 
 use super::keys::Key;
 use super::{ConnectionKey, Driver};
@@ -23,27 +23,6 @@ pub struct Step {
     pub call: Call,
     /// How far it is.
     pub moment: Moment,
-}
-
-/// What a system is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// Take a connection from the backlog.
-    Accept,
-    /// Connect.
-    Connect,
-    /// Take what arrives.
-    Receive,
-    /// Send.
-    Send,
-    /// Hear of a reset while nothing is received.
-    Watch,
-    /// Send FIN.
-    Finish,
-    /// Close a socket.
-    Close,
-    /// Wait for completions, after handing over what is batched.
-    Wait,
 }
 
 /// How far a call is.
@@ -88,70 +67,6 @@ pub enum TraceResult {
     Cancelled,
     /// It failed.
     Failed(io::ErrorKind),
-}
-
-impl Call {
-    /// The system's own word for it.
-    #[must_use]
-    pub const fn word(self, backend: BackendKind) -> &'static str {
-        match (backend, self) {
-            (BackendKind::IoUring, Call::Accept) => "ACCEPT sqe",
-            (BackendKind::IoUring, Call::Connect) => "CONNECT sqe",
-            (BackendKind::IoUring, Call::Receive) => "RECV sqe",
-            (BackendKind::IoUring, Call::Send) => "SEND sqe",
-            (BackendKind::IoUring, Call::Watch) => "POLL_ADD sqe",
-            (BackendKind::IoUring, Call::Wait) => "io_uring_enter",
-            (BackendKind::Iocp, Call::Accept) => "AcceptEx",
-            (BackendKind::Iocp, Call::Connect) => "ConnectEx",
-            (BackendKind::Iocp, Call::Receive | Call::Watch) => "WSARecv",
-            (BackendKind::Iocp, Call::Send) => "WSASend",
-            (BackendKind::Iocp, Call::Close) => "closesocket",
-            (BackendKind::Iocp, Call::Wait) => "GetQueuedCompletionStatusEx",
-            (BackendKind::Readiness, Call::Wait) if cfg!(target_os = "linux") => "epoll_wait",
-            (BackendKind::Readiness, Call::Wait) => "kevent",
-            (_, Call::Accept) => "accept",
-            (_, Call::Connect) => "connect",
-            (_, Call::Receive) => "recv",
-            (_, Call::Send) => "send",
-            (_, Call::Watch) => "watch",
-            (_, Call::Finish) => "shutdown",
-            (_, Call::Close) => "close",
-            (_, Call::Wait) => "wait",
-        }
-    }
-
-    /// The system's own word for the moment when its result is taken.
-    #[must_use]
-    pub const fn completion_word(self, backend: BackendKind) -> &'static str {
-        match (backend, self) {
-            (BackendKind::IoUring, Call::Accept) => "ACCEPT cqe",
-            (BackendKind::IoUring, Call::Connect) => "CONNECT cqe",
-            (BackendKind::IoUring, Call::Receive) => "RECV cqe",
-            (BackendKind::IoUring, Call::Send) => "SEND cqe",
-            (BackendKind::IoUring, Call::Watch) => "POLL_ADD cqe",
-            _ => self.word(backend),
-        }
-    }
-
-    /// The system's own word for cancelling it.
-    #[must_use]
-    pub const fn cancel_word(backend: BackendKind) -> &'static str {
-        match backend {
-            BackendKind::IoUring => "ASYNC_CANCEL sqe",
-            BackendKind::Iocp => "CancelIoEx",
-            BackendKind::Readiness | BackendKind::Simulated => "forget",
-        }
-    }
-
-    const fn of<H>(operation: &Operation<H>) -> Call {
-        match operation {
-            Operation::Accept { .. } => Call::Accept,
-            Operation::Connect { .. } => Call::Connect,
-            Operation::Receive { .. } => Call::Receive,
-            Operation::Send { .. } => Call::Send,
-            Operation::Watch { .. } => Call::Watch,
-        }
-    }
 }
 
 impl TraceResult {

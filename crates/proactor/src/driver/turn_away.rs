@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::backend::{Backend, Wait};
 use crate::operation::Close;
 use crate::os::is_out_of_descriptors;
-use crate::socket::{Discarded, MOST_DISCARDS};
+use crate::socket::{Discarded, MOST_DISCARDS, SocketCalls, discard_arrived};
 use crate::time::Time;
 
 use super::Driver;
@@ -101,10 +101,10 @@ impl<B: Backend> Driver<B> {
     /// Sockets turned away are counted in [`Snapshot::turned_away`](super::Snapshot::turned_away) until they are closed.
     /// No event follows. Dropping the driver closes what is left.
     pub fn refuse(&mut self, socket: B::Socket) {
-        if self.backend.shutdown_write(&socket).is_err() {
+        if self.backend.calls().shutdown_write(&socket).is_err() {
             return self.close_refused(socket);
         }
-        let state = discard_once(&mut self.backend, &socket);
+        let state = discard_once(self.backend.calls(), &socket);
         if state == State::Over {
             return self.close_refused(socket);
         }
@@ -165,7 +165,7 @@ impl<B: Backend> Driver<B> {
                 return;
             }
             let refused = &mut self.turned_away.sockets[at];
-            refused.state = discard_once(&mut self.backend, &refused.socket);
+            refused.state = discard_once(self.backend.calls(), &refused.socket);
             if refused.state == State::Due {
                 left -= 1;
                 refused.at_once = refused.at_once.saturating_sub(1);
@@ -225,12 +225,9 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// What arrived until now must not turn the close into a reset. One call at least, and as many of `calls` as it takes:
-    /// they are a bound for all that are closed together, because a peer may send without end.
+    /// What arrived until now must not turn the close into a reset. `calls` bounds all that are closed together.
     fn discard_at_last(&mut self, socket: &B::Socket, calls: &mut usize) {
-        while discard_once(&mut self.backend, socket) == State::Due && *calls > 0 {
-            *calls -= 1;
-        }
+        discard_arrived(|| self.backend.calls().discard(socket), calls);
     }
 
     fn close_refused(&mut self, socket: B::Socket) {
@@ -239,8 +236,8 @@ impl<B: Backend> Driver<B> {
     }
 }
 
-fn discard_once<B: Backend>(backend: &mut B, socket: &B::Socket) -> State {
-    match backend.discard(socket) {
+fn discard_once<S>(calls: &impl SocketCalls<S>, socket: &S) -> State {
+    match calls.discard(socket) {
         Ok(Discarded::More) => State::Due,
         Ok(Discarded::Nothing) => State::Heard,
         Ok(Discarded::Ended) | Err(_) => State::Over,

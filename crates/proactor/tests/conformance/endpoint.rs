@@ -100,10 +100,10 @@ impl<K: Kernel> Endpoint<K> {
 
     pub fn new(kernel: &K, config: PoolConfig) -> Endpoint<K> {
         let pool = Pool::new(config);
-        let backend = Watched::new(kernel.backend(&pool));
+        let backend = Watched::new(kernel.backend(pool.clone()));
         let open = backend.open_sockets();
         Endpoint {
-            driver: Driver::new(backend, pool.clone()),
+            driver: Driver::new(backend),
             pool,
             seen: BTreeMap::new(),
             accepted: VecDeque::new(),

@@ -16,7 +16,7 @@ pub trait Kernel: Sized {
     /// Runs a case here: once on a real kernel, once per behaviour and seed on the simulated one.
     fn each(case: fn(&Self) -> Finished);
 
-    fn backend(&self, pool: &Pool) -> Self::Backend;
+    fn backend(&self, pool: Pool) -> Self::Backend;
 
     /// A listening socket. The connections that it brings have small kernel buffers, so that a sender soon waits.
     fn listen_on(&self, address: SocketAddr) -> io::Result<Socket<Self>>;
@@ -57,14 +57,14 @@ impl<B: Create + Backend<Socket = proactor::Socket>> Kernel for RealKernel<B> {
 
     fn each(case: fn(&Self) -> Finished) {
         // Where the system forbids a backend there is nothing to run; `--nocapture` shows why.
-        if let Err(refusal) = B::create(&Pool::new(PoolConfig { blocks: 1, block_len: 64 })) {
+        if let Err(refusal) = B::create(Pool::new(PoolConfig { blocks: 1, block_len: 64 })) {
             eprintln!("skipped: {refusal}");
             return;
         }
         let _: Finished = case(&RealKernel(std::marker::PhantomData));
     }
 
-    fn backend(&self, pool: &Pool) -> B {
+    fn backend(&self, pool: Pool) -> B {
         B::create(pool).unwrap_or_else(|refusal| panic!("{refusal}"))
     }
 
@@ -189,7 +189,7 @@ impl Kernel for SimulatedKernel {
         }
     }
 
-    fn backend(&self, pool: &Pool) -> Simulated {
+    fn backend(&self, pool: Pool) -> Simulated {
         self.simulation.backend(pool)
     }
 

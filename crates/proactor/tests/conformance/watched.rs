@@ -8,11 +8,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use proactor::Discarded;
-use proactor::backend::Wait;
-use proactor::backend::{Abilities, Backend, BackendKind};
+use proactor::backend::names::CallNames;
+use proactor::backend::{Abilities, Backend, BackendKind, Wait};
 use proactor::operation::{Close, Completion, Harvested, Operation, Outcome, Submitted};
-use proactor::{Delivery, Gather, InFlight, OpKey, SocketOptions, Time, Waker};
+use proactor::{Gather, InFlight, OpKey, Pool, Time, Waker};
 
 /// What can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,8 +195,18 @@ impl<B: Backend> Backend for Watched<B> {
     type Socket = B::Socket;
     type Handle = B::Handle;
     type Header = B::Header;
+    type Calls = B::Calls;
 
     const KIND: BackendKind = B::KIND;
+    const CALL_NAMES: CallNames = B::CALL_NAMES;
+
+    fn pool(&self) -> &Pool {
+        self.inner.pool()
+    }
+
+    fn calls(&self) -> &B::Calls {
+        self.inner.calls()
+    }
 
     fn abilities(&self) -> Abilities {
         self.inner.abilities()
@@ -225,18 +234,6 @@ impl<B: Backend> Backend for Watched<B> {
 
     fn adopt(&mut self, socket: &B::Socket, owner: u32) -> io::Result<B::Handle> {
         self.fault(Call::Adopt).map_or_else(|| self.inner.adopt(socket, owner), Err)
-    }
-
-    fn inline_urgent(&self, socket: &B::Socket) -> io::Result<bool> {
-        self.inner.inline_urgent(socket)
-    }
-
-    fn nodelay(&self, socket: &B::Socket) -> io::Result<bool> {
-        self.inner.nodelay(socket)
-    }
-
-    fn set_options(&self, socket: &B::Socket, options: &SocketOptions) -> io::Result<()> {
-        self.inner.set_options(socket, options)
     }
 
     unsafe fn submit(
@@ -315,35 +312,11 @@ impl<B: Backend> Backend for Watched<B> {
         !self.silent && self.inner.looked()
     }
 
-    fn shutdown_write(&mut self, socket: &B::Socket) -> io::Result<()> {
-        self.inner.shutdown_write(socket)
-    }
-
     fn close(&mut self, socket: B::Socket, handle: Option<B::Handle>, how: Close) {
         let name = handle.map(|handle| format!("{handle:?}"));
         let busy = self.pending.values().any(|pending| Some(&pending.socket) == name.as_ref());
         assert!(self.silent || !busy, "INV-2: a socket is closed when nothing is in flight for it");
         self.count(-1);
         self.inner.close(socket, handle, how);
-    }
-
-    fn unread(&self, socket: &B::Socket) -> io::Result<usize> {
-        self.inner.unread(socket)
-    }
-
-    fn discard(&mut self, socket: &B::Socket) -> io::Result<Discarded> {
-        self.inner.discard(socket)
-    }
-
-    fn delivery(&self, socket: &B::Socket) -> Option<Delivery> {
-        self.inner.delivery(socket)
-    }
-
-    fn peer_addr(&self, socket: &B::Socket) -> io::Result<SocketAddr> {
-        self.inner.peer_addr(socket)
-    }
-
-    fn local_addr(&self, socket: &B::Socket) -> io::Result<SocketAddr> {
-        self.inner.local_addr(socket)
     }
 }

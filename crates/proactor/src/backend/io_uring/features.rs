@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const MEMORY_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Every feature that this backend uses if it is there. Empty where no ring can be made at all.
-pub(in crate::backend) fn try_all() -> Vec<Feature> {
+pub(super) fn try_all() -> Vec<Feature> {
     if ring().is_err() {
         return Vec::new();
     }
@@ -85,7 +85,7 @@ struct Lending {
 fn buffer_ring() -> Result<Lending, Finding> {
     let ring = ring()?;
     let buffers =
-        once_memory_is_back(|| Buffers::register(&ring, &Pool::new(POOL)).map_err(|(_, error)| error));
+        once_memory_is_back(|| Buffers::register(&ring, Pool::new(POOL)).map_err(|(_, error)| error));
     let buffers = buffers.map_err(|error| finding("registering the buffer ring", &error))?;
     Ok(Lending { ring, buffers })
 }

@@ -6,7 +6,8 @@
 //! `io_uring_setup_buf_ring(3)`. Needs Linux 6.0.
 
 mod buffers;
-pub(super) mod features;
+mod features;
+mod names;
 mod refusal;
 mod urgent;
 mod waiting;
@@ -25,11 +26,13 @@ use ::io_uring::{IoUring as Ring, cqueue, opcode, squeue};
 use socket2::{Domain, Protocol, Type};
 
 use super::choice::Refusal;
+use super::feature::{Feature, RingSize};
+use super::names::CallNames;
 use super::{Abilities, Backend, BackendKind, Create, InFlight, Wait};
 use crate::buffer::{Outgoing, Pool};
 use crate::operation::{Close, Completion, Harvested, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
 use crate::os::CountedPort;
-use crate::socket::{self, Delivery, Discarded, Socket, SocketOptions};
+use crate::socket::{self, Socket, UnixCalls};
 use crate::time::Time;
 use crate::waker::Waker;
 
@@ -38,7 +41,7 @@ use refusal::Part;
 use urgent::Urgent;
 use wake::WakeEvent;
 
-pub(super) const SQ_ENTRIES: u32 = 1024;
+const SQ_ENTRIES: u32 = 1024;
 const CQ_ENTRIES: u32 = 8192;
 /// Halving stops here: a ring of fewer entries would cost a system call for every few messages.
 const SQ_ENTRIES_MIN: u32 = 64;
@@ -70,16 +73,16 @@ pub struct IoUring {
 }
 
 impl Create for IoUring {
-    fn create(pool: &Pool) -> Result<IoUring, Refusal> {
+    fn create(pool: Pool) -> Result<IoUring, Refusal> {
         let (ring, deferred) = refusal::build_ring(SQ_ENTRIES, CQ_ENTRIES, SQ_ENTRIES_MIN)?;
         refusal::check_operations(&ring)?;
+        let block_len = pool.block_len();
         let buffers = Buffers::register(&ring, pool).map_err(|(part, error)| refusal::of(part, &error))?;
         let wake = WakeEvent::new().map_err(|error| refusal::of(Part::Wake, &error))?;
         let wake = Arc::new(wake);
         let epoch = Instant::now();
         let overflow = VecDeque::new();
-        let (urgent, block_len) = (Urgent::default(), pool.block_len());
-        let (looked, _counted) = (false, CountedPort::new());
+        let (urgent, looked, _counted) = (Urgent::default(), false, CountedPort::new());
         let mut this =
             IoUring { ring, buffers, wake, epoch, overflow, deferred, urgent, block_len, looked, _counted };
         this.arm_wake();
@@ -89,14 +92,17 @@ impl Create for IoUring {
             _ => Ok(this),
         }
     }
+
+    fn ring_size(&self) -> Option<RingSize> {
+        Some(RingSize { least: self.ring.params().sq_entries(), wanted: SQ_ENTRIES })
+    }
+
+    fn features() -> Vec<Feature> {
+        features::try_all()
+    }
 }
 
 impl IoUring {
-    /// Entries of the submission ring: fewer than asked for under a memory limit.
-    pub(super) fn entries(&self) -> u32 {
-        self.ring.params().sq_entries()
-    }
-
     #[inline]
     fn push(&mut self, entry: squeue::Entry) {
         if !self.overflow.is_empty() || !self.try_push(&entry) {
@@ -226,11 +232,21 @@ impl Backend for IoUring {
     type Socket = Socket;
     type Handle = RawFd;
     type Header = ();
+    type Calls = UnixCalls;
 
     const KIND: BackendKind = BackendKind::IoUring;
+    const CALL_NAMES: CallNames = names::NAMES;
+
+    fn pool(&self) -> &Pool {
+        self.buffers.pool()
+    }
+
+    fn calls(&self) -> &UnixCalls {
+        &UnixCalls
+    }
 
     fn abilities(&self) -> Abilities {
-        Abilities { multishot_accept: true, multishot_receive: true, accepts: 1, inline_completion: false }
+        Abilities { multishot_accept: true, multishot_receive: true, accepts: 1 }
     }
 
     fn now(&self) -> Time {
@@ -255,18 +271,6 @@ impl Backend for IoUring {
         Ok(socket.as_raw_fd())
     }
 
-    fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {
-        socket::inline_urgent(socket)
-    }
-
-    fn nodelay(&self, socket: &Socket) -> io::Result<bool> {
-        socket::nodelay(socket)
-    }
-
-    fn set_options(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
-        options.apply(socket)
-    }
-
     #[inline]
     unsafe fn submit(&mut self, key: OpKey, operation: &mut Operation<RawFd>, (): &()) -> Submitted<Socket> {
         let entry = match operation {
@@ -276,8 +280,14 @@ impl Backend for IoUring {
             Operation::Connect { socket, address } => {
                 opcode::Connect::new(Fd(*socket), address.as_ptr().cast(), address.len()).build()
             }
-            Operation::Receive { socket, block: None } => waiting::receive(*socket),
-            Operation::Receive { socket, block: Some(block) } => waiting::receive_into(block, *socket),
+            Operation::Receive { socket, block } => {
+                // Whether bytes wait for it, the next harvest tells.
+                self.looked = false;
+                match block {
+                    None => waiting::receive(*socket),
+                    Some(block) => waiting::receive_into(block, *socket),
+                }
+            }
             Operation::Watch { socket } => watch::entry(*socket),
             Operation::Send { socket, payload: Outgoing::Many(gather), sent } => {
                 let message = gather.message(*sent, MOST_AT_ONCE);
@@ -416,11 +426,6 @@ impl Backend for IoUring {
         self.looked
     }
 
-    fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
-        // The ring's own shutdown goes through a worker thread; the call itself never waits.
-        socket.shutdown(std::net::Shutdown::Write)
-    }
-
     fn close(&mut self, socket: Socket, _handle: Option<RawFd>, how: Close) {
         if how == Close::Reset {
             // Failing to set it leaves an orderly close.
@@ -429,26 +434,6 @@ impl Backend for IoUring {
         // Not through the ring: a queued close would hold the descriptor, the port and the peer's end of stream until the
         // next harvest, and cost more.
         drop(socket);
-    }
-
-    fn unread(&self, socket: &Socket) -> io::Result<usize> {
-        socket::unread(socket)
-    }
-
-    fn discard(&mut self, socket: &Socket) -> io::Result<Discarded> {
-        socket::discard(socket)
-    }
-
-    fn delivery(&self, socket: &Socket) -> Option<Delivery> {
-        socket::delivery(socket)
-    }
-
-    fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(&socket.peer_addr()?)
-    }
-
-    fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(&socket.local_addr()?)
     }
 }
 
@@ -467,7 +452,7 @@ mod tests {
     /// urgent data.
     #[test]
     fn a_moment_that_has_passed_interrupts_nothing() {
-        let Ok(mut ring) = IoUring::create(&Pool::new(PoolConfig { blocks: 4, block_len: 64 })) else {
+        let Ok(mut ring) = IoUring::create(Pool::new(PoolConfig { blocks: 4, block_len: 64 })) else {
             return eprintln!("skipped: no ring can be made here");
         };
         let mut ops = InFlight::<IoUring>::new();

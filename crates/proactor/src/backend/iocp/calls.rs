@@ -19,7 +19,7 @@ use super::errors::{Started, decide};
 use super::header::Header;
 use super::table::{AcceptEx, ConnectEx, GetAcceptExSockaddrs, Table};
 use crate::buffer::Gather;
-use crate::socket::{Delivery, Socket, ip};
+use crate::socket::{self, Delivery, Discarded, Socket, SocketCalls, SocketOptions, ip};
 
 /// What one of the two addresses takes that `AcceptEx` writes: the longest address, and 16 bytes more.
 const ADDRESS: u32 = size_of::<ws::SOCKADDR_IN6>() as u32 + 16;
@@ -30,7 +30,7 @@ const VERSION: u16 = 0x0202;
 
 /// The system's calls: the table, those that Winsock has only behind pointers, and what it promises of its sockets.
 #[derive(Clone, Copy)]
-pub(super) struct Calls {
+pub struct Calls {
     pub(super) table: &'static Table,
     pub(super) accept_ex: AcceptEx,
     pub(super) connect_ex: ConnectEx,
@@ -233,22 +233,50 @@ impl Calls {
         checked(unsafe { (self.table.modes)(raw(socket) as HANDLE, modes as u8) } != 0)
     }
 
-    pub(super) fn shutdown_write(&self, socket: &Socket) -> io::Result<()> {
-        // SAFETY: an open socket; no memory is passed.
-        checked(unsafe { (self.table.shutdown)(raw(socket), ws::SD_SEND) } == 0)
+    /// One of a socket's addresses; `ask` is one of the table's two calls for that.
+    fn address(
+        &self,
+        ask: unsafe extern "system" fn(ws::SOCKET, *mut ws::SOCKADDR, *mut i32) -> i32,
+        socket: ws::SOCKET,
+    ) -> io::Result<SockAddr> {
+        // SAFETY: an open socket, writable room for any address, and its size.
+        let address = unsafe {
+            SockAddr::try_init(|address, len| checked(ask(socket, address.cast(), len.cast()) == 0))?
+        };
+        Ok(address.1)
+    }
+}
+
+/// By the table's calls wherever it has one, so that tests can have them fail.
+impl SocketCalls<Socket> for Calls {
+    fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        ip(&self.address(self.table.peer_address, raw(socket))?)
+    }
+
+    fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        ip(&self.address(self.table.local_address, raw(socket))?)
     }
 
     /// Bytes that arrived and were not received yet: `FIONREAD`.
-    pub(super) fn unread(&self, socket: &Socket) -> io::Result<usize> {
+    fn unread(&self, socket: &Socket) -> io::Result<usize> {
         let mut count: u32 = 0;
         // SAFETY: an open socket, and an integer that the call writes.
         checked(unsafe { (self.table.unread)(raw(socket), ws::FIONREAD, &raw mut count) } == 0)?;
         Ok(count as usize)
     }
 
+    fn shutdown_write(&self, socket: &Socket) -> io::Result<()> {
+        // SAFETY: an open socket; no memory is passed.
+        checked(unsafe { (self.table.shutdown)(raw(socket), ws::SD_SEND) } == 0)
+    }
+
+    fn discard(&self, socket: &Socket) -> io::Result<Discarded> {
+        socket::discard(socket)
+    }
+
     /// `SIO_TCP_INFO`, version 0: Windows 10 1703 and newer. Bytes that the system holds and has not put on their way are
     /// not told.
-    pub(super) fn delivery(&self, socket: &Socket) -> Option<Delivery> {
+    fn delivery(&self, socket: &Socket) -> Option<Delivery> {
         let version = 0_u32;
         // Not a value: its boolean is whatever the system writes.
         let mut info = MaybeUninit::<ws::TCP_INFO_v0>::zeroed();
@@ -283,25 +311,16 @@ impl Calls {
         Some(Delivery { unacknowledged: in_flight as usize, acknowledged, last: None })
     }
 
-    pub(super) fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        ip(&self.address(self.table.peer_address, raw(socket))?)
+    fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {
+        socket::inline_urgent(socket)
     }
 
-    pub(super) fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        ip(&self.address(self.table.local_address, raw(socket))?)
+    fn nodelay(&self, socket: &Socket) -> io::Result<bool> {
+        socket::nodelay(socket)
     }
 
-    /// One of a socket's addresses; `ask` is one of the table's two calls for that.
-    fn address(
-        &self,
-        ask: unsafe extern "system" fn(ws::SOCKET, *mut ws::SOCKADDR, *mut i32) -> i32,
-        socket: ws::SOCKET,
-    ) -> io::Result<SockAddr> {
-        // SAFETY: an open socket, writable room for any address, and its size.
-        let address = unsafe {
-            SockAddr::try_init(|address, len| checked(ask(socket, address.cast(), len.cast()) == 0))?
-        };
-        Ok(address.1)
+    fn set_options(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+        options.apply(socket)
     }
 }
 

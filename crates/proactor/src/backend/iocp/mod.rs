@@ -11,6 +11,7 @@ mod errors;
 #[cfg(test)]
 mod faults;
 mod header;
+mod names;
 mod options;
 mod port;
 mod table;
@@ -23,14 +24,15 @@ use std::time::{Duration, Instant};
 use windows_sys::Win32::Networking::WinSock::{SOCKET, WSAENOBUFS};
 
 use super::choice::Refusal;
+use super::names::CallNames;
 use super::{Abilities, Backend, BackendKind, Create, InFlight, Wait};
 use crate::buffer::{Gather, Pool};
 use crate::operation::{Close, Completion, Harvested, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
-use crate::socket::{Delivery, Socket, SocketOptions};
+use crate::socket::Socket;
 use crate::time::Time;
 use crate::waker::Waker;
 
-use calls::Calls;
+pub use calls::Calls;
 use errors::Started;
 use header::Accepting;
 pub use header::Header;
@@ -63,13 +65,13 @@ pub struct Iocp {
 pub struct Handle(SOCKET);
 
 impl Create for Iocp {
-    fn create(pool: &Pool) -> Result<Iocp, Refusal> {
+    fn create(pool: Pool) -> Result<Iocp, Refusal> {
         Iocp::over(&SYSTEM, pool)
     }
 }
 
 impl Iocp {
-    fn over(table: &'static Table, pool: &Pool) -> Result<Iocp, Refusal> {
+    fn over(table: &'static Table, pool: Pool) -> Result<Iocp, Refusal> {
         let refusal = |what: &str, error: &io::Error| Refusal {
             backend: BackendKind::Iocp,
             reason: format!("{what}: {error}"),
@@ -96,7 +98,7 @@ impl Iocp {
             Port::new(table).map_err(|error| refusal("a completion port could not be made", &error))?;
         let (packets, epoch) = (Packets::new(), Instant::now());
         let (port, uncancelled) = (Arc::new(port), Vec::new());
-        Ok(Iocp { port, packets, calls, uncancelled, looked: false, pool: pool.clone(), epoch })
+        Ok(Iocp { port, packets, calls, uncancelled, looked: false, pool, epoch })
     }
 
     /// Cancels again what could not be cancelled. Returns how long the wait may be with what is still left.
@@ -228,16 +230,21 @@ impl Backend for Iocp {
     type Socket = Socket;
     type Handle = Handle;
     type Header = Header;
+    type Calls = Calls;
 
     const KIND: BackendKind = BackendKind::Iocp;
+    const CALL_NAMES: CallNames = names::NAMES;
+
+    fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    fn calls(&self) -> &Calls {
+        &self.calls
+    }
 
     fn abilities(&self) -> Abilities {
-        Abilities {
-            multishot_accept: false,
-            multishot_receive: false,
-            accepts: ACCEPTS,
-            inline_completion: true,
-        }
+        Abilities { multishot_accept: false, multishot_receive: false, accepts: ACCEPTS }
     }
 
     fn now(&self) -> Time {
@@ -256,18 +263,6 @@ impl Backend for Iocp {
         self.calls.skip_on_success(socket)?;
         self.port.associate(socket, owner)?;
         Ok(Handle(calls::raw(socket)))
-    }
-
-    fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {
-        crate::socket::inline_urgent(socket)
-    }
-
-    fn nodelay(&self, socket: &Socket) -> io::Result<bool> {
-        crate::socket::nodelay(socket)
-    }
-
-    fn set_options(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
-        options.apply(socket)
     }
 
     unsafe fn submit(
@@ -358,10 +353,6 @@ impl Backend for Iocp {
         self.looked && self.packets.is_empty()
     }
 
-    fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
-        self.calls.shutdown_write(socket)
-    }
-
     fn close(&mut self, socket: Socket, _handle: Option<Handle>, how: Close) {
         if how == Close::Reset {
             // Failing to set it leaves an orderly close.
@@ -369,26 +360,6 @@ impl Backend for Iocp {
         }
         // The port holds no reference of its own: an associated socket is closed like any other.
         drop(socket);
-    }
-
-    fn unread(&self, socket: &Socket) -> io::Result<usize> {
-        self.calls.unread(socket)
-    }
-
-    fn discard(&mut self, socket: &Socket) -> io::Result<crate::socket::Discarded> {
-        crate::socket::discard(socket)
-    }
-
-    fn delivery(&self, socket: &Socket) -> Option<Delivery> {
-        self.calls.delivery(socket)
-    }
-
-    fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        self.calls.peer_addr(socket)
-    }
-
-    fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        self.calls.local_addr(socket)
     }
 }
 

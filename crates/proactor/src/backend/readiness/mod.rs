@@ -6,6 +6,7 @@
 
 mod attempt;
 mod calls;
+mod names;
 mod token;
 mod urgent;
 mod wake;
@@ -23,11 +24,12 @@ use mio::{Events, Interest, Poll};
 use socket2::{Domain, Protocol, Type};
 
 use super::choice::Refusal;
+use super::names::CallNames;
 use super::{Abilities, Backend, BackendKind, Create, InFlight, Wait};
 use crate::buffer::Pool;
 use crate::operation::{Close, Completion, Harvested, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
 use crate::os::CountedPort;
-use crate::socket::{self, Delivery, Discarded, Socket, SocketOptions};
+use crate::socket::{self, Socket, UnixCalls};
 use crate::time::Time;
 use crate::waker::Waker;
 
@@ -89,7 +91,7 @@ struct Source {
 }
 
 impl Create for Readiness {
-    fn create(pool: &Pool) -> Result<Readiness, Refusal> {
+    fn create(pool: Pool) -> Result<Readiness, Refusal> {
         let refusal = |error: io::Error| Refusal {
             backend: BackendKind::Readiness,
             reason: format!("a poller could not be made: {error}"),
@@ -106,7 +108,7 @@ impl Create for Readiness {
             ready: VecDeque::new(),
             budget: 0,
             immediate: VecDeque::new(),
-            pool: pool.clone(),
+            pool,
             wake: Arc::new(wake),
             woken: false,
             looked: false,
@@ -216,11 +218,21 @@ impl Backend for Readiness {
     type Socket = Socket;
     type Handle = Handle;
     type Header = ();
+    type Calls = UnixCalls;
 
     const KIND: BackendKind = BackendKind::Readiness;
+    const CALL_NAMES: CallNames = names::NAMES;
+
+    fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    fn calls(&self) -> &UnixCalls {
+        &UnixCalls
+    }
 
     fn abilities(&self) -> Abilities {
-        Abilities { multishot_accept: true, multishot_receive: true, accepts: 1, inline_completion: true }
+        Abilities { multishot_accept: true, multishot_receive: true, accepts: 1 }
     }
 
     fn now(&self) -> Time {
@@ -254,18 +266,6 @@ impl Backend for Readiness {
         // A fresh socket can be written; whether it can be read, registering will tell by an edge.
         self.sources[at as usize].writable = true;
         Ok(Handle { fd, source: at })
-    }
-
-    fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {
-        socket::inline_urgent(socket)
-    }
-
-    fn nodelay(&self, socket: &Socket) -> io::Result<bool> {
-        socket::nodelay(socket)
-    }
-
-    fn set_options(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
-        options.apply(socket)
     }
 
     unsafe fn submit(&mut self, key: OpKey, operation: &mut Operation<Handle>, (): &()) -> Submitted<Socket> {
@@ -380,10 +380,6 @@ impl Backend for Readiness {
         self.looked && self.ready.is_empty() && self.immediate.is_empty()
     }
 
-    fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
-        socket.shutdown(std::net::Shutdown::Write)
-    }
-
     fn close(&mut self, socket: Socket, handle: Option<Handle>, how: Close) {
         if let Some(handle) = handle {
             let source = self.source(handle);
@@ -404,25 +400,5 @@ impl Backend for Readiness {
         }
         // Closing the only descriptor of a socket takes it out of the poller too: epoll(7), kqueue(2).
         drop(socket);
-    }
-
-    fn unread(&self, socket: &Socket) -> io::Result<usize> {
-        socket::unread(socket)
-    }
-
-    fn discard(&mut self, socket: &Socket) -> io::Result<Discarded> {
-        socket::discard(socket)
-    }
-
-    fn delivery(&self, socket: &Socket) -> Option<Delivery> {
-        socket::delivery(socket)
-    }
-
-    fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(&socket.peer_addr()?)
-    }
-
-    fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(&socket.local_addr()?)
     }
 }

@@ -6,24 +6,23 @@
 //! flight, at its completion: the latest moment the real ones may.
 
 mod net;
+mod network;
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 
+use super::names::CallNames;
 use super::{Abilities, Backend, BackendKind, InFlight, Wait};
 use crate::buffer::{Gather, Outgoing, Pool};
 use crate::operation::{Close, Completion, Harvested, OpKey, Operation, Outcome, Submitted};
-use crate::socket::{Delivery, SocketOptions};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Time;
 use crate::waker::{Wake, Waker};
 
-use net::Net;
 pub use net::SimSocket;
+pub use network::Network;
 
 /// How the simulated kernel behaves.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +48,7 @@ impl Default for Behaviour {
 /// A simulated network and its clock. Backends made from it can reach each other. Lives on one thread.
 #[derive(Clone)]
 pub struct Simulation {
-    net: Rc<RefCell<Net>>,
+    net: Network,
     behaviour: Behaviour,
 }
 
@@ -57,22 +56,23 @@ impl Simulation {
     /// An empty network at time zero.
     #[must_use]
     pub fn new(behaviour: Behaviour) -> Simulation {
-        Simulation { net: Rc::new(RefCell::new(Net::new(behaviour))), behaviour }
+        Simulation { net: Network::new(behaviour), behaviour }
     }
 
     /// A backend in this network, receiving into blocks of `pool`.
     #[must_use]
-    pub fn backend(&self, pool: &Pool) -> Simulated {
+    pub fn backend(&self, pool: Pool) -> Simulated {
         Simulated {
-            net: Rc::clone(&self.net),
+            net: self.net.clone(),
             behaviour: self.behaviour,
-            pool: pool.clone(),
+            pool,
             pending: Vec::new(),
             immediate: VecDeque::new(),
             budget: 0,
             interrupts: self.net.borrow().interrupts,
             interrupted: false,
             timed_out: false,
+            unlooked: false,
             woken: Arc::new(Woken(AtomicBool::new(false))),
         }
     }
@@ -111,7 +111,7 @@ struct Pending {
 
 /// One worker's way into a [`Simulation`].
 pub struct Simulated {
-    net: Rc<RefCell<Net>>,
+    net: Network,
     behaviour: Behaviour,
     pool: Pool,
     pending: Vec<Pending>,
@@ -123,6 +123,8 @@ pub struct Simulated {
     interrupted: bool,
     /// True exactly when the last harvest waited in vain.
     timed_out: bool,
+    /// True exactly when a receive was submitted since the last harvest.
+    unlooked: bool,
     woken: Arc<Woken>,
 }
 
@@ -215,17 +217,22 @@ impl Backend for Simulated {
     type Socket = SimSocket;
     type Handle = u32;
     type Header = ();
+    type Calls = Network;
 
     const KIND: BackendKind = BackendKind::Simulated;
+    const CALL_NAMES: CallNames = CallNames::SOCKETS;
+
+    fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    fn calls(&self) -> &Network {
+        &self.net
+    }
 
     fn abilities(&self) -> Abilities {
         let multishot = self.behaviour.multishot;
-        Abilities {
-            multishot_accept: multishot,
-            multishot_receive: multishot,
-            accepts: 4,
-            inline_completion: self.behaviour.inline,
-        }
+        Abilities { multishot_accept: multishot, multishot_receive: multishot, accepts: 4 }
     }
 
     fn now(&self) -> Time {
@@ -254,6 +261,7 @@ impl Backend for Simulated {
         {
             return Submitted::Done(outcome);
         }
+        self.unlooked |= matches!(operation, Operation::Receive { .. });
         self.pending.push(Pending { key, cancelled: false });
         Submitted::Pending
     }
@@ -270,7 +278,7 @@ impl Backend for Simulated {
     }
 
     fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Simulated>) -> io::Result<()> {
-        (self.budget, self.timed_out) = (64, false);
+        (self.budget, self.timed_out, self.unlooked) = (64, false, false);
         let interrupts = self.net.borrow().interrupts;
         self.interrupted = self.interrupts != interrupts;
         if self.interrupted {
@@ -309,49 +317,10 @@ impl Backend for Simulated {
 
     fn looked(&self) -> bool {
         let left = self.budget == 0 || !self.immediate.is_empty();
-        !self.interrupted && !self.timed_out && !left
-    }
-
-    fn shutdown_write(&mut self, socket: &SimSocket) -> io::Result<()> {
-        self.net.borrow_mut().shutdown_write(socket.id())
+        !self.interrupted && !self.timed_out && !self.unlooked && !left
     }
 
     fn close(&mut self, socket: SimSocket, _handle: Option<u32>, how: Close) {
         self.net.borrow_mut().close(socket.id(), how);
-    }
-
-    /// There is no urgent data here.
-    fn inline_urgent(&self, _socket: &SimSocket) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    /// Every segment is sent at once here.
-    fn nodelay(&self, _socket: &SimSocket) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    /// Every peer answers here.
-    fn set_options(&self, _socket: &SimSocket, _options: &SocketOptions) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn unread(&self, socket: &SimSocket) -> io::Result<usize> {
-        Ok(self.net.borrow().unread(socket.id()))
-    }
-
-    fn discard(&mut self, socket: &SimSocket) -> io::Result<super::Discarded> {
-        self.net.borrow_mut().discard(socket.id())
-    }
-
-    fn delivery(&self, socket: &SimSocket) -> Option<Delivery> {
-        self.net.borrow().delivery(socket.id())
-    }
-
-    fn peer_addr(&self, socket: &SimSocket) -> io::Result<SocketAddr> {
-        self.net.borrow().peer_addr(socket.id())
-    }
-
-    fn local_addr(&self, socket: &SimSocket) -> io::Result<SocketAddr> {
-        self.net.borrow().local_addr(socket.id())
     }
 }

@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use proactor::ConnectionKey;
+use proactor::SocketCalls;
 use proactor::backend::Backend;
 
 use crate::endpoint::Finished;
@@ -146,7 +147,7 @@ where
     for _ in &clients {
         fixture.until("the connection", |fixture| !fixture.there.accepted.is_empty());
         let socket = fixture.there.accepted.pop_front().unwrap();
-        assert!(fixture.there.driver.backend().nodelay(&socket).unwrap(), "it is set already");
+        assert!(fixture.there.driver.backend().calls().nodelay(&socket).unwrap(), "it is set already");
         fixture.there.adopt(socket);
     }
     fixture.finish()
