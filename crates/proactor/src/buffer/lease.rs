@@ -5,7 +5,8 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-use super::pool::{Hold, Pool, PoolConfig};
+use super::block::Hold;
+use super::pool::{Pool, PoolConfig};
 
 /// Received bytes in the block they arrived in. Dropping the last lease of a block gives the block back.
 ///

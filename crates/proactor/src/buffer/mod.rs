@@ -5,6 +5,7 @@
 //! that, and the pool asserts it at every change of place.
 
 mod aligned;
+mod block;
 mod lease;
 mod outgoing;
 mod pages;
@@ -12,10 +13,11 @@ mod payload;
 mod pool;
 
 pub use aligned::AlignedBuf;
+pub use block::{Block, BlockId};
 pub use lease::Lease;
 pub use outgoing::{Gather, Outgoing};
 pub use payload::Payload;
-pub use pool::{Block, BlockId, Pool, PoolConfig};
+pub use pool::{Pool, PoolConfig};
 
 /// Bytes of a cache line. Memory that a kernel copies from or to starts on one wherever we allocate it: with
 /// `rep movsb`, which Linux uses, unaligned copies run at half the speed on some processors (AMD Zen 3).

@@ -5,11 +5,9 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
+use super::CACHE_LINE;
+use super::block::{Block, BlockId, Hold};
 use super::pages::Pages;
-use super::{CACHE_LINE, Lease};
-
-/// A block's number within its pool.
-pub type BlockId = u16;
 
 /// Shape of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +134,7 @@ impl Pool {
 
     #[inline]
     fn block(&self, id: BlockId) -> Block {
-        Block { hold: Hold { shared: Rc::clone(&self.shared), id } }
+        Block { hold: Hold::new(Rc::clone(&self.shared), id) }
     }
 
     /// Start of a block's memory, for the kernel.
@@ -231,82 +229,6 @@ impl Shared {
     }
 }
 
-/// One counted hold on a block: what blocks and leases are made of. The last one dropped frees the block.
-pub(super) struct Hold {
-    shared: Rc<Shared>,
-    id: BlockId,
-}
-
-impl Hold {
-    pub(super) fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
-    pub(super) fn id(&self) -> BlockId {
-        self.id
-    }
-
-    #[inline]
-    pub(super) fn address(&self) -> *mut u8 {
-        self.shared.address(self.id)
-    }
-}
-
-impl Clone for Hold {
-    fn clone(&self) -> Hold {
-        self.shared.hold(self.id);
-        Hold { shared: Rc::clone(&self.shared), id: self.id }
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.shared.release(self.id);
-    }
-}
-
-/// One block, held by one owner who may write it (or let the kernel write it).
-pub struct Block {
-    hold: Hold,
-}
-
-impl Block {
-    /// Start of the block. It stays where it is for as long as the block is held.
-    #[must_use]
-    pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.hold.address()
-    }
-
-    /// Bytes the block holds.
-    #[must_use]
-    pub fn capacity(&self) -> u32 {
-        self.hold.shared.block_len
-    }
-
-    /// The whole block, to write.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: the block is inside the pool's memory, initialised, and this handle is its only holder, the
-        // kernel included: a lent block has no handle (INV-1).
-        unsafe { std::slice::from_raw_parts_mut(self.hold.address(), self.capacity() as usize) }
-    }
-
-    /// What arrived: the first `len` bytes, to be read and shared from now on.
-    ///
-    /// # Panics
-    /// If the block is shorter than `len`.
-    #[must_use]
-    pub fn into_lease(self, len: usize) -> Lease {
-        assert!(len <= self.capacity() as usize, "a block of {} bytes cannot hold {len}", self.capacity());
-        Lease::new(self.hold, len as u32)
-    }
-}
-
-impl fmt::Debug for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Block({})", self.hold.id)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::pages::PAGE;
@@ -355,7 +277,7 @@ mod tests {
     fn a_block_that_was_not_lent_is_not_taken_back() {
         let pool = Pool::new(PoolConfig { blocks: 2, block_len: 64 });
         let (held, lent) = (pool.take().unwrap(), pool.lend().unwrap());
-        let id = held.hold.id;
+        let id = held.hold.id();
         let reclaim = || drop(pool.reclaim(id));
         let error = std::panic::catch_unwind(std::panic::AssertUnwindSafe(reclaim)).unwrap_err();
         assert!(error.downcast_ref::<String>().unwrap().starts_with("INV-1: block"));

@@ -1,17 +1,15 @@
-//! Listeners, and connections on their way in and out.
+//! Listeners, and the accepts that are in flight for them.
 
 use std::io;
 use std::net::SocketAddr;
 
 use crate::backend::Backend;
-use crate::destination::{destination, refuse_itself};
 use crate::operation::{Close, OpKey, Operation, Outcome, Submitted};
 
-use super::connection::{Connection, Life};
 use super::keys::Key;
-use super::{ConnectionKey, Driver, Event, ListenerKey, Ready, Verb};
+use super::{Driver, Event, ListenerKey, Ready};
 use crate::os::{ACCEPT_FAILURES, concerns_the_listener};
-use crate::socket::{SocketCalls, SocketOptions};
+use crate::socket::SocketCalls;
 
 /// A listening socket and the accepts in flight for it.
 pub(super) struct Listener<B: Backend> {
@@ -107,40 +105,6 @@ impl<B: Backend> Driver<B> {
         self.backend.calls().local_addr(&state.socket)
     }
 
-    /// Connects to `address`. [`Event::Connected`] or [`Event::Failed`] follows. `0.0.0.0` and `[::]` mean this machine's
-    /// loopback address, as on Linux; Windows would refuse them (`WSAEADDRNOTAVAIL`), and the BSDs choose an interface.
-    ///
-    /// A connection that meets itself has failed, with [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): where
-    /// nobody listens on a port of this machine, the system may give that port to the connecting socket, which then is
-    /// its own peer (RFC 9293, section 3.5, "simultaneous open"). A server could not bind the port.
-    ///
-    /// # Errors
-    /// If there is no socket to be had for it.
-    pub fn connect(&mut self, address: SocketAddr) -> io::Result<ConnectionKey> {
-        self.connect_with(address, self.options)
-    }
-
-    /// The same, with options of its own in place of the [driver's](Self::set_options).
-    ///
-    /// # Errors
-    /// If there is no socket to be had for it.
-    pub fn connect_with(&mut self, address: SocketAddr, options: SocketOptions) -> io::Result<ConnectionKey> {
-        let address = destination(address);
-        let socket = self.backend.open(address)?;
-        self.set_options_of(&socket, options);
-        let connection = self.register(socket).map_err(|(socket, error)| {
-            self.backend.close(socket, None, Close::Graceful);
-            error
-        })?;
-        let handle = self.connection(connection.0).handle;
-        let address = Box::new(socket2::SockAddr::from(address));
-        let op = self.start(connection.0, Operation::Connect { socket: handle, address });
-        let state = self.connection(connection.0);
-        state.life = Life::Connecting(op);
-        state.hold();
-        Ok(connection)
-    }
-
     /// Submits accepts until as many are in flight as the backend wants, or one fails at once: what that means is decided
     /// when it is handed out, and the next would fail like it.
     fn arm_accept(&mut self, key: Key) {
@@ -229,40 +193,5 @@ impl<B: Backend> Driver<B> {
             self.backend.close(state.socket, Some(state.handle), Close::Listener);
             self.ready.push_back(Ready::ListenerReleased(ListenerKey(key)));
         }
-    }
-
-    pub(super) fn complete_connect(
-        &mut self,
-        op: OpKey,
-        owner: u32,
-        outcome: Outcome<B::Socket>,
-    ) -> Option<Event<B::Socket>> {
-        let key = self.owner(owner);
-        drop(self.ops.remove(op));
-        let state: &mut Connection<B> = self.connection(key);
-        state.let_go();
-        let connection = ConnectionKey(key);
-        if matches!(state.life, Life::Closing(_)) {
-            self.release_if_joined(key);
-            return None;
-        }
-        state.life = Life::Open;
-        match outcome {
-            Outcome::Connected => Some(match self.met_itself(key) {
-                Some(error) => Event::Failed { connection, verb: Verb::Connect, error },
-                None => Event::Connected { connection },
-            }),
-            Outcome::Failed(error) => Some(Event::Failed { connection, verb: Verb::Connect, error }),
-            other => unreachable!("a connect ended with {other:?}"),
-        }
-    }
-}
-
-impl<B: Backend> Driver<B> {
-    /// The error of a connection whose ends are the same.
-    fn met_itself(&mut self, key: Key) -> Option<io::Error> {
-        let connection = ConnectionKey(key);
-        let (local, peer) = (self.local_addr(connection).ok()?, self.peer_addr(connection).ok()?);
-        refuse_itself(local, peer).err()
     }
 }

@@ -6,9 +6,10 @@
 //! do nothing: late calls are normal, strangers are impossible (INV-3).
 
 mod accept;
-mod adopt;
 mod close;
+mod connect;
 mod connection;
+mod dropping;
 mod event;
 mod keys;
 mod progress;
@@ -16,6 +17,7 @@ mod queue;
 mod receive;
 mod send;
 mod shortage;
+mod submit;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -25,12 +27,11 @@ mod watch;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use crate::backend::{Abilities, Backend, BackendKind, InFlight, Wait};
 use crate::buffer::Pool;
 use crate::inflight::Table;
-use crate::operation::{Call, Close, Completion, Harvested, OpKey, Operation, Outcome, Submitted};
+use crate::operation::{Call, Completion, Harvested, OpKey, Operation, Outcome};
 use crate::socket::{SocketCalls, SocketOptions};
 use crate::time::Time;
 use crate::waker::Waker;
@@ -51,9 +52,6 @@ use turn_away::TurnedAway;
 const READY_BUDGET: usize = 64;
 /// Connections up to which tables do not have to move as they grow.
 pub const CONNECTIONS: usize = 16 * 1024;
-/// How long a driver that is dropped waits for what it cancelled (INV-10).
-const REAP_LIMIT: Duration = Duration::from_secs(2);
-
 /// What a driver has in hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -337,37 +335,6 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Puts an operation into the table and submits it. A result that is there at once goes to the ready list,
-    /// so that it is handled like any other, in its turn.
-    fn start(&mut self, owner: Key, operation: Operation<B::Handle>) -> OpKey {
-        let op = self.ops.insert(owner.index(), operation);
-        self.restart(op);
-        op
-    }
-
-    fn restart(&mut self, op: OpKey) {
-        if let Submitted::Done(outcome) = self.submit(op) {
-            self.end_later(op, outcome);
-        }
-    }
-
-    /// What became of an operation without a completion of its own is handled like one, in its turn.
-    fn end_later(&mut self, op: OpKey, outcome: Outcome<B::Socket>) {
-        self.ready.push_back(Ready::Completion(Completion { key: op, outcome, more: false }));
-    }
-
-    fn submit(&mut self, op: OpKey) -> Submitted<B::Socket> {
-        let entry = self.ops.get_mut(op).expect("an operation is submitted while it is in the table");
-        // SAFETY: the entry lies in a chunk of the table that never moves, and is removed only when the last
-        // completion was taken (INV-1), or leaked with the table (INV-10). Its sockets are closed only by
-        // `release_if_joined`, when nothing is in flight for their connection (INV-2).
-        let submitted = unsafe { self.backend.submit(op, entry.operation, entry.header) };
-        if self.tracer.is_some() {
-            self.trace_submission(op, matches!(submitted, Submitted::Pending));
-        }
-        submitted
-    }
-
     /// The connection that holds an operation. It cannot be gone: the operation is counted (INV-2).
     fn owner(&self, index: u32) -> Key {
         self.connections.key_of(index).expect("INV-2: a connection outlives its operations")
@@ -375,68 +342,5 @@ impl<B: Backend> Driver<B> {
 
     fn connection(&mut self, key: Key) -> &mut Connection<B> {
         self.connections.get_mut(key).expect("INV-2: a connection outlives its operations")
-    }
-}
-
-impl<B: Backend> Drop for Driver<B> {
-    /// Cancels everything and takes the completions before any memory goes (INV-10). What the kernel does not
-    /// give back in time is leaked: never freed under its hands.
-    fn drop(&mut self) {
-        drop(self.starved.take_all());
-        self.reserve_for_starved();
-        self.rearm = None;
-        self.ready.extend(self.next_turn.drain(..).map(Ready::Completion));
-        for op in self.retries.take_sends() {
-            drop(self.ops.remove(op));
-        }
-        for key in self.ops.keys().collect::<Vec<_>>() {
-            self.backend.cancel(key, &mut self.ops);
-        }
-        let deadline = self.backend.now() + REAP_LIMIT;
-        while !self.ops.is_empty() && self.backend.now() < deadline {
-            let wait = if self.ready.is_empty() { Wait::Until(deadline) } else { Wait::Poll };
-            if self.backend.harvest(wait, &mut self.ops).is_err() {
-                break;
-            }
-            while let Some(harvested) = self.backend.next(&mut self.ops) {
-                if let Harvested::Completed(completion) = harvested {
-                    self.reap(completion);
-                }
-            }
-            while let Some(ready) = self.ready.pop_front() {
-                if let Ready::Completion(completion) = ready {
-                    self.reap(completion);
-                }
-            }
-        }
-        if !self.ops.is_empty() {
-            std::mem::forget(std::mem::replace(&mut self.ops, Table::new()));
-            std::mem::forget(self.backend.pool().clone());
-        }
-        self.close_turned_away();
-        for key in self.connections.keys() {
-            if let Some(connection) = self.connections.remove(key) {
-                let how = Close::Reset;
-                self.backend.close(connection.socket, Some(connection.handle), how);
-            }
-        }
-        for key in self.listeners.keys() {
-            if let Some(listener) = self.listeners.remove(key) {
-                let how = Close::Listener;
-                self.backend.close(listener.socket, Some(listener.handle), how);
-            }
-        }
-    }
-}
-
-impl<B: Backend> Driver<B> {
-    fn reap(&mut self, completion: Completion<B::Socket>) {
-        let op = completion.key;
-        if let Outcome::Accepted(socket, _) = completion.outcome {
-            self.backend.close(socket, None, Close::Reset);
-        }
-        if !completion.more && self.ops.get(op).is_some() {
-            drop(self.ops.remove(op));
-        }
     }
 }

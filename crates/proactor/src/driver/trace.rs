@@ -126,15 +126,4 @@ impl<B: Backend> Driver<B> {
             tracer(step);
         }
     }
-
-    /// Asks for an operation to end early.
-    pub(super) fn cancel(&mut self, op: OpKey) {
-        if self.tracer.is_some() {
-            self.trace_operation(op, Moment::Cancelling);
-        }
-        if !self.retries.is_empty() && self.retries.take_send(op) {
-            return self.end_later(op, Outcome::Cancelled);
-        }
-        self.backend.cancel(op, &mut self.ops);
-    }
 }
