@@ -1,4 +1,4 @@
-//! What is asked of a kernel and what it answers: the words that the driver and every backend share.
+//! Operations and their outcomes: the types that the driver and every backend share.
 //!
 //! An [`Operation`] goes into the in-flight table, is submitted under its [`OpKey`], and ends with an [`Outcome`]: at
 //! once, as [`Submitted::Done`], or later, as a [`Completion`].
@@ -10,7 +10,8 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use crate::buffer::{Block, Outgoing};
 
-/// What the kernel is asked to do. The in-flight table owns it, and with it every byte the kernel may touch.
+/// What the kernel is asked to do. While it is in flight the table owns it, and every byte that the kernel may touch
+/// (INV-1).
 pub enum Operation<H> {
     /// Take a connection from a listener's backlog.
     Accept {
@@ -21,15 +22,15 @@ pub enum Operation<H> {
     Connect {
         /// The socket.
         socket: H,
-        /// Where to; boxed, because the kernel may read it later.
+        /// The destination; boxed, because the kernel may read it after the submission.
         address: Box<socket2::SockAddr>,
     },
-    /// Take what arrives.
+    /// Receive bytes.
     Receive {
         /// The socket.
         socket: H,
-        /// Where to put it: a block that its connection has waited for in line, or one that the backend chose when it was
-        /// submitted. `None`: the backend chooses when bytes arrive.
+        /// The block to receive into: one that the connection waited for while the pool was empty, or one that the
+        /// backend took at submission. `None`: the backend takes one when bytes arrive.
         block: Option<Block>,
     },
     /// Send the rest of `payload`.
@@ -38,12 +39,12 @@ pub enum Operation<H> {
         socket: H,
         /// The bytes.
         payload: Outgoing,
-        /// How many of them are out already.
+        /// How many of them were sent already.
         sent: usize,
     },
-    /// Hear of the end while nothing is received. [`Outcome::Failed`] tells of a reset; [`Outcome::EndOfStream`] of the
-    /// peer's end of stream, perhaps with bytes before it that were not received, or of an error that was told to
-    /// another operation. With either it may stay in flight (`more`).
+    /// Watch for the end of the connection while nothing is received. [`Outcome::Failed`] reports a reset;
+    /// [`Outcome::EndOfStream`] the peer's end of stream, possibly behind bytes that were not received, or an error
+    /// that another operation has already reported. With either it may stay in flight (`more`).
     Watch {
         /// The socket.
         socket: H,
@@ -51,7 +52,7 @@ pub enum Operation<H> {
 }
 
 impl<H: fmt::Debug> fmt::Debug for Operation<H> {
-    /// What a report on something stuck needs: not the bytes.
+    /// For reports on operations that are stuck: everything but the bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Operation::Accept { listener } => write!(f, "Accept on {listener:?}"),
@@ -69,29 +70,29 @@ impl<H: fmt::Debug> fmt::Debug for Operation<H> {
     }
 }
 
-/// What a system is asked for.
+/// A call, as traces name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// Take a connection from the backlog.
     Accept,
     /// Connect.
     Connect,
-    /// Take what arrives.
+    /// Receive bytes.
     Receive,
     /// Send.
     Send,
-    /// Hear of a reset while nothing is received.
+    /// Watch for the end of a connection while nothing is received.
     Watch,
     /// Send FIN.
     Finish,
     /// Close a socket.
     Close,
-    /// Wait for completions, after handing over what is batched.
+    /// Submit what is batched and wait for completions.
     Wait,
 }
 
 impl Call {
-    /// What an operation asks for.
+    /// The call that an operation stands for.
     pub(crate) const fn of<H>(operation: &Operation<H>) -> Call {
         match operation {
             Operation::Accept { .. } => Call::Accept,
@@ -103,7 +104,7 @@ impl Call {
     }
 }
 
-/// What became of a submission: the one decision of completion I/O, as a type.
+/// The answer to a submission. Whether a completion will come is decided here, once, by type.
 #[derive(Debug)]
 #[must_use]
 pub enum Submitted<S> {
@@ -116,26 +117,26 @@ pub enum Submitted<S> {
 /// The result of an operation.
 #[derive(Debug)]
 pub enum Outcome<S> {
-    /// A connection, and the address at its other end if the system told it along with it; boxed, because it is
-    /// large and rare.
+    /// A connection, and the peer's address if the system reported it with the accept; boxed, because it is large and
+    /// rare.
     Accepted(S, Option<Box<SocketAddr>>),
-    /// The connection stands.
+    /// The connection is established.
     Connected,
-    /// Bytes, at least one, in the first part of a block.
+    /// A block and how many bytes were received into it, from its start; at least one.
     Received(Block, usize),
     /// The peer sends no more.
     EndOfStream,
-    /// So many of the remaining bytes went out; at least one.
+    /// How many of the remaining bytes were sent; at least one.
     Sent(usize),
-    /// A receive found no free block. A shortage (INV-9): it is armed again when a block comes back.
+    /// A receive found no free block. It is armed again when a block comes back (INV-9).
     NoBlocks,
-    /// It ended early because it was asked to.
+    /// It was cancelled.
     Cancelled,
     /// It failed.
     Failed(io::Error),
 }
 
-/// What a harvest brings, one at a time.
+/// One item of a harvest.
 #[derive(Debug)]
 pub enum Harvested<S> {
     /// An operation has completed.
@@ -158,11 +159,11 @@ pub struct Completion<S> {
 /// How a socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// FIN, if it was not sent yet, after everything sent.
+    /// Sends FIN after the last byte, unless it was sent before.
     Graceful,
-    /// RST. What was not yet on its way is discarded.
+    /// Sends RST. Unsent bytes are discarded.
     Reset,
-    /// A listening socket. Its port is free when the call returns: who hears of it may bind there at once.
+    /// Closes a listening socket. Its port is free when the call returns, so it can be bound again at once.
     Listener,
 }
 
@@ -177,14 +178,14 @@ impl OpKey {
         OpKey(NonZeroU64::new(raw).expect("a generation is never 0"))
     }
 
-    /// The key as the value that travels through the kernel. Its highest bit is never set: values that have it
-    /// are for the backends' own purposes.
+    /// The key as a value to pass through the kernel. Its highest bit is never set: values with that bit are for the
+    /// backends' own use.
     #[must_use]
     pub const fn to_u64(self) -> u64 {
         self.0.get()
     }
 
-    /// The key that travelled; `None` for 0, which no key is.
+    /// The key of a value that came back from the kernel; `None` for 0, which is no key.
     #[must_use]
     pub const fn from_u64(raw: u64) -> Option<OpKey> {
         match NonZeroU64::new(raw) {
@@ -215,9 +216,9 @@ impl fmt::Debug for OpKey {
     }
 }
 
-/// Bytes of a send that a kernel is handed at once. A completion kernel reports them when all are out, which tells a
-/// peer that reads slowly from one that does not; a call that is made at once holds up the other connections for no
-/// longer than copying them takes.
+/// The most bytes of a send that are submitted at once. Long sends make progress in steps that can be seen, so a slow
+/// reader can be told from one that has stopped; and a call made at once delays other connections only for as long as
+/// copying this much takes.
 pub(crate) const MOST_AT_ONCE: usize = 256 * 1024;
 
 #[cfg(test)]

@@ -4,13 +4,13 @@ use std::fmt;
 
 use super::{BackendKind, PREFERENCE};
 
-/// What the caller asks for.
+/// Which backend a program asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// The best one that works here.
+    /// The first in the order of preference that works on this machine.
     #[default]
     Auto,
-    /// This one or none.
+    /// This one, without a fallback.
     Only(BackendKind),
 }
 
@@ -25,22 +25,22 @@ impl Choice {
     }
 }
 
-/// Why a backend does not run here, and what would change that.
+/// Why a backend cannot be used on this machine, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Which backend.
     pub backend: BackendKind,
-    /// What stands in the way, as a clause: "the kernel setting … is 2".
+    /// The cause, as a clause: "the kernel setting … is 2".
     pub reason: String,
-    /// What to do about it, as an imperative: "set … to 0".
+    /// The remedy, as an imperative: "set … to 0".
     pub remedy: String,
 }
 
 impl Refusal {
-    /// The reason when rings of the least useful size already need more memory than may be locked.
+    /// The reason given when even the smallest useful ring needs more memory than may be locked.
     pub const NO_MEMORY_TO_LOCK: &str = "the memory-lock limit leaves no room for a ring";
 
-    /// The refusal of a backend that this operating system does not have.
+    /// The refusal of a backend that does not exist on this operating system.
     #[must_use]
     pub fn not_here(backend: BackendKind) -> Refusal {
         let names: Vec<&str> = PREFERENCE.iter().map(|name| name.as_str()).collect();

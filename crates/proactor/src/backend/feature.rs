@@ -1,37 +1,37 @@
-//! What a backend that can be made comes with, as a report prints it.
+//! What was found out about a backend that can be made, for reports such as `overlapped doctor`.
 
-/// What a backend that can be made comes with.
+/// What was found out about a backend that can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// `None` for a backend without rings.
     pub ring: Option<RingSize>,
 }
 
-/// Entries of submission rings. Under a memory limit they are halved, which costs system calls.
+/// The sizes of submission rings, in entries. Under a memory limit they are halved, which costs system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSize {
-    /// The smallest ring that a worker got.
+    /// The size of the smallest ring that a worker got.
     pub least: u32,
-    /// What each asked for.
+    /// The size that each worker asked for.
     pub wanted: u32,
 }
 
-/// A feature, and whether it is there.
+/// A kernel feature, and whether it is present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Feature {
-    /// The field's name for it.
+    /// Its common name.
     pub name: &'static str,
-    /// What trying it showed.
+    /// The result of trying it.
     pub finding: Finding,
 }
 
-/// What trying a feature showed.
+/// The result of trying a feature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// It was used, and worked.
+    /// It was used and worked.
     Present,
     /// The kernel does not know it.
     Absent,
-    /// It could not be tried: why, as a clause.
+    /// It could not be tried, with the cause as a clause.
     Untried(String),
 }

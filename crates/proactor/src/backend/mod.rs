@@ -1,4 +1,6 @@
-//! What every backend gives. A backend translates; it decides nothing that the driver could decide.
+//! What every backend provides. A backend translates; it makes no decision that the driver can make.
+//!
+//! # Backends
 //!
 //! | item | io_uring | iocp | readiness | simulated |
 //! | --- | --- | --- | --- | --- |
@@ -16,14 +18,16 @@
 //!
 //! Rules that the conformance suite checks on each of them:
 //!
-//! * An operation that was [`Submitted::Pending`] gets exactly one last completion (`more` false), whatever
-//!   happens: success, failure or [`Outcome::Cancelled`]. Until then the table entry is not touched (INV-1).
-//! * `Done` and `Failed` *are* that completion: nothing more comes for them.
+//! * An operation that was [`Submitted::Pending`] gets exactly one last completion (`more` false), whatever happens:
+//!   success, failure or [`Outcome::Cancelled`](crate::operation::Outcome::Cancelled). Until then the table entry is
+//!   not touched (INV-1).
+//! * [`Submitted::Done`], a failure too, *is* that completion: no other comes.
 //! * `cancel` may lose the race; then the operation's own result comes instead.
 //! * Closing a socket cancels nothing: the driver closes one only when nothing is in flight for it (INV-2).
-//! * A receive may be [`Outcome::Cancelled`] though nobody asked for that. Nothing is lost: it is submitted again.
-//! * Urgent data is data: it arrives in its place in the stream, and no byte waits for what follows it (RFC 6093). The
-//!   simulated kernel has none.
+//! * A receive may be [`Outcome::Cancelled`](crate::operation::Outcome::Cancelled) without a cancel. No data is lost:
+//!   the driver submits it again.
+//! * Urgent data arrives in line, in its place in the stream, and no byte waits for the bytes that follow it (RFC
+//!   6093). The simulated kernel has none.
 
 use std::fmt;
 use std::io;
@@ -54,7 +58,7 @@ pub mod simulated;
 
 pub use visit::Visitor;
 
-// The list of backends: whoever adds one adds its module above, its line here, and nothing outside its own folder.
+// The list of backends. A new backend needs its own folder, its module above and its line here; nothing else.
 visit::backends! {
     /// Linux's submission and completion rings.
     IoUring = "io_uring": io_uring::IoUring, if all(target_os = "linux", target_pointer_width = "64");
@@ -73,40 +77,41 @@ impl fmt::Display for BackendKind {
 /// The in-flight table of a driver over `B`.
 pub type InFlight<B> = Table<<B as Backend>::Header, <B as Backend>::Handle>;
 
-/// One worker's way into the kernel. Made and used on one thread.
+/// One worker's interface to the kernel. Made and used on one thread.
 pub trait Backend: Sized {
     /// An open socket. It is closed through [`close`](Self::close); dropping one of a real kernel closes it too.
     type Socket: Send + fmt::Debug + 'static;
-    /// What names an adopted socket in an operation. A plain value: the connection keeps the socket alive.
+    /// How operations name an adopted socket. A plain value: the connection keeps the socket open.
     type Handle: Copy + fmt::Debug;
-    /// What the kernel wants at a fixed address while an operation is in flight: an `OVERLAPPED`, or nothing. What the
-    /// kernel writes in it, and what the backend changes meanwhile, are cells: nobody has a `&mut` to it then.
+    /// What the kernel needs at a fixed address while an operation is in flight: an `OVERLAPPED`, or nothing. Fields
+    /// that the kernel or the backend writes during that time must be cells: there is no `&mut` to a header in
+    /// flight.
     type Header: Default;
 
-    /// The calls on a socket that no operation stands for.
+    /// Calls on a socket that are made directly, without an operation.
     type Calls: SocketCalls<Self::Socket>;
 
-    /// Which one this is.
+    /// Which backend this is.
     const KIND: BackendKind;
-    /// What its kernel calls its calls.
+    /// The kernel's own names for its calls, for traces.
     const CALL_NAMES: CallNames;
 
     /// The blocks that it receives into.
     fn pool(&self) -> &Pool;
 
-    /// The calls on a socket that no operation stands for.
+    /// Calls on a socket that are made directly, without an operation.
     fn calls(&self) -> &Self::Calls;
 
-    /// What this one can do beyond the minimum.
+    /// What this backend can do beyond the minimum.
     fn abilities(&self) -> Abilities;
 
-    /// The time. Nothing else reads a clock.
+    /// The current time. The driver reads no other clock.
     fn now(&self) -> Time;
 
     /// A handle that ends a wait in [`harvest`](Self::harvest).
     fn waker(&self) -> Waker;
 
-    /// Makes an unconnected socket for `connect` to `address`.
+    /// Makes a socket for a connect to `address`.
     ///
     /// # Errors
     /// What the system says: out of descriptors, address family not supported …
@@ -123,10 +128,10 @@ pub trait Backend: Sized {
     /// Starts an operation.
     ///
     /// # Safety
-    /// Unless the answer is [`Submitted::Done`], the kernel may use `operation`, `header` and the bytes they own
-    /// from now on: both stay where they are, and are neither changed nor dropped, until the last completion for
-    /// `key` was taken from [`next`](Self::next) (INV-1). `key` names them in the table that the backend is handed
-    /// later, and the sockets they name stay open for as long.
+    /// Unless the answer is [`Submitted::Done`], the kernel may use `operation`, `header` and the bytes they own from
+    /// now on. Until the last completion for `key` was taken from [`next`](Self::next), both stay where they are and
+    /// are neither changed nor dropped (INV-1), and the sockets that they name stay open. `key` is their key in the
+    /// table that later calls are given.
     unsafe fn submit(
         &mut self,
         key: OpKey,
@@ -134,8 +139,9 @@ pub trait Backend: Sized {
         header: &Self::Header,
     ) -> Submitted<Self::Socket>;
 
-    /// Sends what can be sent without waiting and without keeping anything of it: a send that is over at once
-    /// never enters the table. It may be less than all of it. `None`: not now, or not at all with this backend; then it is submitted.
+    /// Tries to send without waiting, before the send enters the table. Returns the number of bytes sent, which may
+    /// be fewer than given. `None`: it would wait, or this backend never sends at once; the driver then submits the
+    /// send.
     ///
     /// # Safety
     /// The socket that `socket` names is open.
@@ -144,32 +150,32 @@ pub trait Backend: Sized {
         None
     }
 
-    /// Asks for an operation to end early. Its last completion still comes.
+    /// Asks the kernel to end an operation early. Its last completion still comes.
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Self>);
 
-    /// Hands the kernel what is batched, then waits for completions as `wait` says. Returning early is allowed.
+    /// Submits what is batched, then waits for completions as `wait` says. Returning early is allowed.
     ///
     /// # Errors
-    /// Only what ends the worker: the ring or port itself is broken.
+    /// Only if the ring, port or poller itself is broken; the worker ends then.
     fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Self>) -> io::Result<()>;
 
     /// The next completion or wake of this harvest; `None` when it is time for the next one.
     fn next(&mut self, ops: &mut InFlight<Self>) -> Option<Harvested<Self::Socket>>;
 
-    /// Whether the last harvest looked at all there was, and all of that was handed out. Called after [`next`](Self::next)
-    /// returned `None`. False whenever that is not certain: after a harvest that was interrupted or whose time ran out,
-    /// or that found more than it takes at once; and while a receive was submitted of which nobody knows yet whether
-    /// bytes wait for it.
+    /// Whether the last harvest found everything that was ready, and all of it was handed out. Called after
+    /// [`next`](Self::next) returned `None`. False whenever that is not certain: after a harvest that was
+    /// interrupted, timed out, or found more than it takes at once; and after a receive was submitted for which bytes
+    /// may already be waiting.
     fn looked(&self) -> bool;
 
-    /// The operation that is likely to complete next, if that is known: a hint, so that memory can be
+    /// The operation that is likely to complete next, if known: a hint for memory to be
     /// [prefetched](crate::prefetch).
     fn upcoming(&self) -> Option<OpKey> {
         None
     }
 
-    /// Closes a socket that has no operation in flight. [`Close::Reset`] discards what was not yet sent and
-    /// tells the peer with a reset. The descriptor or handle is closed when this returns, and counted until then.
+    /// Closes a socket that has no operation in flight. [`Close::Reset`] discards unsent bytes and resets the
+    /// connection. The descriptor or handle is closed when this returns.
     fn close(&mut self, socket: Self::Socket, handle: Option<Self::Handle>, how: Close);
 }
 
@@ -180,7 +186,7 @@ pub struct Abilities {
     pub multishot_accept: bool,
     /// One submitted receive completes once per arrival, until it is cancelled.
     pub multishot_receive: bool,
-    /// Accepts worth having in flight per listener when they are not multishot.
+    /// Accepts to keep in flight per listener if they are not multishot.
     pub accepts: u16,
 }
 
@@ -189,7 +195,7 @@ pub struct Abilities {
 pub enum Wait {
     /// Not at all.
     Poll,
-    /// Until something completes or this moment has come.
+    /// Until something completes, or until this time.
     Until(Time),
     /// Until something completes.
     Forever,
@@ -208,10 +214,10 @@ impl Wait {
 
 /// Makes a backend on the calling thread.
 pub trait Create: Backend {
-    /// Makes one that receives into blocks of `pool`.
+    /// Makes a backend that receives into blocks of `pool`.
     ///
     /// # Errors
-    /// Why this machine does not offer it here and now.
+    /// Why this machine does not offer it now.
     fn create(pool: Pool) -> Result<Self, choice::Refusal>;
 
     /// The size of its submission ring; `None` for a backend without one.
@@ -219,7 +225,7 @@ pub trait Create: Backend {
         None
     }
 
-    /// What its kernel can do beyond what is needed, each feature tried. Empty for a backend that uses none.
+    /// Optional features of its kernel, each tried out. Empty for a backend that uses none.
     #[must_use]
     fn features() -> Vec<feature::Feature> {
         Vec::new()

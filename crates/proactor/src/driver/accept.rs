@@ -20,8 +20,8 @@ pub(super) struct Listener<B: Backend> {
     life: ListenerLife,
     /// Accepts that failed since the last connection or pause. Bounded by [`ACCEPT_FAILURES`].
     failures: u32,
-    /// True exactly when its backlog may hold connections from before urgent data was to be delivered in line and small
-    /// segments were to be sent at once: they have not inherited that.
+    /// True exactly when its backlog may hold connections that arrived before the two socket options were set, and so
+    /// have not inherited them.
     foreign: bool,
 }
 
@@ -41,8 +41,8 @@ enum ListenerLife {
 }
 
 impl<B: Backend> Driver<B> {
-    /// Takes over a listening socket and accepts on it. What it accepts delivers urgent data in line (RFC 6093) and sends
-    /// small segments at once (`TCP_NODELAY`), also if the listener was made elsewhere.
+    /// Takes over a listening socket and accepts on it. Accepted connections deliver urgent data in line (RFC 6093)
+    /// and send small segments at once (`TCP_NODELAY`), also if the listener was made elsewhere.
     ///
     /// # Errors
     /// If the backend cannot register it; the socket is closed then.
@@ -54,7 +54,8 @@ impl<B: Backend> Driver<B> {
                 return Err(error);
             }
         };
-        // Where they cannot be set, urgent bytes are missing in the stream, or small answers come late; nothing else.
+        // If they cannot be set, urgent bytes are missing from the stream, or small answers are late; nothing else
+        // changes.
         let inline = self.backend.calls().inline_urgent(&socket).unwrap_or(true);
         let foreign = !(self.backend.calls().nodelay(&socket).unwrap_or(true) && inline);
         let (armed, life) = (Vec::new(), ListenerLife::Accepting);
@@ -64,7 +65,7 @@ impl<B: Backend> Driver<B> {
         Ok(ListenerKey(key))
     }
 
-    /// Stops accepting. Connections that were on their way may still be delivered.
+    /// Stops accepting. Connections already taken by the kernel may still be delivered.
     pub fn pause_accept(&mut self, listener: ListenerKey) {
         if let Some(state) = self.listeners.get_mut(listener.0)
             && state.life == ListenerLife::Accepting
@@ -96,7 +97,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// The address a listener has; port 0 was replaced by the one the system chose.
+    /// The address of a listener, with the port that the system chose if it was bound to port 0.
     ///
     /// # Errors
     /// If the listener is gone.
@@ -105,8 +106,8 @@ impl<B: Backend> Driver<B> {
         self.backend.calls().local_addr(&state.socket)
     }
 
-    /// Submits accepts until as many are in flight as the backend wants, or one fails at once: what that means is decided
-    /// when it is handed out, and the next would fail like it.
+    /// Submits accepts until as many are in flight as the backend wants, or one fails at once. What that failure
+    /// means is decided when it is handed out; another accept would fail too.
     fn arm_accept(&mut self, key: Key) {
         let abilities = self.backend.abilities();
         let wanted = if abilities.multishot_accept { 1 } else { usize::from(abilities.accepts.max(1)) };
@@ -158,7 +159,8 @@ impl<B: Backend> Driver<B> {
                 }
                 Some(Event::Accepted { listener, socket, peer })
             }
-            // Only those that are turned away have used the descriptors up: no session waits for one to end.
+            // Sockets that are turned away used up the descriptors, and some were closed just now: accepting need not
+            // pause.
             Outcome::Failed(error) if self.has_made_room(&error) => None,
             Outcome::Failed(error) => self.accept_failed(key, error, at_once),
             _ => None,
@@ -178,7 +180,7 @@ impl<B: Backend> Driver<B> {
         }
         state.failures += 1;
         if !concerns_the_listener(&error, at_once) && state.failures < ACCEPT_FAILURES {
-            // One connection was gone before it was taken. The next one is as good.
+            // One connection was gone before it was accepted. The next one is unaffected.
             return None;
         }
         (state.life, state.failures) = (ListenerLife::Paused, 0);

@@ -13,23 +13,24 @@ use super::keys::Key;
 use super::{ConnectionKey, Driver, Event, Verb};
 
 impl<B: Backend> Driver<B> {
-    /// Connects to `address`. [`Event::Connected`] or [`Event::Failed`] follows. `0.0.0.0` and `[::]` mean this machine's
-    /// loopback address, as on Linux; Windows would refuse them (`WSAEADDRNOTAVAIL`), and the BSDs choose an interface.
+    /// Connects to `address`. [`Event::Connected`] or [`Event::Failed`] follows. `0.0.0.0` and `[::]` mean this
+    /// machine's loopback address, as on Linux; Windows would refuse them (`WSAEADDRNOTAVAIL`), and the BSDs choose
+    /// an interface.
     ///
-    /// A connection that meets itself has failed, with [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): where
-    /// nobody listens on a port of this machine, the system may give that port to the connecting socket, which then is
-    /// its own peer (RFC 9293, section 3.5, "simultaneous open"). A server could not bind the port.
+    /// A connection to itself fails, with [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): where nobody
+    /// listens on a port of this machine, the system may give that port to the connecting socket, which then is its
+    /// own peer (RFC 9293, section 3.5, "simultaneous open"). A server could not bind the port.
     ///
     /// # Errors
-    /// If there is no socket to be had for it.
+    /// If a socket cannot be made.
     pub fn connect(&mut self, address: SocketAddr) -> io::Result<ConnectionKey> {
         self.connect_with(address, self.options)
     }
 
-    /// The same, with options of its own in place of the [driver's](Self::set_options).
+    /// The same, with these options instead of the [driver's](Self::set_options).
     ///
     /// # Errors
-    /// If there is no socket to be had for it.
+    /// If a socket cannot be made.
     pub fn connect_with(&mut self, address: SocketAddr, options: SocketOptions) -> io::Result<ConnectionKey> {
         let address = destination(address);
         let socket = self.backend.open(address)?;
@@ -92,16 +93,16 @@ impl<B: Backend> Driver<B> {
         })
     }
 
-    /// How connections find out about peers that are gone: from now on set on each that is [adopted](Self::adopt) or
-    /// [opened](Self::connect). Try the options first ([`SocketOptions::check_keepalive`],
-    /// [`SocketOptions::check_user_timeout`]): a connection that refuses them goes on without.
+    /// Sets the options by which connections detect dead peers. They apply to connections [adopted](Self::adopt) or
+    /// [opened](Self::connect) from now on. Try the options first ([`SocketOptions::check_keepalive`],
+    /// [`SocketOptions::check_user_timeout`]): if they cannot be set on a connection, it goes on without them.
     pub fn set_options(&mut self, options: SocketOptions) {
         self.options = options;
     }
 
     pub(super) fn set_options_of(&self, socket: &B::Socket, options: SocketOptions) {
         if !options.is_default() {
-            // It fails where the connection has broken already, on some systems. Its receive tells of that.
+            // On some systems this fails if the connection broke already; its receive reports that.
             let _ = self.backend.calls().set_options(socket, &options);
         }
     }

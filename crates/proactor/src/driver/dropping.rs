@@ -12,8 +12,8 @@ use super::{Driver, Ready};
 const REAP_LIMIT: Duration = Duration::from_secs(2);
 
 impl<B: Backend> Drop for Driver<B> {
-    /// Cancels everything and takes the completions before any memory goes (INV-10). What the kernel does not
-    /// give back in time is leaked: never freed under its hands.
+    /// Cancels everything and takes the completions before any memory is freed (INV-10). What the kernel does not
+    /// give back in time is leaked: it may still use that memory.
     fn drop(&mut self) {
         drop(self.starved.take_all());
         self.reserve_for_starved();

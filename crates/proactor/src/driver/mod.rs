@@ -1,9 +1,9 @@
 //! The driver: what is the same on every kernel, written once.
 //!
-//! It owns the in-flight table, the connections and listeners, and decides when an operation is submitted,
-//! continued, armed again, cancelled, and when a socket may be closed. The engine calls [`Driver::turn`], takes
-//! the events with [`Driver::next_event`], and answers with verbs. A key whose connection is gone makes a verb
-//! do nothing: late calls are normal, strangers are impossible (INV-3).
+//! It owns the in-flight table, the connections and listeners, and decides when an operation is submitted, continued,
+//! armed again or cancelled, and when a socket may be closed. The caller runs [`Driver::turn`], takes the events with
+//! [`Driver::next_event`], and calls methods such as [`Driver::send`]. Calls with a stale key are no-ops; a reused
+//! slot is never affected (INV-3).
 
 mod accept;
 mod close;
@@ -47,15 +47,15 @@ use shortage::Retries;
 pub use trace::{Moment, Step, TraceResult, Tracer};
 use turn_away::TurnedAway;
 
-/// How many results that were there at once are handed out before the kernel is asked again, first come, first served:
-/// what a peer that always has more may take of a turn. Asking costs about as much as a message.
+/// How many immediate results one turn handles before the kernel is asked again, in order. It bounds the share of a
+/// turn that a peer without pauses can take. Asking costs about as much as a message.
 const READY_BUDGET: usize = 64;
-/// Connections up to which tables do not have to move as they grow.
+/// Connections that tables have address space for: up to this many, a table does not move as it grows.
 pub const CONNECTIONS: usize = 16 * 1024;
-/// What a driver has in hand.
+/// How much a driver holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Connections, the closing ones too.
+    /// Connections, including those that are closing.
     pub connections: usize,
     /// Operations in flight.
     pub in_flight: usize,
@@ -63,7 +63,7 @@ pub struct Snapshot {
     pub blocks_in_use: usize,
     /// Connections whose receive waits for a block.
     pub starved: usize,
-    /// Receives and sends that wait for the system to have memory for them.
+    /// Receives, sends and watches that are retried because the system was out of memory.
     pub delayed: usize,
     /// Sockets that are being [turned away](Driver::refuse).
     pub turned_away: usize,
@@ -82,12 +82,12 @@ pub struct Driver<B: Backend> {
     ops: InFlight<B>,
     connections: Slots<Connection<B>>,
     listeners: Slots<Listener<B>>,
-    /// Results that were there at once, and endings that needed no completion.
+    /// Immediate results, and releases and pauses, which have no completion of their own.
     ready: VecDeque<Ready<B::Socket>>,
     ready_left: usize,
-    /// Results of sends that are continued in the next turn, so that other connections are served first.
+    /// Results of sends that continue in the next turn, so that other connections are served first.
     next_turn: Vec<Completion<B::Socket>>,
-    /// The connection whose one-shot receive is armed again once the event at hand was handled.
+    /// The connection whose one-shot receive is armed again after the current event was handled.
     rearm: Option<Key>,
     /// Watches in flight, by the index of their connections.
     watches: Vec<Option<OpKey>>,
@@ -134,7 +134,7 @@ impl<B: Backend> Driver<B> {
         self.backend.abilities()
     }
 
-    /// The time, as of this backend's clock.
+    /// The time of this backend's clock.
     #[must_use]
     pub fn now(&self) -> Time {
         self.backend.now()
@@ -152,22 +152,22 @@ impl<B: Backend> Driver<B> {
         self.backend.pool()
     }
 
-    /// The backend, to ask it what only it knows.
+    /// The backend, for questions that only it can answer.
     #[must_use]
     pub fn backend(&self) -> &B {
         &self.backend
     }
 
-    /// The backend, to arrange things in it that only it knows.
+    /// The backend, for settings of its own.
     ///
     /// # Safety
-    /// It stays this driver's: it is neither replaced nor swapped with another. What the kernel has in hand belongs to
-    /// the backend *and* to this driver's in-flight table (INV-1).
+    /// It must not be replaced or swapped with another: operations in flight belong to this backend *and* to this
+    /// driver's in-flight table (INV-1).
     pub unsafe fn backend_mut(&mut self) -> &mut B {
         &mut self.backend
     }
 
-    /// What is in hand now.
+    /// How much is held now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
@@ -180,7 +180,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// What is in flight, for a report on something stuck.
+    /// All operations in flight, as text, for reports on operations that are stuck.
     #[must_use]
     pub fn in_flight_report(&self) -> String {
         format!("{:?}", self.ops)
@@ -192,7 +192,7 @@ impl<B: Backend> Driver<B> {
         self.sends
     }
 
-    /// The address at the other end of an accepted socket that is no connection yet.
+    /// The peer's address of an accepted socket that was not adopted yet.
     ///
     /// # Errors
     /// If the peer is already gone.
@@ -200,7 +200,7 @@ impl<B: Backend> Driver<B> {
         self.backend.calls().peer_addr(socket)
     }
 
-    /// The address at the other end.
+    /// The peer's address.
     ///
     /// # Errors
     /// If the connection is already gone.
@@ -209,7 +209,7 @@ impl<B: Backend> Driver<B> {
         self.backend.calls().peer_addr(&connection.socket)
     }
 
-    /// The address at this end.
+    /// The local address.
     ///
     /// # Errors
     /// If the connection is already gone.
@@ -225,11 +225,11 @@ impl<B: Backend> Driver<B> {
         connection.and_then(|connection| self.backend.calls().unread(&connection.socket).ok()).unwrap_or(0)
     }
 
-    /// Submits what is batched and waits for something to happen, as `wait` says. Follow it with
+    /// Submits what is batched and waits for completions as `wait` says. After it, call
     /// [`next_event`](Self::next_event) until that returns `None`.
     ///
     /// # Errors
-    /// Only if the ring, port or poller itself is broken; the driver is of no more use then.
+    /// Only if the ring, port or poller itself is broken; the driver cannot be used any more.
     pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
         self.arm_wanted();
         self.feed_starved();
@@ -244,7 +244,7 @@ impl<B: Backend> Driver<B> {
         if self.tracer.is_some() {
             self.trace_call(None, Call::Wait, Moment::Ended);
         }
-        // As many at least as there are: each gets its turn in this one.
+        // At least as many as are waiting now: each of those is handled in this turn.
         self.ready_left = self.ready.len().max(READY_BUDGET);
         Ok(())
     }
@@ -255,8 +255,8 @@ impl<B: Backend> Driver<B> {
         loop {
             self.arm_wanted();
             let event = match self.backend.next(&mut self.ops) {
-                // By far the most frequent: one arrival of many. Told here, so that it moves through registers.
-                // What a late or unwanted one brings is dropped with it (INV-3).
+                // By far the most frequent case: an arrival on a multishot receive. Handled here, so that it stays in
+                // registers. A late or unwanted block is dropped, and so recycled (INV-3).
                 Some(Harvested::Completed(Completion {
                     key: op,
                     outcome: Outcome::Received(block, len),
@@ -284,8 +284,8 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// The index of the connection that the next event is likely to be about: a hint for tables kept in
-    /// parallel, to [prefetch](crate::prefetch) from. The driver's own memory of it is asked for, too.
+    /// The index of the connection that the next event is likely to be about: a hint for tables kept in parallel, to
+    /// [prefetch](crate::prefetch) from. The driver's own entry is prefetched too.
     #[inline]
     #[must_use]
     pub fn upcoming(&self) -> Option<usize> {
@@ -303,7 +303,7 @@ impl<B: Backend> Driver<B> {
         Some(ready)
     }
 
-    /// The event that an ending without a completion means, if it means one.
+    /// The event for an item of the ready list, if there is one.
     #[cold]
     fn ended(&mut self, ready: Ready<B::Socket>) -> Option<Event<B::Socket>> {
         match ready {
@@ -317,13 +317,13 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Turns a completion into the event it means, if it means one.
+    /// The event for a completion, if there is one.
     fn complete(&mut self, completion: Completion<B::Socket>) -> Option<Event<B::Socket>> {
         let Completion { key: op, outcome, more } = completion;
         if self.tracer.is_some() {
             self.trace_operation(op, Moment::Completed { result: TraceResult::of(&outcome), more });
         }
-        // A late completion finds nothing; what it brought is dropped with it (INV-3).
+        // A late completion finds no operation; its block or socket is dropped (INV-3).
         let entry = self.ops.get(op)?;
         let owner = entry.owner;
         match entry.operation {
@@ -335,7 +335,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// The connection that holds an operation. It cannot be gone: the operation is counted (INV-2).
+    /// The connection that an operation belongs to. It exists, because the operation is counted (INV-2).
     fn owner(&self, index: u32) -> Key {
         self.connections.key_of(index).expect("INV-2: a connection outlives its operations")
     }

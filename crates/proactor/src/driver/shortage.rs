@@ -16,15 +16,15 @@ use super::queue::SlotQueue;
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What waits for the system to have memory again.
+/// Operations that wait to be retried.
 pub(super) struct Retries {
     /// Connections whose receive is [`Receive::Delayed`].
     receives: SlotQueue<Key>,
-    /// Sends that stay in the table, in nobody's hands but ours.
+    /// Sends, which stay in the table; the kernel does not have them.
     sends: SlotQueue<OpKey>,
     /// Connections whose watch is [`Watch::Delayed`].
     watches: SlotQueue<Key>,
-    /// When they are tried again; meaningful while there are some.
+    /// When they are retried; meaningful while there are some.
     due: Time,
     pause: Duration,
 }
@@ -62,12 +62,12 @@ impl Retries {
         self.watches.remove(key);
     }
 
-    /// Takes out a send that waits here. True if it did: then the kernel knows nothing of it.
+    /// Removes a send that waits here. True if it did: the kernel does not have it.
     pub(super) fn take_send(&mut self, op: OpKey) -> bool {
         self.sends.remove(op)
     }
 
-    /// Takes out every send.
+    /// Removes every send.
     pub(super) fn take_sends(&mut self) -> Vec<OpKey> {
         self.sends.take_all()
     }
@@ -92,7 +92,8 @@ impl<B: Backend> Driver<B> {
         self.retries.sends.push_back(op);
     }
 
-    /// The first that waits says when all are tried. A shortage long after the last one begins with a short pause.
+    /// The first operation to wait sets the time for all. A shortage long after the last one begins with a short
+    /// pause.
     fn put_off(&mut self) {
         if self.retries.is_empty() {
             let now = self.backend.now();
@@ -103,7 +104,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Tries again what is due, and sees to it that the wait ends in time for the rest.
+    /// Retries what is due, and shortens the wait so that it ends in time for the rest.
     #[cold]
     pub(super) fn retry_delayed(&mut self, wait: Wait) -> Wait {
         if self.backend.now() >= self.retries.due {

@@ -1,4 +1,4 @@
-//! Into the kernel and out of it early: how every operation is submitted, and how it is cancelled.
+//! How every operation is submitted and cancelled.
 
 use crate::backend::Backend;
 use crate::operation::{Completion, OpKey, Operation, Outcome, Submitted};
@@ -7,8 +7,8 @@ use super::keys::Key;
 use super::{Driver, Moment, Ready};
 
 impl<B: Backend> Driver<B> {
-    /// Puts an operation into the table and submits it. A result that is there at once goes to the ready list,
-    /// so that it is handled like any other, in its turn.
+    /// Puts an operation into the table and submits it. An immediate result goes to the ready list, so that it is
+    /// handled like any other, in order.
     pub(super) fn start(&mut self, owner: Key, operation: Operation<B::Handle>) -> OpKey {
         let op = self.ops.insert(owner.index(), operation);
         self.restart(op);
@@ -21,7 +21,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// What became of an operation without a completion of its own is handled like one, in its turn.
+    /// Queues the outcome of an operation that gets no completion, to be handled like one, in order.
     pub(super) fn end_later(&mut self, op: OpKey, outcome: Outcome<B::Socket>) {
         self.ready.push_back(Ready::Completion(Completion { key: op, outcome, more: false }));
     }
@@ -38,7 +38,7 @@ impl<B: Backend> Driver<B> {
         submitted
     }
 
-    /// Asks for an operation to end early.
+    /// Cancels an operation.
     pub(super) fn cancel(&mut self, op: OpKey) {
         if self.tracer.is_some() {
             self.trace_operation(op, Moment::Cancelling);

@@ -1,5 +1,4 @@
-//! Every submission and every completion, told to whoever asked for it. Where nobody did, a step costs a look at a
-//! pointer.
+//! Reports every submission and every completion to a tracer. Without one, a step costs the check of a pointer.
 
 use std::io;
 
@@ -9,42 +8,42 @@ use crate::operation::{Call, OpKey, Operation, Outcome};
 use super::keys::Key;
 use super::{ConnectionKey, Driver};
 
-/// Who is told of steps. Called between two operations, on the driver's thread: it must be quick.
+/// Receives all steps. Called between two operations, on the driver's thread: it must be quick.
 pub type Tracer = Box<dyn FnMut(&Step)>;
 
-/// One step of a driver's dealings with its system.
+/// One step of a call: submitted, completed, and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The operation in flight, for calls that stay in flight.
+    /// The operation in flight; `None` for calls that are over when they return.
     pub operation: Option<OpKey>,
-    /// The connection it is about; `None` for a listener, or the driver itself.
+    /// The connection; `None` for a listener, or the driver itself.
     pub connection: Option<ConnectionKey>,
-    /// What is asked of the system.
+    /// Which call.
     pub call: Call,
-    /// How far it is.
+    /// Which step.
     pub moment: Moment,
 }
 
-/// How far a call is.
+/// A step of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// It was handed to the system.
+    /// It was submitted.
     Submitted {
         /// Bytes to send; 0 for everything else.
         bytes: usize,
-        /// False if its result is there at once, on IOCP without a packet. Its completion is told all the same.
+        /// False if its result is immediate; on IOCP, without a packet. `Completed` follows all the same.
         pending: bool,
     },
     /// Its result was taken.
     Completed {
-        /// What it was.
+        /// The result.
         result: TraceResult,
         /// Whether it stays in flight and completes again.
         more: bool,
     },
-    /// It was asked to end early.
+    /// It is being cancelled.
     Cancelling,
-    /// A call that never was in flight returned.
+    /// A call that was never in flight returned.
     Returned(TraceResult),
     /// A wait began.
     Began,
@@ -52,18 +51,18 @@ pub enum Moment {
     Ended,
 }
 
-/// A result, without what it brought.
+/// A result, without its block or socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TraceResult {
     /// It was done.
     Done,
-    /// So many bytes were moved.
+    /// How many bytes were received or sent.
     Bytes(usize),
     /// The peer sends no more.
     EndOfStream,
     /// A receive found no free block.
     NoBlocks,
-    /// It ended early, as it was asked to.
+    /// It was cancelled.
     Cancelled,
     /// It failed.
     Failed(io::ErrorKind),
@@ -90,7 +89,7 @@ impl TraceResult {
 }
 
 impl<B: Backend> Driver<B> {
-    /// Has every submission and every completion told to `tracer` from now on, or nothing any more.
+    /// Reports every submission and every completion to `tracer` from now on; `None` ends that.
     pub fn set_tracer(&mut self, tracer: Option<Tracer>) {
         self.tracer = tracer;
     }
@@ -114,7 +113,7 @@ impl<B: Backend> Driver<B> {
         self.trace_operation(op, Moment::Submitted { bytes, pending });
     }
 
-    /// A step that no operation in flight stands for.
+    /// A step of a call that has no operation in the table.
     #[cold]
     pub(super) fn trace_call(&mut self, connection: Option<Key>, call: Call, moment: Moment) {
         let connection = connection.map(ConnectionKey);

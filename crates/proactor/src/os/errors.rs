@@ -1,22 +1,23 @@
-//! What a failed accept says: that a connection was gone before it was taken, or that the listener cannot accept.
+//! What an error of the system means: a shortage, a listener that cannot accept, or one connection that is gone.
 //!
-//! The first is skipped, because any peer can cause it; the second pauses accepting until the engine resumes it. The
-//! difference is the difference between a client that gives up and a network that is down; taking the second for the
-//! first means to submit again at once, for ever.
+//! A failed accept is either about one connection, which any peer can cause and which is skipped, or about the
+//! listener, which pauses accepting until the engine resumes it. If an error of the second kind were taken for one of
+//! the first, accepts would be submitted again at once, forever.
 
 use std::io;
 
-/// Accepts that may fail in a row, without a connection between them, before even errors that a peer can cause pause
-/// accepting. More than peers cause in a moment; far fewer than a loop makes that has nothing to wait for.
+/// How many accepts may fail in a row before even errors that a peer can cause pause accepting. More than peers cause
+/// in a short time; far fewer than a loop without a wait would make.
 pub(crate) const ACCEPT_FAILURES: u32 = 1000;
 
-/// Whether a failed accept says that the listener cannot accept now. `at_once`: it failed in the call that submitted it.
+/// Whether a failed accept means that the listener cannot accept now. `at_once`: it failed in the call that submitted
+/// it.
 ///
-/// * At once, everything does but what a peer can cause. `AcceptEx` names one such error, `WSAECONNRESET`: "an incoming
-///   connection was indicated, but was subsequently terminated by the remote peer prior to accepting the call":
-///   <https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex>.
-/// * Later, on Windows, the error is about the connection that the accept had met, unless the system had no memory.
-/// * Later, elsewhere, it is what `accept(2)` returned: see [`is_about_the_peer`].
+/// * At once: every error, except those that a peer can cause. `AcceptEx` names one such error, `WSAECONNRESET`: "an
+///   incoming connection was indicated, but was subsequently terminated by the remote peer prior to accepting the
+///   call": <https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex>.
+/// * Later, on Windows: only a lack of memory; other errors are about the connection that was being accepted.
+/// * Later, elsewhere: the error is what `accept(2)` returned, see [`is_about_the_peer`].
 pub(crate) fn concerns_the_listener(error: &io::Error, at_once: bool) -> bool {
     if at_once {
         return !a_peer_can_cause(error);
@@ -46,7 +47,7 @@ pub(crate) fn is_about_the_peer(error: &io::Error) -> bool {
     pending || a_peer_can_cause(error)
 }
 
-/// Whether the system, not the connection, is the trouble.
+/// Whether the system is short of memory or buffers, so that the operation can be retried.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     #[cfg(unix)]
     const NO_BUFFERS: i32 = libc::ENOBUFS;

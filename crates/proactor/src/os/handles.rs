@@ -8,22 +8,22 @@ static PORTS: AtomicUsize = AtomicUsize::new(0);
 /// What this library holds open in the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handles {
-    /// Sockets: listeners, connections, and those that are on their way between two workers.
+    /// Sockets: listeners, connections, and accepted sockets on their way to another worker.
     pub sockets: usize,
     /// Completion ports, rings and pollers.
     pub ports: usize,
 }
 
-/// Counts what is open now, of all drivers of the process. Kept by ourselves, because what a system tells of its
-/// handles covers everybody's (and under Wine it is always 0).
+/// The handles that are open now, of all drivers of the process. Counted here, because the system's own count
+/// includes all other handles of the process (and is always 0 under Wine).
 #[must_use]
 pub fn handles() -> Handles {
     Handles { sockets: SOCKETS.load(Relaxed), ports: PORTS.load(Relaxed) }
 }
 
-/// A socket in the count, for as long as this lives beside it. Of no size: it lies in every connection.
+/// Counts a socket while it lives. It has no size: there is one in every connection.
 pub(crate) type CountedSocket = Counted<false>;
-/// A port, ring or poller in the count.
+/// Counts a port, ring or poller while it lives.
 pub(crate) type CountedPort = Counted<true>;
 
 #[derive(Debug)]
