@@ -1,4 +1,4 @@
-//! A block of a pool, as its one holder has it, and the counted hold that blocks and leases are made of.
+//! A block of a pool with one holder, and the reference count that blocks and leases share.
 
 use std::fmt;
 use std::rc::Rc;
@@ -9,14 +9,14 @@ use super::pool::Shared;
 /// A block's number within its pool.
 pub type BlockId = u16;
 
-/// One counted hold on a block: what blocks and leases are made of. The last one dropped frees the block.
+/// One counted reference to a block, in every block and lease. The last one dropped frees the block.
 pub(super) struct Hold {
     shared: Rc<Shared>,
     id: BlockId,
 }
 
 impl Hold {
-    /// The first hold on a block that was just taken or reclaimed.
+    /// The first reference to a block that was just taken or reclaimed.
     #[inline]
     pub(super) fn new(shared: Rc<Shared>, id: BlockId) -> Hold {
         Hold { shared, id }
@@ -49,7 +49,7 @@ impl Drop for Hold {
     }
 }
 
-/// One block, held by one owner who may write it (or let the kernel write it).
+/// One block with one owner, who may write it, or let the kernel write it.
 pub struct Block {
     pub(super) hold: Hold,
 }
@@ -74,7 +74,7 @@ impl Block {
         unsafe { std::slice::from_raw_parts_mut(self.hold.address(), self.capacity() as usize) }
     }
 
-    /// What arrived: the first `len` bytes, to be read and shared from now on.
+    /// The first `len` bytes as a lease, to be read and shared.
     ///
     /// # Panics
     /// If the block is shorter than `len`.

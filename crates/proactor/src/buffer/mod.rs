@@ -1,8 +1,8 @@
-//! The memory that received bytes land in, and the forms in which bytes are sent.
+//! Memory for received bytes, and the forms in which bytes are sent.
 //!
-//! A [`Pool`] owns equal blocks. A block is, at any time, in exactly one place: free, lent to the kernel, held
-//! by an operation ([`Block`]), or held by whoever was handed what arrived in it ([`Lease`]). INV-1 rests on
-//! that, and the pool asserts it at every change of place.
+//! A [`Pool`] owns blocks of equal size. A block is always in exactly one state: free, lent to the kernel, held by an
+//! operation ([`Block`]), or holding received bytes ([`Lease`]). INV-1 depends on that, and the pool asserts it at
+//! every change of state.
 
 mod aligned;
 mod block;

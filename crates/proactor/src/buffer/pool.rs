@@ -9,13 +9,13 @@ use super::CACHE_LINE;
 use super::block::{Block, BlockId, Hold};
 use super::pages::Pages;
 
-/// Shape of a pool.
+/// The number and size of a pool's blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
     /// Blocks in the pool: 1 to 32,768. A buffer ring takes a power of two, so others are rounded up.
     pub blocks: u16,
     /// Bytes of a block. A message that fits into one block is received and forwarded in one piece. Blocks start on
-    /// cache lines, so what is missing to a multiple of 64 lies unused between two of them.
+    /// cache lines, so the bytes up to the next multiple of 64 are unused.
     pub block_len: u32,
 }
 
@@ -27,7 +27,8 @@ impl Default for PoolConfig {
     }
 }
 
-/// A block's holders: 0 when it is free, LENT while the kernel has it, else leases and blocks that name it.
+/// A block's references: `FREE` when it is free, `LENT` while the kernel has it, else the number of blocks and
+/// leases.
 type Holders = u32;
 const FREE: Holders = 0;
 const LENT: Holders = u32::MAX;
@@ -38,10 +39,10 @@ pub(super) struct Shared {
     stride: usize,
     block_len: u32,
     holders: Box<[Cell<Holders>]>,
-    /// Last in, first out: the block used last is the one still in the cache.
+    /// Last in, first out: the block used last is still in the cache.
     free: RefCell<Vec<BlockId>>,
     lent: Cell<u32>,
-    /// True exactly when connections wait in line for blocks: what is free is theirs.
+    /// True exactly when connections wait for blocks: free ones are reserved for them.
     reserved: Cell<bool>,
 }
 
@@ -64,7 +65,7 @@ impl Pool {
         Pool::try_new(config).unwrap_or_else(|error| panic!("no pool of {config:?}: {error}"))
     }
 
-    /// The same, for a configuration that comes from outside.
+    /// The same, for a configuration that may be invalid.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) without blocks or bytes, or with more than 32,768 blocks;
@@ -101,13 +102,13 @@ impl Pool {
         Some(self.block(id))
     }
 
-    /// The same for a receive that did not wait in line: `None` also while free blocks are reserved for those that do.
+    /// The same for a receive that did not wait: `None` also while free blocks are reserved for connections that do.
     #[inline]
     pub(crate) fn take_unreserved(&self) -> Option<Block> {
         if self.shared.reserved.get() { None } else { self.take() }
     }
 
-    /// Reserves all free blocks, now and later, for the connections that wait in line, or ends that.
+    /// Reserves all free blocks, now and later, for connections that wait; `false` ends that.
     pub(crate) fn reserve(&self, reserved: bool) {
         self.shared.reserved.set(reserved);
     }
@@ -124,7 +125,7 @@ impl Pool {
     /// Takes back a lent block that a completion named.
     ///
     /// # Panics
-    /// If that block was not lent (INV-1): the completion would hand out memory that somebody else holds.
+    /// If that block was not lent (INV-1): the completion would hand out memory that has another holder.
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     pub(crate) fn reclaim(&self, id: BlockId) -> Block {
         self.shared.change(id, LENT, 1);
@@ -234,8 +235,8 @@ mod tests {
     use super::super::pages::PAGE;
     use super::*;
 
-    /// Every block starts on a cache line, the first of a page or more on a page; each has the length that was asked for, and none
-    /// reaches into the next.
+    /// Every block starts on a cache line, the first of a page or more on a page; each has the length that was asked
+    /// for, and none reaches into the next.
     #[test]
     fn blocks_are_aligned_and_apart_whatever_their_length() {
         for block_len in [1, 63, 64, 65, 100, 4095, 4096, 16 * 1024, 16 * 1024 + 1] {
@@ -261,7 +262,7 @@ mod tests {
         }
     }
 
-    /// Too many bytes to count, too many to map: an error, not the end of the process.
+    /// Too many bytes for an integer or for the address space: an error, not the end of the process.
     #[test]
     fn a_pool_that_cannot_be_is_an_error() {
         let kind = |blocks, block_len| Pool::try_new(PoolConfig { blocks, block_len }).unwrap_err().kind();

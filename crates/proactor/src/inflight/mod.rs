@@ -1,7 +1,7 @@
-//! The in-flight table: every operation the kernel has, and every byte it may touch (INV-1).
+//! The in-flight table owns every operation that the kernel has, and every byte that it may touch (INV-1).
 //!
-//! Entries lie in chunks that never move and are never freed while the table lives, so an entry's address is
-//! good for as long as its operation is in flight. On Windows the header is the `OVERLAPPED` and comes first.
+//! Entries lie in chunks that never move and are never freed while the table lives, so an entry's address is valid
+//! for as long as its operation is in flight. On Windows the header is the `OVERLAPPED` and comes first.
 //!
 //! A kernel writes into the header of an operation in flight, so no `&mut` may reach one: each entry lies in a cell of
 //! its own, and [`get_mut`](Table::get_mut) borrows the operation alone.
@@ -26,35 +26,37 @@ use guard_pages::Chunk;
 
 const NONE: u32 = u32::MAX;
 
-/// A place for one operation. Each begins on a cache line of its own: a message touches one, or two with a header.
+/// An entry for one operation. Each begins on a cache line of its own: a message touches one line, or two with a
+/// header.
 #[repr(C, align(64))]
 struct Entry<H, S> {
-    /// What the kernel keeps here while the operation is in flight. First, so that its address names the entry.
+    /// What the kernel needs at a fixed address while the operation is in flight. First, so that its address is the
+    /// entry's.
     header: H,
-    /// What was asked; `None` exactly when the entry is free.
+    /// The operation; `None` exactly when the entry is free.
     operation: Option<Operation<S>>,
-    /// Index of the connection or listener that holds this operation. In a free entry: the next free one.
+    /// Index of the connection or listener that the operation belongs to. In a free entry: the next free one.
     owner: u32,
     generation: NonZeroU32,
 }
 
 /// An operation in flight.
 pub struct EntryRef<'a, H, S> {
-    /// What the kernel keeps beside the operation. It may be writing it: a backend whose kernel does has that in cells.
+    /// The backend's header. If the kernel writes it, its fields are cells.
     pub header: &'a H,
-    /// What was asked.
+    /// The operation.
     pub operation: &'a Operation<S>,
-    /// Index of the connection or listener that holds this operation. It cannot be released before it (INV-2).
+    /// Index of the connection or listener that the operation belongs to. That one outlives the operation (INV-2).
     pub owner: u32,
 }
 
-/// The same, for the operation to be changed. The header stays shared: no `&mut` may reach what a kernel writes.
+/// An operation in flight, to be changed. The header stays shared: no `&mut` may reach what a kernel writes.
 pub struct EntryMut<'a, H, S> {
-    /// What the kernel keeps beside the operation.
+    /// The backend's header.
     pub header: &'a H,
-    /// What was asked.
+    /// The operation.
     pub operation: &'a mut Operation<S>,
-    /// Index of the connection or listener that holds this operation.
+    /// Index of the connection or listener that the operation belongs to.
     pub owner: u32,
 }
 
@@ -82,7 +84,7 @@ impl<H: Default, S> Table<H, S> {
         self.live == 0
     }
 
-    /// An operation in flight; `None` for a key whose operation is over.
+    /// The operation of a key; `None` if it is over.
     #[inline]
     #[must_use]
     pub fn get(&self, key: OpKey) -> Option<EntryRef<'_, H, S>> {
@@ -94,7 +96,7 @@ impl<H: Default, S> Table<H, S> {
         Some(EntryRef { header: &entry.header, operation, owner: entry.owner })
     }
 
-    /// The same, for the operation to be changed: before it is submitted, or when its completion was taken.
+    /// The same, to be changed: before it is submitted, or after its completion was taken.
     #[inline]
     #[must_use]
     pub fn get_mut(&mut self, key: OpKey) -> Option<EntryMut<'_, H, S>> {
@@ -116,8 +118,8 @@ impl<H: Default, S> Table<H, S> {
 
     #[inline]
     fn at(&self, index: usize) -> Option<&Entry<H, S>> {
-        // SAFETY: `&mut` references come from `get_mut` and `at_mut` alone, which borrow the table as a whole. What a
-        // kernel writes meanwhile, it writes into cells of the header (INV-1).
+        // SAFETY: `&mut` references come from `get_mut` and `at_mut` alone, which borrow the table as a whole. A
+        // kernel writes only cells of the header (INV-1).
         Some(unsafe { &*self.cell(index)?.get() })
     }
 
@@ -128,7 +130,7 @@ impl<H: Default, S> Table<H, S> {
         Some(unsafe { &mut *self.cell(index)?.get() })
     }
 
-    /// Has an entry brought into the cache.
+    /// Prefetches an entry.
     #[inline]
     pub fn prefetch(&self, key: OpKey) {
         let index = key.index();
@@ -137,7 +139,7 @@ impl<H: Default, S> Table<H, S> {
         }
     }
 
-    /// Who holds an operation. A hint: the key may be an old one.
+    /// The owner of an operation. A hint: the key may be stale.
     #[inline]
     pub(crate) fn owner_of(&self, key: OpKey) -> Option<u32> {
         Some(self.at(key.index())?.owner)
@@ -159,7 +161,7 @@ impl<H: Default, S> Table<H, S> {
         OpKey::new(index, generation)
     }
 
-    /// Ends an operation whose last completion was taken; its bytes go back to the caller.
+    /// Removes an operation whose last completion was taken; the caller gets it back, with its bytes.
     #[inline]
     pub(crate) fn remove(&mut self, key: OpKey) -> Operation<S> {
         let free = self.free;
@@ -219,7 +221,7 @@ mod tests {
         Operation::Accept { listener }
     }
 
-    /// A message touches one cache line of the table, and the mark of a free entry costs no byte.
+    /// A message touches one cache line of the table, and a free entry needs no extra byte.
     #[test]
     fn an_entry_fills_one_cache_line() {
         assert_eq!(size_of::<Entry<(), i32>>(), 64);
@@ -238,8 +240,8 @@ mod tests {
     proptest! {
         #![proptest_config(Config { cases: 64, failure_persistence: None, ..Config::default() })]
 
-        /// Against a plain list: a key finds its own operation until that ends, then nothing, whoever has its
-        /// entry; an entry stays at its address.
+        /// Compared with a plain list: a key finds its own operation until that ends, then nothing, even if the entry
+        /// is reused; an entry stays at its address.
         #[test]
         fn keys_find_their_own(steps in prop::collection::vec((any::<bool>(), any::<usize>()), 1..400)) {
             let mut table = Table::<u64, u32>::new();

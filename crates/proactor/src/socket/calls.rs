@@ -1,4 +1,4 @@
-//! Calls on a socket that no operation in flight stands for. None of them waits.
+//! Calls on a socket that are made directly, without an operation. None of them waits.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,16 +7,16 @@ use super::{Delivery, Discarded, SocketOptions};
 #[cfg(unix)]
 use super::{Socket, delivery, discard, inline_urgent, ip, nodelay, unread};
 
-/// What a driver asks of a socket directly, without an operation. Each [backend](crate::Backend) says by which calls its
-/// kernel does it.
+/// The calls that a driver makes on a socket directly, without an operation. Each [backend](crate::Backend) has its
+/// own.
 pub trait SocketCalls<S> {
-    /// The address at the other end.
+    /// The peer's address.
     ///
     /// # Errors
     /// If the connection is already gone.
     fn peer_addr(&self, socket: &S) -> io::Result<SocketAddr>;
 
-    /// The address at this end.
+    /// The local address.
     ///
     /// # Errors
     /// What the system says.
@@ -41,7 +41,7 @@ pub trait SocketCalls<S> {
     /// If the connection broke.
     fn discard(&self, socket: &S) -> io::Result<Discarded>;
 
-    /// How far the peer's system has taken what was sent; `None` where the system does not tell.
+    /// How far the peer's system has taken what was sent; `None` where the system does not report it.
     fn delivery(&self, socket: &S) -> Option<Delivery>;
 
     /// Has urgent data delivered in line, as bytes of the stream like any other (`SO_OOBINLINE`, RFC 6093). Sockets that
@@ -65,7 +65,7 @@ pub trait SocketCalls<S> {
     fn set_options(&self, socket: &S, options: &SocketOptions) -> io::Result<()>;
 }
 
-/// The calls of a Unix system: the same ones beside a ring and beside a poller.
+/// The calls of a Unix system, for io_uring and readiness alike.
 #[cfg(unix)]
 #[derive(Debug)]
 pub struct UnixCalls;
@@ -84,7 +84,7 @@ impl SocketCalls<Socket> for UnixCalls {
         unread(socket)
     }
 
-    /// A ring has an operation for it, which goes through a worker thread of the kernel; the call itself never waits.
+    /// A direct call on io_uring too: it never waits, and the ring's own operation would use a kernel thread.
     fn shutdown_write(&self, socket: &Socket) -> io::Result<()> {
         socket.shutdown(std::net::Shutdown::Write)
     }

@@ -1,5 +1,5 @@
-//! The ring of blocks that receives pick from: shared memory in which we write entries and the kernel takes
-//! them. See `io_uring_register_buf_ring(3)`.
+//! The buffer ring: shared memory in which we offer blocks, and from which the kernel takes one for each receive. See
+//! `io_uring_register_buf_ring(3)`.
 
 use std::io;
 use std::ptr;
@@ -25,7 +25,8 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// Registers a buffer ring as large as the pool and lends it every free block. What could not be made comes with the error.
+    /// Registers a buffer ring as large as the pool and lends it every free block. The error comes with the part that
+    /// failed.
     pub(super) fn register(ring: &Ring, pool: Pool) -> Result<Buffers, (Part, io::Error)> {
         let blocks = u16::try_from(pool.blocks()).expect("a pool has at most 32,768 blocks");
         let bytes = usize::from(blocks) * size_of::<BufRingEntry>();

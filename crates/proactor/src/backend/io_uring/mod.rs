@@ -1,9 +1,8 @@
-//! io_uring: operations go into a ring of submissions, completions come out of another; one system call hands
-//! over the first and waits for the second.
+//! io_uring: operations go into a submission ring, completions come out of a completion ring; one system call submits
+//! and waits.
 //!
-//! Accepts and receives are multishot; received bytes land in a ring of blocks that the kernel picks from when
-//! bytes arrive, so an idle connection holds none. See `io_uring(7)`, `io_uring_enter(2)`,
-//! `io_uring_setup_buf_ring(3)`. Needs Linux 6.0.
+//! Accepts and receives are multishot; when bytes arrive, the kernel takes a block from a buffer ring, so an idle
+//! connection holds none. See `io_uring(7)`, `io_uring_enter(2)`, `io_uring_setup_buf_ring(3)`. Needs Linux 6.0.
 
 mod buffers;
 mod features;
@@ -43,20 +42,20 @@ use wake::WakeEvent;
 
 const SQ_ENTRIES: u32 = 1024;
 const CQ_ENTRIES: u32 = 8192;
-/// Halving stops here: a ring of fewer entries would cost a system call for every few messages.
+/// The smallest ring: with fewer entries, a few messages would cost a system call.
 const SQ_ENTRIES_MIN: u32 = 64;
 /// `WAITALL`: the kernel continues a short send itself, which makes short sends rare, not impossible.
 const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
 /// Completions of the wake-up event. Keys never reach this value.
 const WAKE: u64 = u64::MAX;
-/// The bit that tells the cancel of an operation from the operation itself. No key has it.
+/// The bit that distinguishes the completion of a cancel from that of the operation. No key has it.
 const CANCEL: u64 = 1 << 63;
 
 /// One worker's ring.
 pub struct IoUring {
-    // The ring goes first. The kernel tears it down later than the close returns: that it writes no block after that is
-    // the driver's to see to, which takes every completion before it drops its backend, or leaks the blocks (INV-10).
+    // The ring is dropped first. The kernel tears it down only some time after the close. Until then it may write
+    // blocks: so a driver takes every completion before it drops its backend, or leaks the blocks (INV-10).
     ring: Ring,
     buffers: Buffers,
     wake: Arc<WakeEvent>,
@@ -67,7 +66,7 @@ pub struct IoUring {
     deferred: bool,
     urgent: Urgent,
     block_len: u32,
-    /// True exactly when the last `enter` left nothing over, neither to submit nor to complete.
+    /// True exactly when the last `enter` left nothing to submit or to complete, and no receive was submitted since.
     looked: bool,
     _counted: CountedPort,
 }
@@ -86,7 +85,8 @@ impl Create for IoUring {
         let mut this =
             IoUring { ring, buffers, wake, epoch, overflow, deferred, urgent, block_len, looked, _counted };
         this.arm_wake();
-        // A profile may allow the making of a ring and forbid its use: better now than after "listening".
+        // A seccomp profile may allow making a ring and forbid using it: found out here, before the server says that
+        // it listens.
         match this.enter(Some(Duration::ZERO)) {
             Err(error) if !is_passing(&error) => Err(refusal::of(Part::Submission, &error)),
             _ => Ok(this),
@@ -166,7 +166,7 @@ impl IoUring {
         }
     }
 
-    /// Whether an `enter` with this limit left nothing over.
+    /// Whether an `enter` with this limit left nothing to do.
     ///
     /// With deferred task run the kernel completes what arrived inside `enter`, and not all of it: as many as are waited
     /// for after it slept, else up to twice 20 (`__io_run_local_work`, `IO_LOCAL_TW_DEFAULT_MAX`), which need not be as
@@ -181,7 +181,7 @@ impl IoUring {
         !over && self.overflow.is_empty() && looked
     }
 
-    /// What became of a receive that brought its block along: its only completion.
+    /// The only completion of a receive that brought its own block.
     #[cold]
     fn received_into_own_block(
         &self,
@@ -260,7 +260,7 @@ impl Backend for IoUring {
     }
 
     fn open(&mut self, address: SocketAddr) -> io::Result<Socket> {
-        // Blocking on purpose: for a non-blocking socket the ring gives up where it should wait.
+        // Blocking on purpose: on a non-blocking socket the ring reports `EAGAIN` instead of waiting.
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         socket::inline_urgent(&socket)?;
@@ -281,7 +281,7 @@ impl Backend for IoUring {
                 opcode::Connect::new(Fd(*socket), address.as_ptr().cast(), address.len()).build()
             }
             Operation::Receive { socket, block } => {
-                // Whether bytes wait for it, the next harvest tells.
+                // Bytes may be waiting for it; the next harvest finds out.
                 self.looked = false;
                 match block {
                     None => waiting::receive(*socket),
@@ -295,7 +295,7 @@ impl Backend for IoUring {
             }
             Operation::Send { socket, payload: Outgoing::One(payload), sent } => {
                 let rest = &payload.as_slice()[*sent..];
-                // The driver continues it, and sees by that whether its peer reads.
+                // The driver continues it in steps, and so sees whether the peer reads.
                 let len = rest.len().min(MOST_AT_ONCE) as u32;
                 opcode::Send::new(Fd(*socket), rest.as_ptr(), len).flags(SEND_FLAGS).build()
             }
@@ -318,12 +318,12 @@ impl Backend for IoUring {
             self.urgent.waited(true);
             return Ok(());
         }
-        // A moment that has passed is not waited for: then nothing interrupts, and all is looked at.
+        // A time in the past is no wait: it is not interrupted, and everything is looked at.
         let limit = self.limit(wait);
         let entered = self.enter(limit);
         let brought = !self.ring.completion().is_empty();
         self.urgent.waited(brought);
-        // A wait that was interrupted says so only if it submitted nothing.
+        // `enter` reports an interrupted wait only if it submitted nothing.
         let interrupted = match &entered {
             Ok(_) => limit != Some(Duration::ZERO) && !brought,
             Err(error) => error.raw_os_error() == Some(libc::EINTR),
@@ -356,8 +356,8 @@ impl Backend for IoUring {
                     }
                     return Some(Harvested::Woken);
                 }
-                // A cancel that failed: its operation is over, or was between two attempts and so in no list
-                // that the kernel searches. Then it may wait for ever: it is cancelled again.
+                // A cancel that failed: the operation is over, or was between two attempts, where the kernel does not
+                // find it. In the second case it may wait forever, so it is cancelled again.
                 data if data & CANCEL != 0 => {
                     if let Some(key) = OpKey::from_u64(data & !CANCEL)
                         && ops.get(key).is_some()
@@ -368,7 +368,7 @@ impl Backend for IoUring {
                 data => {
                     let entry = OpKey::from_u64(data).and_then(|key| Some((key, ops.get(key)?)));
                     let Some((key, entry)) = entry else {
-                        // Not one of ours any more: give back what it carries (INV-3).
+                        // Its operation is over: recycle the block that it carries (INV-3).
                         drop(cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id)));
                         continue;
                     };
@@ -379,7 +379,7 @@ impl Backend for IoUring {
                                 return Some(Harvested::Completed(Completion { key, outcome, more }));
                             }
                             None if more => {}
-                            // The kernel gives up a multishot poll when its completion ring is full.
+                            // The kernel ends a multishot poll when the completion ring is full.
                             None => self.push(watch::entry(socket).user_data(data)),
                         }
                         continue;
@@ -401,7 +401,7 @@ impl Backend for IoUring {
                                 continue;
                             }
                             Some(waiting::Next::Receive) => {
-                                // What has arrived is still to be handed out.
+                                // The bytes were not handed out yet.
                                 self.looked = false;
                                 self.push(waiting::receive(socket).user_data(data));
                                 continue;
@@ -431,13 +431,13 @@ impl Backend for IoUring {
             // Failing to set it leaves an orderly close.
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
-        // Not through the ring: a queued close would hold the descriptor, the port and the peer's end of stream until the
-        // next harvest, and cost more.
+        // Not through the ring: a queued close would delay freeing the descriptor and the port, and the peer's end of
+        // stream, until the next harvest, and would cost more.
         drop(socket);
     }
 }
 
-/// A signal, a deadline, or the kernel short of memory or waiting for completions to be taken.
+/// Errors that pass: a signal, a deadline, a lack of memory, or a full completion ring.
 fn is_passing(error: &io::Error) -> bool {
     const PASSING: [i32; 5] = [libc::EINTR, libc::ETIME, libc::EAGAIN, libc::EBUSY, libc::ENOMEM];
     error.raw_os_error().is_some_and(|code| PASSING.contains(&code))

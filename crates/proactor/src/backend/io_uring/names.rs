@@ -1,4 +1,4 @@
-//! The ring's names: a submission entry asks, a completion entry tells.
+//! The ring's names: those of submission entries and completion entries.
 
 use crate::backend::names::{CallName, CallNames};
 

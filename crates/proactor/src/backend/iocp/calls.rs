@@ -1,4 +1,4 @@
-//! The overlapped calls, each with its one result, and the calls around them that never wait.
+//! The overlapped calls, each with one result, and the other calls, which never wait.
 
 use std::ffi::c_void;
 use std::io;
@@ -21,14 +21,14 @@ use super::table::{AcceptEx, ConnectEx, GetAcceptExSockaddrs, Table};
 use crate::buffer::Gather;
 use crate::socket::{self, Delivery, Discarded, Socket, SocketCalls, SocketOptions, ip};
 
-/// What one of the two addresses takes that `AcceptEx` writes: the longest address, and 16 bytes more.
+/// The size of one of the two addresses that `AcceptEx` writes: the longest address, and 16 bytes more.
 const ADDRESS: u32 = size_of::<ws::SOCKADDR_IN6>() as u32 + 16;
-/// What `AcceptEx` writes: our address, and the peer's.
+/// The bytes that `AcceptEx` writes: the local address and the peer's.
 pub(super) const ADDRESSES: usize = 2 * ADDRESS as usize;
 /// Winsock 2.2.
 const VERSION: u16 = 0x0202;
 
-/// The system's calls: the table, those that Winsock has only behind pointers, and what it promises of its sockets.
+/// The system's calls: those of the table, and those that Winsock offers only as function pointers.
 #[derive(Clone, Copy)]
 pub struct Calls {
     pub(super) table: &'static Table,
@@ -58,24 +58,24 @@ impl Calls {
         })
     }
 
-    /// The layered service provider that stands in front of TCP with sockets of its own, by its name; `None`: there is none.
+    /// The name of the layered service provider that replaces TCP's sockets by its own; `None` if there is none.
     ///
-    /// Such a socket is no handle of the kernel's, and this backend needs that twice:
+    /// Such a socket is not a kernel handle. This backend needs kernel handles for two reasons:
     ///
-    /// * What succeeds at once posts no packet with the kernel's handles alone:
+    /// * Only with kernel handles does an immediate success post no packet:
     ///   <https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-setfilecompletionnotificationmodes>.
-    /// * `CancelIoEx` finds an operation by its `OVERLAPPED`, and the provider has given the socket below another one. To
-    ///   cancel on that socket (`SIO_BASE_HANDLE`) would cancel everything on it, a send in flight too, whose bytes would
-    ///   then be lost in the middle of a stream (INV-4).
+    /// * `CancelIoEx` finds an operation by its `OVERLAPPED`, and the provider has given the socket below another
+    ///   one. Cancelling on that socket (`SIO_BASE_HANDLE`) would cancel everything on it, also a send in flight, and
+    ///   bytes would be lost in the middle of a stream (INV-4).
     ///
-    /// A provider that hands out the kernel's handles says `XP1_IFS_HANDLES`, and does no harm:
+    /// A provider that hands out kernel handles sets `XP1_IFS_HANDLES`, and is harmless:
     /// <https://learn.microsoft.com/windows/win32/api/winsock2/ns-winsock2-wsaprotocol_infow>.
     pub(super) fn layer(&self) -> io::Result<Option<String>> {
         let v4 = layer_of(self.table, &stream_socket(self.table, Domain::IPV4)?)?;
         if v4.is_some() {
             return Ok(v4);
         }
-        // A machine without IPv6 has no say in what its sockets are.
+        // Without IPv6 on the machine, only the first check counts.
         stream_socket(self.table, Domain::IPV6).map_or(Ok(None), |v6| layer_of(self.table, &v6))
     }
 
@@ -85,7 +85,7 @@ impl Calls {
         stream_socket(self.table, family)
     }
 
-    /// A bound socket to connect with: `ConnectEx` wants it so.
+    /// A socket for a connect, bound as `ConnectEx` requires.
     pub(super) fn socket_towards(&self, address: SocketAddr) -> io::Result<Socket> {
         let socket = stream_socket(self.table, Domain::for_address(address))?;
         self.set_nodelay(&socket)?;
@@ -101,7 +101,7 @@ impl Calls {
     }
 
     /// Starts taking a connection from `listener`'s backlog into `into`. Associate `into` with a port only
-    /// afterwards: which worker's it will be is not known yet.
+    /// afterwards: its worker is not known yet.
     ///
     /// # Safety
     /// As for [`receive`](Self::receive); `addresses` points to [`ADDRESSES`] writable bytes.
@@ -121,7 +121,7 @@ impl Calls {
         decide(code_unless(done != 0), bytes)
     }
 
-    /// The peer's address out of what an accept that is over wrote; `None` if that is no address.
+    /// The peer's address, from the bytes that a completed accept wrote; `None` if they are no address.
     pub(super) fn peer_in(&self, addresses: &[u8; ADDRESSES]) -> Option<SocketAddr> {
         let (mut local, mut peer) = (ptr::null_mut(), ptr::null_mut());
         let (mut local_len, mut len) = (0, 0);
@@ -205,8 +205,8 @@ impl Calls {
         decide(code_unless(result == 0), bytes)
     }
 
-    /// Asks for the operation of `header` alone to end early. True: it will end, or is over already. False: the system
-    /// could not; ask again.
+    /// Cancels the operation of `header`, and no other. True: it will end, or is over already. False: the system
+    /// could not; try again.
     pub(super) fn cancel(&self, socket: ws::SOCKET, header: &Header) -> bool {
         // SAFETY: the operation's connection keeps the socket open (INV-2). The address only names an operation.
         let done = unsafe { (self.table.cancel)(socket as HANDLE, header.overlapped()) };
@@ -220,13 +220,13 @@ impl Calls {
         let done =
             unsafe { (self.table.result)(socket, header.overlapped(), &raw mut bytes, 0, &raw mut flags) };
         match code_unless(done != 0) {
-            // It cannot succeed after all; if the status has no name in Winsock, the connection is broken anyhow.
+            // The packet reported a failure: if its status has no Winsock code, the connection is broken.
             0 => ws::WSAECONNABORTED,
             code => code,
         }
     }
 
-    /// Turns off the packet for what succeeds at once, and the event that nobody waits for.
+    /// Turns off the packet for immediate success, and the event of the handle, which is not used.
     pub(super) fn skip_on_success(&self, socket: &Socket) -> io::Result<()> {
         let modes = FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE;
         // SAFETY: an open handle; no memory is passed.
@@ -247,7 +247,7 @@ impl Calls {
     }
 }
 
-/// By the table's calls wherever it has one, so that tests can have them fail.
+/// Uses the table's calls where it has them, so that tests can make them fail.
 impl SocketCalls<Socket> for Calls {
     fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
         ip(&self.address(self.table.peer_address, raw(socket))?)
@@ -274,8 +274,7 @@ impl SocketCalls<Socket> for Calls {
         socket::discard(socket)
     }
 
-    /// `SIO_TCP_INFO`, version 0: Windows 10 1703 and newer. Bytes that the system holds and has not put on their way are
-    /// not told.
+    /// `SIO_TCP_INFO`, version 0: Windows 10 1703 and newer. Bytes that the system has not sent yet are not reported.
     fn delivery(&self, socket: &Socket) -> Option<Delivery> {
         let version = 0_u32;
         // Not a value: its boolean is whatever the system writes.
@@ -324,7 +323,7 @@ impl SocketCalls<Socket> for Calls {
     }
 }
 
-/// Says that this process uses Winsock. Never undone: its sockets may outlive every port.
+/// Starts Winsock for this process. Never undone: sockets may outlive every port.
 fn start_winsock(table: &Table) -> io::Result<()> {
     let mut data = ws::WSADATA::default();
     // SAFETY: writable room for what the call tells of the implementation.
@@ -369,7 +368,7 @@ unsafe fn extension<T: Default>(table: &Table, socket: &Socket, id: &GUID) -> io
     checked(result == 0).map(|()| function)
 }
 
-/// The provider that made a socket, by its name, if the socket is not the kernel's own handle.
+/// The name of the provider that made a socket, if the socket is not a kernel handle.
 fn layer_of(table: &Table, socket: &Socket) -> io::Result<Option<String>> {
     let mut info = ws::WSAPROTOCOL_INFOW::default();
     let mut len = size_of::<ws::WSAPROTOCOL_INFOW>() as i32;

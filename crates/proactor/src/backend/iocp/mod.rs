@@ -1,10 +1,10 @@
-//! I/O completion ports: an operation is the call itself, and its end is a packet in the worker's port.
+//! I/O completion ports: an operation is one call, and its completion is a packet in the worker's port.
 //!
-//! Whatever succeeds at once posts no packet (`FILE_SKIP_COMPLETION_PORT_ON_SUCCESS`), whatever fails at once has
-//! none, and only "pending" means that one will come: [`errors::decide`]. The in-flight entry is the extended
-//! `OVERLAPPED`: a packet's address leads to its [`Header`], and that to its key. Several accepts are kept in
-//! flight per listener. A receive is armed with a block while the pool has plenty; else with no memory at all,
-//! and takes a block when there is something to put into it, so that idle connections cost none.
+//! Immediate success posts no packet (`FILE_SKIP_COMPLETION_PORT_ON_SUCCESS`), immediate failure has none, and only
+//! "pending" means that one will come: [`errors::decide`]. The in-flight entry is the extended `OVERLAPPED`: a
+//! packet's address leads to its [`Header`], and that to its key. Several accepts are kept in flight per listener. A
+//! receive is armed with a block while the pool has plenty. Else it is armed with no memory and takes a block when
+//! bytes have arrived, so that idle connections hold none.
 
 mod calls;
 mod errors;
@@ -39,12 +39,12 @@ pub use header::Header;
 use port::{Packet, Packets, Port};
 use table::{SYSTEM, Table};
 
-/// Accepts in flight per listener: a burst of so many connections is taken without a system call between them.
+/// Accepts in flight per listener: a burst of this many connections is accepted without a call in between.
 const ACCEPTS: u16 = 16;
-/// A receive takes a block along while one in so many blocks is available without it. The other half of the pool is for
-/// what arrives on connections that have none: in a pool of one block, all of it.
+/// A receive takes a block at submission only while more than one in this many blocks is available. The other half of
+/// the pool is for bytes that arrive on connections without a block; in a pool of one block, all of it.
 const RESERVE: u32 = 2;
-/// How far apart the tries are of a cancel that the system refuses.
+/// The pause between two tries of a cancel that the system refused.
 const CANCEL_PAUSE_MS: u32 = 10;
 
 /// One worker's port.
@@ -52,9 +52,9 @@ pub struct Iocp {
     port: Arc<Port>,
     packets: Packets,
     calls: Calls,
-    /// Operations whose cancelling the system refused. They may wait for ever: they are cancelled again.
+    /// Operations whose cancel the system refused. They may wait forever, so they are cancelled again.
     uncancelled: Vec<OpKey>,
-    /// True exactly when the last harvest took everything there was.
+    /// True exactly when the last harvest took all packets.
     looked: bool,
     pool: Pool,
     epoch: Instant,
@@ -101,7 +101,7 @@ impl Iocp {
         Ok(Iocp { port, packets, calls, uncancelled, looked: false, pool, epoch })
     }
 
-    /// Cancels again what could not be cancelled. Returns how long the wait may be with what is still left.
+    /// Cancels again what could not be cancelled. Returns how long the wait may be if some are still left.
     #[cold]
     fn cancel_again(&mut self, millis: u32, ops: &mut InFlight<Iocp>) -> u32 {
         for key in std::mem::take(&mut self.uncancelled) {
@@ -128,7 +128,7 @@ impl Iocp {
                     header.begin();
                     return Submitted::Pending;
                 }
-                // Again would be for ever.
+                // Repeating it would never end.
                 Ok(Started::Complete(0)) if matches!(operation, Operation::Send { .. }) => {
                     return Submitted::Done(Outcome::Failed(io::ErrorKind::WriteZero.into()));
                 }
@@ -166,8 +166,8 @@ impl Iocp {
                 // SAFETY: the operation owns the block, and the caller keeps it (INV-1).
                 unsafe { self.calls.receive(socket.0, to, len, header) }
             }
-            // Of no bytes: it completes when there is something to receive, or fails when there never will be.
-            // SAFETY: the caller keeps the header (INV-1).
+            // A receive of no bytes: it completes when there is something to receive, or fails when there never will
+            // be. SAFETY: the caller keeps the header (INV-1).
             Operation::Watch { socket } => unsafe {
                 self.calls.receive(socket.0, std::ptr::null_mut(), 0, header)
             },
@@ -180,7 +180,7 @@ impl Iocp {
         })
     }
 
-    /// What the end of a call means for its operation; `None` if the operation goes on with another call.
+    /// The outcome of an operation after a call; `None` if it continues with another call.
     fn conclude(
         &mut self,
         operation: &mut Operation<Handle>,
@@ -197,7 +197,7 @@ impl Iocp {
                 let Accepting { socket, addresses } = *accepted.expect("INV-1: an accept keeps its socket");
                 match self.calls.update_accepted(&socket, listener.0) {
                     Ok(()) => Outcome::Accepted(socket, self.calls.peer_in(&addresses).map(Box::new)),
-                    // It concerns this connection alone, whatever it is called.
+                    // Whatever the error, it concerns only this connection.
                     Err(_) => Outcome::Failed(io::ErrorKind::ConnectionAborted.into()),
                 }
             }
@@ -208,7 +208,7 @@ impl Iocp {
             Operation::Receive { block, .. } => match block.take() {
                 Some(block) if bytes > 0 => Outcome::Received(block, bytes),
                 Some(_) => Outcome::EndOfStream,
-                // There is something to receive now, or the end: it is looked at unless nobody wants it any more.
+                // There are bytes to receive, or the end: the next call gets them, unless the receive was cancelled.
                 None if header.asked_to_end.get() => Outcome::Cancelled,
                 None => {
                     *block = self.pool.take_unreserved();
@@ -216,11 +216,11 @@ impl Iocp {
                 }
             },
             Operation::Watch { .. } if header.asked_to_end.get() => Outcome::Cancelled,
-            // Bytes or the end wait to be received: behind them nothing can be heard.
+            // Bytes or the end wait to be received: what comes behind them cannot be detected.
             Operation::Watch { .. } => Outcome::EndOfStream,
             Operation::Send { .. } if bytes > 0 => Outcome::Sent(bytes),
             Operation::Send { .. } if header.asked_to_end.get() => Outcome::Cancelled,
-            // It waited, and neither failed nor sent anything. Wine ends a send so when the peer ends *its* stream.
+            // It neither failed nor sent anything. Wine completes a send like this when the peer ends *its* stream.
             Operation::Send { .. } => return None,
         })
     }
@@ -280,7 +280,7 @@ impl Backend for Iocp {
         // SAFETY: what the caller promised.
         let submitted = unsafe { self.carry_on(key, operation, header) };
         match (&submitted, operation) {
-            // No memory to lock for a block: without one it needs none (INV-9).
+            // There is no memory to lock for a block; a receive without a block needs none (INV-9).
             (
                 Submitted::Done(Outcome::Failed(error)),
                 operation @ Operation::Receive { block: Some(_), .. },
@@ -298,7 +298,7 @@ impl Backend for Iocp {
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Iocp>) {
         let Some(entry) = ops.get(key) else { return };
         entry.header.asked_to_end.set(true);
-        // What is over, or was never submitted, waits for its turn to be handed out.
+        // An operation that is over, or was never submitted, is queued to be handed out already.
         if entry.header.is_pending() && !self.calls.cancel(socket_of(entry.operation), entry.header) {
             self.uncancelled.push(key);
         }
@@ -355,7 +355,7 @@ impl Backend for Iocp {
 
     fn close(&mut self, socket: Socket, _handle: Option<Handle>, how: Close) {
         if how == Close::Reset {
-            // Failing to set it leaves an orderly close.
+            // If this fails, the close is an orderly one.
             let _ = self.calls.linger_not(&socket);
         }
         // The port holds no reference of its own: an associated socket is closed like any other.
@@ -374,7 +374,7 @@ fn socket_of(operation: &Operation<Handle>) -> SOCKET {
     }
 }
 
-/// A span in milliseconds, rounded up so that no deadline is met early; never the one value that means "for ever".
+/// A span in milliseconds, rounded up so that no deadline is met early; never the value that means "forever".
 fn millis(span: Duration) -> u32 {
     u32::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX).min(u32::MAX - 1)
 }

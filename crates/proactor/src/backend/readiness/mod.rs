@@ -1,4 +1,4 @@
-//! Readiness: the system says when a call would not have to wait (epoll, kqueue), and the call is made then.
+//! Readiness: the system reports when a call would not wait (epoll, kqueue), and the backend makes the call then.
 //!
 //! Edge-triggered: an edge says that something *may* have changed since the last "would block", so each half of
 //! a socket remembers whether it may be tried. Calls are made one at a time as the driver asks for completions,
@@ -39,7 +39,8 @@ pub(crate) use wake::PollWaker;
 use watch::Watches;
 
 const EVENTS: usize = 1024;
-/// Completions per harvest beyond one for each event: what a peer that always has more may take of a turn.
+/// Completions per harvest beyond one for each event: it bounds the share of a turn that a peer without pauses can
+/// take.
 const EXTRA: usize = 64;
 
 /// One worker's poller.
@@ -52,12 +53,12 @@ pub struct Readiness {
     /// Sources that may have something to do, in the order in which they are served.
     ready: VecDeque<u32>,
     budget: usize,
-    /// Completions that needed no event: what was cancelled.
+    /// Completions without an event, such as those of cancels.
     immediate: VecDeque<Completion<Socket>>,
     pool: Pool,
     wake: Arc<mio::Waker>,
     woken: bool,
-    /// True exactly when the last poll told of everything there was.
+    /// True exactly when the last poll reported all events.
     looked: bool,
     epoch: Instant,
     _counted: CountedPort,
@@ -70,7 +71,7 @@ pub struct Handle {
     source: u32,
 }
 
-/// What is known of a registered socket. Half a cache line, and never across two.
+/// The state of a registered socket. Half a cache line, and never across two.
 #[derive(Default)]
 #[repr(align(32))]
 struct Source {
@@ -81,8 +82,8 @@ struct Source {
     writable: bool,
     /// True once the peer's FIN or reset was announced: a short read does not mean that nothing is left.
     ended: bool,
-    /// True from when urgent data was announced until a receive would block: short reads stop at it (RFC 6093, section
-    /// 3.1), and what follows has no edge of its own.
+    /// True from when urgent data was announced until a receive would block: reads stop short at it (RFC 6093,
+    /// section 3.1), and the bytes after it have no edge of their own.
     urgent: bool,
     /// True exactly when this source is in the `ready` queue.
     queued: bool,
@@ -123,7 +124,7 @@ impl Readiness {
         &mut self.sources[handle.source as usize]
     }
 
-    /// While one source is served, what the next two need comes into the cache.
+    /// While one source is served, prefetches what the next two need.
     #[inline]
     fn prefetch(&self, ops: &InFlight<Readiness>) {
         if let Some(key) = self.upcoming() {
@@ -134,7 +135,7 @@ impl Readiness {
         }
     }
 
-    /// Serves one source: its sending half first, so that what is owed goes out before more comes in.
+    /// Serves one source: its sending half first, so that queued bytes are sent before more are received.
     #[inline]
     fn serve(&mut self, at: u32, ops: &mut InFlight<Readiness>) -> Option<Completion<Socket>> {
         let source = &self.sources[at as usize];
@@ -177,7 +178,7 @@ impl Readiness {
         }
     }
 
-    /// Notes what the events say. Returns how many there were.
+    /// Takes note of the events. Returns how many there were.
     fn take_events(&mut self) -> usize {
         let mut count = 0;
         for event in &self.events {
@@ -263,7 +264,7 @@ impl Backend for Readiness {
             self.free.push(at);
             return Err(error);
         }
-        // A fresh socket can be written; whether it can be read, registering will tell by an edge.
+        // A new socket can be written to; if it can be read, registering causes an edge.
         self.sources[at as usize].writable = true;
         Ok(Handle { fd, source: at })
     }
@@ -290,7 +291,7 @@ impl Backend for Readiness {
                 }
                 self.source(handle).writing = Some(key);
             }
-            // These are tried in their turn, like those that an edge announces.
+            // These are tried in order, like those with an edge.
             Operation::Receive { socket: handle, .. } | Operation::Accept { listener: handle } => {
                 let handle = *handle;
                 self.source(handle).reading = Some(key);
@@ -324,7 +325,7 @@ impl Backend for Readiness {
         };
         let source = self.source(handle);
         let half = if writing { &mut source.writing } else { &mut source.reading };
-        // Cancelled twice, or complete and not taken yet: its completion is on its way.
+        // Otherwise it was cancelled before, or its completion was queued already.
         if half.take_if(|waiting| *waiting == key).is_some() {
             self.immediate.push_back(Completion { key, outcome: Outcome::Cancelled, more: false });
         }
@@ -388,14 +389,14 @@ impl Backend for Readiness {
                 "INV-2: nothing is in flight"
             );
             let generation = source.generation.wrapping_add(1);
-            // It may still be queued; the place is free all the same, because serving it then does nothing.
+            // It may still be queued. The slot is free all the same: serving it then does nothing.
             let queued = source.queued;
             *source = Source { generation, queued, ..Source::default() };
             self.free.push(handle.source);
             self.watches.forget(handle.source);
         }
         if how == Close::Reset {
-            // Failing to set it leaves an orderly close.
+            // If this fails, the close is an orderly one.
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
         // Closing the only descriptor of a socket takes it out of the poller too: epoll(7), kqueue(2).

@@ -1,9 +1,9 @@
-//! A kernel in memory: streams are queues of bytes, the clock is a number, and what completes next, how much of
-//! a send is taken and where a stream is cut is decided by a seed. The same seed gives the same run.
+//! A kernel in memory: streams are queues of bytes and the clock is a number. A seed decides what completes next, how
+//! much of a send is taken and where a stream is cut. The same seed gives the same run.
 //!
-//! It takes the kernel's place below the driver, so the in-flight table, the pool, cancelling and joining run
-//! over it exactly as over the real ones. It reads a payload and writes a block only while the operation is in
-//! flight, at its completion: the latest moment the real ones may.
+//! It replaces the kernel below the driver, so the in-flight table, the pool, cancelling and joining run as they do
+//! over a real kernel. It reads a payload and writes a block when the operation completes: as late as a real kernel
+//! may.
 
 mod net;
 mod network;
@@ -29,9 +29,9 @@ pub use network::Network;
 pub struct Behaviour {
     /// Decides every choice.
     pub seed: u64,
-    /// Bytes a stream holds in one direction before its sender has to wait.
+    /// Bytes that a stream holds in one direction before its sender must wait.
     pub capacity: usize,
-    /// Whether a send may take a part only, and a receive may bring less than there is.
+    /// Whether a send may take only a part, and a receive may return fewer bytes than there are.
     pub cuts: bool,
     /// Whether accepts and receives stay armed, as on io_uring, or complete once, as on IOCP.
     pub multishot: bool,
@@ -80,7 +80,7 @@ impl Simulation {
     /// A listening socket. Port 0 picks a free one.
     ///
     /// # Errors
-    /// `AddrInUse` if somebody listens there.
+    /// `AddrInUse` if the address has a listener already.
     pub fn listen(&self, address: SocketAddr) -> io::Result<SimSocket> {
         self.net.borrow_mut().listen(address)
     }
@@ -91,8 +91,8 @@ impl Simulation {
         net.now = net.now + by;
     }
 
-    /// The next harvest of each backend returns at once and brings nothing, not even a wake, as when a signal interrupts
-    /// the wait: a process that was stopped goes on so.
+    /// The next harvest of each backend returns at once and brings nothing, not even a wake, as if a signal had
+    /// interrupted the wait. This also happens to a process that was stopped and continues.
     pub fn interrupt(&self) {
         self.net.borrow_mut().interrupts += 1;
     }
@@ -109,7 +109,7 @@ struct Pending {
     cancelled: bool,
 }
 
-/// One worker's way into a [`Simulation`].
+/// One worker's backend in a [`Simulation`].
 pub struct Simulated {
     net: Network,
     behaviour: Behaviour,
@@ -121,7 +121,7 @@ pub struct Simulated {
     interrupts: u64,
     /// True exactly when the last harvest was interrupted.
     interrupted: bool,
-    /// True exactly when the last harvest waited in vain.
+    /// True exactly when the last harvest timed out.
     timed_out: bool,
     /// True exactly when a receive was submitted since the last harvest.
     unlooked: bool,
@@ -132,13 +132,13 @@ struct Woken(AtomicBool);
 
 impl Wake for Woken {
     fn wake(&self) {
-        // Not a store: `loom` takes one for unordered with the swap that takes wakes.
+        // Not a store: `loom` treats a store as unordered with the swap that takes wakes.
         self.0.swap(true, Ordering::AcqRel);
     }
 }
 
 impl Simulated {
-    /// Whether a wake waits to be told: a real kernel's harvest would return for it at once.
+    /// Whether a wake is pending: a real kernel's harvest would return at once.
     #[must_use]
     pub fn is_woken(&self) -> bool {
         self.woken.0.load(Ordering::Acquire)
@@ -187,7 +187,7 @@ impl Simulated {
     fn complete(&mut self, at: usize, ops: &mut InFlight<Simulated>) -> Option<Harvested<SimSocket>> {
         let Pending { key, cancelled } = self.pending[at];
         let operation = ops.get_mut(key).expect("INV-1: a pending operation is in the table").operation;
-        // A cancel may lose the race against what could complete anyway.
+        // A cancel may lose the race against a completion that is possible anyway.
         let outcome = if cancelled && self.net.borrow_mut().flip() {
             Outcome::Cancelled
         } else {
@@ -252,7 +252,7 @@ impl Backend for Simulated {
     }
 
     unsafe fn submit(&mut self, key: OpKey, operation: &mut Operation<u32>, (): &()) -> Submitted<SimSocket> {
-        // A multishot operation is never over at once: it stays.
+        // A multishot operation is never over at once: it stays in flight.
         let multishot = matches!(operation, Operation::Accept { .. } | Operation::Receive { .. });
         let at_once = self.behaviour.inline && !(multishot && self.behaviour.multishot);
         if at_once

@@ -1,4 +1,4 @@
-//! The simulated network, as everything in it shares it: the calls on its sockets.
+//! The simulated network, shared by its backends, and the calls on its sockets.
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::io;
@@ -52,17 +52,17 @@ impl SocketCalls<SimSocket> for Network {
         self.borrow().delivery(socket.id())
     }
 
-    /// There is no urgent data here.
+    /// There is no urgent data in the simulation.
     fn inline_urgent(&self, _socket: &SimSocket) -> io::Result<bool> {
         Ok(true)
     }
 
-    /// Every segment is sent at once here.
+    /// Every segment is sent at once in the simulation.
     fn nodelay(&self, _socket: &SimSocket) -> io::Result<bool> {
         Ok(true)
     }
 
-    /// Every peer answers here.
+    /// Every peer answers in the simulation.
     fn set_options(&self, _socket: &SimSocket, _options: &SocketOptions) -> io::Result<()> {
         Ok(())
     }
