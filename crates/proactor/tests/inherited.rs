@@ -67,7 +67,7 @@ impl<B: Create<Socket = Socket>> Fixture<B> {
     }
 }
 
-/// Everything that a worker opens, and what helps it. Then all of it is closed, and nobody counts it any more.
+/// Everything that a worker and its helpers open. Then all of it is closed and the counts are zero.
 fn a_life_of_a_driver<B: Create<Socket = Socket>>(own: usize) {
     let before = descriptors();
     let counted = os::handles();
@@ -146,7 +146,7 @@ fn beside<B: Create<Socket = Socket>>(listener: &Socket, fixture: &mut Fixture<B
 #[test]
 fn no_descriptor_is_inherited() {
     let before = descriptors();
-    // This test sees what it is for.
+    // The test detects an inherited descriptor.
     let shared = socket2::Socket::new_raw(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let caught = std::panic::catch_unwind(|| assert_new(&before, 1, "one that is inherited"));
     assert!(caught.is_err(), "it was not noticed");

@@ -1,5 +1,5 @@
-//! A backend around a backend: it checks the rules that every backend promises (the head of
-//! `backend/mod.rs`), counts the sockets, and fails or holds back what a case tells it to.
+//! A wrapper around a backend: it checks the rules in the head of `backend/mod.rs`, counts sockets, and injects the
+//! faults that a case requests.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -31,22 +31,22 @@ pub struct Watched<B: Backend> {
     pending: HashMap<OpKey, Pending>,
     faults: Vec<(Call, io::Error)>,
     submitted: Vec<Call>,
-    /// True exactly when completions are kept back, as by a kernel that does not answer.
+    /// True exactly when completions are withheld, as by a kernel that does not answer.
     silent: bool,
-    /// What a silent kernel's time is ahead by.
+    /// How far a silent kernel's clock is ahead.
     ahead: Duration,
     open: Rc<Cell<i64>>,
-    /// What is done to the next socket that is opened.
+    /// Called with the next socket that is opened.
     prepare: Option<Prepare<B::Socket>>,
 }
 
 type Prepare<S> = Box<dyn FnOnce(&S)>;
 
-/// What is known of an operation in flight.
+/// What was recorded of an operation in flight.
 struct Pending {
-    /// Handles have no equality; their print does.
+    /// Handles have no equality; their debug text has.
     socket: String,
-    /// Where the pieces of a send lie, how much of it is asked for, and what it says.
+    /// For a send: a hash of its pieces' addresses, its length, and a hash of its bytes.
     payload: Option<(usize, usize, u64)>,
 }
 
@@ -66,7 +66,7 @@ impl<B: Backend> Watched<B> {
         }
     }
 
-    /// The next `call` fails with `error`. Several wait in line.
+    /// The next `call` fails with `error`. Several are met in order.
     pub fn fail(&mut self, call: Call, error: io::ErrorKind) {
         self.faults.push((call, error.into()));
     }
@@ -76,7 +76,7 @@ impl<B: Backend> Watched<B> {
         self.faults.push((call, io::Error::from_raw_os_error(code)));
     }
 
-    /// Does this to the next socket that is opened, before it is used.
+    /// Calls `prepare` with the next socket that is opened, before it is used.
     #[cfg_attr(
         not(unix),
         expect(dead_code, reason = "a socket for `ConnectEx` cannot be given another port")
@@ -89,7 +89,7 @@ impl<B: Backend> Watched<B> {
         self.faults.clear();
     }
 
-    /// Faults that nothing has met yet.
+    /// Faults that were not met yet.
     pub fn faults_left(&self) -> usize {
         self.faults.len()
     }
@@ -99,7 +99,7 @@ impl<B: Backend> Watched<B> {
         self.submitted.iter().filter(|submitted| **submitted == call).count()
     }
 
-    /// From now on nothing completes, not even what is cancelled. Only its clock goes on.
+    /// From now on nothing completes, not even cancelled operations. Only the clock advances.
     pub fn fall_silent(&mut self) {
         self.silent = true;
     }

@@ -1,4 +1,4 @@
-//! Against the standard library's sockets, on real kernels: two drivers with the same fault would agree.
+//! Against the standard library's sockets, on real kernels: two drivers with the same fault would not notice it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -26,7 +26,7 @@ pub(super) fn served<K: Kernel, T: Send + 'static>(
     (fixture.there.adopt(socket), thread)
 }
 
-/// A stream whose every wait has an end.
+/// A stream whose waits are bounded.
 pub(super) fn dial(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
