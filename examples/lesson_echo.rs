@@ -66,8 +66,8 @@ fn start_worker() -> Worker {
 /// Step 4: what a worker thread does, for ever. Returns only if its port cannot be made.
 fn work<B: Create<Socket = Socket>>(inbox: &Receiver<Socket>, ready: &Sender<Waker>) -> Refusal {
     let pool = Pool::new(PoolConfig::default());
-    let mut driver = match B::create(&pool) {
-        Ok(backend) => Driver::new(backend, pool),
+    let mut driver = match B::create(pool) {
+        Ok(backend) => Driver::new(backend),
         Err(refusal) => return refusal,
     };
     let _ = ready.send(driver.waker());

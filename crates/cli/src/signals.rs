@@ -50,7 +50,7 @@ pub(crate) fn watch(
     now: impl Fn() + Send + 'static,
 ) -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-    let hangup = (!proactor::system::ignores_signal(SIGHUP)).then_some(SIGHUP);
+    let hangup = (!proactor::os::ignores_signal(SIGHUP)).then_some(SIGHUP);
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hangup))?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {

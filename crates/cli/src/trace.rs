@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Instant;
 
-use overlapped::{Call, Event, Moment, Step, TraceResult};
+use overlapped::{Event, Moment, Step, TraceResult};
 
 use crate::log::{Log, Queue};
 use crate::output::{reader_gone, remedy};
@@ -142,15 +142,15 @@ impl Trace {
                 line("e", session.worker(), "session", &rest)
             }
             Event::Operation { worker, backend, session, step } => {
-                let backend = *backend;
-                let (ph, name) = match (step.moment, step.call) {
-                    (Moment::Began, call) => ("B", call.word(backend)),
-                    (Moment::Ended, call) => ("E", call.word(backend)),
-                    (Moment::Submitted { .. }, call) => ("b", call.word(backend)),
-                    (Moment::Completed { more: false, .. }, call) => ("e", call.word(backend)),
-                    (Moment::Completed { more: true, .. }, call) => ("n", call.completion_word(backend)),
-                    (Moment::Cancelling, _) => ("n", Call::cancel_word(backend)),
-                    (Moment::Returned(_), call) => ("i", call.word(backend)),
+                let name = backend.call_names().of(step.call);
+                let (ph, name) = match step.moment {
+                    Moment::Began => ("B", name.submitted),
+                    Moment::Ended => ("E", name.submitted),
+                    Moment::Submitted { .. } => ("b", name.submitted),
+                    Moment::Completed { more: false, .. } => ("e", name.submitted),
+                    Moment::Completed { more: true, .. } => ("n", name.completed),
+                    Moment::Cancelling => ("n", backend.call_names().cancel),
+                    Moment::Returned(_) => ("i", name.submitted),
                 };
                 let id =
                     step.operation.map_or(String::new(), |op| format!(r#","cat":"op","id":"{worker}/{op}""#));
@@ -167,17 +167,18 @@ impl Trace {
 /// A line for a step, in the system's own words.
 pub(crate) fn log_step(log: &Log, began: Instant, event: &Event<'_>) {
     let Event::Operation { worker, backend, session, step } = event else { return };
-    let word = match step.moment {
-        Moment::Completed { .. } => step.call.completion_word(*backend),
-        Moment::Cancelling => Call::cancel_word(*backend),
-        _ => step.call.word(*backend),
+    let names = backend.call_names();
+    let name = match step.moment {
+        Moment::Completed { .. } => names.of(step.call).completed,
+        Moment::Cancelling => names.cancel,
+        _ => names.of(step.call).submitted,
     };
     let mut who = session.map_or_else(|| format!("{worker}/-"), |session| session.to_string());
     if let Some(op) = step.operation {
         let _ = write!(who, " op {op}");
     }
     // Not to stdout, which begins with the addresses listened on.
-    log.note(format_args!("{:>12.6} {who:<18} {word}: {}", began.elapsed().as_secs_f64(), what(step)));
+    log.note(format_args!("{:>12.6} {who:<18} {name}: {}", began.elapsed().as_secs_f64(), what(step)));
 }
 
 fn what(step: &Step) -> String {

@@ -117,7 +117,7 @@ pub enum Event<'a> {
     Operation {
         /// The worker's index.
         worker: usize,
-        /// Its backend, whose words [`Call::word`](crate::Call::word) gives.
+        /// Its backend: [`call_names`](crate::BackendKind::call_names) has its kernel's names of calls.
         backend: BackendKind,
         /// The session it is for, if for one; while it is being connected it is no session yet.
         session: Option<SessionId>,

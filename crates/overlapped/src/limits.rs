@@ -1,6 +1,6 @@
 //! How many sessions the system leaves room for.
 
-use proactor::system;
+use proactor::os;
 
 use crate::error::{Error, Result};
 
@@ -24,7 +24,7 @@ const TURNED_AWAY_PART: u64 = 16;
 /// that holds now; `None` where there is none, as on Windows. Call it before starting a server.
 #[must_use]
 pub fn raise_descriptor_limit() -> Option<u64> {
-    system::raise_descriptor_limit()
+    os::raise_descriptor_limit()
 }
 
 /// See [`Server::descriptors_needed`](crate::Server::descriptors_needed).
@@ -39,11 +39,11 @@ fn of_threads(workers: usize) -> u64 {
 
 /// See [`Server::room_for_sessions`](crate::Server::room_for_sessions).
 pub(crate) fn room_for_sessions(workers: usize) -> Option<u64> {
-    system::descriptor_limit().map(|limit| limit.saturating_sub(taken(limit, workers)))
+    os::descriptor_limit().map(|limit| limit.saturating_sub(taken(limit, workers)))
 }
 
 pub(crate) fn default_max_sessions(workers: usize) -> Result<usize> {
-    let Some(limit) = system::descriptor_limit() else { return Ok(usize::MAX - 1) };
+    let Some(limit) = os::descriptor_limit() else { return Ok(usize::MAX - 1) };
     let taken = taken(limit, workers);
     match limit.saturating_sub(taken) {
         0 => Err(Error::NoRoom { limit, taken }),
@@ -53,7 +53,7 @@ pub(crate) fn default_max_sessions(workers: usize) -> Result<usize> {
 
 /// How many connections each worker may turn away at a time.
 pub(crate) fn turned_away(workers: usize) -> usize {
-    system::descriptor_limit().map_or(TURNED_AWAY, |limit| turned_away_under(limit, workers))
+    os::descriptor_limit().map_or(TURNED_AWAY, |limit| turned_away_under(limit, workers))
 }
 
 fn turned_away_under(limit: u64, workers: usize) -> usize {
@@ -64,7 +64,7 @@ fn turned_away_under(limit: u64, workers: usize) -> usize {
 /// What is open, what the workers will open, what those turned away may keep, and a reserve.
 fn taken(limit: u64, workers: usize) -> u64 {
     let turned_away = turned_away_under(limit, workers) * workers;
-    system::open_descriptors() + of_threads(workers) + RESERVE.min(limit / 8) + turned_away as u64
+    os::open_descriptors() + of_threads(workers) + RESERVE.min(limit / 8) + turned_away as u64
 }
 
 #[cfg(test)]

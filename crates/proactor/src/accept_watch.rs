@@ -1,5 +1,5 @@
-//! Accepting beside a driver: waits, on a thread of its own, for connections on listeners that belong to drivers which
-//! do not turn at the moment, and takes them.
+//! Accepting on another thread than the driver's: while a driver is blocked, connections on its listeners can be
+//! accepted here.
 
 use std::io;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use crate::socket::Socket;
 use crate::waker::Waker;
 
-/// Waits for a wake and, on Unix, for connections on the listeners that it watches. It holds no listener open: one
-/// whose last handle is closed is watched no more. Lives on one thread.
+/// Waits for a wake and, on Unix, for connections on the listeners that it watches. It does not keep a listener open:
+/// when the last handle is closed, the watch ends. Lives on one thread.
 pub struct AcceptWatch(imp::Watch);
 
 impl AcceptWatch {
     /// Whether a connection can be taken beside the driver that owns its listener.
     pub const ACCEPTS: bool = cfg!(unix);
 
-    /// Makes one that watches nothing yet. It takes two descriptors on Unix.
+    /// Makes one that watches nothing yet. On Unix it uses two descriptors.
     ///
     /// # Errors
     /// What the system says: out of descriptors.
@@ -46,14 +46,14 @@ impl AcceptWatch {
         self.0.watch(listener)
     }
 
-    /// What arrives on `listener` ends no wait any more.
+    /// Stops watching `listener`.
     pub fn forget(&self, listener: &Socket) {
         self.0.forget(listener);
     }
 }
 
-/// Takes a connection from the backlog of `listener`, if one waits there. Never blocks for longer than a tick of
-/// the kernel's clock, also if somebody else who has this listener takes the connection first.
+/// Takes a connection from the backlog of `listener`, if one waits there. Never blocks for longer than a tick of the
+/// kernel's clock, even if another holder of this listener takes the connection first.
 ///
 /// The listener itself may be a blocking one, and has to stay one: its other handles share that flag, and io_uring
 /// does not wait on a listener that does not block.
@@ -61,7 +61,7 @@ impl AcceptWatch {
 /// On Windows it takes none: the connection that comes next belongs to the accepts in flight on the owner's port.
 ///
 /// # Errors
-/// What the system is short of; an error that concerns only the connection is none.
+/// If the system is short of something. Errors that concern only one connection are not reported.
 pub fn try_accept(listener: &Socket) -> io::Result<Option<Socket>> {
     imp::try_accept(listener)
 }
@@ -82,9 +82,9 @@ mod unix {
     use mio::{Events, Interest, Poll, Token};
 
     use crate::backend::readiness::PollWaker;
-    use crate::driver::{ACCEPT_FAILURES, is_about_the_peer};
+    use crate::os::CountedPort;
+    use crate::os::{ACCEPT_FAILURES, is_about_the_peer};
     use crate::socket::{Socket, inline_urgent, nodelay};
-    use crate::system::CountedPort;
     use crate::waker::Waker;
 
     const WAKE: Token = Token(usize::MAX);
@@ -122,7 +122,7 @@ mod unix {
         }
 
         pub(super) fn forget(&self, listener: &Socket) {
-            // It fails only where it was not watched.
+            // It fails only if it was not watched.
             let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
         }
     }
@@ -152,9 +152,9 @@ mod unix {
         }
     }
 
-    /// Between `poll` and `accept` somebody else may take the connection, and `accept` on a blocking listener would
-    /// then wait for the next one. `SO_RCVTIMEO` limits that: socket(7). It concerns blocking calls alone, of which
-    /// there are no others; connections that arrive while it is set inherit it, to no effect.
+    /// Between `poll` and `accept` another thread or process may take the connection, and `accept` on a blocking
+    /// listener would then wait for the next one. `SO_RCVTIMEO` limits that: socket(7). It concerns blocking calls
+    /// alone, of which there are no others; connections that arrive while it is set inherit it, to no effect.
     #[cfg(target_os = "linux")]
     pub(super) fn accept(listener: &Socket) -> io::Result<Socket> {
         const LIMIT: Duration = Duration::from_millis(1);
@@ -174,7 +174,8 @@ mod unix {
         listener.accept().map(|(socket, _)| prepared(socket))
     }
 
-    /// One that waited in the backlog of a listener made elsewhere has not inherited what a driver set since.
+    /// A connection in the backlog of a listener made elsewhere has not inherited the options that a driver set
+    /// later.
     fn prepared(socket: socket2::Socket) -> Socket {
         let _ = inline_urgent(&socket);
         let _ = nodelay(&socket);
@@ -271,7 +272,7 @@ mod tests {
         assert!(try_accept(&listener).unwrap().is_none());
     }
 
-    /// The moment between looking and accepting, in which somebody else took the connection.
+    /// The moment between looking and accepting, in which another holder took the connection.
     #[test]
     fn a_connection_that_somebody_else_took_is_not_waited_for() {
         let (listener, _) = listener();

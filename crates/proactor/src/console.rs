@@ -1,13 +1,12 @@
-//! What Windows tells a console program from outside: Ctrl-C, Ctrl-Break, a closed window, a shutdown.
+//! The events that Windows sends to a console program: Ctrl-C, Ctrl-Break, a closed window, a shutdown.
 //!
 //! For a closed window, a logoff and a shutdown Windows ends the process when the handler returns or a time-out has
 //! passed, whichever comes first: <https://learn.microsoft.com/windows/console/handlerroutine>. So the handler does not
 //! return then: other threads go on with what it started, and the process ends by itself when that is done.
 //!
-//! A logoff is none of a service's business. Services get `CTRL_LOGOFF_EVENT` for every user who logs off; the page above
-//! says that it "does not indicate which user is logging off", and that the default handler of a service does not end the
-//! process for it. So in session 0, where services and what they start live, the event goes to the
-//! next handler.
+//! A service must ignore a logoff. Services get `CTRL_LOGOFF_EVENT` for every user who logs off; the page above says
+//! that it "does not indicate which user is logging off", and that the default handler of a service does not end the
+//! process for it. So in session 0, where services and what they start live, the event goes to the next handler.
 
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,7 +19,7 @@ use windows_sys::Win32::System::Console::{
 };
 use windows_sys::Win32::System::RemoteDesktop::ProcessIdToSessionId;
 
-/// Something that the console, or Windows itself, asks of the process.
+/// An event from the console or from Windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsoleEvent {
     /// Ctrl-C.
@@ -29,7 +28,7 @@ pub enum ConsoleEvent {
     Break,
     /// The console's window was closed.
     Close,
-    /// The user whose session this is logs off. Never told in session 0, where services run.
+    /// The user whose session this is logs off. Never reported in session 0, where services run.
     Logoff,
     /// The system shuts down.
     Shutdown,
@@ -37,8 +36,8 @@ pub enum ConsoleEvent {
 
 impl ConsoleEvent {
     /// How long Windows lets the process live after this: at least 5 s by default (`SPI_GETHUNGAPPTIMEOUT`,
-    /// `SPI_GETWAITTOKILLTIMEOUT`; a service has 20 s for a shutdown), of which one is left for the process to end in.
-    /// `None`: as long as it likes.
+    /// `SPI_GETWAITTOKILLTIMEOUT`; a service has 20 s for a shutdown), of which one is left for the process to end
+    /// in. `None`: without a limit.
     #[must_use]
     pub const fn time_left(self) -> Option<Duration> {
         match self {
@@ -55,8 +54,8 @@ type Tell = Arc<dyn Fn(ConsoleEvent) + Send + Sync>;
 /// Set exactly while our handler is installed, or being installed.
 static TELL: RwLock<Option<Tell>> = RwLock::new(None);
 
-/// Has every event told to `tell`, on a thread of its own that the system makes for it; several may be told at once.
-/// For the rest of the process's life: the default, which ends the process, does not come back.
+/// Calls `tell` for every event, on a thread that the system makes for it; several calls may run at once. For the
+/// rest of the process's life: the default, which ends the process, is not restored.
 ///
 /// # Errors
 /// If it succeeded before, or what the system says; then it may be called again.
@@ -70,7 +69,7 @@ fn watch_with(install: impl FnOnce() -> io::Result<()>, tell: Tell) -> io::Resul
     if place.is_some() {
         return Err(io::Error::other("the console is watched already"));
     }
-    // An event that comes as soon as the handler is installed waits for the lock, and finds whom to tell.
+    // An event that comes as soon as the handler is installed waits for the lock, and then finds `tell`.
     install()?;
     *place = Some(tell);
     Ok(())
@@ -92,14 +91,14 @@ fn checked(done: i32) -> io::Result<()> {
 
 unsafe extern "system" fn handle(kind: u32) -> i32 {
     let Some(event) = event_of(kind, session()) else {
-        // Not ours: the next handler, at last the system's own, has it.
+        // Not ours: the next handler gets it, in the end the system's own.
         return 0;
     };
     let tell = TELL.read().unwrap_or_else(PoisonError::into_inner).clone();
     let Some(tell) = tell else { return 0 };
     tell(event);
     if event.time_left().is_some() {
-        // Returning would be the end. Whoever was told ends the process, or the system does.
+        // Returning would end the process. `tell`'s side ends it, or the system does.
         loop {
             thread::park();
         }
@@ -107,7 +106,7 @@ unsafe extern "system" fn handle(kind: u32) -> i32 {
     1
 }
 
-/// What an event means to a process of this session; `None`: nothing.
+/// The event for a process of this session; `None`: it is ignored.
 fn event_of(kind: u32, session: u32) -> Option<ConsoleEvent> {
     Some(match kind {
         CTRL_C_EVENT => ConsoleEvent::Interrupt,
@@ -123,11 +122,12 @@ fn event_of(kind: u32, session: u32) -> Option<ConsoleEvent> {
 /// The session of services since Windows Vista; users have others.
 const SERVICES: u32 = 0;
 
-/// This process's session. From `kernel32` alone: a program that has loaded `user32` or `gdi32` is told of no logoff and no
-/// shutdown (<https://learn.microsoft.com/windows/console/setconsolectrlhandler>).
+/// This process's session. From `kernel32` alone: a program that has loaded `user32` or `gdi32` gets no logoff and no
+/// shutdown event (<https://learn.microsoft.com/windows/console/setconsolectrlhandler>).
 fn session() -> u32 {
     let mut session = SERVICES;
-    // SAFETY: an integer that the call writes. If it fails, which takes a process that does not exist, this is a service.
+    // SAFETY: an integer that the call writes. If it fails, which takes a process that does not exist, this is a
+    // service.
     unsafe { ProcessIdToSessionId(std::process::id(), &raw mut session) };
     session
 }
@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    /// A user who logs off must not end a server that a service started; everything else is told there, too.
+    /// A user who logs off must not end a server that a service started; all other events are reported there too.
     #[test]
     fn a_logoff_is_not_told_to_services() {
         let kinds =

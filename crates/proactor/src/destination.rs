@@ -1,11 +1,11 @@
-//! What connecting to an address means, in one way on every system: for the driver, and for clients that block.
+//! What connecting to an address means, the same on every system: for the driver and for blocking clients.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The address to connect to where `address` is given: loopback of the same family for `0.0.0.0` and `[::]`, else
-/// `address` itself. Linux does the same (ip(7)); Windows would refuse the connect (`WSAEADDRNOTAVAIL`, `connect`), and
-/// the BSDs choose an interface.
+/// The address that a connect to `address` really uses: loopback of the same family for `0.0.0.0` and `[::]`, else
+/// `address` itself. Linux does the same (ip(7)); Windows would refuse the connect (`WSAEADDRNOTAVAIL`, `connect`),
+/// and the BSDs choose an interface.
 #[must_use]
 pub fn destination(address: SocketAddr) -> SocketAddr {
     match address {
@@ -15,8 +15,9 @@ pub fn destination(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Checks the two ends of a connection that was just made. Where nobody listens on a port of this machine, the system may
-/// give that port to the connecting socket, which then is its own peer (RFC 9293, section 3.5, "simultaneous open").
+/// Checks the two ends of a connection that was just made. Where nobody listens on a port of this machine, the system
+/// may give that port to the connecting socket, which then is its own peer (RFC 9293, section 3.5, "simultaneous
+/// open").
 ///
 /// # Errors
 /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if both ends are the same. Close the connection: while it is

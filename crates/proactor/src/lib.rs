@@ -1,16 +1,138 @@
-//! Completion I/O for TCP sockets: hand the kernel an operation, take its completion.
+//! Completion I/O for TCP sockets: submit an operation, take its completion. One behaviour on io_uring, IOCP, epoll and
+//! kqueue.
 //!
-//! `proactor` knows sockets and bytes; it knows no sessions and no protocol. It has two storeys:
+//! `proactor` is for programs that drive sockets themselves: a server framework, a proxy, a load generator. It knows
+//! sockets and bytes, no sessions and no protocols. The crate `overlapped` adds those: sessions, send queues, deadlines,
+//! draining. If you write a server, begin there.
 //!
-//! * [`backend`]: one thin translation per operating-system interface (io_uring, IOCP, readiness, and a
-//!   simulated kernel): *submit this operation*, *cancel that one*, *what has completed?*
-//! * [`Driver`]: written once over all of them. It owns the in-flight table, the connections, the receive and
-//!   send state of each, and the order in which a connection is closed.
+//! It has two layers:
 //!
-//! Thread rule: a driver, its leases and its pool live on one thread. Only a [`Waker`] and an accepted socket
-//! may be handed to another. An [`AcceptWatch`] lives on a thread of its own, beside the drivers'.
+//! * [`Driver`], written once for all kernels. It owns the connections, the operations in flight and their memory. It
+//!   decides when an operation is submitted, continued or cancelled, and when a socket may be closed.
+//! * [`backend`], one translation per kernel interface: *submit this operation*, *cancel that one*, *what has completed?*
 //!
-//! This is the only crate of the workspace with `unsafe` code, apart from the museum of deliberate faults.
+//! # Example: an echo server
+//!
+//! ```
+//! use std::collections::{HashMap, VecDeque};
+//!
+//! use proactor::backend::{Backend, Create, Wait};
+//! # #[cfg(unix)]
+//! use proactor::backend::readiness::Readiness as Kernel; // or `io_uring::IoUring`, `iocp::Iocp`
+//! # #[cfg(windows)]
+//! # use proactor::backend::iocp::Iocp as Kernel;
+//! use proactor::{ConnectionKey, Driver, Event, Lease, ListenOptions, Pool, PoolConfig, listen};
+//!
+//! #[derive(Default)]
+//! struct Echo {
+//!     waiting: VecDeque<Lease>,
+//!     ended: bool,
+//! }
+//!
+//! /// Sends what waits, one block at a time. Receives again when all of it is out; closes when the peer has ended, too.
+//! fn advance<B: Backend>(driver: &mut Driver<B>, key: ConnectionKey, echo: &mut Echo) {
+//!     while !driver.is_sending(key) {
+//!         match echo.waiting.pop_front() {
+//!             Some(data) => _ = driver.send(key, data),
+//!             None if echo.ended => return driver.close(key),
+//!             None => return driver.receive(key),
+//!         }
+//!     }
+//!     driver.pause_receive(key);
+//! }
+//!
+//! let mut driver = Driver::new(Kernel::create(Pool::new(PoolConfig::default()))?);
+//! let listener = driver.listen(listen("127.0.0.1:0".parse()?, ListenOptions::default())?)?;
+//! let mut sessions: HashMap<ConnectionKey, Echo> = HashMap::new();
+//! # let address = driver.listener_addr(listener)?;
+//! # let client = std::thread::spawn(move || -> std::io::Result<Vec<u8>> {
+//! #     use std::io::{Read, Write};
+//! #     let mut stream = std::net::TcpStream::connect(address)?;
+//! #     stream.set_read_timeout(Some(std::time::Duration::from_secs(20)))?;
+//! #     stream.write_all(b"hello")?;
+//! #     stream.shutdown(std::net::Shutdown::Write)?;
+//! #     let mut got = Vec::new();
+//! #     stream.read_to_end(&mut got)?;
+//! #     Ok(got)
+//! # });
+//! # let mut released = 0;
+//! # while released == 0 {
+//! # /*
+//! loop {
+//! # */
+//!     driver.turn(Wait::Forever)?; // submits what is batched, waits for a completion
+//!     while let Some(event) = driver.next_event() {
+//!         match event {
+//!             Event::Accepted { socket, .. } => {
+//!                 let key = driver.adopt(socket)?;
+//!                 sessions.insert(key, Echo::default());
+//!                 driver.receive(key);
+//!             }
+//!             Event::Received { connection, data } => {
+//!                 let echo = sessions.get_mut(&connection).expect("it was adopted");
+//!                 echo.waiting.push_back(data);
+//!                 advance(&mut driver, connection, echo);
+//!             }
+//!             Event::Sent { connection, .. } => {
+//!                 let echo = sessions.get_mut(&connection).expect("it was adopted");
+//!                 advance(&mut driver, connection, echo);
+//!             }
+//!             Event::EndOfStream { connection } => {
+//!                 let echo = sessions.get_mut(&connection).expect("it was adopted");
+//!                 echo.ended = true;
+//!                 advance(&mut driver, connection, echo);
+//!             }
+//!             Event::Failed { connection, .. } => driver.abort(connection),
+//!             Event::Released { connection } => {
+//!                 sessions.remove(&connection);
+//! #               released += 1;
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//! # assert_eq!(client.join().expect("it does not panic")?, b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is promised
+//!
+//! * From submit to completion the driver owns every byte that the kernel may touch. Dropping a driver with operations in
+//!   flight is safe.
+//! * Bytes leave in order; a short send is continued. A graceful close never turns into a reset.
+//! * End of stream, reset, abort and local close are four different outcomes.
+//! * A key of a connection that is gone does nothing: its slot's next connection has another key.
+//! * When descriptors, buffers or memory run out, operations are retried with back-off; no connection is closed for it.
+//!
+//! One suite of conformance tests checks this on every backend, the simulated kernel included.
+//!
+//! # Threads
+//!
+//! A driver, its leases and its pool live on one thread; use a driver per thread. Only a [`Waker`] and an accepted socket
+//! may be handed to another thread. An [`AcceptWatch`] lives on a thread of its own, beside the drivers'.
+//!
+//! # Platforms
+//!
+//! | system | backends, best first |
+//! | --- | --- |
+//! | Linux 6.0 or newer, 64 bits | [`io_uring`](backend#backends), readiness (epoll) |
+//! | other Linux | readiness (epoll) |
+//! | Windows 10 or newer | IOCP |
+//! | macOS, BSDs | readiness (kqueue) |
+//! | everywhere, for tests | [`simulated`](backend::simulated): a kernel in memory with a virtual clock and a seed |
+//!
+//! [`backend::visit`] leads from a kind that is known at run time to its type, [`backend::probe`] tells what this machine
+//! offers.
+//!
+//! # What is absent on purpose
+//!
+//! * No `async`: a driver is turned by a loop. There is no executor, and there are no futures.
+//! * No UDP, no files, no Unix sockets, no TLS.
+//! * No timers: [`backend::Wait::Until`] ends a wait; which deadline is next is the caller's to know.
+//! * No queue of sends: one send per connection is in flight at a time, and what waits behind it is the caller's.
+//!
+//! This is the only crate of the workspace with `unsafe` code, apart from the programs of `overlapped-pitfalls`, which
+//! are broken on purpose.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod accept_watch;
@@ -20,24 +142,31 @@ pub mod buffer;
 pub mod console;
 mod destination;
 mod driver;
-mod interface;
-mod prefetch;
+#[cfg_attr(feature = "guard-pages", expect(clippy::modulo_one, reason = "a chunk then holds one entry"))]
+mod inflight;
+pub mod operation;
+pub mod os;
 mod socket;
 mod sync;
-pub mod system;
 mod time;
 mod waker;
 
 pub use accept_watch::{AcceptWatch, try_accept};
-pub use backend::{Abilities, Backend, BackendKind, Delivery};
+#[doc(hidden)]
+pub use backend::InFlight;
+pub use backend::{Abilities, Backend, BackendKind};
 pub use buffer::{AlignedBuf, Gather, Lease, Outgoing, Payload, Pool, PoolConfig};
 pub use destination::{destination, refuse_itself};
 pub use driver::{
-    CONNECTIONS, Call, ConnectionKey, Driver, Entry, Event, InFlight, ListenerKey, Moment, OpKey, Sending,
-    Snapshot, Step, Table, TraceResult, Tracer, Verb,
+    CONNECTIONS, ConnectionKey, Driver, Event, ListenerKey, Moment, Sending, Snapshot, Step, TraceResult,
+    Tracer, Verb,
 };
-pub use interface::{address_unavailable, interface_index};
-pub use prefetch::prefetch;
-pub use socket::{ListenOptions, Socket, SocketOptions, listen, turn_away};
+#[doc(hidden)]
+pub use inflight::{EntryMut, EntryRef, Table};
+pub use operation::{Call, OpKey};
+pub use os::{address_unavailable, interface_index, prefetch};
+#[cfg(unix)]
+pub use socket::UnixCalls;
+pub use socket::{Delivery, Discarded, ListenOptions, Socket, SocketCalls, SocketOptions, listen, turn_away};
 pub use time::Time;
 pub use waker::{Wake, Waker};

@@ -1,7 +1,8 @@
-//! Sockets of the real kernels: each is counted from the moment it is ours until it is closed. Listening ones are
-//! made and bound before any worker runs, so that a bad address is told at once.
+//! Sockets of the real kernels. Each is counted from when it is made or taken over until it is closed. Listening
+//! sockets are bound before any worker runs, so that a bad address is reported at once.
 
 mod backlog;
+mod calls;
 #[cfg(target_os = "linux")]
 mod delivery;
 mod options;
@@ -9,18 +10,22 @@ mod options;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Deref;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Type};
 
-use crate::backend::{Discarded, MOST_AT_ONCE};
-use crate::system::CountedSocket;
+use crate::operation::MOST_AT_ONCE;
+use crate::os::CountedSocket;
 
+pub use calls::SocketCalls;
+#[cfg(unix)]
+pub use calls::UnixCalls;
 #[cfg(target_os = "linux")]
 pub(crate) use delivery::delivery;
 pub use options::SocketOptions;
 
 /// An open TCP socket of a real kernel, whichever backend it is for. Closed when dropped, and
-/// [counted](crate::system::handles) until then.
+/// [counted](crate::os::handles) until then.
 #[derive(Debug)]
 pub struct Socket {
     inner: socket2::Socket,
@@ -28,7 +33,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A second handle to the same socket, counted for itself.
+    /// A second handle to the same socket, counted separately.
     ///
     /// # Errors
     /// What the system says: out of descriptors.
@@ -36,7 +41,7 @@ impl Socket {
         self.inner.try_clone().map(Socket::from)
     }
 
-    /// The socket without its count: it is somebody else's from now on.
+    /// The socket, which is not counted any more: the caller owns it.
     #[must_use]
     pub fn into_inner(self) -> socket2::Socket {
         let Socket { inner, counted } = self;
@@ -99,8 +104,8 @@ pub fn listen(address: SocketAddr, options: ListenOptions) -> io::Result<Socket>
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // On Unix this lets a restarted server have its port back from TIME_WAIT. On Windows the same option
-    // would let two programs share a port, and exclusive use is what a server wants.
+    // On Unix this lets a restarted server bind its port while connections are in TIME_WAIT. On Windows the same
+    // option would let two programs share a port; a server needs exclusive use.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     #[cfg(windows)]
@@ -131,9 +136,9 @@ fn exclusive(socket: &Socket) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Has urgent data delivered in line with all other, where RFC 6093 wants it. Returns whether it was so before. A read
-/// still stops short before the last urgent byte; bytes before and behind it are counted by `FIONREAD` alike, which
-/// otherwise stops there too. Accepted sockets inherit it from their listener on Linux (`sk_clone_lock`) and the BSDs.
+/// Has urgent data delivered in line, as RFC 6093 recommends. Returns whether it was so before. A read still stops
+/// short before the last urgent byte; bytes before and behind it are counted by `FIONREAD` alike, which otherwise
+/// stops there too. Accepted sockets inherit it from their listener on Linux (`sk_clone_lock`) and the BSDs.
 pub(crate) fn inline_urgent(socket: &socket2::Socket) -> io::Result<bool> {
     let before = socket.out_of_band_inline()?;
     if !before {
@@ -142,8 +147,8 @@ pub(crate) fn inline_urgent(socket: &socket2::Socket) -> io::Result<bool> {
     Ok(before)
 }
 
-/// Has small segments sent at once (`TCP_NODELAY`): a session answers when it has something to say, not a round trip
-/// later. Returns whether it was so before. Accepted sockets inherit it from their listener on Linux and the BSDs.
+/// Has small segments sent at once (`TCP_NODELAY`), instead of a round trip later. Returns whether it was so before.
+/// Accepted sockets inherit it from their listener on Linux and the BSDs.
 pub(crate) fn nodelay(socket: &socket2::Socket) -> io::Result<bool> {
     let before = socket.tcp_nodelay()?;
     if !before {
@@ -167,13 +172,13 @@ pub(crate) fn unread(socket: &Socket) -> io::Result<usize> {
 #[cfg(unix)]
 pub(crate) unsafe fn unread_of(fd: std::os::fd::RawFd) -> io::Result<usize> {
     let mut count: libc::c_int = 0;
-    // SAFETY: an open descriptor, says the caller, and an integer that the call writes.
+    // SAFETY: the caller promises an open descriptor; the call writes one integer.
     let result = unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) };
     if result == 0 { Ok(usize::try_from(count).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Takes what has arrived, 256 KiB or little more, and throws it away, without waiting. For a socket that is only to be
-/// closed: on Windows its calls that are not overlapped wait no more.
+/// Discards what has arrived, 256 KiB or little more, without waiting. For a socket that is only to be closed: on
+/// Windows this makes the socket non-blocking.
 pub(crate) fn discard(socket: &Socket) -> io::Result<Discarded> {
     #[cfg(unix)]
     const FLAGS: i32 = libc::MSG_DONTWAIT;
@@ -195,42 +200,70 @@ pub(crate) fn discard(socket: &Socket) -> io::Result<Discarded> {
     Ok(Discarded::More)
 }
 
-/// Calls of [`discard`] before a close, at most, because a peer may send without end: 8 MiB. What a socket holds that
-/// nobody reads is less, unless its receive buffer was made larger.
+/// The most calls of [`discard`] before a close, 8 MiB: a peer may send without end. An unread socket holds less,
+/// unless its receive buffer was enlarged.
 pub(crate) const MOST_DISCARDS: usize = 32;
 
-/// Turns away an accepted socket that no driver has: FIN, then what has arrived, up to 8 MiB, is discarded and the socket
-/// closed, so that its peer reads an end of stream. It does not wait for the peer: what arrives later resets the
-/// connection. Where there is a driver, it does better: [`Driver::refuse`](crate::Driver::refuse).
+/// Discards what has arrived before a socket is closed: bytes left unread would turn the close into a reset. One call at
+/// least, and as many of `calls` as it takes: they bound what is closed together, because a peer may send without end.
+pub(crate) fn discard_arrived(mut discard: impl FnMut() -> io::Result<Discarded>, calls: &mut usize) {
+    while matches!(discard(), Ok(Discarded::More)) && *calls > 0 {
+        *calls -= 1;
+    }
+}
+
+/// Turns away an accepted socket that no driver has: FIN, then what has arrived, up to 8 MiB, is discarded and the
+/// socket closed, so that its peer reads an end of stream. It does not wait for the peer: what arrives later resets
+/// the connection. A driver does better: [`Driver::refuse`](crate::Driver::refuse).
 pub fn turn_away(socket: Socket) {
     let _ = socket.shutdown(std::net::Shutdown::Write);
-    for _ in 0..MOST_DISCARDS {
-        if !matches!(discard(&socket), Ok(Discarded::More)) {
-            break;
-        }
-    }
+    discard_arrived(|| discard(&socket), &mut { MOST_DISCARDS });
     drop(socket);
 }
 
-/// No other Unix tells how many bytes were acknowledged.
+/// What is left after [`SocketCalls::discard`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discarded {
+    /// Nothing, and nothing will come: the peer has ended its stream.
+    Ended,
+    /// Nothing for now.
+    Nothing,
+    /// There may be more: the call discarded as much as it may.
+    More,
+}
+
+/// How far the peer's system has taken what was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Bytes the system holds that the peer's system has not acknowledged.
+    pub unacknowledged: usize,
+    /// Grows whenever the peer's system acknowledges bytes. Compare two readings; the value itself means nothing.
+    pub acknowledged: u64,
+    /// How long ago the peer's system acknowledged anything; an acknowledgement of nothing new, such as the answer to
+    /// a probe, counts too. `None` where the system does not report it.
+    pub last: Option<Duration>,
+}
+
+/// No other Unix reports how many bytes were acknowledged.
 #[cfg(all(unix, not(target_os = "linux")))]
-pub(crate) fn delivery(_socket: &Socket) -> Option<crate::backend::Delivery> {
+pub(crate) fn delivery(_socket: &Socket) -> Option<Delivery> {
     None
 }
 
-/// What became of a socket that says "error" or "hung up", for a watch. `None`: it is still connected. The error is taken
-/// (`SO_ERROR`): no other call on this socket finds it afterwards. One that was taken before leaves an end.
+/// For a watch: what happened to a socket that reports an error or a hang-up. `None`: it is still connected. This
+/// takes the error (`SO_ERROR`): no later call on this socket reports it. If it was taken before, the outcome is an
+/// end of stream.
 ///
 /// # Safety
 /// The descriptor is open.
 #[cfg(unix)]
-pub(crate) unsafe fn broken(fd: std::os::fd::RawFd) -> Option<crate::backend::Outcome<Socket>> {
-    use crate::backend::Outcome;
+pub(crate) unsafe fn broken(fd: std::os::fd::RawFd) -> Option<crate::operation::Outcome<Socket>> {
+    use crate::operation::Outcome;
     // SAFETY: what the caller promised.
     let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
     let socket = socket2::SockRef::from(&fd);
     Some(match socket.take_error() {
-        // So Linux calls a reset that comes after the peer's FIN; nothing was sent into a closed pipe here.
+        // Linux reports a reset after the peer's FIN this way, although nothing was sent here.
         Ok(Some(error)) if error.raw_os_error() == Some(libc::EPIPE) => {
             Outcome::Failed(io::Error::from_raw_os_error(libc::ECONNRESET))
         }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 #[cfg(any(windows, all(loom, test)))]
 use crate::sync::atomic::{AtomicBool, Ordering};
 
-/// What a backend offers to be woken by. Called from any thread, also after the backend is gone.
+/// How a backend is woken. Called from any thread, also after the backend is gone.
 pub trait Wake: Send + Sync {
-    /// Makes the present or the next wait of the backend return. Waits for nobody, and cannot fail.
+    /// Makes the current or the next wait of the backend return. Never waits and never fails.
     fn wake(&self);
 }
 
@@ -18,14 +18,14 @@ pub trait Wake: Send + Sync {
 pub struct Waker(Arc<dyn Wake>);
 
 impl Waker {
-    /// A waker over a backend's own means.
+    /// A waker that uses a backend's own mechanism.
     pub fn new(wake: Arc<dyn Wake>) -> Waker {
         Waker(wake)
     }
 
-    /// Makes the driver's present or next [`turn`](crate::Driver::turn) return soon, with
-    /// [`Event::Woken`](crate::Event::Woken). Several wakes may become one. On Windows a wake needs memory of the system's;
-    /// if there is none (INV-9), it comes up to five seconds late.
+    /// Makes the driver's current or next [`turn`](crate::Driver::turn) return soon, with
+    /// [`Event::Woken`](crate::Event::Woken). Several wakes may become one. On Windows a wake needs system memory; if
+    /// there is none (INV-9), it is up to five seconds late.
     pub fn wake(&self) {
         self.0.wake();
     }
@@ -37,23 +37,24 @@ impl fmt::Debug for Waker {
     }
 }
 
-/// Makes one wake of several, for a backend whose wakes would pile up. An eventfd and mio's waker do it themselves.
+/// Merges several wakes into one, for a backend whose wakes would pile up. An eventfd and mio's waker do this
+/// themselves.
 #[cfg(any(windows, all(loom, test)))]
 #[derive(Default)]
 pub(crate) struct OneWake {
     under_way: AtomicBool,
-    /// True exactly when the wake that is under way could not be handed to the kernel: the waiting side takes it from here.
+    /// True exactly when the pending wake could not be posted to the kernel: the waiting side takes it from here.
     owed: AtomicBool,
 }
 
 #[cfg(any(windows, all(loom, test)))]
 impl OneWake {
-    /// Whether the caller has to wake: nobody else's wake is under way.
+    /// Whether the caller must post a wake: none is pending.
     pub(crate) fn begin(&self) -> bool {
         !self.under_way.swap(true, Ordering::AcqRel)
     }
 
-    /// The wake that is under way could not be handed to the kernel. It stays under way, for those who joined it.
+    /// The pending wake could not be posted to the kernel. It stays pending, for the callers that relied on it.
     pub(crate) fn owe(&self) {
         self.owed.store(true, Ordering::Release);
     }
@@ -62,15 +63,15 @@ impl OneWake {
         self.owed.load(Ordering::Relaxed)
     }
 
-    /// Takes the wake that is owed. True: there was one; it is [over](Self::over) when it was handed out.
+    /// Takes a wake that could not be posted. True: there was one; call [`over`](Self::over) when it was handed out.
     pub(crate) fn take_owed(&self) -> bool {
         self.is_owed() && self.owed.swap(false, Ordering::AcqRel)
     }
 
-    /// The wake was taken: the next one is under way by itself.
+    /// The wake was taken: the next one must be posted again.
     pub(crate) fn over(&self) {
-        // A swap: it sees what those did whose wakes became this one. After a mere store their work could be missed,
-        // with no wake to come for it.
+        // A swap: it synchronises with the threads whose wakes were merged into this one. With a plain store their
+        // work could be missed, and no wake would follow.
         self.under_way.swap(false, Ordering::AcqRel);
     }
 }

@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use proactor::backend::readiness::Readiness;
 use proactor::backend::{Create, Wait};
-use proactor::{
-    AcceptWatch, Driver, Event, ListenOptions, Pool, PoolConfig, Socket, listen, system, try_accept,
-};
+use proactor::{AcceptWatch, Driver, Event, ListenOptions, Pool, PoolConfig, Socket, listen, os, try_accept};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -69,14 +67,14 @@ impl<B: Create<Socket = Socket>> Fixture<B> {
     }
 }
 
-/// Everything that a worker opens, and what helps it. Then all of it is closed, and nobody counts it any more.
+/// Everything that a worker and its helpers open. Then all of it is closed and the counts are zero.
 fn a_life_of_a_driver<B: Create<Socket = Socket>>(own: usize) {
     let before = descriptors();
-    let counted = system::handles();
+    let counted = os::handles();
     let pool = Pool::new(PoolConfig { blocks: 4, block_len: 64 });
-    let Ok(backend) = B::create(&pool) else { return eprintln!("skipped: it cannot be made here") };
+    let Ok(backend) = B::create(pool) else { return eprintln!("skipped: it cannot be made here") };
     assert_new(&before, own, "a ring or poller, and what wakes it");
-    let mut fixture = Fixture { driver: Driver::new(backend, pool), events: Vec::new() };
+    let mut fixture = Fixture { driver: Driver::new(backend), events: Vec::new() };
     let socket = listen(SocketAddr::from(([127, 0, 0, 1], 0)), ListenOptions::default()).unwrap();
     let spare = socket.try_clone().unwrap();
     let listener = fixture.driver.listen(socket).unwrap();
@@ -116,7 +114,7 @@ fn a_life_of_a_driver<B: Create<Socket = Socket>>(own: usize) {
         }
         fixture.until(|event| matches!(event, Event::Released { connection } if *connection == key));
         assert_new(&before, own + 2 + 4 - 1 - at, "released: closed");
-        assert_eq!(system::handles().sockets, counted.sockets + 2 + 1 - at, "and counted until then");
+        assert_eq!(os::handles().sockets, counted.sockets + 2 + 1 - at, "and counted until then");
     }
     drop(peers);
     fixture.driver.close_listener(listener);
@@ -126,7 +124,7 @@ fn a_life_of_a_driver<B: Create<Socket = Socket>>(own: usize) {
     assert!(TcpStream::connect(address).is_err(), "the port is free");
     drop(fixture);
     assert_new(&before, 0, "everything is closed");
-    assert_eq!(system::handles(), counted);
+    assert_eq!(os::handles(), counted);
 }
 
 /// The next connection, which the driver, which pauses, does not take.
@@ -148,7 +146,7 @@ fn beside<B: Create<Socket = Socket>>(listener: &Socket, fixture: &mut Fixture<B
 #[test]
 fn no_descriptor_is_inherited() {
     let before = descriptors();
-    // This test sees what it is for.
+    // The test detects an inherited descriptor.
     let shared = socket2::Socket::new_raw(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let caught = std::panic::catch_unwind(|| assert_new(&before, 1, "one that is inherited"));
     assert!(caught.is_err(), "it was not noticed");

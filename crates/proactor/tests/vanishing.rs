@@ -1,6 +1,6 @@
-//! Clients that vanish, in thousands: at any moment, while receives and sends are in flight for them. Afterwards nothing
-//! is in flight, no handle is open, and nobody crashed. With the feature `guard-pages`, nobody touched an operation
-//! that was over either.
+//! Clients that vanish, in thousands: at any time, while receives and sends are in flight for them. Afterwards
+//! nothing is in flight, no handle is open, and the process lives. With the feature `guard-pages`, no finished
+//! operation was accessed.
 //!
 //! One test, because what is open is counted for the whole process.
 
@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use proactor::backend::{Create, Wait};
-use proactor::system::handles;
+use proactor::os::handles;
 use proactor::{
     ConnectionKey, Driver, Event, Lease, ListenOptions, Moment, Pool, PoolConfig, Sending, Snapshot, Socket,
 };
@@ -33,7 +33,7 @@ fn two_thousand_clients_vanish() {
     vanish::<proactor::backend::iocp::Iocp>();
 }
 
-/// An echo server that is on the lookout for nothing: what it does not let go of, stays.
+/// An echo server without timeouts: a connection that it does not release stays.
 struct Server<B: Create<Socket = Socket>> {
     driver: Driver<B>,
     waiting: HashMap<ConnectionKey, (VecDeque<Lease>, bool)>,
@@ -47,11 +47,11 @@ struct Server<B: Create<Socket = Socket>> {
 fn vanish<B: Create<Socket = Socket>>() {
     let (before, descriptors) = (handles(), descriptors());
     let pool = Pool::new(PoolConfig { blocks: 64, block_len: 4096 });
-    let backend = match B::create(&pool) {
+    let backend = match B::create(pool.clone()) {
         Ok(backend) => backend,
         Err(refusal) => return eprintln!("skipped: {refusal}"),
     };
-    let mut driver = Driver::new(backend, pool.clone());
+    let mut driver = Driver::new(backend);
     let submitted = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&submitted);
     driver.set_tracer(Some(Box::new(move |step| {
@@ -163,7 +163,7 @@ impl<B: Create<Socket = Socket>> Server<B> {
     }
 }
 
-/// The life of a client: says something, hears some of it, and is gone.
+/// A client: sends something, reads some of it, and vanishes.
 fn live(address: SocketAddr, client: usize, cycle: usize) {
     let mut random = Random((client * CYCLES + cycle) as u64 + 1);
     let stream = TcpStream::connect(address);

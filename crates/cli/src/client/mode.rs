@@ -12,7 +12,7 @@ mod imp {
 
     use nix::sys::signal::{SigSet, Signal, kill};
     use nix::unistd::{getpgrp, getpid, getsid, tcgetpgrp};
-    use proactor::system::ignores_signal;
+    use proactor::os::ignores_signal;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::termios::{
         InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcdrain, tcgetattr, tcsetattr,

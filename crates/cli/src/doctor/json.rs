@@ -3,7 +3,7 @@
 use std::fmt;
 
 use overlapped::Refusal;
-use proactor::backend::probe::{Feature, Finding, Offer};
+use proactor::backend::feature::{Feature, Finding, Offer};
 
 use super::Report;
 use super::limits::{Advice, Amount, Row, TARGETS};

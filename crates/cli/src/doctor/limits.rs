@@ -2,8 +2,8 @@
 //! here but what [`Machine`] answers.
 
 use overlapped::Server;
-use proactor::backend::probe::RingSize;
-use proactor::system::Limit;
+use proactor::backend::feature::RingSize;
+use proactor::os::Limit;
 
 use super::machine::{Answer, GroupLimit, Machine, SoftLimit};
 use crate::units::bytes;

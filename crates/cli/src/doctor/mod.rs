@@ -10,9 +10,9 @@ use std::process::ExitCode;
 use std::thread;
 
 use overlapped::{BackendKind, Refusal};
-use proactor::backend::choice::PREFERENCE;
-use proactor::backend::probe::{self, Feature, Offer};
-use proactor::system;
+use proactor::backend::feature::{Feature, Offer};
+use proactor::backend::{PREFERENCE, probe};
+use proactor::os;
 
 use crate::args::DoctorArgs;
 use crate::output::{Failure, say};
@@ -61,8 +61,8 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
 
 fn examine(machine: &Machine) -> Report {
     let workers = thread::available_parallelism().map_or(1, usize::from);
-    let descriptors = system::descriptor_limits();
-    let open = system::open_descriptors();
+    let descriptors = os::descriptor_limits();
+    let open = os::open_descriptors();
     // As `serve` does before it makes anything.
     let _ = overlapped::raise_descriptor_limit();
     let backends: Vec<_> = PREFERENCE.iter().map(|name| (*name, probe::probe(*name, workers))).collect();

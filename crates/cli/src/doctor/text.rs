@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use proactor::backend::probe::Finding;
+use proactor::backend::feature::Finding;
 
 use super::limits::{Advice, Amount, Row, TARGETS};
 use super::machine::Answer;
@@ -113,7 +113,7 @@ fn rings(out: &mut String, report: &Report, width: usize) {
         out.push_str("  not tried: no ring can be made\n");
     }
     for line in report.features.chunks(width.saturating_sub(2) / FEATURE) {
-        let cell = |feature: &proactor::backend::probe::Feature| {
+        let cell = |feature: &proactor::backend::feature::Feature| {
             let found = match feature.finding {
                 Finding::Present => "yes",
                 Finding::Absent => "no",

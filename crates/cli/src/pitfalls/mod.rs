@@ -277,7 +277,7 @@ impl Reason {
 }
 
 fn of_this_system() -> &'static [BackendKind] {
-    proactor::backend::choice::PREFERENCE
+    proactor::backend::PREFERENCE
 }
 
 impl std::fmt::Display for Reason {

@@ -53,7 +53,7 @@ pub(crate) fn with_default_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGXFSZ] {
-            if proactor::system::ignores_signal(signal) {
+            if proactor::os::ignores_signal(signal) {
                 let caught = Arc::new(AtomicBool::new(false));
                 signal_hook::flag::register(signal, caught).expect("a signal that can be caught");
             }

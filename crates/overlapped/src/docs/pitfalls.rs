@@ -5,9 +5,9 @@
 //!
 //! | mistake | the compiler refuses | at run time |
 //! | --- | --- | --- |
-//! | [use-after-release](#use-after-release) | a session kept beyond its callback (E0521); a received block on another thread (E0277) | the in-flight table owns what the kernel may touch: `proactor/src/driver/inflight.rs` |
+//! | [use-after-release](#use-after-release) | a session kept beyond its callback (E0521); a received block on another thread (E0277) | the in-flight table owns what the kernel may touch: `proactor/src/inflight/mod.rs` |
 //! | [send-buffer](#send-buffer) | sending borrowed bytes (E0277, E0597); changing sent bytes (E0382) | – |
-//! | [overlapped-reuse](#overlapped-reuse) | sending one lease twice (E0382) | an entry in use is not given out: `proactor/src/driver/inflight.rs` |
+//! | [overlapped-reuse](#overlapped-reuse) | sending one lease twice (E0382) | an entry in use is not given out: `proactor/src/inflight/mod.rs` |
 //! | [unchecked-result](#unchecked-result) | taking any event for data (E0005); leaving out an answer (E0004) | a call that fails at once ends like any other: `proactor/src/driver/mod.rs` |
 //! | [zero-is-close](#zero-is-close) | comparing an end with 0 (E0308) | four outcomes stay four: `overlapped/src/session/close_reason.rs` |
 //! | [short-send](#short-send) | – | a short send is continued: `proactor/src/driver/send.rs` |
@@ -229,7 +229,7 @@
 //! }
 //! ```
 //!
-//! A call that fails at once is [`Submitted::Done`](proactor::backend::Submitted::Done) with a failure. The driver puts
+//! A call that fails at once is [`Submitted::Done`](proactor::operation::Submitted::Done) with a failure. The driver puts
 //! it in line with the completions, so that there is one path for both.
 //!
 //! ## zero-is-close
@@ -339,10 +339,10 @@
 //! ## skip-on-success
 //!
 //! A completion is counted twice, or waited for in vain. The question "over now, or later?" is a type,
-//! [`Submitted`](proactor::backend::Submitted), so that neither case can be left out:
+//! [`Submitted`](proactor::operation::Submitted), so that neither case can be left out:
 //!
 //! ```compile_fail,E0004
-//! use proactor::backend::{Outcome, Submitted};
+//! use proactor::operation::{Outcome, Submitted};
 //!
 //! fn result<S>(submitted: Submitted<S>) -> Option<Outcome<S>> {
 //!     match submitted {
@@ -354,7 +354,7 @@
 //! E0004, *non-exhaustive patterns: `Submitted::Pending` not covered*.
 //!
 //! ```
-//! use proactor::backend::{Outcome, Submitted};
+//! use proactor::operation::{Outcome, Submitted};
 //!
 //! fn result<S>(submitted: Submitted<S>) -> Option<Outcome<S>> {
 //!     match submitted {
@@ -367,7 +367,7 @@
 //! A result cannot be used twice:
 //!
 //! ```compile_fail,E0382
-//! use proactor::backend::Outcome;
+//! use proactor::operation::Outcome;
 //!
 //! fn end_operation<S>(_outcome: Outcome<S>) {}
 //!
@@ -382,7 +382,7 @@
 //! `backend/iocp/errors.rs`; the conformance suite checks it on every backend.
 //!
 //! ```
-//! use proactor::backend::Outcome;
+//! use proactor::operation::Outcome;
 //!
 //! fn end_operation<S>(_outcome: Outcome<S>) {}
 //!

@@ -14,9 +14,8 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use proactor::{ListenOptions, address_unavailable, listen};
+use proactor::{ListenOptions, Socket, address_unavailable, listen};
 
-use super::RealSocket;
 use crate::error::{Error, Result};
 
 /// How long all addresses of a server together may be tried again while they are in use.
@@ -67,9 +66,9 @@ impl System {
 }
 
 impl Listen for System {
-    type Socket = RealSocket;
+    type Socket = Socket;
 
-    fn listen(&mut self, address: SocketAddr) -> io::Result<(RealSocket, SocketAddr)> {
+    fn listen(&mut self, address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
         let socket = listen(address, ListenOptions::default())?;
         let bound = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok((socket, bound))

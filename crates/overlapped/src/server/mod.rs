@@ -8,16 +8,17 @@ mod start;
 mod tests;
 mod worker_threads;
 
+use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use proactor::BackendKind;
+use proactor::Socket;
 #[cfg(doc)]
 use proactor::SocketOptions;
-use proactor::backend::Backend;
-use proactor::backend::choice::{Choice, Refusal};
+use proactor::backend::choice::Choice;
+use proactor::backend::{Create, Visitor, visit};
 
 use crate::config::{Config, OnPanic, Overflow, hard_limit_for};
 use crate::endpoint::Endpoint;
@@ -31,19 +32,12 @@ pub use binding::SkippedAddress;
 pub use handle::{DrainReport, ServerHandle};
 use start::StartError;
 
-/// The socket type of every real backend.
-type RealSocket = <Real as Backend>::Socket;
-#[cfg(unix)]
-type Real = proactor::backend::readiness::Readiness;
-#[cfg(windows)]
-type Real = proactor::backend::iocp::Iocp;
-
 /// A server that is bound and not started yet.
 ///
 /// Every setting has a default fit for production; see each method. A process that is made by `fork(2)` while a server runs,
 /// and executes no program, holds its connections and ports open: see [the crate's page](crate#other-processes).
 pub struct Server {
-    sockets: Vec<RealSocket>,
+    sockets: Vec<Socket>,
     addresses: Vec<SocketAddr>,
     skipped: Vec<SkippedAddress>,
     /// What is left of the time for which addresses in use are tried again.
@@ -366,20 +360,9 @@ impl Server {
         self.config.check()?;
         let factory = Arc::new(factory);
         let mut refusals = Vec::new();
-        for name in self.choice.candidates() {
-            let started = match name {
-                #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-                BackendKind::IoUring => {
-                    self.start_on::<proactor::backend::io_uring::IoUring, H, _>(workers, &factory)
-                }
-                #[cfg(unix)]
-                BackendKind::Readiness => {
-                    self.start_on::<proactor::backend::readiness::Readiness, H, _>(workers, &factory)
-                }
-                #[cfg(windows)]
-                BackendKind::Iocp => self.start_on::<proactor::backend::iocp::Iocp, H, _>(workers, &factory),
-                other => Err(StartError::Refused(Refusal::not_here(*other))),
-            };
+        for kind in self.choice.candidates() {
+            let start = StartOn { server: &self, workers, factory: &factory, handler: PhantomData };
+            let started = visit(*kind, start).unwrap_or_else(|refusal| Err(StartError::Refused(refusal)));
             match started {
                 Ok(mut handle) => {
                     handle.refusals = refusals.into();
@@ -394,6 +377,26 @@ impl Server {
             }
         }
         Err(Error::NoBackend(refusals))
+    }
+}
+
+/// Starts a server on the backend that is visited.
+struct StartOn<'a, H, F> {
+    server: &'a Server,
+    workers: usize,
+    factory: &'a Arc<F>,
+    handler: PhantomData<fn() -> H>,
+}
+
+impl<H, F> Visitor for StartOn<'_, H, F>
+where
+    H: Handler,
+    F: Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
+{
+    type Output = std::result::Result<ServerHandle, StartError>;
+
+    fn visit<B: Create<Socket = Socket> + 'static>(self) -> Self::Output {
+        self.server.start_on::<B, H, F>(self.workers, self.factory)
     }
 }
 

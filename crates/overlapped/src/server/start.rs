@@ -10,11 +10,11 @@ use std::{io, result};
 
 use proactor::backend::choice::Refusal;
 use proactor::backend::{Backend, Create};
-use proactor::{AcceptWatch, Driver, ListenerKey, Pool};
+use proactor::{AcceptWatch, Driver, ListenerKey, Pool, Socket};
 
 use super::monitor::Monitor;
 use super::worker_threads::{Breakdown, WorkerThreads};
-use super::{RealSocket, Server, ServerHandle};
+use super::{Server, ServerHandle};
 use crate::acceptor::Acceptor;
 use crate::address_limit::AddressLimit;
 use crate::config::{Config, OnPanic};
@@ -26,7 +26,7 @@ use crate::panics::contain;
 use crate::worker::{Arrival, Parts, Plain, Worker, trace_operations};
 
 /// Makes the backend of the worker with this index, on its thread.
-pub(super) type Make<B> = fn(usize, &Pool) -> result::Result<B, Refusal>;
+pub(super) type Make<B> = fn(usize, Pool) -> result::Result<B, Refusal>;
 
 /// Why a server did not start.
 pub(super) enum StartError {
@@ -54,7 +54,7 @@ impl Server {
         factory: &Arc<F>,
     ) -> result::Result<ServerHandle, StartError>
     where
-        B: Backend<Socket = RealSocket> + Create + 'static,
+        B: Backend<Socket = Socket> + Create + 'static,
         H: Handler,
         F: Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
     {
@@ -69,7 +69,7 @@ impl Server {
         factory: &Arc<F>,
     ) -> result::Result<ServerHandle, StartError>
     where
-        B: Backend<Socket = RealSocket> + 'static,
+        B: Backend<Socket = Socket> + 'static,
         H: Handler,
         F: Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
     {
@@ -111,7 +111,7 @@ impl Server {
         handle: &ServerHandle,
     ) -> result::Result<(), StartError>
     where
-        B: Backend<Socket = RealSocket> + 'static,
+        B: Backend<Socket = Socket> + 'static,
         H: Handler,
         F: Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
     {
@@ -140,7 +140,7 @@ impl Server {
     /// A server with several workers has a monitor, which helps when one of them is blocked.
     fn start_monitor<B, H, F>(&self, plan: &Plan<B, H, F>, handle: &ServerHandle) -> io::Result<()>
     where
-        B: Backend<Socket = RealSocket>,
+        B: Backend<Socket = Socket>,
         H: Handler,
     {
         if handle.workers == 1 {
@@ -166,7 +166,7 @@ impl Server {
     }
 
     /// Listener i belongs to worker i mod N. Each attempt works on duplicates, so that the next has them too.
-    fn sockets_of(&self, index: usize, workers: usize) -> io::Result<Vec<RealSocket>> {
+    fn sockets_of(&self, index: usize, workers: usize) -> io::Result<Vec<Socket>> {
         let mine = self.sockets.iter().enumerate().filter(|(listener, _)| listener % workers == index);
         mine.map(|(_, socket)| socket.try_clone()).collect()
     }
@@ -176,11 +176,11 @@ impl Server {
 fn run_worker<B, H, F>(
     plan: &Plan<B, H, F>,
     index: usize,
-    sockets: Vec<RealSocket>,
+    sockets: Vec<Socket>,
     worker_threads: &WorkerThreads,
     control: &dyn Control,
 ) where
-    B: Backend<Socket = RealSocket>,
+    B: Backend<Socket = Socket>,
     H: Handler,
     F: Fn(WorkerHandle<H::Message>) -> H,
 {
@@ -216,18 +216,18 @@ fn run_worker<B, H, F>(
 
 impl<B, H, F> Plan<B, H, F>
 where
-    B: Backend<Socket = RealSocket>,
+    B: Backend<Socket = Socket>,
     H: Handler,
     F: Fn(WorkerHandle<H::Message>) -> H,
 {
     fn make_driver(
         &self,
         index: usize,
-        sockets: Vec<RealSocket>,
+        sockets: Vec<Socket>,
     ) -> result::Result<(Driver<B>, Vec<ListenerKey>), StartError> {
         let pool = self.config.make_pool().map_err(StartError::Failed)?;
-        let backend = (self.create)(index, &pool).map_err(StartError::Refused)?;
-        let mut driver = Driver::new(backend, pool);
+        let backend = (self.create)(index, pool).map_err(StartError::Refused)?;
+        let mut driver = Driver::new(backend);
         driver.set_options(self.config.options);
         driver.turn_away_at_most(self.config.turned_away);
         if let Some(observer) = self.observer(index).filter(|_| self.config.trace_operations) {

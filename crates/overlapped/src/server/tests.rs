@@ -10,7 +10,7 @@ use proactor::backend::Create;
 use proactor::backend::choice::Refusal;
 
 use super::start::{Make, StartError};
-use super::{Real, Server, ServerHandle, SkippedAddress};
+use super::{Server, ServerHandle, SkippedAddress};
 use crate::events::Event;
 use crate::handler::Handler;
 use crate::mailbox::{PostError, WorkerHandle};
@@ -20,6 +20,11 @@ use crate::{Error, Lease};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const WORKERS: usize = 3;
+
+#[cfg(unix)]
+type Real = proactor::backend::readiness::Readiness;
+#[cfg(windows)]
+type Real = proactor::backend::iocp::Iocp;
 
 /// Tells which worker heard what.
 struct Ear(Sender<(usize, u32)>);
@@ -37,7 +42,7 @@ impl Handler for Ear {
     }
 }
 
-fn refused_for<const REFUSED: usize>(index: usize, pool: &Pool) -> Result<Real, Refusal> {
+fn refused_for<const REFUSED: usize>(index: usize, pool: Pool) -> Result<Real, Refusal> {
     if index == REFUSED {
         let (reason, remedy) = ("there is no second one".to_owned(), "be content with one".to_owned());
         return Err(Refusal { backend: <Real as proactor::backend::Backend>::KIND, reason, remedy });

@@ -19,7 +19,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
               receive is in flight, a send uses the same block and sets the flag to \"send\".",
     repair: "A block for each operation, initialised before each use, and not touched until its completion.",
     invariant: "INV-1: an operation in flight has an entry of its own in the in-flight table, with its kind in it.",
-    upheld_by: "crates/proactor/src/driver/inflight.rs",
+    upheld_by: "crates/proactor/src/inflight/mod.rs",
     on_windows: "One OVERLAPPED in two calls: both packets bring the same address, and both results are written to \
                  the same words.",
     on_linux: "One user_data for two requests: two CQEs that cannot be told apart.",

@@ -21,7 +21,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
              reference; the memory is free when the last completion has been taken.",
     invariant: "INV-1 and INV-2: the in-flight table owns the memory until the completion; a connection is released \
                 once, when nothing is in flight for it.",
-    upheld_by: "crates/proactor/src/driver/inflight.rs",
+    upheld_by: "crates/proactor/src/inflight/mod.rs",
     on_windows: "The kernel has the buffer until the operation is over, and the OVERLAPPED until its packet is taken; \
                  closesocket only makes the operation end sooner. What the kernel writes late then is its result, \
                  into the OVERLAPPED.",

@@ -2,58 +2,45 @@
 
 use std::fmt;
 
-use super::BackendKind;
+use super::{BackendKind, PREFERENCE};
 
-/// What the caller asks for.
+/// Which backend a program asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// The best one that works here.
+    /// The first in the order of preference that works on this machine.
     #[default]
     Auto,
-    /// This one or none.
+    /// This one, without a fallback.
     Only(BackendKind),
 }
 
 impl Choice {
     /// The backends to try, in order.
     #[must_use]
-    pub fn candidates(self) -> &'static [BackendKind] {
+    pub fn candidates(&self) -> &[BackendKind] {
         match self {
             Choice::Auto => PREFERENCE,
-            Choice::Only(BackendKind::IoUring) => &[BackendKind::IoUring],
-            Choice::Only(BackendKind::Iocp) => &[BackendKind::Iocp],
-            Choice::Only(BackendKind::Readiness) => &[BackendKind::Readiness],
-            Choice::Only(BackendKind::Simulated) => &[BackendKind::Simulated],
+            Choice::Only(kind) => std::slice::from_ref(kind),
         }
     }
 }
 
-/// The real backends of this system, best first.
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-pub const PREFERENCE: &[BackendKind] = &[BackendKind::IoUring, BackendKind::Readiness];
-/// The real backends of this system, best first.
-#[cfg(all(unix, not(all(target_os = "linux", target_pointer_width = "64"))))]
-pub const PREFERENCE: &[BackendKind] = &[BackendKind::Readiness];
-/// The real backends of this system, best first.
-#[cfg(windows)]
-pub const PREFERENCE: &[BackendKind] = &[BackendKind::Iocp];
-
-/// Why a backend does not run here, and what would change that.
+/// Why a backend cannot be used on this machine, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Which backend.
     pub backend: BackendKind,
-    /// What stands in the way, as a clause: "the kernel setting … is 2".
+    /// The cause, as a clause: "the kernel setting … is 2".
     pub reason: String,
-    /// What to do about it, as an imperative: "set … to 0".
+    /// The remedy, as an imperative: "set … to 0".
     pub remedy: String,
 }
 
 impl Refusal {
-    /// The reason when rings of the least useful size already need more memory than may be locked.
+    /// The reason given when even the smallest useful ring needs more memory than may be locked.
     pub const NO_MEMORY_TO_LOCK: &str = "the memory-lock limit leaves no room for a ring";
 
-    /// The refusal of a backend that this operating system does not have.
+    /// The refusal of a backend that does not exist on this operating system.
     #[must_use]
     pub fn not_here(backend: BackendKind) -> Refusal {
         let names: Vec<&str> = PREFERENCE.iter().map(|name| name.as_str()).collect();

@@ -1,78 +1,48 @@
 //! What this machine offers, found out by trying: a backend is there when it can be made.
 
 use super::choice::Refusal;
-use super::{BackendKind, Create};
+use super::feature::{Feature, Offer, RingSize};
+use super::visit::Visitor;
+use super::{BackendKind, Create, PREFERENCE, visit};
 use crate::buffer::{Pool, PoolConfig};
+use crate::socket::Socket;
 
-/// Makes `name` once for each of `workers` on the calling thread, as a server with so many of them would, holds
-/// all of them at a time, and drops them.
+/// Makes a backend once for each of `workers` on the calling thread, as a server with that many would, holds all of them
+/// at a time, and drops them.
 ///
 /// # Errors
 /// Why one of them cannot be made.
-pub fn probe(name: BackendKind, workers: usize) -> Result<Offer, Refusal> {
-    match name {
-        #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-        BackendKind::IoUring => make::<super::io_uring::IoUring>(workers).map(|made| {
-            let least = made.iter().map(super::io_uring::IoUring::entries).min();
-            Offer { ring: least.map(|least| RingSize { least, wanted: super::io_uring::SQ_ENTRIES }) }
-        }),
-        #[cfg(windows)]
-        BackendKind::Iocp => make::<super::iocp::Iocp>(workers).map(|_| Offer { ring: None }),
-        #[cfg(unix)]
-        BackendKind::Readiness => make::<super::readiness::Readiness>(workers).map(|_| Offer { ring: None }),
-        other => Err(Refusal::not_here(other)),
+pub fn probe(kind: BackendKind, workers: usize) -> Result<Offer, Refusal> {
+    visit(kind, Make { workers })?
+}
+
+struct Make {
+    workers: usize,
+}
+
+impl Visitor for Make {
+    type Output = Result<Offer, Refusal>;
+
+    fn visit<B: Create<Socket = Socket>>(self) -> Result<Offer, Refusal> {
+        let make = |_| B::create(Pool::new(PoolConfig::default()));
+        let made = (0..self.workers).map(make).collect::<Result<Vec<B>, Refusal>>()?;
+        let sizes = made.iter().filter_map(Create::ring_size);
+        Ok(Offer { ring: sizes.min_by_key(|size: &RingSize| size.least) })
     }
-}
-
-/// What a backend that can be made comes with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// `None` for a backend without rings.
-    pub ring: Option<RingSize>,
-}
-
-/// Entries of submission rings. Under a memory limit they are halved, which costs system calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingSize {
-    /// The smallest ring that a worker got.
-    pub least: u32,
-    /// What each asked for.
-    pub wanted: u32,
 }
 
 /// What the kernel's rings can do, each feature tried on a ring of its own. Empty where no ring can be made.
 #[must_use]
 pub fn ring_features() -> Vec<Feature> {
-    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-    {
-        super::io_uring::features::try_all()
+    PREFERENCE.iter().flat_map(|kind| visit(*kind, Try).unwrap_or_default()).collect()
+}
+
+struct Try;
+
+impl Visitor for Try {
+    type Output = Vec<Feature>;
+
+    fn visit<B: Create<Socket = Socket>>(self) -> Vec<Feature> {
+        B::features()
     }
-    #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
-    {
-        Vec::new()
-    }
-}
-
-/// A feature, and whether it is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Feature {
-    /// The field's name for it.
-    pub name: &'static str,
-    /// What trying it showed.
-    pub finding: Finding,
-}
-
-/// What trying a feature showed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// It was used, and worked.
-    Present,
-    /// The kernel does not know it.
-    Absent,
-    /// It could not be tried: why, as a clause.
-    Untried(String),
-}
-
-fn make<B: Create>(workers: usize) -> Result<Vec<B>, Refusal> {
-    (0..workers).map(|_| B::create(&Pool::new(PoolConfig::default()))).collect()
 }

@@ -5,10 +5,10 @@ use std::ops::{Deref, DerefMut};
 
 use super::CACHE_LINE;
 
-/// A growable buffer whose first byte lies on a cache line: what a kernel copies fastest from and to.
+/// A growable buffer whose first byte lies on a cache line: kernels copy from and to it fastest.
 ///
 /// A `Vec<u8>` starts wherever the allocator puts it, and a large one, which the C library maps itself, 16 bytes
-/// behind a page. This one allocates up to 63 bytes more and leaves out as many in front.
+/// behind a page. This one allocates up to 63 bytes more, and skips some of them at the front.
 #[derive(Default)]
 pub struct AlignedBuf {
     /// `start` bytes of padding, then the contents. Never grows in place beyond its capacity: that could move it to

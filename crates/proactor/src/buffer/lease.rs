@@ -1,11 +1,12 @@
-//! Received bytes, on loan from the pool.
+//! Received bytes, in a block of the pool.
 
 use std::fmt;
 use std::ops::Deref;
 
 use bytes::Bytes;
 
-use super::pool::{Hold, Pool, PoolConfig};
+use super::block::Hold;
+use super::pool::{Pool, PoolConfig};
 
 /// Received bytes in the block they arrived in. Dropping the last lease of a block gives the block back.
 ///
@@ -24,7 +25,7 @@ impl Lease {
         Lease { hold, offset: 0, len }
     }
 
-    /// A lease of a copy of `bytes`, in memory of its own: it pins no block of any pool that receives.
+    /// A lease of a copy of `bytes` in memory of its own: it pins no block of a receiving pool.
     ///
     /// # Panics
     /// If there are no bytes, or 4 GiB or more.
@@ -49,7 +50,7 @@ impl Lease {
         rest
     }
 
-    /// Drops the first `by` bytes from view.
+    /// Removes the first `by` bytes from the view.
     ///
     /// # Panics
     /// If there are fewer.
@@ -84,13 +85,13 @@ impl Lease {
         self.hold.shared().block_len() as usize
     }
 
-    /// Where the block starts, whatever of it is in view.
+    /// The start of the block, whichever part of it is in view.
     pub(super) fn block_start(&self) -> *const u8 {
         self.hold.address()
     }
 
-    /// Whether more than a quarter of the pool is available, so that holding this block for the time of a send
-    /// keeps nobody else from receiving.
+    /// Whether more than a quarter of the pool is available, so that holding this block during a send does not keep
+    /// other connections from receiving.
     #[must_use]
     pub fn pool_has_reserve(&self) -> bool {
         self.hold.shared().available() * 4 > self.hold.shared().blocks()

@@ -1,17 +1,17 @@
-//! What one send carries: a payload, or several that leave together, in order.
+//! The bytes of one send: one payload, or several that are sent together, in order.
 
 use super::Payload;
 
-/// What one send carries. From submit to completion the driver owns it (INV-1).
+/// The bytes of one send. From submit to completion the driver owns them (INV-1).
 #[derive(Debug)]
 pub enum Outgoing {
-    /// One payload, as nearly always.
+    /// One payload, the usual case.
     One(Payload),
     /// Several: one system call for all of them.
     Many(Box<Gather>),
 }
 
-/// Payloads that leave with one send, in this order.
+/// Payloads of one send, in this order.
 #[derive(Debug)]
 pub struct Gather {
     parts: Vec<Payload>,
@@ -21,7 +21,7 @@ pub struct Gather {
 }
 
 impl Gather {
-    /// Parts that one call takes: lists of this length are on the stack of every kernel, and of ours.
+    /// The most parts per call: kernels keep lists of this length on their stack, and so do we.
     pub const MOST: usize = 16;
 
     /// # Panics
@@ -114,7 +114,7 @@ mod message {
 
     use super::Gather;
 
-    /// The list of pieces for `sendmsg(2)`, at an address that is good for as long as the gather's is.
+    /// The list of pieces for `sendmsg(2)`, at an address that is valid as long as the gather's.
     pub(super) struct Message {
         pieces: [libc::iovec; Gather::MOST],
         header: libc::msghdr,
@@ -135,8 +135,8 @@ mod message {
     }
 
     impl Gather {
-        /// The message of the bytes from `from` on, at most `most` of them. Good until the next call, at most for as
-        /// long as this gather lives and stays in its box.
+        /// The message of the bytes from `from` on, at most `most` of them. Valid until the next call, while this
+        /// gather lives and stays in its box.
         pub(crate) fn message(self: &mut Box<Gather>, from: usize, most: usize) -> *const libc::msghdr {
             let mut pieces = [libc::iovec { iov_base: null_mut(), iov_len: 0 }; Gather::MOST];
             let mut count = 0;

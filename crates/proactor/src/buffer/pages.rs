@@ -1,4 +1,4 @@
-//! The memory of a pool: zeroed, aligned, resident only where it was touched.
+//! The memory of a pool: zeroed, aligned, and resident only where it was written.
 
 use std::alloc::{self, Layout};
 use std::ptr::NonNull;
@@ -10,10 +10,10 @@ pub(super) const PAGE: usize = 4096;
 
 /// One piece of zeroed memory that starts on a page; on a cache line, if it is smaller than a page.
 ///
-/// That much more than asked for is allocated, zeroed, and the start is rounded up inside it. An allocation *with*
-/// the alignment of a page would cost memory: the standard library's allocator gets such memory from
-/// `posix_memalign(3)` and writes the zeros itself, which makes every page resident. A large zeroed allocation
-/// without it is fresh from the system (`calloc(3)`, `HeapAlloc`), and already zero.
+/// A page more than asked for is allocated, and the start is rounded up inside it. An allocation *with* the alignment
+/// of a page would cost memory: the standard library's allocator gets such memory from `posix_memalign(3)` and writes
+/// the zeros itself, which makes every page resident. A large zeroed allocation without it is fresh from the system
+/// (`calloc(3)`, `HeapAlloc`), and already zero.
 pub(super) struct Pages {
     start: NonNull<u8>,
     allocation: NonNull<u8>,
@@ -45,8 +45,8 @@ impl Pages {
 impl Drop for Pages {
     fn drop(&mut self) {
         let layout = Layout::array::<u8>(self.allocated).expect("it was allocated with this layout");
-        // SAFETY: made by `alloc_zeroed` with this layout, and freed once. Its owner, the pool, sees to it that nobody
-        // holds a piece of it by then (INV-1).
+        // SAFETY: made by `alloc_zeroed` with this layout, and freed once. Its owner, the pool, makes sure that no
+        // block of it is held by then (INV-1).
         unsafe { alloc::dealloc(self.allocation.as_ptr(), layout) };
     }
 }

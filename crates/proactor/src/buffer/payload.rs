@@ -1,11 +1,11 @@
-//! Bytes to send, in the form in which the sender has them.
+//! Bytes to send, in whichever form the sender has them.
 
 use bytes::Bytes;
 
 use super::{AlignedBuf, CACHE_LINE, Lease};
 
-/// Bytes to send. From submit to completion the driver owns them; in each form they stay at
-/// one address when the payload itself is moved.
+/// Bytes to send. From submit to completion the driver owns them; in each form they stay at the same address when the
+/// payload is moved.
 ///
 /// Kernels copy them fastest from where a cache line starts: up to twice as fast on some processors, for pieces of
 /// some KiB and more. A received block that is sent on whole, and an [`AlignedBuf`], start there. A `Vec` of 128 KiB or
@@ -54,8 +54,8 @@ impl Payload {
         self.len() == 0
     }
 
-    /// What this payload counts for against a limit on memory: a whole block for a lease, whatever it shows of
-    /// it; its bytes for the others, and at least half of the memory that a vector has in reserve.
+    /// What this payload counts against a memory limit: the whole block for a lease, however little it shows; its
+    /// bytes for the others, and at least half of the memory that a vector has in reserve.
     #[inline]
     #[must_use]
     pub fn charge(&self) -> usize {
@@ -67,8 +67,8 @@ impl Payload {
         }
     }
 
-    /// Whether memory that we allocated for it starts on a cache line, of the block for a lease. What users allocated
-    /// is theirs to place.
+    /// Whether memory that we allocated for it starts on a cache line, of the block for a lease. Memory that users
+    /// allocated may start anywhere.
     pub(crate) fn is_well_placed(&self) -> bool {
         let start = match self {
             Payload::Lease(lease) => lease.block_start(),

@@ -5,19 +5,17 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
+use super::CACHE_LINE;
+use super::block::{Block, BlockId, Hold};
 use super::pages::Pages;
-use super::{CACHE_LINE, Lease};
 
-/// A block's number within its pool.
-pub type BlockId = u16;
-
-/// Shape of a pool.
+/// The number and size of a pool's blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
     /// Blocks in the pool: 1 to 32,768. A buffer ring takes a power of two, so others are rounded up.
     pub blocks: u16,
     /// Bytes of a block. A message that fits into one block is received and forwarded in one piece. Blocks start on
-    /// cache lines, so what is missing to a multiple of 64 lies unused between two of them.
+    /// cache lines, so the bytes up to the next multiple of 64 are unused.
     pub block_len: u32,
 }
 
@@ -29,7 +27,8 @@ impl Default for PoolConfig {
     }
 }
 
-/// A block's holders: 0 when it is free, LENT while the kernel has it, else leases and blocks that name it.
+/// A block's references: `FREE` when it is free, `LENT` while the kernel has it, else the number of blocks and
+/// leases.
 type Holders = u32;
 const FREE: Holders = 0;
 const LENT: Holders = u32::MAX;
@@ -40,10 +39,10 @@ pub(super) struct Shared {
     stride: usize,
     block_len: u32,
     holders: Box<[Cell<Holders>]>,
-    /// Last in, first out: the block used last is the one still in the cache.
+    /// Last in, first out: the block used last is still in the cache.
     free: RefCell<Vec<BlockId>>,
     lent: Cell<u32>,
-    /// True exactly when connections wait in line for blocks: what is free is theirs.
+    /// True exactly when connections wait for blocks: free ones are reserved for them.
     reserved: Cell<bool>,
 }
 
@@ -66,7 +65,7 @@ impl Pool {
         Pool::try_new(config).unwrap_or_else(|error| panic!("no pool of {config:?}: {error}"))
     }
 
-    /// The same, for a configuration that comes from outside.
+    /// The same, for a configuration that may be invalid.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) without blocks or bytes, or with more than 32,768 blocks;
@@ -103,13 +102,13 @@ impl Pool {
         Some(self.block(id))
     }
 
-    /// The same for a receive that did not wait in line: `None` also while free blocks are reserved for those that do.
+    /// The same for a receive that did not wait: `None` also while free blocks are reserved for connections that do.
     #[inline]
     pub(crate) fn take_unreserved(&self) -> Option<Block> {
         if self.shared.reserved.get() { None } else { self.take() }
     }
 
-    /// Reserves all free blocks, now and later, for the connections that wait in line, or ends that.
+    /// Reserves all free blocks, now and later, for connections that wait; `false` ends that.
     pub(crate) fn reserve(&self, reserved: bool) {
         self.shared.reserved.set(reserved);
     }
@@ -126,7 +125,7 @@ impl Pool {
     /// Takes back a lent block that a completion named.
     ///
     /// # Panics
-    /// If that block was not lent (INV-1): the completion would hand out memory that somebody else holds.
+    /// If that block was not lent (INV-1): the completion would hand out memory that has another holder.
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     pub(crate) fn reclaim(&self, id: BlockId) -> Block {
         self.shared.change(id, LENT, 1);
@@ -136,7 +135,7 @@ impl Pool {
 
     #[inline]
     fn block(&self, id: BlockId) -> Block {
-        Block { hold: Hold { shared: Rc::clone(&self.shared), id } }
+        Block { hold: Hold::new(Rc::clone(&self.shared), id) }
     }
 
     /// Start of a block's memory, for the kernel.
@@ -231,89 +230,13 @@ impl Shared {
     }
 }
 
-/// One counted hold on a block: what blocks and leases are made of. The last one dropped frees the block.
-pub(super) struct Hold {
-    shared: Rc<Shared>,
-    id: BlockId,
-}
-
-impl Hold {
-    pub(super) fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
-    pub(super) fn id(&self) -> BlockId {
-        self.id
-    }
-
-    #[inline]
-    pub(super) fn address(&self) -> *mut u8 {
-        self.shared.address(self.id)
-    }
-}
-
-impl Clone for Hold {
-    fn clone(&self) -> Hold {
-        self.shared.hold(self.id);
-        Hold { shared: Rc::clone(&self.shared), id: self.id }
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.shared.release(self.id);
-    }
-}
-
-/// One block, held by one owner who may write it (or let the kernel write it).
-pub struct Block {
-    hold: Hold,
-}
-
-impl Block {
-    /// Start of the block. It stays where it is for as long as the block is held.
-    #[must_use]
-    pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.hold.address()
-    }
-
-    /// Bytes the block holds.
-    #[must_use]
-    pub fn capacity(&self) -> u32 {
-        self.hold.shared.block_len
-    }
-
-    /// The whole block, to write.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: the block is inside the pool's memory, initialised, and this handle is its only holder, the
-        // kernel included: a lent block has no handle (INV-1).
-        unsafe { std::slice::from_raw_parts_mut(self.hold.address(), self.capacity() as usize) }
-    }
-
-    /// What arrived: the first `len` bytes, to be read and shared from now on.
-    ///
-    /// # Panics
-    /// If the block is shorter than `len`.
-    #[must_use]
-    pub fn into_lease(self, len: usize) -> Lease {
-        assert!(len <= self.capacity() as usize, "a block of {} bytes cannot hold {len}", self.capacity());
-        Lease::new(self.hold, len as u32)
-    }
-}
-
-impl fmt::Debug for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Block({})", self.hold.id)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::pages::PAGE;
     use super::*;
 
-    /// Every block starts on a cache line, the first of a page or more on a page; each has the length that was asked for, and none
-    /// reaches into the next.
+    /// Every block starts on a cache line, the first of a page or more on a page; each has the length that was asked
+    /// for, and none reaches into the next.
     #[test]
     fn blocks_are_aligned_and_apart_whatever_their_length() {
         for block_len in [1, 63, 64, 65, 100, 4095, 4096, 16 * 1024, 16 * 1024 + 1] {
@@ -339,7 +262,7 @@ mod tests {
         }
     }
 
-    /// Too many bytes to count, too many to map: an error, not the end of the process.
+    /// Too many bytes for an integer or for the address space: an error, not the end of the process.
     #[test]
     fn a_pool_that_cannot_be_is_an_error() {
         let kind = |blocks, block_len| Pool::try_new(PoolConfig { blocks, block_len }).unwrap_err().kind();
@@ -355,7 +278,7 @@ mod tests {
     fn a_block_that_was_not_lent_is_not_taken_back() {
         let pool = Pool::new(PoolConfig { blocks: 2, block_len: 64 });
         let (held, lent) = (pool.take().unwrap(), pool.lend().unwrap());
-        let id = held.hold.id;
+        let id = held.hold.id();
         let reclaim = || drop(pool.reclaim(id));
         let error = std::panic::catch_unwind(std::panic::AssertUnwindSafe(reclaim)).unwrap_err();
         assert!(error.downcast_ref::<String>().unwrap().starts_with("INV-1: block"));

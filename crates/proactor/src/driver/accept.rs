@@ -1,16 +1,15 @@
-//! Listeners, and connections on their way in and out.
+//! Listeners, and the accepts that are in flight for them.
 
 use std::io;
 use std::net::SocketAddr;
 
-use crate::backend::{Backend, Close, Operation, Outcome, Submitted};
-use crate::destination::{destination, refuse_itself};
+use crate::backend::Backend;
+use crate::operation::{Close, OpKey, Operation, Outcome, Submitted};
 
-use super::accept_error::{ACCEPT_FAILURES, concerns_the_listener};
-use super::connection::{Connection, Life};
-use super::slots::Key;
-use super::{ConnectionKey, Driver, Event, ListenerKey, OpKey, Ready, Verb};
-use crate::socket::SocketOptions;
+use super::keys::Key;
+use super::{Driver, Event, ListenerKey, Ready};
+use crate::os::{ACCEPT_FAILURES, concerns_the_listener};
+use crate::socket::SocketCalls;
 
 /// A listening socket and the accepts in flight for it.
 pub(super) struct Listener<B: Backend> {
@@ -21,8 +20,8 @@ pub(super) struct Listener<B: Backend> {
     life: ListenerLife,
     /// Accepts that failed since the last connection or pause. Bounded by [`ACCEPT_FAILURES`].
     failures: u32,
-    /// True exactly when its backlog may hold connections from before urgent data was to be delivered in line and small
-    /// segments were to be sent at once: they have not inherited that.
+    /// True exactly when its backlog may hold connections that arrived before the two socket options were set, and so
+    /// have not inherited them.
     foreign: bool,
 }
 
@@ -42,8 +41,8 @@ enum ListenerLife {
 }
 
 impl<B: Backend> Driver<B> {
-    /// Takes over a listening socket and accepts on it. What it accepts delivers urgent data in line (RFC 6093) and sends
-    /// small segments at once (`TCP_NODELAY`), also if the listener was made elsewhere.
+    /// Takes over a listening socket and accepts on it. Accepted connections deliver urgent data in line (RFC 6093)
+    /// and send small segments at once (`TCP_NODELAY`), also if the listener was made elsewhere.
     ///
     /// # Errors
     /// If the backend cannot register it; the socket is closed then.
@@ -55,9 +54,10 @@ impl<B: Backend> Driver<B> {
                 return Err(error);
             }
         };
-        // Where they cannot be set, urgent bytes are missing in the stream, or small answers come late; nothing else.
-        let inline = self.backend.inline_urgent(&socket).unwrap_or(true);
-        let foreign = !(self.backend.nodelay(&socket).unwrap_or(true) && inline);
+        // If they cannot be set, urgent bytes are missing from the stream, or small answers are late; nothing else
+        // changes.
+        let inline = self.backend.calls().inline_urgent(&socket).unwrap_or(true);
+        let foreign = !(self.backend.calls().nodelay(&socket).unwrap_or(true) && inline);
         let (armed, life) = (Vec::new(), ListenerLife::Accepting);
         let listener = Listener { socket, handle, armed, life, failures: 0, foreign };
         let key = self.listeners.insert(listener);
@@ -65,7 +65,7 @@ impl<B: Backend> Driver<B> {
         Ok(ListenerKey(key))
     }
 
-    /// Stops accepting. Connections that were on their way may still be delivered.
+    /// Stops accepting. Connections already taken by the kernel may still be delivered.
     pub fn pause_accept(&mut self, listener: ListenerKey) {
         if let Some(state) = self.listeners.get_mut(listener.0)
             && state.life == ListenerLife::Accepting
@@ -97,51 +97,17 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// The address a listener has; port 0 was replaced by the one the system chose.
+    /// The address of a listener, with the port that the system chose if it was bound to port 0.
     ///
     /// # Errors
     /// If the listener is gone.
     pub fn listener_addr(&self, listener: ListenerKey) -> io::Result<SocketAddr> {
         let state = self.listeners.get(listener.0).ok_or(io::ErrorKind::NotFound)?;
-        self.backend.local_addr(&state.socket)
+        self.backend.calls().local_addr(&state.socket)
     }
 
-    /// Connects to `address`. [`Event::Connected`] or [`Event::Failed`] follows. `0.0.0.0` and `[::]` mean this machine's
-    /// loopback address, as on Linux; Windows would refuse them (`WSAEADDRNOTAVAIL`), and the BSDs choose an interface.
-    ///
-    /// A connection that meets itself has failed, with [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): where
-    /// nobody listens on a port of this machine, the system may give that port to the connecting socket, which then is
-    /// its own peer (RFC 9293, section 3.5, "simultaneous open"). A server could not bind the port.
-    ///
-    /// # Errors
-    /// If there is no socket to be had for it.
-    pub fn connect(&mut self, address: SocketAddr) -> io::Result<ConnectionKey> {
-        self.connect_with(address, self.options)
-    }
-
-    /// The same, with options of its own in place of the [driver's](Self::set_options).
-    ///
-    /// # Errors
-    /// If there is no socket to be had for it.
-    pub fn connect_with(&mut self, address: SocketAddr, options: SocketOptions) -> io::Result<ConnectionKey> {
-        let address = destination(address);
-        let socket = self.backend.open(address)?;
-        self.set_options_of(&socket, options);
-        let connection = self.register(socket).map_err(|(socket, error)| {
-            self.backend.close(socket, None, Close::Graceful);
-            error
-        })?;
-        let handle = self.connection(connection.0).handle;
-        let address = Box::new(socket2::SockAddr::from(address));
-        let op = self.start(connection.0, Operation::Connect { socket: handle, address });
-        let state = self.connection(connection.0);
-        state.life = Life::Connecting(op);
-        state.hold();
-        Ok(connection)
-    }
-
-    /// Submits accepts until as many are in flight as the backend wants, or one fails at once: what that means is decided
-    /// when it is handed out, and the next would fail like it.
+    /// Submits accepts until as many are in flight as the backend wants, or one fails at once. What that failure
+    /// means is decided when it is handed out; another accept would fail too.
     fn arm_accept(&mut self, key: Key) {
         let abilities = self.backend.abilities();
         let wanted = if abilities.multishot_accept { 1 } else { usize::from(abilities.accepts.max(1)) };
@@ -151,7 +117,7 @@ impl<B: Backend> Driver<B> {
                 return;
             }
             let listener = state.handle;
-            let op = self.ops.insert(key.index(), Operation::Accept { listener, scratch: None });
+            let op = self.ops.insert(key.index(), Operation::Accept { listener });
             let mut failed_at_once = false;
             if let Submitted::Done(outcome) = self.submit(op) {
                 failed_at_once = matches!(outcome, Outcome::Failed(_));
@@ -188,12 +154,13 @@ impl<B: Backend> Driver<B> {
             Outcome::Accepted(socket, peer) => {
                 state.failures = 0;
                 if state.foreign {
-                    let _ = self.backend.inline_urgent(&socket);
-                    let _ = self.backend.nodelay(&socket);
+                    let _ = self.backend.calls().inline_urgent(&socket);
+                    let _ = self.backend.calls().nodelay(&socket);
                 }
                 Some(Event::Accepted { listener, socket, peer })
             }
-            // Only those that are turned away have used the descriptors up: no session waits for one to end.
+            // Sockets that are turned away used up the descriptors, and some were closed just now: accepting need not
+            // pause.
             Outcome::Failed(error) if self.has_made_room(&error) => None,
             Outcome::Failed(error) => self.accept_failed(key, error, at_once),
             _ => None,
@@ -213,7 +180,7 @@ impl<B: Backend> Driver<B> {
         }
         state.failures += 1;
         if !concerns_the_listener(&error, at_once) && state.failures < ACCEPT_FAILURES {
-            // One connection was gone before it was taken. The next one is as good.
+            // One connection was gone before it was accepted. The next one is unaffected.
             return None;
         }
         (state.life, state.failures) = (ListenerLife::Paused, 0);
@@ -228,40 +195,5 @@ impl<B: Backend> Driver<B> {
             self.backend.close(state.socket, Some(state.handle), Close::Listener);
             self.ready.push_back(Ready::ListenerReleased(ListenerKey(key)));
         }
-    }
-
-    pub(super) fn complete_connect(
-        &mut self,
-        op: OpKey,
-        owner: u32,
-        outcome: Outcome<B::Socket>,
-    ) -> Option<Event<B::Socket>> {
-        let key = self.owner(owner);
-        drop(self.ops.remove(op));
-        let state: &mut Connection<B> = self.connection(key);
-        state.let_go();
-        let connection = ConnectionKey(key);
-        if matches!(state.life, Life::Closing(_)) {
-            self.release_if_joined(key);
-            return None;
-        }
-        state.life = Life::Open;
-        match outcome {
-            Outcome::Connected => Some(match self.met_itself(key) {
-                Some(error) => Event::Failed { connection, verb: Verb::Connect, error },
-                None => Event::Connected { connection },
-            }),
-            Outcome::Failed(error) => Some(Event::Failed { connection, verb: Verb::Connect, error }),
-            other => unreachable!("a connect ended with {other:?}"),
-        }
-    }
-}
-
-impl<B: Backend> Driver<B> {
-    /// The error of a connection whose ends are the same.
-    fn met_itself(&mut self, key: Key) -> Option<io::Error> {
-        let connection = ConnectionKey(key);
-        let (local, peer) = (self.local_addr(connection).ok()?, self.peer_addr(connection).ok()?);
-        refuse_itself(local, peer).err()
     }
 }

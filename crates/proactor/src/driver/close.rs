@@ -1,18 +1,19 @@
-//! The end of a connection: cancel, join, close, release. The only way a socket is closed while the driver
-//! lives, and the only place where a connection is released (INV-2).
+//! The close of a connection, in four steps: cancel, join, close, release. Only here is a connection's socket closed
+//! while the driver lives, and only here is a connection released (INV-2).
 
 use std::io;
 
-use crate::backend::{Backend, Close};
+use crate::backend::Backend;
+use crate::operation::{Call, Close};
+use crate::socket::SocketCalls;
 
 use super::connection::{Life, Receive};
-use super::slots::Key;
-use super::{Call, ConnectionKey, Driver, Moment, Ready, TraceResult};
+use super::keys::Key;
+use super::{ConnectionKey, Driver, Moment, Ready, TraceResult};
 
 impl<B: Backend> Driver<B> {
-    /// Sends FIN after what was sent, and keeps receiving: the peer may still have something to say, and a
-    /// socket closed with received bytes unread would turn the close into a reset (INV-8). Call it when nothing
-    /// is in flight for sending.
+    /// Sends FIN after what was sent, and keeps receiving: the peer may still send, and closing a socket with unread
+    /// bytes would turn the close into a reset (INV-8). Call it when no send is in flight.
     ///
     /// # Errors
     /// If the connection is already gone.
@@ -22,7 +23,7 @@ impl<B: Backend> Driver<B> {
     pub fn finish(&mut self, connection: ConnectionKey) -> io::Result<()> {
         let state = self.connections.get(connection.0).ok_or(io::ErrorKind::NotConnected)?;
         assert!(state.send.is_none(), "INV-8: FIN goes out after the last byte");
-        let result = self.backend.shutdown_write(&state.socket);
+        let result = self.backend.calls().shutdown_write(&state.socket);
         if self.tracer.is_some() {
             self.trace_call(
                 Some(connection.0),
@@ -33,20 +34,22 @@ impl<B: Backend> Driver<B> {
         result
     }
 
-    /// Closes gracefully: a send in flight is waited for, the receive or watch is cancelled; when both are joined
-    /// the socket is closed, and [`Event::Released`](super::Event::Released) is the connection's last event.
+    /// Closes gracefully: the receive or watch is cancelled, a send in flight completes; when nothing is in flight
+    /// any more the socket is closed, and [`Event::Released`](super::Event::Released) is the connection's last event.
     ///
-    /// Closing gives up this process's descriptor. A process that was made by `fork(2)` without an `exec` after it holds a
-    /// copy of each descriptor that was open, and a connection ends only with its last one: neither FIN nor the reset of
-    /// an [abort](Self::abort) goes out while such a process lives, and its port stays in use. A process that `exec`s, as
-    /// every [`std::process::Command`] does, holds none: all descriptors of this library are close-on-exec. Where a copy
-    /// may exist, call [`finish`](Self::finish) before `close`: that sends FIN even if another process holds the socket.
+    /// Closing closes this process's descriptor. A process made by `fork(2)` without a later `exec` holds a copy of
+    /// each descriptor that was open, and a connection ends only with the last copy: while such a process lives,
+    /// neither FIN nor the reset of an [abort](Self::abort) is sent, and the port stays in use. A process that calls
+    /// `exec`, as every [`std::process::Command`] does, holds none: all descriptors of this library are
+    /// close-on-exec. Where a copy may exist, call [`finish`](Self::finish) before `close`: that sends FIN even if
+    /// another process holds the socket.
     pub fn close(&mut self, connection: ConnectionKey) {
         self.begin_close(connection, Close::Graceful);
     }
 
-    /// Closes at once: everything in flight is cancelled, what was not sent is discarded, the peer sees a reset (if no
-    /// other process holds a copy of the socket, see [`close`](Self::close)). Also hastens a graceful close that takes too long.
+    /// Closes at once: everything in flight is cancelled, unsent bytes are discarded, and the peer sees a reset
+    /// (unless another process holds a copy of the socket, see [`close`](Self::close)). Also ends a graceful close
+    /// that takes too long.
     pub fn abort(&mut self, connection: ConnectionKey) {
         self.begin_close(connection, Close::Reset);
     }
@@ -87,8 +90,8 @@ impl<B: Backend> Driver<B> {
         self.release_if_joined(key);
     }
 
-    /// Releases a closing connection for which nothing is in flight any more. Its slot is used again only after
-    /// the event that says so was handed out: until then the caller's own tables may still hold it.
+    /// Releases a closing connection for which nothing is in flight any more. Its slot is reused only after
+    /// [`Event::Released`](super::Event::Released) was handed out: until then the caller's tables may still hold it.
     pub(super) fn release_if_joined(&mut self, key: Key) {
         let Some(state) = self.connections.get(key) else { return };
         let Life::Closing(how) = state.life else { return };

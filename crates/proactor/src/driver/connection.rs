@@ -1,8 +1,7 @@
 //! The state of one connection.
 
-use crate::backend::{Backend, Close};
-
-use super::inflight::OpKey;
+use crate::backend::Backend;
+use crate::operation::{Close, OpKey};
 
 /// One connection: its socket, and what is in flight for it.
 pub(super) struct Connection<B: Backend> {
@@ -12,21 +11,21 @@ pub(super) struct Connection<B: Backend> {
     pub(super) receive: Receive,
     pub(super) send: Option<OpKey>,
     pub(super) watch: Watch,
-    /// True exactly when a send or a watch has failed: it may have met an error that the receiving half then lacks.
+    /// True exactly when a send or a watch has failed: it may have taken the error that the receive would have
+    /// reported.
     pub(super) error_met: bool,
     /// True exactly when a report of a pause is in the ready list.
     pub(super) pause_queued: bool,
-    /// Counted references: one for each operation in flight. At zero, and only then, a closing connection is
-    /// released (INV-2).
+    /// Operations in flight. A closing connection is released exactly when this is zero (INV-2).
     pub(super) in_flight: u8,
 }
 
-/// Where a connection is in its life.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
     Connecting(OpKey),
     Open,
-    /// Joining: released when nothing is in flight any more.
+    /// Closing: released when nothing is in flight any more.
     Closing(Close),
 }
 
@@ -35,22 +34,22 @@ pub(super) enum Life {
 pub(super) enum Receive {
     /// Not wanted.
     Idle,
-    /// Wanted, and armed as soon as the event at hand was handled.
+    /// Wanted; armed as soon as the current event was handled.
     Wanted,
     /// In flight.
     Armed(OpKey),
-    /// Asked to end, not ended yet. `resume`: wanted again meanwhile.
+    /// Cancelled, not over yet. `resume`: wanted again since.
     Cancelling { op: OpKey, resume: bool },
     /// Wanted; waits for a block to come back to the pool.
     Starved,
-    /// Wanted; waits for the system to have memory for it.
+    /// Wanted; retried because the system was out of memory.
     Delayed,
     /// The peer sends no more, or the connection broke.
     Ended,
 }
 
-/// The watch for a reset while nothing is received. One byte, because a connection fills its cache line: the key of the
-/// operation is in [`Driver::watches`](super::Driver::watches).
+/// The watch for the end of the connection while nothing is received. One byte, because a connection fills its cache
+/// line: the key of the operation is in [`Driver::watches`](super::Driver::watches).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Watch {
     /// Not wanted.
@@ -59,9 +58,9 @@ pub(super) enum Watch {
     Wanted,
     /// In flight; the receive is idle.
     Armed,
-    /// Asked to end, not ended yet. `again`: wanted again meanwhile.
+    /// Cancelled, not over yet. `again`: wanted again since.
     Cancelling { again: bool },
-    /// Wanted; waits for the system to have memory for it.
+    /// Wanted; retried because the system was out of memory.
     Delayed,
     /// Wanted, and over without a reset. It is not armed again before the next receive.
     Over,
@@ -88,8 +87,8 @@ impl<B: Backend> Connection<B> {
 
     pub(super) fn hold(&mut self) {
         self.in_flight += 1;
-        // Connect excludes the others, so three is the most: one receive, one send (INV-4), and a watch that is about to
-        // end.
+        // A connect excludes the others, so three is the maximum: one receive, one send (INV-4), and a watch being
+        // cancelled.
         assert!(self.in_flight <= 3, "INV-4: at most one receive, one send and one watch are in flight");
     }
 

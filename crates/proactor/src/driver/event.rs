@@ -1,4 +1,4 @@
-//! What a driver tells of.
+//! The events of a driver.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::{ConnectionKey, ListenerKey};
 use crate::buffer::Lease;
 
-/// What a failure happened in.
+/// The operation that failed or was delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Connecting.
@@ -17,7 +17,7 @@ pub enum Verb {
     Send,
 }
 
-/// What happened. A closing connection has no event but its last, [`Event::Released`].
+/// An event. After `close` or `abort` a connection has one more event, [`Event::Released`].
 #[derive(Debug)]
 pub enum Event<S> {
     /// A connection arrived. Give it to [`Driver::adopt`](super::Driver::adopt), here or on another worker, or drop it.
@@ -26,7 +26,7 @@ pub enum Event<S> {
         listener: ListenerKey,
         /// The connection's socket.
         socket: S,
-        /// The address at its other end, if the system told it along with the connection; else ask
+        /// The peer's address, if the system reported it with the connection; else ask
         /// [`Driver::peer_of`](super::Driver::peer_of).
         peer: Option<Box<SocketAddr>>,
     },
@@ -42,7 +42,7 @@ pub enum Event<S> {
         /// Which.
         listener: ListenerKey,
     },
-    /// An outbound connection stands.
+    /// An outbound connection is established.
     Connected {
         /// Which.
         connection: ConnectionKey,
@@ -59,12 +59,12 @@ pub enum Event<S> {
         /// Where.
         connection: ConnectionKey,
     },
-    /// A pause took effect: nothing more arrives until [`Driver::receive`](super::Driver::receive).
+    /// A pause took effect: nothing more is received until [`Driver::receive`](super::Driver::receive).
     Paused {
         /// Where.
         connection: ConnectionKey,
     },
-    /// A payload is out, the whole of it.
+    /// All bytes of a payload were sent.
     Sent {
         /// Where.
         connection: ConnectionKey,
@@ -80,8 +80,8 @@ pub enum Event<S> {
         /// Why: `ConnectionReset` is a reset by the peer (INV-7).
         error: io::Error,
     },
-    /// The system had no memory for a receive, a watch (a receive too, by its verb) or a send (INV-9). Nothing is lost, and nothing is to be done: it is
-    /// tried again by itself.
+    /// The system had no memory for a receive, a watch (reported as a receive) or a send (INV-9). The driver retries
+    /// it; no data is lost.
     Delayed {
         /// Where.
         connection: ConnectionKey,
@@ -90,8 +90,8 @@ pub enum Event<S> {
         /// What the system said.
         error: io::Error,
     },
-    /// A closed connection is gone: nothing is in flight for it, its key names nothing, its socket is closed: the
-    /// descriptor is free, and FIN or the reset is on its way, unless another process holds a copy of the socket (see
+    /// A closed connection is gone: nothing is in flight for it, its key is stale and its socket is closed. The
+    /// descriptor is free, and FIN or the reset was sent, unless another process holds a copy of the socket (see
     /// [`Driver::close`](super::Driver::close)).
     Released {
         /// Which.

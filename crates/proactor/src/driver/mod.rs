@@ -1,26 +1,23 @@
 //! The driver: what is the same on every kernel, written once.
 //!
-//! It owns the in-flight table, the connections and listeners, and decides when an operation is submitted,
-//! continued, armed again, cancelled, and when a socket may be closed. The engine calls [`Driver::turn`], takes
-//! the events with [`Driver::next_event`], and answers with verbs. A key whose connection is gone makes a verb
-//! do nothing: late calls are normal, strangers are impossible (INV-3).
+//! It owns the in-flight table, the connections and listeners, and decides when an operation is submitted, continued,
+//! armed again or cancelled, and when a socket may be closed. The caller runs [`Driver::turn`], takes the events with
+//! [`Driver::next_event`], and calls methods such as [`Driver::send`]. Calls with a stale key are no-ops; a reused
+//! slot is never affected (INV-3).
 
 mod accept;
-mod accept_error;
-mod adopt;
 mod close;
+mod connect;
 mod connection;
+mod dropping;
 mod event;
-#[cfg(feature = "guard-pages")]
-mod guard_pages;
-#[cfg_attr(feature = "guard-pages", expect(clippy::modulo_one, reason = "a chunk then holds one entry"))]
-mod inflight;
+mod keys;
 mod progress;
 mod queue;
 mod receive;
 mod send;
 mod shortage;
-mod slots;
+mod submit;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -30,63 +27,35 @@ mod watch;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use crate::backend::{
-    Abilities, About, Backend, BackendKind, Completion, Operation, Outcome, Submitted, Wait,
-};
+use crate::backend::{Abilities, Backend, BackendKind, InFlight, Wait};
 use crate::buffer::Pool;
-use crate::socket::SocketOptions;
+use crate::inflight::Table;
+use crate::operation::{Call, Completion, Harvested, OpKey, Operation, Outcome};
+use crate::socket::{SocketCalls, SocketOptions};
 use crate::time::Time;
 use crate::waker::Waker;
 
 use accept::Listener;
-#[cfg(unix)]
-pub(crate) use accept_error::{ACCEPT_FAILURES, is_about_the_peer};
 use connection::Connection;
 pub use event::{Event, Verb};
-pub use inflight::{Entry, InFlight, OpKey, Table};
+pub use keys::{ConnectionKey, ListenerKey};
+use keys::{Key, Slots};
 use queue::SlotQueue;
 pub use send::Sending;
 use shortage::Retries;
-use slots::{Key, Slots};
-pub use trace::{Call, Moment, Step, TraceResult, Tracer};
+pub use trace::{Moment, Step, TraceResult, Tracer};
 use turn_away::TurnedAway;
 
-/// How many results that were there at once are handed out before the kernel is asked again, first come, first served:
-/// what a peer that always has more may take of a turn. Asking costs about as much as a message.
+/// How many immediate results one turn handles before the kernel is asked again, in order. It bounds the share of a
+/// turn that a peer without pauses can take. Asking costs about as much as a message.
 const READY_BUDGET: usize = 64;
-/// Connections up to which tables do not have to move as they grow.
+/// Connections that tables have address space for: up to this many, a table does not move as it grows.
 pub const CONNECTIONS: usize = 16 * 1024;
-/// How long a driver that is dropped waits for what it cancelled (INV-10).
-const REAP_LIMIT: Duration = Duration::from_secs(2);
-
-/// Names a connection of one driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionKey(Key);
-
-impl ConnectionKey {
-    /// The slot's number: small, and used again after the connection's release. For tables kept in parallel.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0.index() as usize
-    }
-
-    /// Which of the slot's successive connections this is.
-    #[must_use]
-    pub const fn generation(self) -> u32 {
-        self.0.generation()
-    }
-}
-
-/// Names a listener of one driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ListenerKey(Key);
-
-/// What a driver has in hand.
+/// How much a driver holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Connections, the closing ones too.
+    /// Connections, including those that are closing.
     pub connections: usize,
     /// Operations in flight.
     pub in_flight: usize,
@@ -94,7 +63,7 @@ pub struct Snapshot {
     pub blocks_in_use: usize,
     /// Connections whose receive waits for a block.
     pub starved: usize,
-    /// Receives and sends that wait for the system to have memory for them.
+    /// Receives, sends and watches that are retried because the system was out of memory.
     pub delayed: usize,
     /// Sockets that are being [turned away](Driver::refuse).
     pub turned_away: usize,
@@ -113,16 +82,13 @@ pub struct Driver<B: Backend> {
     ops: InFlight<B>,
     connections: Slots<Connection<B>>,
     listeners: Slots<Listener<B>>,
-    pool: Pool,
-    /// Results that were there at once, and endings that needed no completion.
+    /// Immediate results, and releases and pauses, which have no completion of their own.
     ready: VecDeque<Ready<B::Socket>>,
     ready_left: usize,
-    /// Results of sends that are continued in the next turn, so that other connections are served first.
+    /// Results of sends that continue in the next turn, so that other connections are served first.
     next_turn: Vec<Completion<B::Socket>>,
-    /// The connection whose one-shot receive is armed again once the event at hand was handled.
+    /// The connection whose one-shot receive is armed again after the current event was handled.
     rearm: Option<Key>,
-    /// True exactly when a one-shot receive was armed since the last harvest, and nobody looked yet what there is for it.
-    rearmed: bool,
     /// Watches in flight, by the index of their connections.
     watches: Vec<Option<OpKey>>,
     starved: SlotQueue<Key>,
@@ -134,20 +100,18 @@ pub struct Driver<B: Backend> {
 }
 
 impl<B: Backend> Driver<B> {
-    /// A driver over `backend`, receiving into `pool`, which must be the pool the backend was made with.
+    /// A driver over `backend`, which receives into the backend's pool.
     #[must_use]
-    pub fn new(backend: B, pool: Pool) -> Driver<B> {
+    pub fn new(backend: B) -> Driver<B> {
         Driver {
             backend,
             ops: Table::new(),
             connections: Slots::with_room_for(CONNECTIONS),
             listeners: Slots::new(),
-            pool,
             ready: VecDeque::new(),
             ready_left: 0,
             next_turn: Vec::new(),
             rearm: None,
-            rearmed: false,
             watches: Vec::new(),
             starved: SlotQueue::new(),
             sends: 0,
@@ -170,7 +134,7 @@ impl<B: Backend> Driver<B> {
         self.backend.abilities()
     }
 
-    /// The time, as of this backend's clock.
+    /// The time of this backend's clock.
     #[must_use]
     pub fn now(&self) -> Time {
         self.backend.now()
@@ -185,38 +149,38 @@ impl<B: Backend> Driver<B> {
     /// The blocks that this driver receives into.
     #[must_use]
     pub fn pool(&self) -> &Pool {
-        &self.pool
+        self.backend.pool()
     }
 
-    /// The backend, to ask it what only it knows.
+    /// The backend, for questions that only it can answer.
     #[must_use]
     pub fn backend(&self) -> &B {
         &self.backend
     }
 
-    /// The backend, to arrange things in it that only it knows.
+    /// The backend, for settings of its own.
     ///
     /// # Safety
-    /// It stays this driver's: it is neither replaced nor swapped with another. What the kernel has in hand belongs to
-    /// the backend *and* to this driver's in-flight table (INV-1).
+    /// It must not be replaced or swapped with another: operations in flight belong to this backend *and* to this
+    /// driver's in-flight table (INV-1).
     pub unsafe fn backend_mut(&mut self) -> &mut B {
         &mut self.backend
     }
 
-    /// What is in hand now.
+    /// How much is held now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             connections: self.connections.len(),
             in_flight: self.ops.len(),
-            blocks_in_use: self.pool.in_use() as usize,
+            blocks_in_use: self.backend.pool().in_use() as usize,
             starved: self.starved.len(),
             delayed: self.retries.len(),
             turned_away: self.turned_away.len(),
         }
     }
 
-    /// What is in flight, for a report on something stuck.
+    /// All operations in flight, as text, for reports on operations that are stuck.
     #[must_use]
     pub fn in_flight_report(&self) -> String {
         format!("{:?}", self.ops)
@@ -228,44 +192,44 @@ impl<B: Backend> Driver<B> {
         self.sends
     }
 
-    /// The address at the other end of an accepted socket that is no connection yet.
+    /// The peer's address of an accepted socket that was not adopted yet.
     ///
     /// # Errors
     /// If the peer is already gone.
     pub fn peer_of(&self, socket: &B::Socket) -> io::Result<SocketAddr> {
-        self.backend.peer_addr(socket)
+        self.backend.calls().peer_addr(socket)
     }
 
-    /// The address at the other end.
+    /// The peer's address.
     ///
     /// # Errors
     /// If the connection is already gone.
     pub fn peer_addr(&self, connection: ConnectionKey) -> io::Result<SocketAddr> {
         let connection = self.connections.get(connection.0).ok_or(io::ErrorKind::NotConnected)?;
-        self.backend.peer_addr(&connection.socket)
+        self.backend.calls().peer_addr(&connection.socket)
     }
 
-    /// The address at this end.
+    /// The local address.
     ///
     /// # Errors
     /// If the connection is already gone.
     pub fn local_addr(&self, connection: ConnectionKey) -> io::Result<SocketAddr> {
         let connection = self.connections.get(connection.0).ok_or(io::ErrorKind::NotConnected)?;
-        self.backend.local_addr(&connection.socket)
+        self.backend.calls().local_addr(&connection.socket)
     }
 
     /// Bytes that arrived and were not received yet; 0 for a connection that is gone.
     #[must_use]
     pub fn unread(&self, connection: ConnectionKey) -> usize {
         let connection = self.connections.get(connection.0);
-        connection.and_then(|connection| self.backend.unread(&connection.socket).ok()).unwrap_or(0)
+        connection.and_then(|connection| self.backend.calls().unread(&connection.socket).ok()).unwrap_or(0)
     }
 
-    /// Submits what is batched and waits for something to happen, as `wait` says. Follow it with
+    /// Submits what is batched and waits for completions as `wait` says. After it, call
     /// [`next_event`](Self::next_event) until that returns `None`.
     ///
     /// # Errors
-    /// Only if the ring, port or poller itself is broken; the driver is of no more use then.
+    /// Only if the ring, port or poller itself is broken; the driver cannot be used any more.
     pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
         self.arm_wanted();
         self.feed_starved();
@@ -277,11 +241,10 @@ impl<B: Backend> Driver<B> {
             self.trace_call(None, Call::Wait, Moment::Began);
         }
         self.backend.harvest(wait, &mut self.ops)?;
-        self.rearmed = false;
         if self.tracer.is_some() {
             self.trace_call(None, Call::Wait, Moment::Ended);
         }
-        // As many at least as there are: each gets its turn in this one.
+        // At least as many as are waiting now: each of those is handled in this turn.
         self.ready_left = self.ready.len().max(READY_BUDGET);
         Ok(())
     }
@@ -292,13 +255,13 @@ impl<B: Backend> Driver<B> {
         loop {
             self.arm_wanted();
             let event = match self.backend.next(&mut self.ops) {
-                // By far the most frequent: one arrival of many. Told here, so that it moves through registers.
-                // What a late or unwanted one brings is dropped with it (INV-3).
-                Some(Completion {
-                    about: About::Operation(op),
+                // By far the most frequent case: an arrival on a multishot receive. Handled here, so that it stays in
+                // registers. A late or unwanted block is dropped, and so recycled (INV-3).
+                Some(Harvested::Completed(Completion {
+                    key: op,
                     outcome: Outcome::Received(block, len),
                     more: true,
-                }) => {
+                })) => {
                     if self.tracer.is_some() {
                         self.trace_operation(
                             op,
@@ -308,7 +271,8 @@ impl<B: Backend> Driver<B> {
                     self.receiving(op)
                         .map(|connection| Event::Received { connection, data: block.into_lease(len) })
                 }
-                Some(completion) => self.complete(completion),
+                Some(Harvested::Completed(completion)) => self.complete(completion),
+                Some(Harvested::Woken) => Some(Event::Woken),
                 None => match self.next_ready()? {
                     Ready::Completion(completion) => self.complete(completion),
                     other => self.ended(other),
@@ -320,8 +284,8 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// The index of the connection that the next event is likely to be about: a hint for tables kept in
-    /// parallel, to [prefetch](crate::prefetch) from. The driver's own memory of it is asked for, too.
+    /// The index of the connection that the next event is likely to be about: a hint for tables kept in parallel, to
+    /// [prefetch](crate::prefetch) from. The driver's own entry is prefetched too.
     #[inline]
     #[must_use]
     pub fn upcoming(&self) -> Option<usize> {
@@ -339,7 +303,7 @@ impl<B: Backend> Driver<B> {
         Some(ready)
     }
 
-    /// The event that an ending without a completion means, if it means one.
+    /// The event for an item of the ready list, if there is one.
     #[cold]
     fn ended(&mut self, ready: Ready<B::Socket>) -> Option<Event<B::Socket>> {
         match ready {
@@ -353,18 +317,16 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Turns a completion into the event it means, if it means one.
+    /// The event for a completion, if there is one.
     fn complete(&mut self, completion: Completion<B::Socket>) -> Option<Event<B::Socket>> {
-        let Completion { about, outcome, more } = completion;
-        let About::Operation(op) = about else { return Some(Event::Woken) };
+        let Completion { key: op, outcome, more } = completion;
         if self.tracer.is_some() {
             self.trace_operation(op, Moment::Completed { result: TraceResult::of(&outcome), more });
         }
-        // A late completion finds nothing; what it brought is dropped with it (INV-3).
+        // A late completion finds no operation; its block or socket is dropped (INV-3).
         let entry = self.ops.get(op)?;
         let owner = entry.owner;
-        match &entry.operation {
-            Operation::Vacant => None,
+        match entry.operation {
             Operation::Accept { .. } => self.complete_accept(op, owner, outcome, more),
             Operation::Connect { .. } => self.complete_connect(op, owner, outcome),
             Operation::Receive { .. } => self.complete_receive(op, owner, outcome, more),
@@ -373,105 +335,12 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Puts an operation into the table and submits it. A result that is there at once goes to the ready list,
-    /// so that it is handled like any other, in its turn.
-    fn start(&mut self, owner: Key, operation: Operation<B::Handle>) -> OpKey {
-        let op = self.ops.insert(owner.index(), operation);
-        self.restart(op);
-        op
-    }
-
-    fn restart(&mut self, op: OpKey) {
-        if let Submitted::Done(outcome) = self.submit(op) {
-            self.end_later(op, outcome);
-        }
-    }
-
-    /// What became of an operation without a completion of its own is handled like one, in its turn.
-    fn end_later(&mut self, op: OpKey, outcome: Outcome<B::Socket>) {
-        let completion = Completion { about: About::Operation(op), outcome, more: false };
-        self.ready.push_back(Ready::Completion(completion));
-    }
-
-    fn submit(&mut self, op: OpKey) -> Submitted<B::Socket> {
-        let entry = self.ops.get_mut(op).expect("an operation is submitted while it is in the table");
-        // SAFETY: the entry lies in a chunk of the table that never moves, and is removed only when the last
-        // completion was taken (INV-1), or leaked with the table (INV-10). Its sockets are closed only by
-        // `release_if_joined`, when nothing is in flight for their connection (INV-2).
-        let submitted = unsafe { self.backend.submit(op, &mut entry.operation, &entry.header) };
-        if self.tracer.is_some() {
-            self.trace_submission(op, matches!(submitted, Submitted::Pending));
-        }
-        submitted
-    }
-
-    /// The connection that holds an operation. It cannot be gone: the operation is counted (INV-2).
+    /// The connection that an operation belongs to. It exists, because the operation is counted (INV-2).
     fn owner(&self, index: u32) -> Key {
         self.connections.key_of(index).expect("INV-2: a connection outlives its operations")
     }
 
     fn connection(&mut self, key: Key) -> &mut Connection<B> {
         self.connections.get_mut(key).expect("INV-2: a connection outlives its operations")
-    }
-}
-
-impl<B: Backend> Drop for Driver<B> {
-    /// Cancels everything and takes the completions before any memory goes (INV-10). What the kernel does not
-    /// give back in time is leaked: never freed under its hands.
-    fn drop(&mut self) {
-        drop(self.starved.take_all());
-        self.reserve_for_starved();
-        self.rearm = None;
-        self.ready.extend(self.next_turn.drain(..).map(Ready::Completion));
-        for op in self.retries.take_sends() {
-            drop(self.ops.remove(op));
-        }
-        for key in self.ops.keys().collect::<Vec<_>>() {
-            self.backend.cancel(key, &mut self.ops);
-        }
-        let deadline = self.backend.now() + REAP_LIMIT;
-        while !self.ops.is_empty() && self.backend.now() < deadline {
-            let wait = if self.ready.is_empty() { Wait::Until(deadline) } else { Wait::Poll };
-            if self.backend.harvest(wait, &mut self.ops).is_err() {
-                break;
-            }
-            while let Some(completion) = self.backend.next(&mut self.ops) {
-                self.reap(completion);
-            }
-            while let Some(ready) = self.ready.pop_front() {
-                if let Ready::Completion(completion) = ready {
-                    self.reap(completion);
-                }
-            }
-        }
-        if !self.ops.is_empty() {
-            std::mem::forget(std::mem::replace(&mut self.ops, Table::new()));
-            std::mem::forget(self.pool.clone());
-        }
-        self.close_turned_away();
-        for key in self.connections.keys() {
-            if let Some(connection) = self.connections.remove(key) {
-                let how = crate::backend::Close::Reset;
-                self.backend.close(connection.socket, Some(connection.handle), how);
-            }
-        }
-        for key in self.listeners.keys() {
-            if let Some(listener) = self.listeners.remove(key) {
-                let how = crate::backend::Close::Listener;
-                self.backend.close(listener.socket, Some(listener.handle), how);
-            }
-        }
-    }
-}
-
-impl<B: Backend> Driver<B> {
-    fn reap(&mut self, completion: Completion<B::Socket>) {
-        let About::Operation(op) = completion.about else { return };
-        if let Outcome::Accepted(socket, _) = completion.outcome {
-            self.backend.close(socket, None, crate::backend::Close::Reset);
-        }
-        if !completion.more && self.ops.get(op).is_some() {
-            drop(self.ops.remove(op));
-        }
     }
 }

@@ -1,13 +1,21 @@
-//! First-in, first-out queues of slots, from which any slot can be removed at the same cost, wherever it stands.
+//! First-in, first-out queues of slots. Any slot can be removed in constant time.
 //!
-//! A queue is a doubly linked list. The links are kept in an array of their own, by slot: a connection fills its cache
-//! line, and most connections never wait. A queue that nothing ever joined has no array; after that it has 24 bytes for
-//! each slot up to the highest that has waited.
+//! A queue is a doubly linked list. The links are kept in an array of their own, by slot: a connection fills its
+//! cache line, and most connections never wait. A queue that was never used has no array; then it has 24 bytes for
+//! each slot up to the highest one used.
 
-/// What waits in a [`SlotQueue`]: it is found by its slot, and told from others that had that slot by its value.
+use crate::operation::OpKey;
+
+/// A key in a [`SlotQueue`]: found by its slot, and distinguished by its value from other keys of that slot.
 pub(super) trait InSlot: Copy + PartialEq {
-    /// Small, and different for all that wait at one time.
+    /// Small, and unique among the keys in a queue.
     fn slot(self) -> u32;
+}
+
+impl InSlot for OpKey {
+    fn slot(self) -> u32 {
+        self.index() as u32
+    }
 }
 
 /// No slot.
@@ -55,7 +63,7 @@ impl<K: InSlot> SlotQueue<K> {
     /// Puts `key` behind all others.
     ///
     /// # Panics
-    /// If its slot is in the queue already: the one that stands there would be lost.
+    /// If its slot is in the queue already: the key there would be lost.
     pub(super) fn push_back(&mut self, key: K) {
         let slot = key.slot();
         assert!(slot != NONE, "all slots are in use");
@@ -191,7 +199,7 @@ mod tests {
         }
     }
 
-    /// However long the queue is: at most four links are touched, its own, its neighbours', and none besides.
+    /// However long the queue is, a removal touches at most four links: its own and its neighbours'.
     #[test]
     fn a_removal_walks_past_nothing() {
         const WAITING: u32 = 100_000;

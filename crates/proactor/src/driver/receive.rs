@@ -1,14 +1,16 @@
-//! The receiving half: arming, pausing, resuming, and doing without a block.
+//! The receiving half: arm, pause, resume, and wait for a block.
 
 use std::io;
 
-use crate::backend::{Backend, Operation, Outcome};
+use crate::backend::Backend;
 use crate::buffer::Block;
+use crate::operation::{OpKey, Operation, Outcome};
+use crate::socket::SocketCalls;
 
 use super::connection::{Receive, Watch};
-use super::shortage::is_shortage;
-use super::slots::Key;
-use super::{ConnectionKey, Driver, Event, OpKey, Ready, Verb};
+use super::keys::Key;
+use super::{ConnectionKey, Driver, Event, Ready, Verb};
+use crate::os::is_shortage;
 
 impl<B: Backend> Driver<B> {
     /// Receives from now on, until it is paused or the stream ends. Ends a [`watch`](Self::watch). Idempotent.
@@ -30,7 +32,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Stops receiving. Pausing is asynchronous: what is already on its way may still be delivered; then
+    /// Stops receiving. Pausing is asynchronous: bytes that are already received may still be delivered; then
     /// [`Event::Paused`] follows. Idempotent; nothing follows if nothing was armed.
     pub fn pause_receive(&mut self, connection: ConnectionKey) {
         let Some(state) = self.connections.get_mut(connection.0) else { return };
@@ -49,14 +51,14 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Whether a receive is wanted or still on its way out.
+    /// Whether a receive is wanted or not yet over.
     #[must_use]
     pub fn is_receiving(&self, connection: ConnectionKey) -> bool {
         let state = self.connections.get(connection.0).map(|state| state.receive);
         !matches!(state, None | Some(Receive::Idle | Receive::Ended))
     }
 
-    /// Whether the peer has said that it sends no more, or the connection broke.
+    /// Whether the peer has ended its stream, or the connection broke.
     #[must_use]
     pub fn receive_ended(&self, connection: ConnectionKey) -> bool {
         self.connections.get(connection.0).is_none_or(|state| state.receive == Receive::Ended)
@@ -71,8 +73,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Reports a pause, unless the connection is wanted again or closing by now: then the report would come too
-    /// late to be true.
+    /// Reports a pause, unless the connection receives again or is closing by now: the report would be wrong.
     pub(super) fn still_paused(&mut self, key: Key) -> Option<Event<B::Socket>> {
         let state = self.connections.get_mut(key)?;
         state.pause_queued = false;
@@ -93,18 +94,17 @@ impl<B: Backend> Driver<B> {
         self.connection(key).receive = Receive::Armed(op);
     }
 
-    /// Arms the receive of the connection whose event was just handled: after the handler, so that what it
-    /// sends goes out first and a pause it asks for needs no cancelling.
+    /// Arms the receive of the connection whose event was just handled. Only now, so that what the handler sent goes
+    /// out first, and a pause that it asked for needs no cancel.
     pub(super) fn arm_wanted(&mut self) {
         let Some(key) = self.rearm.take() else { return };
         let wanted = |receive| receive == Receive::Wanted;
         if self.connections.get(key).is_some_and(|state| state.is_open() && wanted(state.receive)) {
             self.arm_receive(key);
-            self.rearmed = !self.backend.abilities().inline_completion;
         }
     }
 
-    /// A connection that wants nothing any more leaves the queue: it would take the turn of one that does.
+    /// A connection that no longer wants to receive leaves its queue: else it would take the place of one that does.
     pub(super) fn leave_queue(&mut self, key: Key, was: Receive) {
         match was {
             Receive::Starved => {
@@ -116,31 +116,31 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Arms those that found the pool empty, in the order in which they did, for as many blocks as came back. Each takes
-    /// its block along: a receive that asks later, or was armed before, cannot have it. Only where the kernel holds blocks
-    /// ready does one go without; it may lose them to others and join the line again, but no more often than there are
-    /// such blocks, because the kernel gets none while somebody waits.
+    /// Arms the connections that found the pool empty, in order, as many as blocks came back. Each takes its block
+    /// along, so no other receive can take it. Where the kernel holds blocks ready, a connection may be armed without
+    /// one. It may lose those to others and queue again, but at most as often as there are such blocks: the kernel
+    /// gets no new ones while connections wait.
     pub(super) fn feed_starved(&mut self) {
         if self.starved.is_empty() {
             return;
         }
-        for _ in 0..self.pool.available().min(self.starved.len() as u32) {
+        for _ in 0..self.backend.pool().available().min(self.starved.len() as u32) {
             let Some(key) = self.starved.pop_front() else { break };
             let starved = |receive| receive == Receive::Starved;
             if self.connections.get(key).is_some_and(|state| state.is_open() && starved(state.receive)) {
-                let block = self.pool.take();
+                let block = self.backend.pool().take();
                 self.arm_receive_into(block, key);
             }
         }
         self.reserve_for_starved();
     }
 
-    /// While somebody waits, what comes free before the next turn is for the line.
+    /// While connections wait, blocks that come back before the next turn are reserved for them.
     pub(super) fn reserve_for_starved(&self) {
-        self.pool.reserve(!self.starved.is_empty());
+        self.backend.pool().reserve(!self.starved.is_empty());
     }
 
-    /// The open connection that a receive in flight is for.
+    /// The open connection that a receive in flight belongs to.
     #[inline]
     pub(super) fn receiving(&self, op: OpKey) -> Option<ConnectionKey> {
         let entry = self.ops.get(op)?;
@@ -209,7 +209,7 @@ impl<B: Backend> Driver<B> {
         if !more && resume {
             self.want_receive(key);
         } else if !more {
-            // A pause that was asked for took effect, perhaps with a last piece of data before it.
+            // A pause took effect, possibly with a last block of data before it.
             self.pause_took_effect(key);
         }
         event
@@ -221,13 +221,16 @@ impl<B: Backend> Driver<B> {
         self.rearm = Some(key);
     }
 
-    /// Whether what looks like the end of a stream is a reset (INV-7). A kernel tells an error once: a send that
-    /// meets it first, even one that then reports bytes it took before, leaves the receive an end, and so does a watch. A
-    /// stream that ended still knows its peer; one that broke does not.
+    /// Whether an apparent end of stream is a reset (INV-7). A kernel reports an error once. If a send gets it, even
+    /// one that then reports bytes it took before, or a watch, the receive sees an end of stream. The difference:
+    /// after an end of stream the peer's address is still known, after a reset it is not.
     pub(super) fn broke(&mut self, key: Key) -> bool {
         let state = self.connection(key);
         (state.send.is_some() || state.error_met)
-            && self.connections.get(key).is_some_and(|state| self.backend.peer_addr(&state.socket).is_err())
+            && self
+                .connections
+                .get(key)
+                .is_some_and(|state| self.backend.calls().peer_addr(&state.socket).is_err())
     }
 
     fn end_receive(&mut self, key: Key, more: bool) {

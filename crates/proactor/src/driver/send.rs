@@ -1,18 +1,19 @@
-//! The sending half: one payload at a time, continued until the whole of it is out (INV-4).
+//! The sending half: one payload at a time, continued until all of it is sent (INV-4).
 
-use crate::backend::{About, Backend, Close, Completion, MOST_AT_ONCE, Operation, Outcome, Submitted};
+use crate::backend::Backend;
 use crate::buffer::{Gather, Outgoing, Payload};
+use crate::operation::{Call, Close, Completion, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
 
 use super::connection::Life;
-use super::shortage::is_shortage;
-use super::slots::Key;
-use super::{Call, ConnectionKey, Driver, Event, Moment, OpKey, TraceResult, Verb};
+use super::keys::Key;
+use super::{ConnectionKey, Driver, Event, Moment, TraceResult, Verb};
+use crate::os::is_shortage;
 
 /// What became of a payload handed to [`Driver::send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Sending {
-    /// All of it is with the kernel; the next may follow. No event comes.
+    /// The kernel has all of it; the next may follow. There is no event.
     Done,
     /// [`Event::Sent`] or [`Event::Failed`] follows.
     InFlight,
@@ -21,10 +22,10 @@ pub enum Sending {
 }
 
 impl<B: Backend> Driver<B> {
-    /// Sends a payload. The driver keeps it until its last byte is with the kernel (INV-1).
+    /// Sends a payload. The driver keeps it until the kernel has its last byte (INV-1).
     ///
     /// # Panics
-    /// If a send is in flight for this connection (INV-4): its queue is the caller's to keep.
+    /// If a send is in flight for this connection (INV-4): the caller keeps the queue.
     pub fn send(&mut self, connection: ConnectionKey, payload: impl Into<Payload>) -> Sending {
         let payload = payload.into();
         let Some(state) = self.connections.get_mut(connection.0) else { return Sending::Closed };
@@ -55,8 +56,8 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Sends several payloads with one call, as far as the kernel takes them; what it does not is continued. One event
-    /// follows for all of them.
+    /// Sends several payloads with one call. What the kernel does not take at once is continued. One event follows
+    /// for all of them.
     ///
     /// # Panics
     /// As [`send`](Self::send).
@@ -96,11 +97,11 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Bytes of the payload in flight that are out already; 0 without one.
+    /// How many bytes of the payload in flight were sent already; 0 without one.
     #[must_use]
     pub fn send_progress(&self, connection: ConnectionKey) -> usize {
         let op = self.connections.get(connection.0).and_then(|state| state.send);
-        match op.and_then(|op| self.ops.get(op)).map(|entry| &entry.operation) {
+        match op.and_then(|op| self.ops.get(op)).map(|entry| entry.operation) {
             Some(Operation::Send { sent, .. }) => *sent,
             _ => 0,
         }
@@ -112,9 +113,9 @@ impl<B: Backend> Driver<B> {
         self.connections.get(connection.0).is_some_and(|state| state.send.is_some())
     }
 
-    /// Submits the rest of a payload until the kernel wants to wait, or has taken [`MOST_AT_ONCE`] bytes. Returns the
-    /// payload's length when all of it is out. What is left after that many bytes is continued in the next turn: other
-    /// connections are served between, however large the payload and however quick its reader.
+    /// Submits the rest of a payload until a submission is pending, or the kernel has taken [`MOST_AT_ONCE`] bytes.
+    /// Returns the payload's length when all of it was sent. The rest is continued in the next turn, so that other
+    /// connections are served in between, however large the payload and however fast its reader.
     fn push_send(&mut self, op: OpKey) -> Option<usize> {
         let mut taken = 0;
         loop {
@@ -128,7 +129,7 @@ impl<B: Backend> Driver<B> {
             };
             taken += bytes;
             if taken >= MOST_AT_ONCE && bytes < self.left_to_send(op) {
-                self.next_turn.push(Completion { about: About::Operation(op), outcome, more: false });
+                self.next_turn.push(Completion { key: op, outcome, more: false });
                 return None;
             }
             if self.tracer.is_some() {
@@ -145,7 +146,7 @@ impl<B: Backend> Driver<B> {
     }
 
     fn left_to_send(&self, op: OpKey) -> usize {
-        match self.ops.get(op).map(|entry| &entry.operation) {
+        match self.ops.get(op).map(|entry| entry.operation) {
             Some(Operation::Send { payload, sent, .. }) => payload.len() - sent,
             _ => unreachable!("INV-1: a send stays in the table until it is over"),
         }
@@ -154,7 +155,7 @@ impl<B: Backend> Driver<B> {
     /// Counts `bytes` as sent. Returns the payload's length when that was the rest of it.
     fn advance_send(&mut self, op: OpKey, bytes: usize) -> Option<usize> {
         let entry = self.ops.get_mut(op).expect("INV-1: a send stays in the table until it is over");
-        let Operation::Send { payload, sent, .. } = &mut entry.operation else {
+        let Operation::Send { payload, sent, .. } = entry.operation else {
             unreachable!("only sends are advanced")
         };
         *sent += bytes;
@@ -190,10 +191,10 @@ impl<B: Backend> Driver<B> {
             Outcome::Sent(bytes) => match self.advance_send(op, bytes) {
                 Some(total) => Ok(total),
                 None if self.is_aborting(key) => Err(None),
-                // A graceful close waits for all that was handed over.
+                // A graceful close waits for all bytes that were handed over.
                 None => Ok(self.push_send(op)?),
             },
-            // What is left of it stays here, in the table; the connection is as good as before.
+            // The rest stays in the table and is retried; the connection is unaffected.
             Outcome::Failed(error) if is_shortage(&error) && !self.is_aborting(key) => {
                 self.delay_send(op);
                 let event = Event::Delayed { connection, verb: Verb::Send, error };

@@ -1,30 +1,30 @@
 //! Resource shortages are retried with back-off; no connection is closed for one (INV-9). All operations that wait are
 //! retried together, after a pause that doubles while the shortage lasts.
 
-use std::io;
 use std::time::Duration;
 
 use crate::backend::{Backend, Wait};
+use crate::operation::OpKey;
 use crate::time::Time;
 
+use super::Driver;
 use super::connection::{Receive, Watch};
+use super::keys::Key;
 use super::queue::SlotQueue;
-use super::slots::Key;
-use super::{Driver, OpKey};
 
 /// The first pause. Long enough for other operations to complete and give memory back.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What waits for the system to have memory again.
+/// Operations that wait to be retried.
 pub(super) struct Retries {
     /// Connections whose receive is [`Receive::Delayed`].
     receives: SlotQueue<Key>,
-    /// Sends that stay in the table, in nobody's hands but ours.
+    /// Sends, which stay in the table; the kernel does not have them.
     sends: SlotQueue<OpKey>,
     /// Connections whose watch is [`Watch::Delayed`].
     watches: SlotQueue<Key>,
-    /// When they are tried again; meaningful while there are some.
+    /// When they are retried; meaningful while there are some.
     due: Time,
     pause: Duration,
 }
@@ -62,24 +62,15 @@ impl Retries {
         self.watches.remove(key);
     }
 
-    /// Takes out a send that waits here. True if it did: then the kernel knows nothing of it.
+    /// Removes a send that waits here. True if it did: the kernel does not have it.
     pub(super) fn take_send(&mut self, op: OpKey) -> bool {
         self.sends.remove(op)
     }
 
-    /// Takes out every send.
+    /// Removes every send.
     pub(super) fn take_sends(&mut self) -> Vec<OpKey> {
         self.sends.take_all()
     }
-}
-
-/// Whether the system, not the connection, is the trouble.
-pub(super) fn is_shortage(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    const NO_BUFFERS: i32 = libc::ENOBUFS;
-    #[cfg(windows)]
-    const NO_BUFFERS: i32 = windows_sys::Win32::Networking::WinSock::WSAENOBUFS;
-    error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error() == Some(NO_BUFFERS)
 }
 
 impl<B: Backend> Driver<B> {
@@ -101,7 +92,8 @@ impl<B: Backend> Driver<B> {
         self.retries.sends.push_back(op);
     }
 
-    /// The first that waits says when all are tried. A shortage long after the last one begins with a short pause.
+    /// The first operation to wait sets the time for all. A shortage long after the last one begins with a short
+    /// pause.
     fn put_off(&mut self) {
         if self.retries.is_empty() {
             let now = self.backend.now();
@@ -112,7 +104,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Tries again what is due, and sees to it that the wait ends in time for the rest.
+    /// Retries what is due, and shortens the wait so that it ends in time for the rest.
     #[cold]
     pub(super) fn retry_delayed(&mut self, wait: Wait) -> Wait {
         if self.backend.now() >= self.retries.due {

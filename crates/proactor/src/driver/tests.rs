@@ -1,4 +1,4 @@
-//! What only the inside of a driver shows, over the simulated kernel.
+//! Tests of a driver's internals, over the simulated kernel.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ impl Pair {
         let simulation = Simulation::new(Behaviour { cuts: false, ..Behaviour::default() });
         let driver = |blocks| {
             let pool = Pool::new(PoolConfig { blocks, block_len: 64 });
-            Driver::new(simulation.backend(&pool), pool)
+            Driver::new(simulation.backend(pool))
         };
         let (here, mut there) = (driver(4), driver(blocks));
         let socket = simulation.listen(SocketAddr::from(([127, 0, 0, 1], 9999))).expect("the port is free");
@@ -28,7 +28,7 @@ impl Pair {
         Pair { here, there, address }
     }
 
-    /// Turns both until `done` says so of what `there` was told so far.
+    /// Turns both until `done` accepts the events that `there` had so far.
     fn until(&mut self, mut done: impl FnMut(&mut Driver<Simulated>, Option<Event<Sim>>) -> bool) {
         for _ in 0..100_000 {
             self.here.turn(Wait::Poll).expect("the simulated kernel does not break");
@@ -46,7 +46,7 @@ impl Pair {
         panic!("in vain: {:?} {:?}", self.here.snapshot(), self.there.snapshot());
     }
 
-    /// So many connections, on which nothing is received yet. Their peers have sent a byte.
+    /// `count` connections, on which nothing is received yet. Their peers have sent a byte.
     fn connections(&mut self, wanted: usize) -> Vec<ConnectionKey> {
         for _ in 0..wanted {
             self.here.connect(self.address).expect("the simulated network has room");
@@ -97,7 +97,7 @@ fn leaving_the_line_for_blocks_walks_past_nobody() {
     }
 }
 
-/// The same for those that wait for the system to have memory.
+/// The same for receives that wait for a retry.
 #[test]
 fn leaving_the_line_for_memory_walks_past_nobody() {
     let mut pair = Pair::new(1);

@@ -1,37 +1,39 @@
-//! Turning away connections that were accepted and are not wanted: the peer reads an end of stream, not a reset.
+//! Refusing connections that were accepted and are not wanted: the peer reads an end of stream, not a reset.
 //!
-//! A socket that is closed while received bytes wait unread resets its connection (RFC 2525, section 2.17), and many
-//! systems then hide the end of stream from the peer. So FIN goes out at once, what arrives is discarded, and the socket
-//! is closed when the peer has ended its stream too, or [`LIMIT`] after it was turned away.
+//! Closing a socket with unread bytes resets its connection (RFC 2525, section 2.17), and on many systems the peer
+//! then does not see the end of stream. So FIN is sent at once, what arrives is discarded, and the socket is closed
+//! when the peer has ended its stream too, at the latest [`LIMIT`] after it was turned away.
 //!
-//! Such a socket is no connection: nothing is in flight for it, it has no slot and takes no block. It costs its
-//! descriptor, and a read that does not wait every [`LOOK`]. Where more has arrived than one call discards, the next turn
-//! goes on with it, and all of them together have [`PER_TURN`] calls: the connections have their turn in between. Only
-//! [`MOST`] of them are held by a driver: when another one comes, the oldest is closed, and when accepting runs out of
-//! descriptors, so is half of them.
+//! Such a socket is not a connection: it has no operation in flight, no slot and no block. It costs its descriptor
+//! and one non-blocking read every [`LOOK`]. If more has arrived than one call discards, the next turn continues; all
+//! sockets together get [`PER_TURN`] such calls per turn, so that connections are served in between. A driver holds
+//! at most [`MOST`] of them. When there is one more, the oldest is closed; when accepting runs out of descriptors,
+//! half of them are.
 //!
-//! A reset is left to those whose bytes arrive after that: a peer that still sends when its time is over.
+//! Only a peer that still sends after its time is over sees a reset.
 
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::backend::{Backend, Close, Discarded, Wait};
-use crate::socket::MOST_DISCARDS;
+use crate::backend::{Backend, Wait};
+use crate::operation::Close;
+use crate::os::is_out_of_descriptors;
+use crate::socket::{Discarded, MOST_DISCARDS, SocketCalls, discard_arrived};
 use crate::time::Time;
 
 use super::Driver;
 
 /// How long a peer may take to end its stream.
 pub(super) const LIMIT: Duration = Duration::from_millis(100);
-/// How often what has arrived is discarded meanwhile.
+/// How often received bytes are discarded until then.
 const LOOK: Duration = Duration::from_millis(10);
-/// Calls per turn that found more than they take, 256 KiB: 1 MiB is discarded in about the time of a few messages.
+/// Calls per turn that may discard a full 256 KiB: 1 MiB takes about as long as a few messages.
 const PER_TURN: usize = 4;
-/// Calls with which the next turn goes on at once, for one socket: 16 MiB, more than any buffers hold. A peer that sends
-/// without end is then heard every [`LOOK`] only.
+/// Calls that may follow each other without waiting, for one socket: 16 MiB, more than any buffers hold. After that,
+/// a peer that sends without end is read every [`LOOK`] only.
 const AT_ONCE: u8 = 64;
-/// Sockets that are turned away by one driver at a time, if it is not told otherwise.
+/// Sockets that one driver turns away at a time, by default.
 pub(super) const MOST: usize = 128;
 
 /// A socket that is turned away.
@@ -46,9 +48,9 @@ struct Refused<S> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It was looked at, and waits for the next look at all of them.
+    /// It was read, and waits for the next [`LOOK`].
     Heard,
-    /// It is to be looked at, in this turn or the next.
+    /// It is to be read in this turn or the next.
     Due,
     /// Nothing more comes from the peer: it has ended its stream, or the connection broke.
     Over,
@@ -58,11 +60,11 @@ enum State {
 pub(super) struct TurnedAway<S> {
     /// The oldest first.
     sockets: VecDeque<Refused<S>>,
-    /// When all of them are looked at next; meaningful while there are some.
+    /// When all of them are read next; meaningful while there are some.
     look_at: Time,
-    /// True exactly when some may be due, and the next turn is to go on with them.
+    /// True exactly when some may be due and the next turn must continue.
     unfinished: bool,
-    /// Where it goes on, if there are as many still.
+    /// Where the next turn continues, if there are still as many.
     next: usize,
     most: usize,
     /// True exactly when one was closed since accepting last ran out of descriptors.
@@ -92,17 +94,17 @@ impl<S> TurnedAway<S> {
 
 impl<B: Backend> Driver<B> {
     /// Turns away a socket that was accepted and is not wanted: FIN goes out at once, what its peer has sent or still
-    /// sends is discarded, and the socket is closed when the peer ends its stream, at the latest after 100 ms. So the peer
-    /// reads an end of stream. Closing resets the connection only if bytes wait unread at that moment (RFC 2525, section
-    /// 2.17) or arrive later: of a peer that still sends when the 100 ms are over.
+    /// sends is discarded, and the socket is closed when the peer ends its stream, at the latest after 100 ms. So the
+    /// peer reads an end of stream. Closing resets the connection only if bytes wait unread at that moment (RFC 2525,
+    /// section 2.17) or arrive later: if the peer still sends after the 100 ms.
     ///
     /// Sockets turned away are counted in [`Snapshot::turned_away`](super::Snapshot::turned_away) until they are closed.
     /// No event follows. Dropping the driver closes what is left.
     pub fn refuse(&mut self, socket: B::Socket) {
-        if self.backend.shutdown_write(&socket).is_err() {
+        if self.backend.calls().shutdown_write(&socket).is_err() {
             return self.close_refused(socket);
         }
-        let state = discard_once(&mut self.backend, &socket);
+        let state = discard_once(self.backend.calls(), &socket);
         if state == State::Over {
             return self.close_refused(socket);
         }
@@ -118,10 +120,10 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// How many sockets may be turned away at a time: each keeps a descriptor for up to 100 ms. The oldest is closed when
-    /// there would be more: what has arrived, up to 8 MiB, is discarded before, so its peer reads an end of stream unless it
-    /// still sends or what it sent is still on its way; then closing resets the connection. Default: 128. With 0, each is
-    /// closed so as soon as it is turned away.
+    /// How many sockets may be turned away at a time; each keeps a descriptor for up to 100 ms. If there would be
+    /// more, the oldest is closed. Before that, up to 8 MiB of received bytes are discarded, so its peer reads an end
+    /// of stream, unless bytes arrive later: then the connection is reset. Default: 128. With 0, each is closed this
+    /// way at once.
     pub fn turn_away_at_most(&mut self, sockets: usize) {
         self.turned_away.most = sockets;
         let mut calls = MOST_DISCARDS;
@@ -130,8 +132,8 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Discards what has arrived for the sockets turned away, closes those whose peers have ended or whose time is over,
-    /// and sees to it that the wait ends in time for the rest.
+    /// Discards what has arrived for the sockets turned away, closes those whose peers have ended or whose time is
+    /// over, and shortens the wait so that it ends in time for the rest.
     #[cold]
     pub(super) fn look_at_turned_away(&mut self, wait: Wait) -> Wait {
         let now = self.backend.now();
@@ -144,12 +146,13 @@ impl<B: Backend> Driver<B> {
             self.discard_due();
             self.close_those_over(now);
         }
-        // With the last of them gone the wait ends: a drain waits for that.
+        // When the last one is gone the wait ends: a drain waits for that.
         let at_once = self.turned_away.is_empty() || self.turned_away.unfinished;
         wait.at_latest(if at_once { now } else { self.turned_away.look_at })
     }
 
-    /// Discards once for each socket that is due, as far as this turn's calls go. The next turn begins where it stopped.
+    /// Discards once for each socket that is due, within this turn's limit of calls. The next turn continues from
+    /// there.
     fn discard_due(&mut self) {
         let (all, mut left) = (self.turned_away.len(), PER_TURN);
         let first = self.turned_away.next;
@@ -163,7 +166,7 @@ impl<B: Backend> Driver<B> {
                 return;
             }
             let refused = &mut self.turned_away.sockets[at];
-            refused.state = discard_once(&mut self.backend, &refused.socket);
+            refused.state = discard_once(self.backend.calls(), &refused.socket);
             if refused.state == State::Due {
                 left -= 1;
                 refused.at_once = refused.at_once.saturating_sub(1);
@@ -191,9 +194,10 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Accepting has failed with `error`. True if that is want of descriptors, and some that were turned away have given
-    /// theirs back since that was last so: accepting may go on at once. It does not spin, for each time at least one of them
-    /// is gone for good. A ring takes the descriptor before it looks at the backlog, so it may fail with nobody waiting.
+    /// Accepting has failed with `error`. True if descriptors ran out, and sockets that were turned away have given
+    /// some back since the last such failure: accepting may continue at once. This cannot spin: each time at least
+    /// one of these sockets is closed. A ring takes a descriptor before it looks at the backlog, so it may fail with
+    /// no connection waiting.
     #[cold]
     pub(super) fn has_made_room(&mut self, error: &io::Error) -> bool {
         if !is_out_of_descriptors(error) {
@@ -223,12 +227,9 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// What arrived until now must not turn the close into a reset. One call at least, and as many of `calls` as it takes:
-    /// they are a bound for all that are closed together, because a peer may send without end.
+    /// Unread bytes must not turn the close into a reset. `calls` bounds all that are closed together.
     fn discard_at_last(&mut self, socket: &B::Socket, calls: &mut usize) {
-        while discard_once(&mut self.backend, socket) == State::Due && *calls > 0 {
-            *calls -= 1;
-        }
+        discard_arrived(|| self.backend.calls().discard(socket), calls);
     }
 
     fn close_refused(&mut self, socket: B::Socket) {
@@ -237,19 +238,10 @@ impl<B: Backend> Driver<B> {
     }
 }
 
-fn discard_once<B: Backend>(backend: &mut B, socket: &B::Socket) -> State {
-    match backend.discard(socket) {
+fn discard_once<S>(calls: &impl SocketCalls<S>, socket: &S) -> State {
+    match calls.discard(socket) {
         Ok(Discarded::More) => State::Due,
         Ok(Discarded::Nothing) => State::Heard,
         Ok(Discarded::Ended) | Err(_) => State::Over,
     }
-}
-
-/// Whether the process or the system has no descriptor left: `accept(2)`, and Microsoft's "Windows Sockets Error Codes".
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    const CODES: [i32; 2] = [libc::EMFILE, libc::ENFILE];
-    #[cfg(windows)]
-    const CODES: [i32; 1] = [windows_sys::Win32::Networking::WinSock::WSAEMFILE];
-    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }

@@ -1,26 +1,29 @@
-//! Watching for the end while nothing is received: of a paused connection a kernel tells nothing by itself.
+//! Watching for the end of a connection while nothing is received: without a watch, a kernel reports nothing about a
+//! paused connection.
 
 use std::io;
 
-use crate::backend::{Backend, Operation, Outcome};
+use crate::backend::Backend;
+use crate::operation::{OpKey, Operation, Outcome};
 
 use super::connection::{Receive, Watch};
-use super::shortage::is_shortage;
-use super::slots::Key;
-use super::{ConnectionKey, Driver, Event, OpKey, Verb};
+use super::keys::Key;
+use super::{ConnectionKey, Driver, Event, Verb};
+use crate::os::is_shortage;
 
 impl<B: Backend> Driver<B> {
-    /// While nothing is received, hear of the end. Armed now if the receive is idle, else as soon as a pause takes effect.
-    /// If the peer resets the connection then, [`Event::Failed`] of [`Verb::Receive`] follows, exactly as if a receive had
-    /// met it: the stream has ended, and what arrived before the reset and was not received is discarded.
+    /// Watches for the end of the connection while nothing is received. Armed now if the receive is idle, else as
+    /// soon as a pause takes effect. If the peer resets the connection, [`Event::Failed`] of [`Verb::Receive`]
+    /// follows, exactly as if a receive had failed: the stream is over, and bytes that arrived before the reset and
+    /// were not received are discarded.
     ///
-    /// If the peer ends its stream and nothing waits to be received before that, [`Event::EndOfStream`] follows. Bytes
-    /// cause no event: they wait, and the end of the stream behind them, for [`receive`](Self::receive), which ends the
-    /// watch, as [`close`](Self::close) and [`abort`](Self::abort) do. Idempotent. Connections that are not watched cost
-    /// nothing.
+    /// If the peer ends its stream and no bytes wait to be received, [`Event::EndOfStream`] follows. Bytes cause no
+    /// event: they, and an end of stream behind them, wait for [`receive`](Self::receive). `receive`,
+    /// [`close`](Self::close) and [`abort`](Self::abort) end the watch. Idempotent. Connections that are not watched
+    /// cost nothing.
     ///
-    /// On Windows a reset is heard until bytes wait to be received; behind those it is met by a send, or by the next
-    /// receive. Winsock has no call that waits for a reset alone.
+    /// On Windows a reset is reported only while no bytes wait to be received; behind such bytes, a send or the next
+    /// receive reports it. Winsock has no call that waits for a reset alone.
     pub fn watch(&mut self, connection: ConnectionKey) {
         let Some(state) = self.connections.get_mut(connection.0) else { return };
         if !state.is_open() || state.receive == Receive::Ended {
@@ -36,7 +39,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Arms a watch that is wanted, if nothing is received.
+    /// Arms a wanted watch if nothing is received.
     pub(super) fn arm_watch(&mut self, key: Key) {
         let state = self.connection(key);
         if state.watch != Watch::Wanted || state.receive != Receive::Idle || !state.is_open() {
@@ -53,7 +56,7 @@ impl<B: Backend> Driver<B> {
         self.watches[index] = Some(op);
     }
 
-    /// The watch is not wanted any more: something is received, or the connection closes.
+    /// Ends a watch, because the connection receives or closes.
     pub(super) fn end_watch(&mut self, key: Key) {
         let state = self.connection(key);
         match state.watch {
@@ -118,7 +121,7 @@ impl<B: Backend> Driver<B> {
         None
     }
 
-    /// The peer has sent FIN. Told here if nothing is received, and nothing waits to be received before it.
+    /// The peer has sent FIN. Reported here if nothing is received and no bytes wait before the FIN.
     fn end_met(&mut self, key: Key, before: Watch) -> Option<Event<B::Socket>> {
         let state = self.connection(key);
         let told = before == Watch::Armed && state.receive == Receive::Idle;
@@ -131,10 +134,11 @@ impl<B: Backend> Driver<B> {
         None
     }
 
-    /// The connection broke. Told here if nothing is received; else the receive tells, behind what arrived before.
+    /// The connection broke. Reported here if nothing is received; else the receive reports it, behind the bytes
+    /// before it.
     fn watch_met(&mut self, key: Key, before: Watch, error: io::Error) -> Option<Event<B::Socket>> {
         let state = self.connection(key);
-        // A kernel tells an error once: from now on it has none for the receive.
+        // A kernel reports an error once: the receive will not see it.
         state.error_met = true;
         let wanted = matches!(before, Watch::Armed | Watch::Cancelling { again: true });
         let told = wanted && state.receive == Receive::Idle;

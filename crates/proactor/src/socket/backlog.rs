@@ -1,4 +1,4 @@
-//! The length of a listener's queue, as each system's `listen` takes it.
+//! The length of a listener's queue, as each system's `listen` expects it.
 
 /// The value to give to Winsock's `listen` for a queue of `backlog` connections.
 ///

@@ -1,18 +1,18 @@
-//! How far a peer's system has taken what was sent, as Linux tells it. See tcp(7) and `linux/tcp.h`.
+//! How far a peer's system has taken what was sent, on Linux. See tcp(7) and `linux/tcp.h`.
 
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use super::Socket;
-use crate::backend::Delivery;
+use super::{Delivery, Socket};
 
 /// Where `tcpi_bytes_acked` lies in `struct tcp_info`, a `u64`, in units of that. The kernel only ever appends to it.
 const BYTES_ACKED: usize = 120 / size_of::<u64>();
 /// Where `tcpi_last_ack_recv` lies: the `u32` that begins there.
 const LAST_ACK_RECV_MS: usize = 56 / size_of::<u64>();
 
-/// `None` for what is no TCP connection, and for kernels before 4.1, which do not count acknowledged bytes.
+/// `None` for a socket that is not a TCP connection, and for kernels before 4.1, which do not count acknowledged
+/// bytes.
 pub(crate) fn delivery(socket: &Socket) -> Option<Delivery> {
     let (acknowledged, last) = acknowledged(socket)?;
     Some(Delivery { unacknowledged: unacknowledged(socket).ok()?, acknowledged, last: Some(last) })

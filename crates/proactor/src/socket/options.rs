@@ -1,23 +1,23 @@
-//! Options of connections that find out about a peer that is gone without a word.
+//! Socket options that detect dead peers.
 
 use std::io;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, TcpKeepalive, Type};
 
-/// How the system notices that a peer no longer answers: its machine is down, or the way to it. Default: as the system is
-/// set up, which as a rule means after hours, or never while nothing is sent.
+/// How the system notices that a peer no longer answers: its machine is down, or the way to it. Default: the system's
+/// settings, usually after hours, or never while nothing is sent.
 ///
-/// A connection that ends by one of these fails with [`TimedOut`](io::ErrorKind::TimedOut) (`ETIMEDOUT`), or where a
-/// router has said why, with [`HostUnreachable`](io::ErrorKind::HostUnreachable) or
+/// A connection that ends by one of these fails with [`TimedOut`](io::ErrorKind::TimedOut) (`ETIMEDOUT`), or, if a
+/// router reported the cause, with [`HostUnreachable`](io::ErrorKind::HostUnreachable) or
 /// [`NetworkUnreachable`](io::ErrorKind::NetworkUnreachable).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// TCP keep-alive: when nothing has arrived for this long, the peer's system is asked for an acknowledgement, up to
-    /// four times, a quarter of this apart. If it answers none, the connection fails: after about twice this time. Whole
-    /// seconds, rounded up, and at least one between two probes; at most 32,767 s. `SO_KEEPALIVE`, `TCP_KEEPIDLE`,
-    /// `TCP_KEEPINTVL` and `TCP_KEEPCNT` of `tcp(7)`; `SIO_KEEPALIVE_VALS` on Windows, which before Windows 10 1703 sends
-    /// ten probes.
+    /// TCP keep-alive: when nothing has arrived for this long, the peer's system is asked for an acknowledgement, up
+    /// to four times, a quarter of this apart. If it answers none, the connection fails: after about twice this time.
+    /// Whole seconds, rounded up, and at least one between two probes; at most 32,767 s. `SO_KEEPALIVE`,
+    /// `TCP_KEEPIDLE`, `TCP_KEEPINTVL` and `TCP_KEEPCNT` of `tcp(7)`; `SIO_KEEPALIVE_VALS` on Windows, which before
+    /// Windows 10 1703 sends ten probes.
     pub keepalive: Option<Duration>,
     /// How long data may stay unacknowledged before the connection fails; also how long connecting may take, and what
     /// decides in place of the number of probes if there is keep-alive too. Whole milliseconds, rounded up; at most
@@ -33,7 +33,7 @@ const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32_767);
 const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 impl SocketOptions {
-    /// Whether nothing differs from how the system is set up.
+    /// Whether all options are the system's defaults.
     #[must_use]
     pub const fn is_default(&self) -> bool {
         self.keepalive.is_none() && self.user_timeout.is_none()
@@ -42,7 +42,7 @@ impl SocketOptions {
     /// Tries the keep-alive on a socket.
     ///
     /// # Errors
-    /// Why it cannot be had: out of range, or what the system says.
+    /// If it cannot be set: out of range, or what the system says.
     pub fn check_keepalive(&self) -> io::Result<()> {
         self.keepalive.map_or(Ok(()), |idle| set_keepalive(&probe()?, idle))
     }
@@ -50,7 +50,7 @@ impl SocketOptions {
     /// Tries the user timeout on a socket.
     ///
     /// # Errors
-    /// Why it cannot be had: out of range, or the system has no such option.
+    /// If it cannot be set: out of range, or the system has no such option.
     pub fn check_user_timeout(&self) -> io::Result<()> {
         self.user_timeout.map_or(Ok(()), |limit| set_user_timeout(&probe()?, limit))
     }

@@ -1,4 +1,4 @@
-//! One end of a case: a driver, and what was seen of it. What holds in every case is asserted here.
+//! One endpoint of a case: a driver and a record of its events. What holds in every case is asserted here.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,7 +14,7 @@ use proactor::{
 use crate::kernel::{Kernel, Socket};
 use crate::watched::Watched;
 
-/// The proof that a case came to its end: only `Fixture::finish` gives it, after its checks.
+/// The proof that a case was finished: only `Fixture::finish` returns it, after its checks.
 #[must_use]
 pub struct Finished(pub(crate) ());
 
@@ -25,19 +25,19 @@ pub struct Seen {
     pub bytes: Vec<u8>,
     pub ended: bool,
     pub paused: usize,
-    /// Payloads that an event, not `send` itself, reported as out.
+    /// Payloads that were reported as sent by an event, not by `send` itself.
     pub sent: usize,
     pub failures: Vec<(Verb, ErrorKind)>,
-    /// What was put off for want of memory.
+    /// What was delayed for lack of memory.
     pub delayed: Vec<(Verb, ErrorKind)>,
     pub released: bool,
-    /// Bytes handed to the driver so far: the peer gets them all, or learns that it did not.
+    /// Bytes handed to the driver so far: the peer gets all of them, or an error.
     pub handed: usize,
     /// Bytes given to `post` so far.
     pub posted: usize,
-    /// True exactly when a pause took effect and nothing was asked for since.
+    /// True exactly when a pause took effect and no receive was requested since.
     quiet: bool,
-    /// True exactly when resets are listened for, and nothing was to be received since that was asked for.
+    /// True exactly when a watch was requested, and no receive since.
     watched: bool,
     closing: bool,
 }
@@ -47,13 +47,13 @@ impl Seen {
         self.closing
     }
 
-    /// Whether the peer's end was seen to be gone, in whichever way.
+    /// Whether the peer's end or a failure was seen.
     pub fn over(&self) -> bool {
         self.ended || !self.failures.is_empty()
     }
 }
 
-/// What is to be sent: a payload, or several at once, and their length.
+/// One payload to send, or several at once with their length.
 pub enum Post {
     One(Payload),
     Many(Box<Gather>, usize),
@@ -92,7 +92,7 @@ pub struct Endpoint<K: Kernel> {
 }
 
 impl<K: Kernel> Endpoint<K> {
-    /// The backend, to order faults of it.
+    /// The backend, to inject faults.
     pub fn backend(&mut self) -> &mut Watched<K::Backend> {
         // SAFETY: the cases order faults, and replace nothing.
         unsafe { self.driver.backend_mut() }
@@ -100,10 +100,10 @@ impl<K: Kernel> Endpoint<K> {
 
     pub fn new(kernel: &K, config: PoolConfig) -> Endpoint<K> {
         let pool = Pool::new(config);
-        let backend = Watched::new(kernel.backend(&pool));
+        let backend = Watched::new(kernel.backend(pool.clone()));
         let open = backend.open_sockets();
         Endpoint {
-            driver: Driver::new(backend, pool.clone()),
+            driver: Driver::new(backend),
             pool,
             seen: BTreeMap::new(),
             accepted: VecDeque::new(),
@@ -119,7 +119,7 @@ impl<K: Kernel> Endpoint<K> {
         }
     }
 
-    /// One turn: everything that happened is noted. Returns whether anything did.
+    /// One turn: records all events. Returns whether there were any.
     pub fn step(&mut self, wait: Wait) -> bool {
         self.driver.turn(wait).expect("a turn fails only when the kernel's interface is broken");
         let mut events = 0;
@@ -190,7 +190,7 @@ impl<K: Kernel> Endpoint<K> {
         }
     }
 
-    /// Where an event of a living connection is noted.
+    /// The record of a connection that is not closing.
     fn of(&mut self, connection: ConnectionKey) -> &mut Seen {
         let seen = self.seen.get_mut(&connection).expect("INV-3: an event is about a known connection");
         assert!(!seen.closing, "a closing connection has no event but its last");
@@ -235,13 +235,13 @@ impl<K: Kernel> Endpoint<K> {
         self.seen.get_mut(&connection).expect("known").watched = true;
     }
 
-    /// Queues bytes behind those queued before.
+    /// Queues bytes to send.
     pub fn post(&mut self, connection: ConnectionKey, payload: impl Into<Post>) {
         self.outbox.entry(connection).or_default().push_back(payload.into());
         self.flush();
     }
 
-    /// Whether all that was posted is with the kernel.
+    /// Whether the kernel has all bytes that were posted.
     pub fn is_flushed(&self, connection: ConnectionKey) -> bool {
         !self.driver.is_sending(connection) && self.outbox.get(&connection).is_none_or(VecDeque::is_empty)
     }
@@ -280,7 +280,7 @@ impl<K: Kernel> Endpoint<K> {
         }
     }
 
-    /// Closes whatever is left, in the quickest way.
+    /// Aborts all that is left.
     pub fn abandon(&mut self) {
         self.kept.clear();
         for socket in self.accepted.drain(..) {

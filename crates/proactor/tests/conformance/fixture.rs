@@ -8,18 +8,18 @@ use proactor::{ConnectionKey, PoolConfig};
 use crate::endpoint::{Endpoint, Finished};
 use crate::kernel::{ANY_PORT, Kernel};
 
-/// What no case comes near, however loaded the machine is.
+/// Far longer than any case takes, even on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The same for the simulated kernel, where rounds, not time, tell that nothing moves.
+/// The same for the simulated kernel, in rounds instead of time.
 const MOST_ROUNDS: usize = 3_000_000;
 /// How long an endpoint waits in the kernel when neither had anything to do.
 const NAP: Duration = Duration::from_millis(1);
 
 pub struct Fixture<'k, K: Kernel> {
     pub kernel: &'k K,
-    /// The endpoint that connects, as a rule.
+    /// Usually the endpoint that connects.
     pub here: Endpoint<K>,
-    /// The endpoint that listens, as a rule.
+    /// Usually the endpoint that listens.
     pub there: Endpoint<K>,
     rounds: usize,
 }
@@ -112,7 +112,7 @@ impl<'k, K: Kernel> Fixture<'k, K> {
         self.here.abandon();
         self.there.abandon();
         self.until("nothing to be left", |fixture| {
-            // Accepts that were on their way may still bring a connection.
+            // Accepts in flight may still return a connection.
             for endpoint in [&mut fixture.here, &mut fixture.there] {
                 while let Some(socket) = endpoint.accepted.pop_front() {
                     endpoint.driver.refuse(socket);
@@ -147,7 +147,7 @@ impl<'k, K: Kernel> Fixture<'k, K> {
     }
 }
 
-/// Bytes in which a lost, doubled or moved piece shows: no period divides a block or a buffer.
+/// Bytes in which a lost, doubled or moved piece is visible: their period divides no block or buffer size.
 pub fn pattern(len: usize, salt: u8) -> Vec<u8> {
     (0..len).map(|at| (at % 251) as u8 ^ (at / 251 % 241) as u8 ^ salt).collect()
 }

@@ -1,4 +1,4 @@
-//! Where a case takes place: how to make a backend and a listening socket, on a real kernel or a simulated one.
+//! The kernels that cases run on: how to make a backend and a listening socket, real or simulated.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,9 +16,9 @@ pub trait Kernel: Sized {
     /// Runs a case here: once on a real kernel, once per behaviour and seed on the simulated one.
     fn each(case: fn(&Self) -> Finished);
 
-    fn backend(&self, pool: &Pool) -> Self::Backend;
+    fn backend(&self, pool: Pool) -> Self::Backend;
 
-    /// A listening socket. The connections that it brings have small kernel buffers, so that a sender soon waits.
+    /// A listening socket. Accepted connections have small kernel buffers, so that a sender soon waits.
     fn listen_on(&self, address: SocketAddr) -> io::Result<Socket<Self>>;
 
     /// The same with receive buffers of `bytes`, or as much as the system grants.
@@ -31,13 +31,13 @@ pub trait Kernel: Sized {
     /// Bytes that a large transfer moves: many times what the kernel buffers.
     fn large(&self) -> usize;
 
-    /// Connections whose operations, submitted at once, are more than a queue of the kernel's takes.
+    /// A number of connections whose operations, submitted at once, exceed the kernel's queues.
     fn many(&self) -> usize;
 
     /// Rounds without an event after which nothing more is expected to happen.
     fn quiet_rounds(&self) -> usize;
 
-    /// Sockets that nobody closed, where the kernel can tell.
+    /// Sockets that were not closed, where the kernel can tell.
     fn open_sockets(&self) -> usize;
 
     /// Calls `wait`, which waits in the kernel, and has a signal interrupt that. False where there are no signals.
@@ -56,15 +56,15 @@ impl<B: Create + Backend<Socket = proactor::Socket>> Kernel for RealKernel<B> {
     type Backend = B;
 
     fn each(case: fn(&Self) -> Finished) {
-        // Where the system forbids a backend there is nothing to run; `--nocapture` shows why.
-        if let Err(refusal) = B::create(&Pool::new(PoolConfig { blocks: 1, block_len: 64 })) {
+        // If the system forbids a backend the case is skipped; `--nocapture` shows why.
+        if let Err(refusal) = B::create(Pool::new(PoolConfig { blocks: 1, block_len: 64 })) {
             eprintln!("skipped: {refusal}");
             return;
         }
         let _: Finished = case(&RealKernel(std::marker::PhantomData));
     }
 
-    fn backend(&self, pool: &Pool) -> B {
+    fn backend(&self, pool: Pool) -> B {
         B::create(pool).unwrap_or_else(|refusal| panic!("{refusal}"))
     }
 
@@ -81,7 +81,7 @@ impl<B: Create + Backend<Socket = proactor::Socket>> Kernel for RealKernel<B> {
         Ok(socket)
     }
 
-    /// What the system does by chance, once in thousands of connects to a port of this machine where nobody listens.
+    /// The system does this by chance, once in thousands of connects to a local port without a listener.
     #[cfg(unix)]
     fn meet_itself(&self, endpoint: &mut Endpoint<Self>) -> Option<SocketAddr> {
         let free = std::net::TcpListener::bind(ANY_PORT).ok()?;
@@ -132,12 +132,12 @@ mod signals {
     use std::thread;
     use std::time::Duration;
 
-    /// What no wait outlasts: one that panics must not be waited for.
+    /// The most signals: a wait that panicked must not be signalled forever.
     const MOST: usize = 10_000;
 
     extern "C" fn nothing(_signal: libc::c_int) {}
 
-    /// Signals this thread until `wait` returns: the signal may come before it waits.
+    /// Signals this thread until `wait` returns: one signal might come before the wait.
     pub(super) fn interrupt(wait: &mut dyn FnMut()) {
         // SAFETY: a handler that does nothing, without `SA_RESTART`, for a signal that nothing else here uses.
         let waiting = unsafe {
@@ -189,7 +189,7 @@ impl Kernel for SimulatedKernel {
         }
     }
 
-    fn backend(&self, pool: &Pool) -> Simulated {
+    fn backend(&self, pool: Pool) -> Simulated {
         self.simulation.backend(pool)
     }
 
@@ -215,7 +215,7 @@ impl Kernel for SimulatedKernel {
     }
 
     fn quiet_rounds(&self) -> usize {
-        // The seed may leave an operation alone for a few rounds.
+        // The seed may skip an operation for a few rounds.
         50
     }
 

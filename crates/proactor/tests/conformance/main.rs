@@ -1,12 +1,12 @@
 //! The conformance suite: one set of cases, run against every backend through the driver.
 //!
-//! A case is a function over a [`Kernel`](kernel::Kernel); the list at the end of this file makes a test of each
-//! case in each kernel: `io_uring::close::half_close_both_ways`. Both ends of a case are drivers, turned by one
-//! thread, so that it runs unchanged on the simulated kernel, there in many behaviours and seeds. Every case ends
-//! in [`Fixture::finish`](fixture::Fixture::finish), which checks that nothing is left; every backend is observed by
+//! A case is a function over a [`Kernel`](kernel::Kernel); the list at the end of this file makes a test of each case
+//! in each kernel: `io_uring::close::half_close_both_ways`. Both endpoints of a case are drivers, turned by one
+//! thread, so that the case also runs on the simulated kernel, with many behaviours and seeds. Every case ends in
+//! [`Fixture::finish`](fixture::Fixture::finish), which checks that nothing is left; every backend is observed by
 //! [`Watched`](watched::Watched), which checks the rules of the `Backend` trait call by call.
 
-// A test binary has no outside: `pub` here says what the other modules use.
+// Nothing is exported from a test binary: `pub` marks what the other modules use.
 #![allow(unreachable_pub)]
 
 mod cases;
@@ -188,7 +188,7 @@ macro_rules! real_cases {
     };
 }
 
-/// Cases with what only Unix has.
+/// Cases for Unix only.
 #[cfg(unix)]
 macro_rules! unix_cases {
     ($kernel:ty) => {

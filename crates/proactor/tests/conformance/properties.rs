@@ -11,7 +11,7 @@ use crate::cases::schedule;
 use crate::endpoint::Finished;
 use crate::kernel::SimulatedKernel;
 
-/// Nothing is written next to the sources: a failing case prints its input, and becomes a case of its own.
+/// Failing inputs are not stored beside the sources: they are printed, to be made into cases.
 fn cases(cases: u32) -> Config {
     Config { cases, failure_persistence: None, ..Config::default() }
 }
@@ -37,7 +37,7 @@ proptest! {
     }
 }
 
-/// What is done with a pool. The number picks a lease, if there are any.
+/// An action on a pool. The number picks a lease, if there are any.
 #[derive(Clone, Copy, Debug)]
 enum Use {
     Take,

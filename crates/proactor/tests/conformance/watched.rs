@@ -1,5 +1,5 @@
-//! A backend around a backend: it checks the rules that every backend promises (the head of
-//! `backend/mod.rs`), counts the sockets, and fails or holds back what a case tells it to.
+//! A wrapper around a backend: it checks the rules in the head of `backend/mod.rs`, counts sockets, and injects the
+//! faults that a case requests.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use proactor::backend::{Abilities, About, Backend, BackendKind, Discarded};
-use proactor::backend::{Close, Completion, Operation, Outcome, Submitted, Wait};
-use proactor::{Delivery, Gather, InFlight, OpKey, SocketOptions, Time, Waker};
+use proactor::backend::names::CallNames;
+use proactor::backend::{Abilities, Backend, BackendKind, Wait};
+use proactor::operation::{Close, Completion, Harvested, Operation, Outcome, Submitted};
+use proactor::{Gather, InFlight, OpKey, Pool, Time, Waker};
 
 /// What can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,22 +31,22 @@ pub struct Watched<B: Backend> {
     pending: HashMap<OpKey, Pending>,
     faults: Vec<(Call, io::Error)>,
     submitted: Vec<Call>,
-    /// True exactly when completions are kept back, as by a kernel that does not answer.
+    /// True exactly when completions are withheld, as by a kernel that does not answer.
     silent: bool,
-    /// What a silent kernel's time is ahead by.
+    /// How far a silent kernel's clock is ahead.
     ahead: Duration,
     open: Rc<Cell<i64>>,
-    /// What is done to the next socket that is opened.
+    /// Called with the next socket that is opened.
     prepare: Option<Prepare<B::Socket>>,
 }
 
 type Prepare<S> = Box<dyn FnOnce(&S)>;
 
-/// What is known of an operation in flight.
+/// What was recorded of an operation in flight.
 struct Pending {
-    /// Handles have no equality; their print does.
+    /// Handles have no equality; their debug text has.
     socket: String,
-    /// Where the pieces of a send lie, how much of it is asked for, and what it says.
+    /// For a send: a hash of its pieces' addresses, its length, and a hash of its bytes.
     payload: Option<(usize, usize, u64)>,
 }
 
@@ -65,7 +66,7 @@ impl<B: Backend> Watched<B> {
         }
     }
 
-    /// The next `call` fails with `error`. Several wait in line.
+    /// The next `call` fails with `error`. Several are met in order.
     pub fn fail(&mut self, call: Call, error: io::ErrorKind) {
         self.faults.push((call, error.into()));
     }
@@ -75,7 +76,7 @@ impl<B: Backend> Watched<B> {
         self.faults.push((call, io::Error::from_raw_os_error(code)));
     }
 
-    /// Does this to the next socket that is opened, before it is used.
+    /// Calls `prepare` with the next socket that is opened, before it is used.
     #[cfg_attr(
         not(unix),
         expect(dead_code, reason = "a socket for `ConnectEx` cannot be given another port")
@@ -88,7 +89,7 @@ impl<B: Backend> Watched<B> {
         self.faults.clear();
     }
 
-    /// Faults that nothing has met yet.
+    /// Faults that were not met yet.
     pub fn faults_left(&self) -> usize {
         self.faults.len()
     }
@@ -98,7 +99,7 @@ impl<B: Backend> Watched<B> {
         self.submitted.iter().filter(|submitted| **submitted == call).count()
     }
 
-    /// From now on nothing completes, not even what is cancelled. Only its clock goes on.
+    /// From now on nothing completes, not even cancelled operations. Only the clock advances.
     pub fn fall_silent(&mut self) {
         self.silent = true;
     }
@@ -119,8 +120,7 @@ impl<B: Backend> Watched<B> {
 
     fn observe(operation: &Operation<B::Handle>) -> (Call, Pending) {
         let (call, socket, payload) = match operation {
-            Operation::Vacant => panic!("a vacant entry is never submitted"),
-            Operation::Accept { listener, .. } => (Call::Accept, listener, None),
+            Operation::Accept { listener } => (Call::Accept, listener, None),
             Operation::Connect { socket, .. } => (Call::Connect, socket, None),
             Operation::Receive { socket, .. } => (Call::Receive, socket, None),
             Operation::Watch { socket } => (Call::Watch, socket, None),
@@ -139,13 +139,13 @@ impl<B: Backend> Watched<B> {
     }
 
     fn check(&mut self, completion: &Completion<B::Socket>, ops: &mut InFlight<Self>) {
-        let About::Operation(key) = completion.about else { return };
+        let key = completion.key;
         let pending = self.pending.get(&key);
         let pending = pending.unwrap_or_else(|| panic!("{key:?} completed, and was not pending"));
         let entry = ops.get_mut(key).expect("INV-1: an operation stays in the table until it completes");
-        let (_, now) = Self::observe(&entry.operation);
+        let (_, now) = Self::observe(entry.operation);
         assert_eq!(now.payload, pending.payload, "INV-1: a payload in flight neither moves nor changes");
-        check_outcome(&entry.operation, &completion.outcome, completion.more);
+        check_outcome(entry.operation, &completion.outcome, completion.more);
         if !completion.more {
             self.pending.remove(&key);
         }
@@ -154,7 +154,6 @@ impl<B: Backend> Watched<B> {
 
 fn check_outcome<H, S: std::fmt::Debug>(operation: &Operation<H>, outcome: &Outcome<S>, more: bool) {
     let fits = match operation {
-        Operation::Vacant => false,
         Operation::Accept { .. } => {
             matches!(outcome, Outcome::Accepted(..) | Outcome::Cancelled | Outcome::Failed(_))
         }
@@ -196,8 +195,18 @@ impl<B: Backend> Backend for Watched<B> {
     type Socket = B::Socket;
     type Handle = B::Handle;
     type Header = B::Header;
+    type Calls = B::Calls;
 
     const KIND: BackendKind = B::KIND;
+    const CALL_NAMES: CallNames = B::CALL_NAMES;
+
+    fn pool(&self) -> &Pool {
+        self.inner.pool()
+    }
+
+    fn calls(&self) -> &B::Calls {
+        self.inner.calls()
+    }
 
     fn abilities(&self) -> Abilities {
         self.inner.abilities()
@@ -225,18 +234,6 @@ impl<B: Backend> Backend for Watched<B> {
 
     fn adopt(&mut self, socket: &B::Socket, owner: u32) -> io::Result<B::Handle> {
         self.fault(Call::Adopt).map_or_else(|| self.inner.adopt(socket, owner), Err)
-    }
-
-    fn inline_urgent(&self, socket: &B::Socket) -> io::Result<bool> {
-        self.inner.inline_urgent(socket)
-    }
-
-    fn nodelay(&self, socket: &B::Socket) -> io::Result<bool> {
-        self.inner.nodelay(socket)
-    }
-
-    fn set_options(&self, socket: &B::Socket, options: &SocketOptions) -> io::Result<()> {
-        self.inner.set_options(socket, options)
     }
 
     unsafe fn submit(
@@ -299,22 +296,20 @@ impl<B: Backend> Backend for Watched<B> {
         Ok(())
     }
 
-    fn next(&mut self, ops: &mut InFlight<Self>) -> Option<Completion<B::Socket>> {
+    fn next(&mut self, ops: &mut InFlight<Self>) -> Option<Harvested<B::Socket>> {
         if self.silent {
             return None;
         }
-        let completion = self.inner.next(ops)?;
-        self.check(&completion, ops);
-        self.count(i64::from(matches!(completion.outcome, Outcome::Accepted(..))));
-        Some(completion)
+        let harvested = self.inner.next(ops)?;
+        if let Harvested::Completed(completion) = &harvested {
+            self.check(completion, ops);
+            self.count(i64::from(matches!(completion.outcome, Outcome::Accepted(..))));
+        }
+        Some(harvested)
     }
 
     fn looked(&self) -> bool {
         !self.silent && self.inner.looked()
-    }
-
-    fn shutdown_write(&mut self, socket: &B::Socket) -> io::Result<()> {
-        self.inner.shutdown_write(socket)
     }
 
     fn close(&mut self, socket: B::Socket, handle: Option<B::Handle>, how: Close) {
@@ -323,25 +318,5 @@ impl<B: Backend> Backend for Watched<B> {
         assert!(self.silent || !busy, "INV-2: a socket is closed when nothing is in flight for it");
         self.count(-1);
         self.inner.close(socket, handle, how);
-    }
-
-    fn unread(&self, socket: &B::Socket) -> io::Result<usize> {
-        self.inner.unread(socket)
-    }
-
-    fn discard(&mut self, socket: &B::Socket) -> io::Result<Discarded> {
-        self.inner.discard(socket)
-    }
-
-    fn delivery(&self, socket: &B::Socket) -> Option<Delivery> {
-        self.inner.delivery(socket)
-    }
-
-    fn peer_addr(&self, socket: &B::Socket) -> io::Result<SocketAddr> {
-        self.inner.peer_addr(socket)
-    }
-
-    fn local_addr(&self, socket: &B::Socket) -> io::Result<SocketAddr> {
-        self.inner.local_addr(socket)
     }
 }

@@ -1,23 +1,23 @@
-//! Where Wine is not Windows. Every difference that a case may meet is listed here, with what it comes from; the
-//! case names it where it would fail, and it excuses nothing on a real Windows, nor anything else under Wine.
+//! Differences between Wine and Windows. Each one that a case may meet is listed here, with its cause. A case names
+//! it where it would fail; it has no effect on Windows, or on anything else under Wine.
 
 use std::io::Write;
 
 /// A difference between Wine and Windows.
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
-    /// A reset that arrives while no receive is in flight reads as an end of the stream. Seen with Wine 8.0, with
-    /// a plain blocking `recv` too. The host's kernel tells an error of a socket once, and Wine's server, which
-    /// watches idle sockets, asks for it first (`SO_ERROR`). Windows goes on saying `WSAECONNRESET`.
+    /// A reset that arrives while no receive is in flight reads as an end of the stream. Seen with Wine 8.0, with a
+    /// plain blocking `recv` too. The host's kernel reports a socket's error once, and Wine's server, which watches
+    /// idle sockets, takes it first (`SO_ERROR`). Windows reports `WSAECONNRESET` again.
     UnwatchedResetIsAnEnd,
 }
 
 impl Limit {
-    /// Whether it holds here. Says so, because a case was about to fail.
+    /// Whether this difference applies here. Prints a note, because a case would have failed.
     pub fn holds(self) -> bool {
         let holds = is_wine();
         if holds {
-            // Past the harness, which would keep it to itself when the case passes.
+            // Bypasses the harness, which hides the output of cases that pass.
             let text = format!("known limit of Wine: {self:?}, see tests/conformance/wine.rs\n");
             let _ = std::io::stderr().write_all(text.as_bytes());
         }

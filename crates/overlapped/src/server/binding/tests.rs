@@ -246,9 +246,9 @@ struct Handed {
 }
 
 impl Listen for Handed {
-    type Socket = RealSocket;
+    type Socket = Socket;
 
-    fn listen(&mut self, address: SocketAddr) -> io::Result<(RealSocket, SocketAddr)> {
+    fn listen(&mut self, address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
         self.system.listen(address)
     }
 

@@ -240,7 +240,7 @@ impl<L: Layer> Fixture<L> {
         let address = SocketAddr::from(([127, 0, 0, 1], 9999));
         let make = |index| {
             let pool = Pool::new(config.pool);
-            let mut driver = Driver::new(simulation.backend(&pool), pool);
+            let mut driver = Driver::new(simulation.backend(pool));
             let sockets = (index == 0).then(|| simulation.listen(address).expect("the port is free"));
             let listen = |socket| driver.listen(socket).expect("it registers");
             let listeners = sockets.into_iter().map(listen).collect();
@@ -259,7 +259,7 @@ impl<L: Layer> Fixture<L> {
         };
         let workers: Vec<_> = (0..workers).map(make).collect();
         let pool = Pool::new(PoolConfig { blocks: 64, block_len: 4096 });
-        let client = Driver::new(simulation.backend(&pool), pool);
+        let client = Driver::new(simulation.backend(pool));
         let handles = (0..workers.len()).map(|index| WorkerHandle::new(index, Arc::clone(&mailboxes)));
         Fixture {
             handles: handles.collect(),

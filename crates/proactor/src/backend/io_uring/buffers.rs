@@ -1,5 +1,5 @@
-//! The ring of blocks that receives pick from: shared memory in which we write entries and the kernel takes
-//! them. See `io_uring_register_buf_ring(3)`.
+//! The buffer ring: shared memory in which we offer blocks, and from which the kernel takes one for each receive. See
+//! `io_uring_register_buf_ring(3)`.
 
 use std::io;
 use std::ptr;
@@ -25,18 +25,23 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// Registers a buffer ring as large as the pool and lends it every free block. What could not be made comes with the error.
-    pub(super) fn register(ring: &Ring, pool: &Pool) -> Result<Buffers, (Part, io::Error)> {
+    /// Registers a buffer ring as large as the pool and lends it every free block. The error comes with the part that
+    /// failed.
+    pub(super) fn register(ring: &Ring, pool: Pool) -> Result<Buffers, (Part, io::Error)> {
         let blocks = u16::try_from(pool.blocks()).expect("a pool has at most 32,768 blocks");
         let bytes = usize::from(blocks) * size_of::<BufRingEntry>();
         let entries: *mut BufRingEntry = map(bytes).map_err(|error| (Part::BufferMemory, error))?.cast();
-        let mut this = Buffers { entries, bytes, mask: blocks - 1, tail: 0, pool: pool.clone() };
+        let mut this = Buffers { entries, bytes, mask: blocks - 1, tail: 0, pool };
         // SAFETY: a page-aligned mapping of as many entries as stated; it is unmapped only after the ring that
         // it is registered with is gone (field order of `IoUring`).
         unsafe { ring.submitter().register_buf_ring_with_flags(entries as u64, blocks, GROUP, 0) }
             .map_err(|error| (Part::Buffers, error))?;
         this.provide();
         Ok(this)
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// Lends the kernel every block that came back to the pool.

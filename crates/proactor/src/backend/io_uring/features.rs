@@ -1,7 +1,7 @@
-//! Trying what a kernel's rings can do, each feature by using it. Nothing is concluded from a version.
+//! Tries the features of a kernel's rings by using each. Nothing is concluded from the kernel's version.
 //!
-//! Flags are told by what a ring with them is answered; multishot operations by two completions of one submission
-//! on sockets of our own. Called by [`probe`](crate::backend::probe), never on the way of a message.
+//! Flags are told by what a ring with them is answered; multishot operations by two completions of one submission on
+//! sockets of our own. Called by [`probe`](crate::backend::probe), never on the hot path.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -13,17 +13,17 @@ use ::io_uring::types::Fd;
 use ::io_uring::{Builder, IoUring as Ring, cqueue, opcode, squeue};
 
 use super::{buffers, buffers::Buffers, wake};
-use crate::backend::probe::{Feature, Finding};
+use crate::backend::feature::{Feature, Finding};
 use crate::buffer::{Pool, PoolConfig};
 
 const ENTRIES: u32 = 8;
 const POOL: PoolConfig = PoolConfig { blocks: 4, block_len: 64 };
-/// What is waited for has already happened on loopback.
+/// On loopback the awaited event has already happened.
 const PATIENCE: Duration = Duration::from_secs(1);
 const MEMORY_PATIENCE: Duration = Duration::from_millis(250);
 
-/// Every feature that this backend uses if it is there. Empty where no ring can be made at all.
-pub(in crate::backend) fn try_all() -> Vec<Feature> {
+/// Every optional feature that this backend uses. Empty where no ring can be made at all.
+pub(super) fn try_all() -> Vec<Feature> {
     if ring().is_err() {
         return Vec::new();
     }
@@ -40,7 +40,7 @@ pub(in crate::backend) fn try_all() -> Vec<Feature> {
     ]
 }
 
-/// What a failure says of the feature: an unknown flag, opcode or registration is answered with `EINVAL`.
+/// What a failure means: the kernel answers an unknown flag, opcode or registration with `EINVAL`.
 fn finding(what: &str, error: &io::Error) -> Finding {
     match error.raw_os_error() {
         Some(libc::EINVAL) => Finding::Absent,
@@ -76,8 +76,8 @@ fn once_memory_is_back<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Res
 
 /// A ring with blocks lent to it.
 struct Lending {
-    // The ring goes first. The kernel tears it down later than its close returns; by then everything that the probe had
-    // sent to itself was received, so nothing is left to be written into a block.
+    // The ring is dropped first. The kernel tears it down some time after the close; by then everything that the
+    // probe sent to itself was received, so nothing is left to be written into a block.
     ring: Ring,
     buffers: Buffers,
 }
@@ -85,7 +85,7 @@ struct Lending {
 fn buffer_ring() -> Result<Lending, Finding> {
     let ring = ring()?;
     let buffers =
-        once_memory_is_back(|| Buffers::register(&ring, &Pool::new(POOL)).map_err(|(_, error)| error));
+        once_memory_is_back(|| Buffers::register(&ring, Pool::new(POOL)).map_err(|(_, error)| error));
     let buffers = buffers.map_err(|error| finding("registering the buffer ring", &error))?;
     Ok(Lending { ring, buffers })
 }
@@ -136,7 +136,7 @@ fn connected() -> Result<(TcpListener, TcpStream), Finding> {
     Ok((listener, stream))
 }
 
-/// That says nothing about rings.
+/// A failure of loopback says nothing about rings.
 #[expect(clippy::needless_pass_by_value, reason = "an argument of map_err")]
 fn no_loopback(error: io::Error) -> Finding {
     Finding::Untried(format!("loopback does not work: {error}"))

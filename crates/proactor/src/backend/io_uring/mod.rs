@@ -1,12 +1,12 @@
-//! io_uring: operations go into a ring of submissions, completions come out of another; one system call hands
-//! over the first and waits for the second.
+//! io_uring: operations go into a submission ring, completions come out of a completion ring; one system call submits
+//! and waits.
 //!
-//! Accepts and receives are multishot; received bytes land in a ring of blocks that the kernel picks from when
-//! bytes arrive, so an idle connection holds none. See `io_uring(7)`, `io_uring_enter(2)`,
-//! `io_uring_setup_buf_ring(3)`. Needs Linux 6.0.
+//! Accepts and receives are multishot; when bytes arrive, the kernel takes a block from a buffer ring, so an idle
+//! connection holds none. See `io_uring(7)`, `io_uring_enter(2)`, `io_uring_setup_buf_ring(3)`. Needs Linux 6.0.
 
 mod buffers;
-pub(super) mod features;
+mod features;
+mod names;
 mod refusal;
 mod urgent;
 mod waiting;
@@ -25,14 +25,13 @@ use ::io_uring::{IoUring as Ring, cqueue, opcode, squeue};
 use socket2::{Domain, Protocol, Type};
 
 use super::choice::Refusal;
-use super::{
-    Abilities, About, Backend, BackendKind, Close, Completion, Create, Delivery, Discarded, MOST_AT_ONCE,
-    Operation, Outcome, Submitted, Wait,
-};
+use super::feature::{Feature, RingSize};
+use super::names::CallNames;
+use super::{Abilities, Backend, BackendKind, Create, InFlight, Wait};
 use crate::buffer::{Outgoing, Pool};
-use crate::driver::{InFlight, OpKey};
-use crate::socket::{self, Socket, SocketOptions};
-use crate::system::CountedPort;
+use crate::operation::{Close, Completion, Harvested, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
+use crate::os::CountedPort;
+use crate::socket::{self, Socket, UnixCalls};
 use crate::time::Time;
 use crate::waker::Waker;
 
@@ -41,22 +40,22 @@ use refusal::Part;
 use urgent::Urgent;
 use wake::WakeEvent;
 
-pub(super) const SQ_ENTRIES: u32 = 1024;
+const SQ_ENTRIES: u32 = 1024;
 const CQ_ENTRIES: u32 = 8192;
-/// Halving stops here: a ring of fewer entries would cost a system call for every few messages.
+/// The smallest ring: with fewer entries, a few messages would cost a system call.
 const SQ_ENTRIES_MIN: u32 = 64;
 /// `WAITALL`: the kernel continues a short send itself, which makes short sends rare, not impossible.
 const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
 /// Completions of the wake-up event. Keys never reach this value.
 const WAKE: u64 = u64::MAX;
-/// The bit that tells the cancel of an operation from the operation itself. No key has it.
+/// The bit that distinguishes the completion of a cancel from that of the operation. No key has it.
 const CANCEL: u64 = 1 << 63;
 
 /// One worker's ring.
 pub struct IoUring {
-    // The ring goes first. The kernel tears it down later than the close returns: that it writes no block after that is
-    // the driver's to see to, which takes every completion before it drops its backend, or leaks the blocks (INV-10).
+    // The ring is dropped first. The kernel tears it down only some time after the close. Until then it may write
+    // blocks: so a driver takes every completion before it drops its backend, or leaks the blocks (INV-10).
     ring: Ring,
     buffers: Buffers,
     wake: Arc<WakeEvent>,
@@ -67,39 +66,43 @@ pub struct IoUring {
     deferred: bool,
     urgent: Urgent,
     block_len: u32,
-    /// True exactly when the last `enter` left nothing over, neither to submit nor to complete.
+    /// True exactly when the last `enter` left nothing to submit or to complete, and no receive was submitted since.
     looked: bool,
     _counted: CountedPort,
 }
 
 impl Create for IoUring {
-    fn create(pool: &Pool) -> Result<IoUring, Refusal> {
+    fn create(pool: Pool) -> Result<IoUring, Refusal> {
         let (ring, deferred) = refusal::build_ring(SQ_ENTRIES, CQ_ENTRIES, SQ_ENTRIES_MIN)?;
         refusal::check_operations(&ring)?;
+        let block_len = pool.block_len();
         let buffers = Buffers::register(&ring, pool).map_err(|(part, error)| refusal::of(part, &error))?;
         let wake = WakeEvent::new().map_err(|error| refusal::of(Part::Wake, &error))?;
         let wake = Arc::new(wake);
         let epoch = Instant::now();
         let overflow = VecDeque::new();
-        let (urgent, block_len) = (Urgent::default(), pool.block_len());
-        let (looked, _counted) = (false, CountedPort::new());
+        let (urgent, looked, _counted) = (Urgent::default(), false, CountedPort::new());
         let mut this =
             IoUring { ring, buffers, wake, epoch, overflow, deferred, urgent, block_len, looked, _counted };
         this.arm_wake();
-        // A profile may allow the making of a ring and forbid its use: better now than after "listening".
+        // A seccomp profile may allow making a ring and forbid using it: found out here, before the server says that
+        // it listens.
         match this.enter(Some(Duration::ZERO)) {
             Err(error) if !is_passing(&error) => Err(refusal::of(Part::Submission, &error)),
             _ => Ok(this),
         }
     }
+
+    fn ring_size(&self) -> Option<RingSize> {
+        Some(RingSize { least: self.ring.params().sq_entries(), wanted: SQ_ENTRIES })
+    }
+
+    fn features() -> Vec<Feature> {
+        features::try_all()
+    }
 }
 
 impl IoUring {
-    /// Entries of the submission ring: fewer than asked for under a memory limit.
-    pub(super) fn entries(&self) -> u32 {
-        self.ring.params().sq_entries()
-    }
-
     #[inline]
     fn push(&mut self, entry: squeue::Entry) {
         if !self.overflow.is_empty() || !self.try_push(&entry) {
@@ -163,7 +166,7 @@ impl IoUring {
         }
     }
 
-    /// Whether an `enter` with this limit left nothing over.
+    /// Whether an `enter` with this limit left nothing to do.
     ///
     /// With deferred task run the kernel completes what arrived inside `enter`, and not all of it: as many as are waited
     /// for after it slept, else up to twice 20 (`__io_run_local_work`, `IO_LOCAL_TW_DEFAULT_MAX`), which need not be as
@@ -178,7 +181,7 @@ impl IoUring {
         !over && self.overflow.is_empty() && looked
     }
 
-    /// What became of a receive that brought its block along: its only completion.
+    /// The only completion of a receive that brought its own block.
     #[cold]
     fn received_into_own_block(
         &self,
@@ -186,14 +189,14 @@ impl IoUring {
         result: i32,
         ops: &mut InFlight<IoUring>,
     ) -> Completion<Socket> {
-        let operation = &mut ops.get_mut(key).expect("looked up by the caller").operation;
+        let operation = ops.get_mut(key).expect("looked up by the caller").operation;
         let outcome = match operation {
             Operation::Receive { block, .. } if result > 0 => {
                 Outcome::Received(block.take().expect("it has one"), result as usize)
             }
             operation => self.outcome(operation, result, 0),
         };
-        Completion { about: About::Operation(key), outcome, more: false }
+        Completion { key, outcome, more: false }
     }
 
     #[inline]
@@ -220,7 +223,7 @@ impl IoUring {
             // A stream socket never takes 0 of more than 0 bytes: io_uring would wait instead.
             Operation::Send { .. } if count == 0 => Outcome::Failed(io::ErrorKind::WriteZero.into()),
             Operation::Send { .. } => Outcome::Sent(count),
-            Operation::Vacant | Operation::Watch { .. } => Outcome::Cancelled,
+            Operation::Watch { .. } => unreachable!("`watch::outcome` tells of it"),
         }
     }
 }
@@ -229,11 +232,21 @@ impl Backend for IoUring {
     type Socket = Socket;
     type Handle = RawFd;
     type Header = ();
+    type Calls = UnixCalls;
 
     const KIND: BackendKind = BackendKind::IoUring;
+    const CALL_NAMES: CallNames = names::NAMES;
+
+    fn pool(&self) -> &Pool {
+        self.buffers.pool()
+    }
+
+    fn calls(&self) -> &UnixCalls {
+        &UnixCalls
+    }
 
     fn abilities(&self) -> Abilities {
-        Abilities { multishot_accept: true, multishot_receive: true, accepts: 1, inline_completion: false }
+        Abilities { multishot_accept: true, multishot_receive: true, accepts: 1 }
     }
 
     fn now(&self) -> Time {
@@ -247,7 +260,7 @@ impl Backend for IoUring {
     }
 
     fn open(&mut self, address: SocketAddr) -> io::Result<Socket> {
-        // Blocking on purpose: for a non-blocking socket the ring gives up where it should wait.
+        // Blocking on purpose: on a non-blocking socket the ring reports `EAGAIN` instead of waiting.
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         socket::inline_urgent(&socket)?;
@@ -258,30 +271,23 @@ impl Backend for IoUring {
         Ok(socket.as_raw_fd())
     }
 
-    fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {
-        socket::inline_urgent(socket)
-    }
-
-    fn nodelay(&self, socket: &Socket) -> io::Result<bool> {
-        socket::nodelay(socket)
-    }
-
-    fn set_options(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
-        options.apply(socket)
-    }
-
     #[inline]
     unsafe fn submit(&mut self, key: OpKey, operation: &mut Operation<RawFd>, (): &()) -> Submitted<Socket> {
         let entry = match operation {
-            Operation::Vacant => return Submitted::Done(Outcome::Cancelled),
-            Operation::Accept { listener, .. } => {
+            Operation::Accept { listener } => {
                 opcode::AcceptMulti::new(Fd(*listener)).flags(libc::SOCK_CLOEXEC).build()
             }
             Operation::Connect { socket, address } => {
                 opcode::Connect::new(Fd(*socket), address.as_ptr().cast(), address.len()).build()
             }
-            Operation::Receive { socket, block: None } => waiting::receive(*socket),
-            Operation::Receive { socket, block: Some(block) } => waiting::receive_into(block, *socket),
+            Operation::Receive { socket, block } => {
+                // Bytes may be waiting for it; the next harvest finds out.
+                self.looked = false;
+                match block {
+                    None => waiting::receive(*socket),
+                    Some(block) => waiting::receive_into(block, *socket),
+                }
+            }
             Operation::Watch { socket } => watch::entry(*socket),
             Operation::Send { socket, payload: Outgoing::Many(gather), sent } => {
                 let message = gather.message(*sent, MOST_AT_ONCE);
@@ -289,7 +295,7 @@ impl Backend for IoUring {
             }
             Operation::Send { socket, payload: Outgoing::One(payload), sent } => {
                 let rest = &payload.as_slice()[*sent..];
-                // The driver continues it, and sees by that whether its peer reads.
+                // The driver continues it in steps, and so sees whether the peer reads.
                 let len = rest.len().min(MOST_AT_ONCE) as u32;
                 opcode::Send::new(Fd(*socket), rest.as_ptr(), len).flags(SEND_FLAGS).build()
             }
@@ -312,12 +318,12 @@ impl Backend for IoUring {
             self.urgent.waited(true);
             return Ok(());
         }
-        // A moment that has passed is not waited for: then nothing interrupts, and all is looked at.
+        // A time in the past is no wait: it is not interrupted, and everything is looked at.
         let limit = self.limit(wait);
         let entered = self.enter(limit);
         let brought = !self.ring.completion().is_empty();
         self.urgent.waited(brought);
-        // A wait that was interrupted says so only if it submitted nothing.
+        // `enter` reports an interrupted wait only if it submitted nothing.
         let interrupted = match &entered {
             Ok(_) => limit != Some(Duration::ZERO) && !brought,
             Err(error) => error.raw_os_error() == Some(libc::EINTR),
@@ -337,7 +343,7 @@ impl Backend for IoUring {
     }
 
     #[inline]
-    fn next(&mut self, ops: &mut InFlight<IoUring>) -> Option<Completion<Socket>> {
+    fn next(&mut self, ops: &mut InFlight<IoUring>) -> Option<Harvested<Socket>> {
         loop {
             let entry = self.ring.completion().next()?;
             let (data, result, flags) = (entry.user_data(), entry.result(), entry.flags());
@@ -348,11 +354,10 @@ impl Backend for IoUring {
                     if !more {
                         self.arm_wake();
                     }
-                    let outcome = Outcome::Cancelled;
-                    return Some(Completion { about: About::Wake, outcome, more: false });
+                    return Some(Harvested::Woken);
                 }
-                // A cancel that failed: its operation is over, or was between two attempts and so in no list
-                // that the kernel searches. Then it may wait for ever: it is cancelled again.
+                // A cancel that failed: the operation is over, or was between two attempts, where the kernel does not
+                // find it. In the second case it may wait forever, so it is cancelled again.
                 data if data & CANCEL != 0 => {
                     if let Some(key) = OpKey::from_u64(data & !CANCEL)
                         && ops.get(key).is_some()
@@ -363,28 +368,30 @@ impl Backend for IoUring {
                 data => {
                     let entry = OpKey::from_u64(data).and_then(|key| Some((key, ops.get(key)?)));
                     let Some((key, entry)) = entry else {
-                        // Not one of ours any more: give back what it carries (INV-3).
+                        // Its operation is over: recycle the block that it carries (INV-3).
                         drop(cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id)));
                         continue;
                     };
-                    if let Operation::Watch { socket } = entry.operation {
+                    if let Operation::Watch { socket } = *entry.operation {
                         // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
                         match unsafe { watch::outcome(socket, result) } {
                             Some(outcome) => {
-                                return Some(Completion { about: About::Operation(key), outcome, more });
+                                return Some(Harvested::Completed(Completion { key, outcome, more }));
                             }
                             None if more => {}
-                            // The kernel gives up a multishot poll when its completion ring is full.
+                            // The kernel ends a multishot poll when the completion ring is full.
                             None => self.push(watch::entry(socket).user_data(data)),
                         }
                         continue;
                     }
-                    if let Operation::Receive { socket, block } = &entry.operation
+                    if let Operation::Receive { socket, block } = entry.operation
                         && cqueue::buffer_select(flags).is_none()
                     {
                         let socket = *socket;
                         if block.is_some() {
-                            return Some(self.received_into_own_block(key, result, ops));
+                            return Some(Harvested::Completed(
+                                self.received_into_own_block(key, result, ops),
+                            ));
                         }
                         // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
                         match unsafe { waiting::next(socket, result) } {
@@ -394,7 +401,7 @@ impl Backend for IoUring {
                                 continue;
                             }
                             Some(waiting::Next::Receive) => {
-                                // What has arrived is still to be handed out.
+                                // The bytes were not handed out yet.
                                 self.looked = false;
                                 self.push(waiting::receive(socket).user_data(data));
                                 continue;
@@ -408,8 +415,8 @@ impl Backend for IoUring {
                     if self.urgent.concerns(behind) {
                         self.urgent.note(key, behind);
                     }
-                    let outcome = self.outcome(&entry.operation, result, flags);
-                    return Some(Completion { about: About::Operation(key), outcome, more });
+                    let outcome = self.outcome(entry.operation, result, flags);
+                    return Some(Harvested::Completed(Completion { key, outcome, more }));
                 }
             }
         }
@@ -419,43 +426,18 @@ impl Backend for IoUring {
         self.looked
     }
 
-    fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
-        // The ring's own shutdown goes through a worker thread; the call itself never waits.
-        socket.shutdown(std::net::Shutdown::Write)
-    }
-
     fn close(&mut self, socket: Socket, _handle: Option<RawFd>, how: Close) {
         if how == Close::Reset {
             // Failing to set it leaves an orderly close.
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
-        // Not through the ring: a queued close would hold the descriptor, the port and the peer's end of stream until the
-        // next harvest, and cost more.
+        // Not through the ring: a queued close would delay freeing the descriptor and the port, and the peer's end of
+        // stream, until the next harvest, and would cost more.
         drop(socket);
-    }
-
-    fn unread(&self, socket: &Socket) -> io::Result<usize> {
-        socket::unread(socket)
-    }
-
-    fn discard(&mut self, socket: &Socket) -> io::Result<Discarded> {
-        socket::discard(socket)
-    }
-
-    fn delivery(&self, socket: &Socket) -> Option<Delivery> {
-        socket::delivery(socket)
-    }
-
-    fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(&socket.peer_addr()?)
-    }
-
-    fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(&socket.local_addr()?)
     }
 }
 
-/// A signal, a deadline, or the kernel short of memory or waiting for completions to be taken.
+/// Errors that pass: a signal, a deadline, a lack of memory, or a full completion ring.
 fn is_passing(error: &io::Error) -> bool {
     const PASSING: [i32; 5] = [libc::EINTR, libc::ETIME, libc::EAGAIN, libc::EBUSY, libc::ENOMEM];
     error.raw_os_error().is_some_and(|code| PASSING.contains(&code))
@@ -470,7 +452,7 @@ mod tests {
     /// urgent data.
     #[test]
     fn a_moment_that_has_passed_interrupts_nothing() {
-        let Ok(mut ring) = IoUring::create(&Pool::new(PoolConfig { blocks: 4, block_len: 64 })) else {
+        let Ok(mut ring) = IoUring::create(Pool::new(PoolConfig { blocks: 4, block_len: 64 })) else {
             return eprintln!("skipped: no ring can be made here");
         };
         let mut ops = InFlight::<IoUring>::new();

@@ -1,4 +1,4 @@
-//! Making a ring on whatever kernel there is, and saying why when there is none to be had.
+//! Makes a ring with the best flags that the kernel has, and explains why if none can be made.
 
 use std::fs;
 use std::io;
@@ -8,8 +8,8 @@ use ::io_uring::{IoUring as Ring, Probe, opcode};
 use crate::backend::BackendKind;
 use crate::backend::choice::Refusal;
 
-/// Makes the best ring this kernel offers, halved as often as the memory limit asks. The flag says whether
-/// completions are deferred to our own calls.
+/// Makes the best ring this kernel offers, halved until it fits the memory limit. The flag says whether completions
+/// are deferred to our own calls.
 pub(super) fn build_ring(entries: u32, completions: u32, least: u32) -> Result<(Ring, bool), Refusal> {
     let mut size = entries;
     loop {
@@ -96,14 +96,14 @@ impl Part {
     }
 }
 
-/// Why `part` could not be made, from the error and from what the system says of itself.
+/// Why `part` could not be made, by the error and the facts about the system.
 pub(super) fn of(part: Part, error: &io::Error) -> Refusal {
     System::read().refusal(part, error)
 }
 
 const USE_A_NEWER_KERNEL: &str = "use Linux 6.0 or newer, or --backend readiness";
 
-/// What the system says of itself.
+/// Facts about the system.
 struct System {
     /// The kernel's version.
     release: String,
@@ -149,8 +149,9 @@ impl System {
         Refusal { backend: BackendKind::IoUring, reason, remedy }
     }
 
-    /// A flag or registration that the kernel does not know is answered with `EINVAL`: 5.15 so answers the setup flags of
-    /// 5.18 and 5.19. A kernel that calls itself new enough and does the same is behind a filter, or is an emulation.
+    /// A flag or registration that the kernel does not know is answered with `EINVAL`: 5.15 so answers the setup
+    /// flags of 5.18 and 5.19. A kernel that calls itself new enough and does the same is behind a filter, or is an
+    /// emulation.
     fn too_old(&self, part: Part) -> (String, String) {
         let (release, call) = (&self.release, part.call());
         let reason = if is_before_6(release) {
@@ -175,7 +176,7 @@ impl System {
 
     fn not_permitted(&self, part: Part, error: &io::Error) -> (String, String) {
         const SETTING: &str = "kernel.io_uring_disabled";
-        // The setting concerns the making of rings alone.
+        // The setting applies to making rings only.
         match self.disabled.as_deref().filter(|_| part == Part::Ring) {
             Some("2") => (
                 format!("{SETTING} is 2, which forbids it to everybody"),
@@ -263,7 +264,7 @@ mod tests {
             assert!(told.contains("kernel 5.15.0-91-generic is too old"), "{told}");
             assert!(told.contains("needs Linux 6.0") && told.contains(part.call()), "{told}");
         }
-        // In a container, too: the filter let the call through, and this kernel knows no better.
+        // In a container too: the filter allowed the call, and this kernel does not know it.
         let told = told(&system("5.10.0", true), Part::Ring, libc::EINVAL);
         assert!(told.contains("5.10.0 is too old") && !told.contains("seccomp"), "{told}");
     }

@@ -1,4 +1,4 @@
-//! Receives that the kernel leaves waiting before urgent data.
+//! Finds receives that the kernel leaves waiting in front of urgent data.
 //!
 //! A read that has nothing to read before the urgent mark, while a signal is pending, is refused with `EAGAIN`
 //! (`tcp_recvmsg_locked` in `net/ipv4/tcp.c`: "Are we at urgent data?"), so that the handler of `SIGURG` could run. A
@@ -6,24 +6,24 @@
 //! `io_uring/poll.c`). The signals that matter cannot be blocked: `SIGSTOP`, a debugger, the freezer that pauses a
 //! container.
 //!
-//! Nothing shows which receive met this. What may show:
+//! No completion reports this. Signs of it are:
 //!
-//! * a completion left bytes behind although its block had room, and was not followed by another;
+//! * a completion left bytes behind although its block had room, and no other followed;
 //! * a wait was interrupted, if nothing completed in it;
-//! * else, time that passed before a completion was handed on: whatever stopped the thread did so for a while.
+//! * else, time that passed before a completion was handed on: whatever stopped the thread, did so for a while.
 //!
-//! Then the sockets are asked whether an urgent byte is unread, with one call for all of them, and the receives of those
-//! that say so are cancelled: the driver submits each again, and a receive that is submitted looks at the socket afresh.
-//! A busy worker never asks. One with pauses between its messages does, ten times a second at most and less often with
-//! many sessions; when nothing has completed since, it does not wake up for it.
+//! Then one call checks all sockets for an unread urgent byte, and the receives of those that have one are cancelled:
+//! the driver submits them again, and a submitted receive looks at the socket afresh. A busy worker never checks. A
+//! worker with pauses between messages does, at most ten times a second, and less often with many sessions; it does
+//! not wake up for it if nothing has completed since.
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::IoUring;
-use crate::backend::{Backend, Operation, Wait};
-use crate::driver::{InFlight, OpKey};
+use crate::backend::{Backend, InFlight, Wait};
+use crate::operation::{OpKey, Operation};
 use crate::time::Time;
 
 /// How long all sockets are left alone after they were asked: a profiler's signals come a thousand times a second, and a
@@ -34,33 +34,33 @@ const PAUSE_EACH: Duration = Duration::from_micros(50);
 /// Nanoseconds between two looks at the clock that make a gap: what stops a thread and lets it go on again takes longer.
 const GAP_NS: u64 = 100_000;
 
-/// What is to be asked.
+/// Which sockets are to be checked, and when.
 #[derive(Default)]
 pub(super) struct Urgent {
     /// The receive whose last completion left bytes behind; its next one is due in the same harvest.
     short: Option<OpKey>,
-    /// Others of that kind.
+    /// Other such receives.
     suspects: Vec<OpKey>,
-    /// When all are to be asked; `None` while there is no reason to.
+    /// When all are to be checked; `None` while there is no reason to.
     all_at: Option<Time>,
-    /// When they may be asked again.
+    /// When they may be checked again.
     not_before: Time,
     /// Whether the last wait brought completions.
     brought: bool,
-    /// The last look at the clock.
+    /// The last reading of the clock.
     clock: Cell<Time>,
-    /// Whether it came late.
+    /// Whether it was late.
     gap: Cell<bool>,
 }
 
 impl Urgent {
-    /// Whether there is nothing to ask.
+    /// Whether there is nothing to check.
     #[inline]
     pub(super) fn is_quiet(&self) -> bool {
         self.short.is_none() && self.all_at.is_none() && self.suspects.is_empty() && !self.gap.get()
     }
 
-    /// Whether all are to be asked.
+    /// Whether all are to be checked.
     #[cfg(test)]
     pub(super) fn is_owed(&self) -> bool {
         self.all_at.is_some()
@@ -94,7 +94,7 @@ impl Urgent {
         self.brought = brought;
     }
 
-    /// Notes a look at the clock.
+    /// Notes a reading of the clock.
     #[inline]
     pub(super) fn clocked(&self, now: Time) {
         let before = self.clock.replace(now);
@@ -105,13 +105,13 @@ impl Urgent {
 }
 
 impl IoUring {
-    /// Asks what is to be asked, and has receives that wait for nothing submitted again. Returns how long the wait may
-    /// be, with what is still to be asked.
+    /// Checks what is due, and has stuck receives submitted again. Returns how long the wait may be until the next
+    /// check.
     #[cold]
     pub(super) fn rouse_receives(&mut self, wait: Wait, ops: &mut InFlight<IoUring>) -> Wait {
         let mut suspects = std::mem::take(&mut self.urgent.suspects);
         suspects.extend(self.urgent.short.take());
-        // One that waits there has met a signal, and others may have.
+        // A receive that waits there was hit by a signal; others may have been.
         let signal = self.rouse(suspects, ops);
         let now = self.now();
         if signal | (self.urgent.gap.take() && self.urgent.brought) {
@@ -136,7 +136,7 @@ impl IoUring {
     fn rouse(&mut self, keys: Vec<OpKey>, ops: &mut InFlight<IoUring>) -> bool {
         let (mut receives, mut sockets) = (Vec::new(), Vec::new());
         for key in keys {
-            if let Some(Operation::Receive { socket, .. }) = ops.get(key).map(|entry| &entry.operation) {
+            if let Some(Operation::Receive { socket, .. }) = ops.get(key).map(|entry| entry.operation) {
                 receives.push(key);
                 sockets.push(*socket);
             }
@@ -149,7 +149,7 @@ impl IoUring {
     }
 }
 
-/// Which of the sockets have an urgent byte that was not read yet: `POLLPRI` of `poll(2)`.
+/// Which of the sockets have an unread urgent byte: `POLLPRI` of `poll(2)`.
 fn urgent_unread(sockets: &[RawFd]) -> Vec<usize> {
     if sockets.is_empty() {
         return Vec::new();

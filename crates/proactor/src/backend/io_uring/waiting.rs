@@ -1,12 +1,12 @@
 //! Receives that found no block although nothing has arrived.
 //!
-//! A receive takes its block before it looks at the socket. With an empty buffer ring it ends with `ENOBUFS` at once: on
-//! every kernel when it is armed, and on Linux 6.1 also behind the bytes that took the last block (`io_recv` in
-//! `io_uring/net.c`). A connection that has nothing to receive needs no block and must not stand in line for one. So it
-//! is polled, and its receive is submitted again when something has arrived.
+//! A receive takes its block before it looks at the socket. With an empty buffer ring it ends with `ENOBUFS` at once:
+//! on every kernel when it is armed, and on Linux 6.1 also behind the bytes that took the last block (`io_recv` in
+//! `io_uring/net.c`). A connection with nothing to receive needs no block and must not wait for one. So its socket is
+//! polled, and the receive is submitted again when something has arrived.
 //!
-//! The poll goes under the receive's own key: a cancel finds whichever of the two is in the kernel. Their completions
-//! differ, because bytes always come with a block. One that waited in line brings its own, and has one completion.
+//! The poll has the receive's key: a cancel finds whichever of the two is in the kernel. Their completions differ,
+//! because bytes always come with a block. A receive that waited for a block brings its own, and has one completion.
 
 use std::os::fd::RawFd;
 
@@ -16,16 +16,16 @@ use ::io_uring::{opcode, squeue};
 use super::buffers;
 use crate::buffer::Block;
 
-/// What a completion of a receive without a block asks for.
+/// What to do after a completion of a receive that found no block.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Something has arrived: receive it.
+    /// Something has arrived: submit the receive.
     Receive,
-    /// Nothing has: wait until something does.
+    /// Nothing has arrived: poll until something does.
     Poll,
 }
 
-/// `None`: an outcome like any other.
+/// `None`: nothing special; the completion is handled like any other.
 ///
 /// # Safety
 /// The socket is open.
@@ -42,8 +42,7 @@ pub(super) fn receive(socket: RawFd) -> squeue::Entry {
     opcode::RecvMulti::new(Fd(socket), buffers::GROUP).build()
 }
 
-/// A receive of a connection that waited in line, into the block that came back for it: once, because the next one is
-/// another's.
+/// A receive of a connection that waited for a block, into that block. One-shot, because it has no other block.
 pub(super) fn receive_into(block: &mut Block, socket: RawFd) -> squeue::Entry {
     opcode::Recv::new(Fd(socket), block.as_mut_ptr(), block.capacity()).build()
 }
@@ -53,8 +52,8 @@ pub(super) fn poll(socket: RawFd) -> squeue::Entry {
     opcode::PollAdd::new(Fd(socket), libc::POLLIN as u32).build()
 }
 
-/// Whether a receive would find nothing: no bytes, no end, no error. A look that a signal cuts short says yes, and the
-/// poll that follows finds out.
+/// Whether a receive would find nothing: no bytes, no end, no error. If a signal interrupts the check, the answer is
+/// yes, and the poll that follows finds out.
 ///
 /// # Safety
 /// The socket is open.

@@ -1,4 +1,4 @@
-//! The eventfd that other threads wake a ring with, and the ownership of descriptors that completions bring.
+//! The eventfd by which other threads wake a ring, and taking ownership of descriptors from completions.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

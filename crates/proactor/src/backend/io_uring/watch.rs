@@ -1,4 +1,4 @@
-//! Watching a socket for its end: a poll for nothing, which hears of what every poll hears of.
+//! Watching a socket for its end: a poll for no event, which still reports errors and hang-ups.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -6,17 +6,17 @@ use std::os::fd::RawFd;
 use ::io_uring::types::Fd;
 use ::io_uring::{opcode, squeue};
 
-use crate::backend::Outcome;
+use crate::operation::Outcome;
 use crate::socket::{self, Socket};
 
-/// Multishot, because the kernel adds `POLLRDHUP` to what it is asked for (`IO_POLL_UNMASK` in `io_uring/poll.c`): a poll
-/// for one event would be over with the peer's FIN, and deaf to a reset behind it. This one tells of the FIN and stays.
-/// Bytes that arrive do not wake it.
+/// Multishot, because the kernel adds `POLLRDHUP` to what it is asked for (`IO_POLL_UNMASK` in `io_uring/poll.c`): a
+/// poll for one event would end with the peer's FIN, and miss a reset after it. This one reports the FIN and stays
+/// armed. Bytes that arrive do not wake it.
 pub(super) fn entry(socket: RawFd) -> squeue::Entry {
     opcode::PollAdd::new(Fd(socket), 0).multi(true).build()
 }
 
-/// What a completion means; `None` if it tells of nothing that a watch is for.
+/// The outcome of a completion; `None` if a watch does not report it.
 ///
 /// # Safety
 /// The socket is open.

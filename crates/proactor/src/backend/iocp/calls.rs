@@ -1,4 +1,4 @@
-//! The overlapped calls, each with its one result, and the calls around them that never wait.
+//! The overlapped calls, each with one result, and the other calls, which never wait.
 
 use std::ffi::c_void;
 use std::io;
@@ -18,20 +18,19 @@ use windows_sys::core::GUID;
 use super::errors::{Started, decide};
 use super::header::Header;
 use super::table::{AcceptEx, ConnectEx, GetAcceptExSockaddrs, Table};
-use crate::backend::Delivery;
 use crate::buffer::Gather;
-use crate::socket::{Socket, ip};
+use crate::socket::{self, Delivery, Discarded, Socket, SocketCalls, SocketOptions, ip};
 
-/// What one of the two addresses takes that `AcceptEx` writes: the longest address, and 16 bytes more.
+/// The size of one of the two addresses that `AcceptEx` writes: the longest address, and 16 bytes more.
 const ADDRESS: u32 = size_of::<ws::SOCKADDR_IN6>() as u32 + 16;
-/// What `AcceptEx` writes: our address, and the peer's.
+/// The bytes that `AcceptEx` writes: the local address and the peer's.
 pub(super) const ADDRESSES: usize = 2 * ADDRESS as usize;
 /// Winsock 2.2.
 const VERSION: u16 = 0x0202;
 
-/// The system's calls: the table, those that Winsock has only behind pointers, and what it promises of its sockets.
+/// The system's calls: those of the table, and those that Winsock offers only as function pointers.
 #[derive(Clone, Copy)]
-pub(super) struct Calls {
+pub struct Calls {
     pub(super) table: &'static Table,
     pub(super) accept_ex: AcceptEx,
     pub(super) connect_ex: ConnectEx,
@@ -59,24 +58,24 @@ impl Calls {
         })
     }
 
-    /// The layered service provider that stands in front of TCP with sockets of its own, by its name; `None`: there is none.
+    /// The name of the layered service provider that replaces TCP's sockets by its own; `None` if there is none.
     ///
-    /// Such a socket is no handle of the kernel's, and this backend needs that twice:
+    /// Such a socket is not a kernel handle. This backend needs kernel handles for two reasons:
     ///
-    /// * What succeeds at once posts no packet with the kernel's handles alone:
+    /// * Only with kernel handles does an immediate success post no packet:
     ///   <https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-setfilecompletionnotificationmodes>.
-    /// * `CancelIoEx` finds an operation by its `OVERLAPPED`, and the provider has given the socket below another one. To
-    ///   cancel on that socket (`SIO_BASE_HANDLE`) would cancel everything on it, a send in flight too, whose bytes would
-    ///   then be lost in the middle of a stream (INV-4).
+    /// * `CancelIoEx` finds an operation by its `OVERLAPPED`, and the provider has given the socket below another
+    ///   one. Cancelling on that socket (`SIO_BASE_HANDLE`) would cancel everything on it, also a send in flight, and
+    ///   bytes would be lost in the middle of a stream (INV-4).
     ///
-    /// A provider that hands out the kernel's handles says `XP1_IFS_HANDLES`, and does no harm:
+    /// A provider that hands out kernel handles sets `XP1_IFS_HANDLES`, and is harmless:
     /// <https://learn.microsoft.com/windows/win32/api/winsock2/ns-winsock2-wsaprotocol_infow>.
     pub(super) fn layer(&self) -> io::Result<Option<String>> {
         let v4 = layer_of(self.table, &stream_socket(self.table, Domain::IPV4)?)?;
         if v4.is_some() {
             return Ok(v4);
         }
-        // A machine without IPv6 has no say in what its sockets are.
+        // Without IPv6 on the machine, only the first check counts.
         stream_socket(self.table, Domain::IPV6).map_or(Ok(None), |v6| layer_of(self.table, &v6))
     }
 
@@ -86,7 +85,7 @@ impl Calls {
         stream_socket(self.table, family)
     }
 
-    /// A bound socket to connect with: `ConnectEx` wants it so.
+    /// A socket for a connect, bound as `ConnectEx` requires.
     pub(super) fn socket_towards(&self, address: SocketAddr) -> io::Result<Socket> {
         let socket = stream_socket(self.table, Domain::for_address(address))?;
         self.set_nodelay(&socket)?;
@@ -102,34 +101,33 @@ impl Calls {
     }
 
     /// Starts taking a connection from `listener`'s backlog into `into`. Associate `into` with a port only
-    /// afterwards: which worker's it will be is not known yet.
+    /// afterwards: its worker is not known yet.
     ///
     /// # Safety
-    /// As for [`receive`](Self::receive); `scratch` has room for [`ADDRESSES`] bytes.
+    /// As for [`receive`](Self::receive); `addresses` points to [`ADDRESSES`] writable bytes.
     pub(super) unsafe fn accept(
         &self,
         listener: ws::SOCKET,
         into: ws::SOCKET,
-        scratch: *mut u8,
+        addresses: *mut u8,
         header: &Header,
     ) -> Started {
         let mut bytes = 0;
         // SAFETY: the caller keeps both sockets, the addresses and the header until the completion (INV-1).
         let done = unsafe {
-            let (scratch, overlapped) = (scratch.cast(), header.overlapped());
-            (self.accept_ex)(listener, into, scratch, 0, ADDRESS, ADDRESS, &raw mut bytes, overlapped)
+            let (addresses, overlapped) = (addresses.cast(), header.overlapped());
+            (self.accept_ex)(listener, into, addresses, 0, ADDRESS, ADDRESS, &raw mut bytes, overlapped)
         };
         decide(code_unless(done != 0), bytes)
     }
 
-    /// The peer's address out of what an accept that is over wrote; `None` if that is no address.
-    pub(super) fn peer_in(&self, scratch: &[u8]) -> Option<SocketAddr> {
-        assert!(scratch.len() >= ADDRESSES, "INV-1: an accept keeps its addresses");
+    /// The peer's address, from the bytes that a completed accept wrote; `None` if they are no address.
+    pub(super) fn peer_in(&self, addresses: &[u8; ADDRESSES]) -> Option<SocketAddr> {
         let (mut local, mut peer) = (ptr::null_mut(), ptr::null_mut());
         let (mut local_len, mut len) = (0, 0);
         // SAFETY: the bytes that an accept with these lengths wrote; four places for where in them the addresses are.
         let address = unsafe {
-            let from = scratch.as_ptr().cast();
+            let from = addresses.as_ptr().cast();
             (self.addresses_of)(
                 from,
                 0,
@@ -207,8 +205,8 @@ impl Calls {
         decide(code_unless(result == 0), bytes)
     }
 
-    /// Asks for the operation of `header` alone to end early. True: it will end, or is over already. False: the system
-    /// could not; ask again.
+    /// Cancels the operation of `header`, and no other. True: it will end, or is over already. False: the system
+    /// could not; try again.
     pub(super) fn cancel(&self, socket: ws::SOCKET, header: &Header) -> bool {
         // SAFETY: the operation's connection keeps the socket open (INV-2). The address only names an operation.
         let done = unsafe { (self.table.cancel)(socket as HANDLE, header.overlapped()) };
@@ -222,35 +220,62 @@ impl Calls {
         let done =
             unsafe { (self.table.result)(socket, header.overlapped(), &raw mut bytes, 0, &raw mut flags) };
         match code_unless(done != 0) {
-            // It cannot succeed after all; if the status has no name in Winsock, the connection is broken anyhow.
+            // The packet reported a failure: if its status has no Winsock code, the connection is broken.
             0 => ws::WSAECONNABORTED,
             code => code,
         }
     }
 
-    /// Turns off the packet for what succeeds at once, and the event that nobody waits for.
+    /// Turns off the packet for immediate success, and the event of the handle, which is not used.
     pub(super) fn skip_on_success(&self, socket: &Socket) -> io::Result<()> {
         let modes = FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE;
         // SAFETY: an open handle; no memory is passed.
         checked(unsafe { (self.table.modes)(raw(socket) as HANDLE, modes as u8) } != 0)
     }
 
-    pub(super) fn shutdown_write(&self, socket: &Socket) -> io::Result<()> {
-        // SAFETY: an open socket; no memory is passed.
-        checked(unsafe { (self.table.shutdown)(raw(socket), ws::SD_SEND) } == 0)
+    /// One of a socket's addresses; `ask` is one of the table's two calls for that.
+    fn address(
+        &self,
+        ask: unsafe extern "system" fn(ws::SOCKET, *mut ws::SOCKADDR, *mut i32) -> i32,
+        socket: ws::SOCKET,
+    ) -> io::Result<SockAddr> {
+        // SAFETY: an open socket, writable room for any address, and its size.
+        let address = unsafe {
+            SockAddr::try_init(|address, len| checked(ask(socket, address.cast(), len.cast()) == 0))?
+        };
+        Ok(address.1)
+    }
+}
+
+/// Uses the table's calls where it has them, so that tests can make them fail.
+impl SocketCalls<Socket> for Calls {
+    fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        ip(&self.address(self.table.peer_address, raw(socket))?)
+    }
+
+    fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
+        ip(&self.address(self.table.local_address, raw(socket))?)
     }
 
     /// Bytes that arrived and were not received yet: `FIONREAD`.
-    pub(super) fn unread(&self, socket: &Socket) -> io::Result<usize> {
+    fn unread(&self, socket: &Socket) -> io::Result<usize> {
         let mut count: u32 = 0;
         // SAFETY: an open socket, and an integer that the call writes.
         checked(unsafe { (self.table.unread)(raw(socket), ws::FIONREAD, &raw mut count) } == 0)?;
         Ok(count as usize)
     }
 
-    /// `SIO_TCP_INFO`, version 0: Windows 10 1703 and newer. Bytes that the system holds and has not put on their way are
-    /// not told.
-    pub(super) fn delivery(&self, socket: &Socket) -> Option<Delivery> {
+    fn shutdown_write(&self, socket: &Socket) -> io::Result<()> {
+        // SAFETY: an open socket; no memory is passed.
+        checked(unsafe { (self.table.shutdown)(raw(socket), ws::SD_SEND) } == 0)
+    }
+
+    fn discard(&self, socket: &Socket) -> io::Result<Discarded> {
+        socket::discard(socket)
+    }
+
+    /// `SIO_TCP_INFO`, version 0: Windows 10 1703 and newer. Bytes that the system has not sent yet are not reported.
+    fn delivery(&self, socket: &Socket) -> Option<Delivery> {
         let version = 0_u32;
         // Not a value: its boolean is whatever the system writes.
         let mut info = MaybeUninit::<ws::TCP_INFO_v0>::zeroed();
@@ -285,29 +310,20 @@ impl Calls {
         Some(Delivery { unacknowledged: in_flight as usize, acknowledged, last: None })
     }
 
-    pub(super) fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        ip(&self.address(self.table.peer_address, raw(socket))?)
+    fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {
+        socket::inline_urgent(socket)
     }
 
-    pub(super) fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        ip(&self.address(self.table.local_address, raw(socket))?)
+    fn nodelay(&self, socket: &Socket) -> io::Result<bool> {
+        socket::nodelay(socket)
     }
 
-    /// One of a socket's addresses; `ask` is one of the table's two calls for that.
-    fn address(
-        &self,
-        ask: unsafe extern "system" fn(ws::SOCKET, *mut ws::SOCKADDR, *mut i32) -> i32,
-        socket: ws::SOCKET,
-    ) -> io::Result<SockAddr> {
-        // SAFETY: an open socket, writable room for any address, and its size.
-        let address = unsafe {
-            SockAddr::try_init(|address, len| checked(ask(socket, address.cast(), len.cast()) == 0))?
-        };
-        Ok(address.1)
+    fn set_options(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+        options.apply(socket)
     }
 }
 
-/// Says that this process uses Winsock. Never undone: its sockets may outlive every port.
+/// Starts Winsock for this process. Never undone: sockets may outlive every port.
 fn start_winsock(table: &Table) -> io::Result<()> {
     let mut data = ws::WSADATA::default();
     // SAFETY: writable room for what the call tells of the implementation.
@@ -352,7 +368,7 @@ unsafe fn extension<T: Default>(table: &Table, socket: &Socket, id: &GUID) -> io
     checked(result == 0).map(|()| function)
 }
 
-/// The provider that made a socket, by its name, if the socket is not the kernel's own handle.
+/// The name of the provider that made a socket, if the socket is not a kernel handle.
 fn layer_of(table: &Table, socket: &Socket) -> io::Result<Option<String>> {
     let mut info = ws::WSAPROTOCOL_INFOW::default();
     let mut len = size_of::<ws::WSAPROTOCOL_INFOW>() as i32;

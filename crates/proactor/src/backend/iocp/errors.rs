@@ -1,5 +1,5 @@
-//! What a failed call means: reset, abort, refusal and cancellation are told apart (INV-7), in the words that the other
-//! systems use for the same thing.
+//! What a failed call means: reset, abort, refusal and cancellation are distinguished (INV-7), with the same error
+//! kinds as on other systems.
 //!
 //! | Winsock | Microsoft says | kind, as on Linux |
 //! | --- | --- | --- |
@@ -20,13 +20,13 @@ use std::io;
 use windows_sys::Win32::Foundation as win;
 use windows_sys::Win32::Networking::WinSock as ws;
 
-use crate::backend::{Operation, Outcome};
+use crate::operation::{Operation, Outcome};
 use crate::socket::Socket;
 
-/// What became of a call: the famous decision, made here and nowhere else.
+/// The result of a call. Whether a packet will come is decided here and nowhere else.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Started {
-    /// It is over; the number of bytes moved. No packet comes: sockets are told to post none for what succeeds at once.
+    /// It succeeded at once, with this number of bytes. No packet comes: sockets post none for immediate success.
     Complete(usize),
     /// Its packet will come.
     Pending,
@@ -34,7 +34,7 @@ pub(super) enum Started {
     Failed(i32),
 }
 
-/// Decides. `error` is 0 for success.
+/// Decides which it is. `error` is 0 for success.
 pub(super) fn decide(error: i32, bytes: u32) -> Started {
     match error {
         0 => Started::Complete(bytes as usize),
@@ -43,12 +43,12 @@ pub(super) fn decide(error: i32, bytes: u32) -> Started {
     }
 }
 
-/// How an operation ended that failed with `code`. `asked_to_end`: it had been cancelled.
+/// The outcome of an operation that failed with `code`. `asked_to_end`: it was cancelled.
 pub(super) fn ended<H>(operation: &Operation<H>, code: i32, asked_to_end: bool) -> Outcome<Socket> {
     let error = error(code);
     let kind = match (operation, winsock(code)) {
         (_, ws::WSA_OPERATION_ABORTED) if asked_to_end => return Outcome::Cancelled,
-        // Nobody here asked for it: the connection was torn down below us.
+        // Not cancelled by us: the connection was aborted by the system.
         (_, ws::WSA_OPERATION_ABORTED) => io::ErrorKind::ConnectionAborted,
         (Operation::Receive { .. } | Operation::Watch { .. }, ws::WSAESHUTDOWN) => {
             return Outcome::EndOfStream;
@@ -57,7 +57,7 @@ pub(super) fn ended<H>(operation: &Operation<H>, code: i32, asked_to_end: bool) 
         (_, ws::WSAENETRESET) => io::ErrorKind::TimedOut,
         _ => return Outcome::Failed(error),
     };
-    // What the system said stays in the text.
+    // The system's error stays in the text.
     Outcome::Failed(io::Error::new(kind, error))
 }
 
@@ -66,7 +66,7 @@ pub(super) fn error(code: i32) -> io::Error {
     io::Error::from_raw_os_error(winsock(code))
 }
 
-/// Winsock's own code for what Win32 calls otherwise, and one code for a shortage.
+/// Winsock's code for Win32's codes of the same errors, and one code for all shortages.
 fn winsock(code: i32) -> i32 {
     match u32::try_from(code).unwrap_or(0) {
         win::ERROR_NETNAME_DELETED | win::ERROR_PORT_UNREACHABLE => ws::WSAECONNRESET,

@@ -1,10 +1,12 @@
-//! What lies beside every operation: the `OVERLAPPED`, and behind it what a packet must lead back to.
+//! The header of every operation: the `OVERLAPPED`, and behind it what a packet must lead back to.
 
 use std::cell::{Cell, UnsafeCell};
 
+use windows_sys::Win32::Networking::WinSock::SOCKET;
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
-use crate::driver::OpKey;
+use super::calls::{ADDRESSES, raw};
+use crate::operation::OpKey;
 use crate::socket::Socket;
 
 /// The extended `OVERLAPPED`. It comes first in the entry of the in-flight table, so the address that a packet
@@ -15,7 +17,7 @@ use crate::socket::Socket;
 #[repr(C)]
 #[derive(Default)]
 pub struct Header {
-    /// The kernel's from submit to completion; read here only when its packet was taken.
+    /// Written by the kernel from submit to completion; read here only after the packet was taken.
     overlapped: UnsafeCell<OVERLAPPED>,
     /// Where `WSARecv` may put its flags. Here and not on the stack, because some systems write them only when
     /// the operation completes.
@@ -23,14 +25,20 @@ pub struct Header {
     key: Cell<u64>,
     /// True exactly from a call that answered "pending" until its packet is taken.
     pending: Cell<bool>,
-    /// True exactly when this operation was asked to end early: only then does "aborted" mean "cancelled".
+    /// True exactly when this operation was cancelled: only then does "aborted" mean "cancelled".
     pub(super) asked_to_end: Cell<bool>,
-    /// The socket that an accept fills. Its owner from submit to completion is this header (INV-1).
-    pub(super) accepted: Cell<Option<Socket>>,
+    /// What an accept fills. This header owns it from submit to completion (INV-1).
+    accepting: Cell<Option<Box<Accepting>>>,
+}
+
+/// What an accept fills: a socket, and the two addresses of its connection.
+pub(super) struct Accepting {
+    pub(super) socket: Socket,
+    pub(super) addresses: [u8; ADDRESSES],
 }
 
 impl Header {
-    /// Makes it ready for a new operation, or for the second half of one.
+    /// Prepares it for a new operation, or for the next call of one.
     pub(super) fn prepare(&self, key: OpKey) {
         assert!(!self.pending.get(), "INV-1: the kernel has this header");
         // SAFETY: nothing is pending, so the kernel does not have it, and nobody keeps a reference into it.
@@ -41,16 +49,32 @@ impl Header {
         self.key.set(key.to_u64());
     }
 
-    /// What the kernel is given. The pointer reaches the whole header.
+    /// The pointer for the kernel. It is valid for the whole header.
     pub(super) fn overlapped(&self) -> *mut OVERLAPPED {
         std::ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// Keeps the socket that an accept is to fill, with room for its addresses. Returns both for the kernel.
+    pub(super) fn keep_accept(&self, socket: Socket) -> (SOCKET, *mut u8) {
+        let into = raw(&socket);
+        self.accepting.set(Some(Box::new(Accepting { socket, addresses: [0; ADDRESSES] })));
+        // SAFETY: this thread alone uses the cell, and no reference into it outlives this line. The box is not moved
+        // before the accept is over, so the address stays valid for as long as the kernel has it (INV-1).
+        let accepting = unsafe { (*self.accepting.as_ptr()).as_mut() }.expect("set above");
+        (into, accepting.addresses.as_mut_ptr())
+    }
+
+    /// Takes out what an accept has filled, or has failed to fill. `None` for any other operation.
+    pub(super) fn take_accept(&self) -> Option<Box<Accepting>> {
+        assert!(!self.pending.get(), "INV-1: the kernel has this header");
+        self.accepting.take()
     }
 
     pub(super) fn flags(&self) -> *mut u32 {
         self.flags.get()
     }
 
-    /// The call answered "pending": a packet will come. Only the thread that says so takes packets (INV-5).
+    /// The call returned "pending": a packet will come. Only this thread takes packets (INV-5).
     pub(super) fn begin(&self) {
         self.pending.set(true);
     }
@@ -59,10 +83,10 @@ impl Header {
         self.pending.get()
     }
 
-    /// Which operation a packet is about. It is not pending any more.
+    /// The operation of a packet. It is not pending any more.
     ///
-    /// A packet brings an address, and no generation: it is this operation's because the kernel posts one packet for each
-    /// that is pending, and because the entry of one is not used again before its packet was taken (INV-3).
+    /// A packet has an address but no generation. It belongs to this operation, because the kernel posts one packet
+    /// per pending operation, and an entry is not reused before its packet was taken (INV-3).
     ///
     /// # Safety
     /// `overlapped` came with a packet whose operation was submitted with a `Header`, in a table that is still there.
@@ -70,14 +94,14 @@ impl Header {
     /// # Panics
     /// If no operation is pending at that address: the packet is one too many.
     pub(super) unsafe fn taken(overlapped: *const OVERLAPPED) -> OpKey {
-        // SAFETY: the `OVERLAPPED` is the first field of a header (`repr(C)`), the table keeps entries where they are, and
-        // nobody has a unique reference to one whose packet was not taken (INV-1).
+        // SAFETY: the `OVERLAPPED` is the first field of a header (`repr(C)`), the table keeps entries where they
+        // are, and nobody has a unique reference to one whose packet was not taken (INV-1).
         let header = unsafe { &*overlapped.cast::<Header>() };
         assert!(header.pending.replace(false), "INV-3: a packet for an operation that is not pending");
         OpKey::from_u64(header.key.get()).expect("a header has its key from the submission on")
     }
 
-    /// Bytes moved, if the operation succeeded. To be called when its packet was taken.
+    /// The number of bytes, if the operation succeeded. Call it after the packet was taken.
     pub(super) fn moved(&self) -> Option<usize> {
         assert!(!self.pending.get(), "INV-1: the kernel has this header");
         // SAFETY: it is not pending, so the kernel does not write it.

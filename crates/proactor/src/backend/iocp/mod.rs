@@ -1,16 +1,17 @@
-//! I/O completion ports: an operation is the call itself, and its end is a packet in the worker's port.
+//! I/O completion ports: an operation is one call, and its completion is a packet in the worker's port.
 //!
-//! Whatever succeeds at once posts no packet (`FILE_SKIP_COMPLETION_PORT_ON_SUCCESS`), whatever fails at once has
-//! none, and only "pending" means that one will come: [`errors::decide`]. The in-flight entry is the extended
-//! `OVERLAPPED`: a packet's address leads to its [`Header`], and that to its key. Several accepts are kept in
-//! flight per listener. A receive is armed with a block while the pool has plenty; else with no memory at all,
-//! and takes a block when there is something to put into it, so that idle connections cost none.
+//! Immediate success posts no packet (`FILE_SKIP_COMPLETION_PORT_ON_SUCCESS`), immediate failure has none, and only
+//! "pending" means that one will come: [`errors::decide`]. The in-flight entry is the extended `OVERLAPPED`: a
+//! packet's address leads to its [`Header`], and that to its key. Several accepts are kept in flight per listener. A
+//! receive is armed with a block while the pool has plenty. Else it is armed with no memory and takes a block when
+//! bytes have arrived, so that idle connections hold none.
 
 mod calls;
 mod errors;
 #[cfg(test)]
 mod faults;
 mod header;
+mod names;
 mod options;
 mod port;
 mod table;
@@ -23,28 +24,27 @@ use std::time::{Duration, Instant};
 use windows_sys::Win32::Networking::WinSock::{SOCKET, WSAENOBUFS};
 
 use super::choice::Refusal;
-use super::{
-    Abilities, About, Backend, BackendKind, Close, Completion, Create, Delivery, MOST_AT_ONCE, Operation,
-    Outcome, Submitted, Wait,
-};
+use super::names::CallNames;
+use super::{Abilities, Backend, BackendKind, Create, InFlight, Wait};
 use crate::buffer::{Gather, Pool};
-use crate::driver::{InFlight, OpKey};
-use crate::socket::{Socket, SocketOptions};
+use crate::operation::{Close, Completion, Harvested, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
+use crate::socket::Socket;
 use crate::time::Time;
 use crate::waker::Waker;
 
-use calls::Calls;
+pub use calls::Calls;
 use errors::Started;
+use header::Accepting;
 pub use header::Header;
 use port::{Packet, Packets, Port};
 use table::{SYSTEM, Table};
 
-/// Accepts in flight per listener: a burst of so many connections is taken without a system call between them.
+/// Accepts in flight per listener: a burst of this many connections is accepted without a call in between.
 const ACCEPTS: u16 = 16;
-/// A receive takes a block along while one in so many blocks is available without it. The other half of the pool is for
-/// what arrives on connections that have none: in a pool of one block, all of it.
+/// A receive takes a block at submission only while more than one in this many blocks is available. The other half of
+/// the pool is for bytes that arrive on connections without a block; in a pool of one block, all of it.
 const RESERVE: u32 = 2;
-/// How far apart the tries are of a cancel that the system refuses.
+/// The pause between two tries of a cancel that the system refused.
 const CANCEL_PAUSE_MS: u32 = 10;
 
 /// One worker's port.
@@ -52,9 +52,9 @@ pub struct Iocp {
     port: Arc<Port>,
     packets: Packets,
     calls: Calls,
-    /// Operations whose cancelling the system refused. They may wait for ever: they are cancelled again.
+    /// Operations whose cancel the system refused. They may wait forever, so they are cancelled again.
     uncancelled: Vec<OpKey>,
-    /// True exactly when the last harvest took everything there was.
+    /// True exactly when the last harvest took all packets.
     looked: bool,
     pool: Pool,
     epoch: Instant,
@@ -65,13 +65,13 @@ pub struct Iocp {
 pub struct Handle(SOCKET);
 
 impl Create for Iocp {
-    fn create(pool: &Pool) -> Result<Iocp, Refusal> {
+    fn create(pool: Pool) -> Result<Iocp, Refusal> {
         Iocp::over(&SYSTEM, pool)
     }
 }
 
 impl Iocp {
-    fn over(table: &'static Table, pool: &Pool) -> Result<Iocp, Refusal> {
+    fn over(table: &'static Table, pool: Pool) -> Result<Iocp, Refusal> {
         let refusal = |what: &str, error: &io::Error| Refusal {
             backend: BackendKind::Iocp,
             reason: format!("{what}: {error}"),
@@ -98,10 +98,10 @@ impl Iocp {
             Port::new(table).map_err(|error| refusal("a completion port could not be made", &error))?;
         let (packets, epoch) = (Packets::new(), Instant::now());
         let (port, uncancelled) = (Arc::new(port), Vec::new());
-        Ok(Iocp { port, packets, calls, uncancelled, looked: false, pool: pool.clone(), epoch })
+        Ok(Iocp { port, packets, calls, uncancelled, looked: false, pool, epoch })
     }
 
-    /// Cancels again what could not be cancelled. Returns how long the wait may be with what is still left.
+    /// Cancels again what could not be cancelled. Returns how long the wait may be if some are still left.
     #[cold]
     fn cancel_again(&mut self, millis: u32, ops: &mut InFlight<Iocp>) -> u32 {
         for key in std::mem::take(&mut self.uncancelled) {
@@ -128,7 +128,7 @@ impl Iocp {
                     header.begin();
                     return Submitted::Pending;
                 }
-                // Again would be for ever.
+                // Repeating it would never end.
                 Ok(Started::Complete(0)) if matches!(operation, Operation::Send { .. }) => {
                     return Submitted::Done(Outcome::Failed(io::ErrorKind::WriteZero.into()));
                 }
@@ -148,14 +148,11 @@ impl Iocp {
     /// As for [`Backend::submit`].
     unsafe fn call(&mut self, operation: &mut Operation<Handle>, header: &Header) -> io::Result<Started> {
         Ok(match operation {
-            Operation::Vacant => return Err(io::ErrorKind::InvalidInput.into()),
-            Operation::Accept { listener, scratch } => {
+            Operation::Accept { listener } => {
                 let socket = self.calls.socket_for(listener.0)?;
-                let scratch = scratch.get_or_insert_with(|| vec![0; calls::ADDRESSES].into());
-                let into = calls::raw(&socket);
-                header.accepted.set(Some(socket));
-                // SAFETY: the operation owns the addresses, the header owns the socket, and the caller keeps both (INV-1).
-                unsafe { self.calls.accept(listener.0, into, scratch.as_mut_ptr(), header) }
+                let (into, addresses) = header.keep_accept(socket);
+                // SAFETY: the header owns the socket and the addresses, and the caller keeps it (INV-1).
+                unsafe { self.calls.accept(listener.0, into, addresses, header) }
             }
             // SAFETY: the operation owns the address, and the caller keeps it (INV-1).
             Operation::Connect { socket, address } => unsafe {
@@ -169,8 +166,8 @@ impl Iocp {
                 // SAFETY: the operation owns the block, and the caller keeps it (INV-1).
                 unsafe { self.calls.receive(socket.0, to, len, header) }
             }
-            // Of no bytes: it completes when there is something to receive, or fails when there never will be.
-            // SAFETY: the caller keeps the header (INV-1).
+            // A receive of no bytes: it completes when there is something to receive, or fails when there never will
+            // be. SAFETY: the caller keeps the header (INV-1).
             Operation::Watch { socket } => unsafe {
                 self.calls.receive(socket.0, std::ptr::null_mut(), 0, header)
             },
@@ -183,28 +180,24 @@ impl Iocp {
         })
     }
 
-    /// What the end of a call means for its operation; `None` if the operation goes on with another call.
+    /// The outcome of an operation after a call; `None` if it continues with another call.
     fn conclude(
         &mut self,
         operation: &mut Operation<Handle>,
         header: &Header,
         result: Result<usize, i32>,
     ) -> Option<Outcome<Socket>> {
-        let accepted = header.accepted.take();
+        let accepted = header.take_accept();
         let bytes = match result {
             Ok(bytes) => bytes,
             Err(code) => return Some(errors::ended(operation, code, header.asked_to_end.get())),
         };
         Some(match operation {
-            Operation::Vacant => Outcome::Cancelled,
-            Operation::Accept { listener, scratch } => {
-                let socket = accepted.expect("INV-1: an accept keeps its socket");
+            Operation::Accept { listener } => {
+                let Accepting { socket, addresses } = *accepted.expect("INV-1: an accept keeps its socket");
                 match self.calls.update_accepted(&socket, listener.0) {
-                    Ok(()) => {
-                        let peer = scratch.as_deref().and_then(|scratch| self.calls.peer_in(scratch));
-                        Outcome::Accepted(socket, peer.map(Box::new))
-                    }
-                    // It concerns this connection alone, whatever it is called.
+                    Ok(()) => Outcome::Accepted(socket, self.calls.peer_in(&addresses).map(Box::new)),
+                    // Whatever the error, it concerns only this connection.
                     Err(_) => Outcome::Failed(io::ErrorKind::ConnectionAborted.into()),
                 }
             }
@@ -215,7 +208,7 @@ impl Iocp {
             Operation::Receive { block, .. } => match block.take() {
                 Some(block) if bytes > 0 => Outcome::Received(block, bytes),
                 Some(_) => Outcome::EndOfStream,
-                // There is something to receive now, or the end: it is looked at unless nobody wants it any more.
+                // There are bytes to receive, or the end: the next call gets them, unless the receive was cancelled.
                 None if header.asked_to_end.get() => Outcome::Cancelled,
                 None => {
                     *block = self.pool.take_unreserved();
@@ -223,11 +216,11 @@ impl Iocp {
                 }
             },
             Operation::Watch { .. } if header.asked_to_end.get() => Outcome::Cancelled,
-            // Bytes or the end wait to be received: behind them nothing can be heard.
+            // Bytes or the end wait to be received: what comes behind them cannot be detected.
             Operation::Watch { .. } => Outcome::EndOfStream,
             Operation::Send { .. } if bytes > 0 => Outcome::Sent(bytes),
             Operation::Send { .. } if header.asked_to_end.get() => Outcome::Cancelled,
-            // It waited, and neither failed nor sent anything. Wine ends a send so when the peer ends *its* stream.
+            // It neither failed nor sent anything. Wine completes a send like this when the peer ends *its* stream.
             Operation::Send { .. } => return None,
         })
     }
@@ -237,16 +230,21 @@ impl Backend for Iocp {
     type Socket = Socket;
     type Handle = Handle;
     type Header = Header;
+    type Calls = Calls;
 
     const KIND: BackendKind = BackendKind::Iocp;
+    const CALL_NAMES: CallNames = names::NAMES;
+
+    fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    fn calls(&self) -> &Calls {
+        &self.calls
+    }
 
     fn abilities(&self) -> Abilities {
-        Abilities {
-            multishot_accept: false,
-            multishot_receive: false,
-            accepts: ACCEPTS,
-            inline_completion: true,
-        }
+        Abilities { multishot_accept: false, multishot_receive: false, accepts: ACCEPTS }
     }
 
     fn now(&self) -> Time {
@@ -267,18 +265,6 @@ impl Backend for Iocp {
         Ok(Handle(calls::raw(socket)))
     }
 
-    fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {
-        crate::socket::inline_urgent(socket)
-    }
-
-    fn nodelay(&self, socket: &Socket) -> io::Result<bool> {
-        crate::socket::nodelay(socket)
-    }
-
-    fn set_options(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
-        options.apply(socket)
-    }
-
     unsafe fn submit(
         &mut self,
         key: OpKey,
@@ -294,7 +280,7 @@ impl Backend for Iocp {
         // SAFETY: what the caller promised.
         let submitted = unsafe { self.carry_on(key, operation, header) };
         match (&submitted, operation) {
-            // No memory to lock for a block: without one it needs none (INV-9).
+            // There is no memory to lock for a block; a receive without a block needs none (INV-9).
             (
                 Submitted::Done(Outcome::Failed(error)),
                 operation @ Operation::Receive { block: Some(_), .. },
@@ -312,8 +298,8 @@ impl Backend for Iocp {
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Iocp>) {
         let Some(entry) = ops.get(key) else { return };
         entry.header.asked_to_end.set(true);
-        // What is over, or was never submitted, waits for its turn to be handed out.
-        if entry.header.is_pending() && !self.calls.cancel(socket_of(&entry.operation), &entry.header) {
+        // An operation that is over, or was never submitted, is queued to be handed out already.
+        if entry.header.is_pending() && !self.calls.cancel(socket_of(entry.operation), entry.header) {
             self.uncancelled.push(key);
         }
     }
@@ -334,18 +320,18 @@ impl Backend for Iocp {
         Ok(())
     }
 
-    fn next(&mut self, ops: &mut InFlight<Iocp>) -> Option<Completion<Socket>> {
+    fn next(&mut self, ops: &mut InFlight<Iocp>) -> Option<Harvested<Socket>> {
         loop {
             let packet = self.packets.next().or_else(|| self.port.owes_wake().then_some(Packet::Wake))?;
             let Packet::End { overlapped, owner } = packet else {
                 self.port.woken();
-                return Some(Completion { about: About::Wake, outcome: Outcome::Cancelled, more: false });
+                return Some(Harvested::Woken);
             };
             // SAFETY: all packets but wake-ups are of operations that were submitted with a header of this table.
             let key = unsafe { Header::taken(overlapped) };
             let entry = ops.get_mut(key).expect("INV-1: an operation stays in the table until it completes");
             assert_eq!(entry.owner, owner, "INV-3: a packet comes from the socket of its operation's owner");
-            let (operation, header) = (&mut entry.operation, &entry.header);
+            let (operation, header) = (entry.operation, entry.header);
             debug_assert_eq!(header.overlapped(), overlapped, "INV-1: entries do not move");
             let result = match header.moved() {
                 Some(bytes) => Ok(bytes),
@@ -359,7 +345,7 @@ impl Backend for Iocp {
                     Submitted::Pending => continue,
                 },
             };
-            return Some(Completion { about: About::Operation(key), outcome, more: false });
+            return Some(Harvested::Completed(Completion { key, outcome, more: false }));
         }
     }
 
@@ -367,45 +353,20 @@ impl Backend for Iocp {
         self.looked && self.packets.is_empty()
     }
 
-    fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
-        self.calls.shutdown_write(socket)
-    }
-
     fn close(&mut self, socket: Socket, _handle: Option<Handle>, how: Close) {
         if how == Close::Reset {
-            // Failing to set it leaves an orderly close.
+            // If this fails, the close is an orderly one.
             let _ = self.calls.linger_not(&socket);
         }
         // The port holds no reference of its own: an associated socket is closed like any other.
         drop(socket);
-    }
-
-    fn unread(&self, socket: &Socket) -> io::Result<usize> {
-        self.calls.unread(socket)
-    }
-
-    fn discard(&mut self, socket: &Socket) -> io::Result<crate::backend::Discarded> {
-        crate::socket::discard(socket)
-    }
-
-    fn delivery(&self, socket: &Socket) -> Option<Delivery> {
-        self.calls.delivery(socket)
-    }
-
-    fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        self.calls.peer_addr(socket)
-    }
-
-    fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        self.calls.local_addr(socket)
     }
 }
 
 /// The socket that an operation in flight is on.
 fn socket_of(operation: &Operation<Handle>) -> SOCKET {
     match operation {
-        Operation::Vacant => unreachable!("a vacant entry is not in flight"),
-        Operation::Accept { listener: socket, .. }
+        Operation::Accept { listener: socket }
         | Operation::Connect { socket, .. }
         | Operation::Receive { socket, .. }
         | Operation::Watch { socket }
@@ -413,7 +374,7 @@ fn socket_of(operation: &Operation<Handle>) -> SOCKET {
     }
 }
 
-/// A span in milliseconds, rounded up so that no deadline is met early; never the one value that means "for ever".
+/// A span in milliseconds, rounded up so that no deadline is met early; never the value that means "forever".
 fn millis(span: Duration) -> u32 {
     u32::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX).min(u32::MAX - 1)
 }

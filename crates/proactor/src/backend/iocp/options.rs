@@ -9,11 +9,11 @@ use super::calls::{Calls, checked, raw};
 use crate::socket::Socket;
 
 impl Calls {
-    /// Makes an accepted socket a full one: with addresses, half-close, and its listener's options.
+    /// Completes an accepted socket: addresses, half-close, and its listener's options work from now on.
     pub(super) fn update_accepted(&self, socket: &Socket, listener: ws::SOCKET) -> io::Result<()> {
         self.set_option(raw(socket), ws::SOL_SOCKET, ws::SO_UPDATE_ACCEPT_CONTEXT, &listener.to_ne_bytes())?;
         self.set_nodelay(socket)?;
-        // What is inherited is documented for few options.
+        // Only for few options is it documented that they are inherited.
         self.set_inline_urgent(socket)
     }
 
@@ -23,15 +23,16 @@ impl Calls {
         self.set_option(socket, ws::SOL_SOCKET, ws::SO_UPDATE_CONNECT_CONTEXT, &[])
     }
 
-    /// Lets a socket that is about to be bound for `ConnectEx` share its local port with others that have another peer.
-    /// Without it, each outbound connection takes one of the 16,384 dynamic ports, wherever it goes: an explicit bind, which
-    /// `ConnectEx` requires, reserves a port before the peer is known. `connect` binds by itself, with this option set:
-    /// <https://learn.microsoft.com/windows/win32/winsock/sol-socket-socket-options>, `SO_REUSE_UNICASTPORT`.
+    /// Lets a socket that is about to be bound for `ConnectEx` share its local port with others that have another
+    /// peer. Without it, each outbound connection takes one of the 16,384 dynamic ports, wherever it goes: an
+    /// explicit bind, which `ConnectEx` requires, reserves a port before the peer is known. `connect` binds by
+    /// itself, with this option set: <https://learn.microsoft.com/windows/win32/winsock/sol-socket-socket-options>,
+    /// `SO_REUSE_UNICASTPORT`.
     ///
     /// Windows 10 and newer. Before, `SO_PORT_SCALABILITY` would help sockets that are bound to a certain local address
     /// alone, which these are not.
     pub(super) fn share_port(&self, socket: &Socket) {
-        // A system without it gives each its own port.
+        // A system without it gives each socket its own port.
         let _ = self.set_option(raw(socket), ws::SOL_SOCKET, ws::SO_REUSE_UNICASTPORT, &1_i32.to_ne_bytes());
     }
 
@@ -39,12 +40,12 @@ impl Calls {
         self.set_option(raw(socket), ws::IPPROTO_TCP, ws::TCP_NODELAY, &1_i32.to_ne_bytes())
     }
 
-    /// Has urgent data delivered in line with all other.
+    /// Has urgent data delivered in line.
     pub(super) fn set_inline_urgent(&self, socket: &Socket) -> io::Result<()> {
         self.set_option(raw(socket), ws::SOL_SOCKET, ws::SO_OOBINLINE, &1_i32.to_ne_bytes())
     }
 
-    /// Has closing discard what was not sent, and tell the peer with a reset.
+    /// Makes the close discard unsent bytes and reset the connection.
     pub(super) fn linger_not(&self, socket: &Socket) -> io::Result<()> {
         // A `LINGER`: on, for no time.
         let value = [1_u16.to_ne_bytes(), 0_u16.to_ne_bytes()].concat();

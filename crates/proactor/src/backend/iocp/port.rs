@@ -9,24 +9,24 @@ use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_ENTRY};
 
 use super::calls::raw;
 use super::table::Table;
+use crate::os::CountedPort;
 use crate::socket::Socket;
-use crate::system::CountedPort;
 use crate::waker::{OneWake, Wake};
 
 /// Packets taken with one call.
 const BATCH: usize = 128;
 /// The completion key of the packet that wakes; a socket's is one more than its owner's index.
 const WAKE_KEY: usize = 0;
-/// How often a wait looks for a wake that could not be posted: the longest that such a wake can be late. An idle worker is
-/// woken by nothing else.
+/// How often a wait checks for a wake that could not be posted; such a wake is at most this late. Nothing else wakes
+/// an idle worker.
 const OWED_MS: u32 = 5_000;
 
-/// A completion port. Its worker and every waker hold it together: its handle is closed when the last of them
-/// lets go, so a late wake meets a port that nobody reads, never a stranger's handle (INV-3).
+/// A completion port. Its worker and every waker hold it together: its handle is closed when the last of them lets
+/// go, so a late wake is posted to a port that nobody reads, never to a reused handle (INV-3).
 pub(super) struct Port {
     table: &'static Table,
     handle: OwnedHandle,
-    /// Under way exactly while a wake-up packet is in the port, or a wake is owed.
+    /// Pending exactly while a wake-up packet is in the port, or a wake could not be posted.
     wake: OneWake,
     _counted: CountedPort,
 }
@@ -44,7 +44,7 @@ impl Port {
         Ok(Port { table, handle, wake: OneWake::default(), _counted: CountedPort::new() })
     }
 
-    /// Ties a socket to this port for the rest of its life. Its packets bring its owner's name along.
+    /// Ties a socket to this port for the rest of its life. Its packets carry its owner's index.
     pub(super) fn associate(&self, socket: &Socket, owner: u32) -> io::Result<()> {
         let (file, key) = (raw(socket) as HANDLE, owner as usize + 1);
         // SAFETY: both handles are open; no memory is passed.
@@ -52,12 +52,12 @@ impl Port {
         if port.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Says that the wake-up packet was taken: the next wake posts another.
+    /// The wake-up packet was taken: the next wake posts another.
     pub(super) fn woken(&self) {
         self.wake.over();
     }
 
-    /// Whether a wake could not be posted, and was not handed out yet; it is the caller's then.
+    /// Takes a wake that could not be posted. True: there was one, and the caller hands it out.
     pub(super) fn owes_wake(&self) -> bool {
         self.wake.take_owed()
     }
@@ -71,8 +71,8 @@ impl Wake for Port {
         // SAFETY: the port is open for as long as `self` lives; no memory is passed.
         let posted = unsafe { (self.table.post)(self.handle.as_raw_handle(), 0, WAKE_KEY, ptr::null()) };
         if posted == 0 {
-            // The system has no memory for a packet (INV-9). Others may have joined this wake already, so it is owed: the
-            // worker finds it when it next looks.
+            // The system has no memory for a packet (INV-9). Other threads may rely on this wake already, so it is
+            // kept: the worker finds it when it looks next.
             self.wake.owe();
         }
     }
@@ -81,13 +81,13 @@ impl Wake for Port {
 /// What a packet is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packet {
-    /// Somebody used the waker.
+    /// The waker was used.
     Wake,
-    /// An operation of the owner with this index has ended.
+    /// An operation of the owner with this index has completed.
     End { overlapped: *mut OVERLAPPED, owner: u32 },
 }
 
-/// What was taken out of a port and not handed on yet.
+/// Packets that were taken out of a port and not handed out yet.
 pub(super) struct Packets {
     entries: Box<[OVERLAPPED_ENTRY]>,
     next: usize,
@@ -108,10 +108,10 @@ impl Packets {
         self.count == self.entries.len()
     }
 
-    /// Waits up to `millis` for packets (`u32::MAX`: for ever), or until a wake is owed.
+    /// Waits up to `millis` for packets (`u32::MAX`: forever), or until there is a wake that could not be posted.
     pub(super) fn wait(&mut self, port: &Port, mut millis: u32) -> io::Result<()> {
         loop {
-            // Only looked at here; `take_owed` takes it. A whole wait before that would be too long.
+            // Only checked here; `take_owed` takes it. A whole wait before that would be too long.
             let part = if port.wake.is_owed() { 0 } else { millis.min(OWED_MS) };
             self.take(port, part)?;
             if !self.is_empty() || port.wake.is_owed() || part == millis {
@@ -138,7 +138,7 @@ impl Packets {
                 0,
             )
         };
-        // A time-out may leave any count: only success makes it mean something.
+        // After a time-out the count is undefined: only success sets it.
         if done != 0 {
             self.count = count as usize;
             return Ok(());

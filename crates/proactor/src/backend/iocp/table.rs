@@ -1,5 +1,5 @@
-//! Every call that this backend makes of Win32 and Winsock, as a table: the system's own, and for tests one in which
-//! any of them can be made to fail. No other file of the backend names a function of the system.
+//! Every Win32 and Winsock call of this backend, as a table: the system's, and for tests one in which any call can be
+//! made to fail. No other file of the backend names a function of the system.
 
 use std::ffi::c_void;
 
@@ -10,7 +10,7 @@ use windows_sys::Win32::System::IO::{self as io, OVERLAPPED, OVERLAPPED_ENTRY};
 
 use ws::{SOCKADDR, SOCKET, WSABUF, WSADATA, WSAPROTOCOL_INFOW};
 
-/// `AcceptEx`, which Winsock has only behind a pointer.
+/// `AcceptEx`, which Winsock offers only as a function pointer.
 pub(super) type AcceptEx =
     unsafe extern "system" fn(SOCKET, SOCKET, *mut c_void, u32, u32, u32, *mut u32, *mut OVERLAPPED) -> i32;
 /// `ConnectEx`, likewise.

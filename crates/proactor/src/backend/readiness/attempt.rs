@@ -1,24 +1,25 @@
-//! The calls of operations, and what each says of its socket: whether another one may be tried before the next edge.
+//! The calls of operations, and what each result means for its socket: whether another call may be tried before the
+//! next edge.
 
 use std::io;
 
 use super::{Handle, Readiness, calls, urgent};
-use crate::backend::{MOST_AT_ONCE, Operation, Outcome};
 use crate::buffer::{Block, Gather, Outgoing};
+use crate::operation::{MOST_AT_ONCE, Operation, Outcome};
 use crate::socket::Socket;
 
-/// An attempt at a call that must not wait.
+/// The result of a non-blocking call.
 pub(super) enum Attempt {
     Done(Outcome<Socket>),
     WouldBlock,
 }
 
 impl Readiness {
-    /// Makes the call of an operation, and notes what it says of the socket.
+    /// Makes the call of an operation, and notes what the result means for the socket.
     pub(super) fn attempt(&mut self, operation: &mut Operation<Handle>) -> Attempt {
         match operation {
-            Operation::Vacant | Operation::Watch { .. } => Attempt::Done(Outcome::Cancelled),
-            Operation::Accept { listener, .. } => {
+            Operation::Watch { .. } => unreachable!("a watch makes no call"),
+            Operation::Accept { listener } => {
                 let result = calls::accept(listener.fd);
                 self.noted(*listener, result, false, |socket| Outcome::Accepted(socket, None))
             }
@@ -46,7 +47,7 @@ impl Readiness {
         }
     }
 
-    /// `None`: it would block. Taking less than it was given, `len`, means that the next would, too.
+    /// `None`: it would block. If fewer than `len` bytes were taken, the next call would block too.
     #[inline]
     pub(super) fn sent(
         &mut self,
@@ -71,8 +72,9 @@ impl Readiness {
         let Some(mut block) = block else { return self.receive_without_block(handle) };
         let result = calls::receive(handle.fd, block.bytes_mut());
         match result {
-            // A read that did not fill the block emptied the socket: epoll(7), "Questions and answers", 9. Unless
-            // the end or urgent data was announced with the same edge: that has no edge of its own to come.
+            // A read that did not fill the block emptied the socket: epoll(7), "Questions and answers", 9. Except if
+            // the end of stream or urgent data was announced with the same edge: there will be no further edge for
+            // it.
             Ok(len) if urgent::ANNOUNCED && len < block.capacity() as usize => {
                 let source = self.source(handle);
                 source.readable = source.ended | source.urgent;

@@ -9,9 +9,9 @@ use socket2::{SockAddr, SockRef};
 use crate::buffer::Gather;
 use crate::socket::Socket;
 
-/// A dead peer is an error, not a SIGPIPE, which ends a process that does not ignore it. A Rust program does, but not a
-/// program in another language that calls one. POSIX has the flag; Apple's systems have `SO_NOSIGPIPE` instead, see
-/// [`prepare`].
+/// A dead peer must be an error, not a SIGPIPE, which ends a process that does not ignore it. Rust programs ignore
+/// it; a program in another language that calls Rust may not. POSIX has the flag; Apple's systems have `SO_NOSIGPIPE`
+/// instead, see [`prepare`].
 #[cfg(not(target_vendor = "apple"))]
 const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
@@ -19,7 +19,7 @@ const SEND_FLAGS: i32 = 0;
 
 /// Makes a socket fit for readiness: it never waits, and a dead peer is an error, not a signal.
 pub(super) fn prepare(socket: &Socket) -> io::Result<()> {
-    // One call on Linux, where accept makes its sockets so already; asking costs less than setting.
+    // On Linux, accepted sockets are non-blocking already: the check costs less than setting it.
     socket.set_nonblocking(true)?;
     #[cfg(target_vendor = "apple")]
     socket.set_nosigpipe(true)?;
@@ -46,7 +46,7 @@ pub(super) fn receive(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
     retried(|| unsafe { recv(fd, into.as_mut_ptr().cast(), into.len()) })
 }
 
-/// What a receive of one byte would find, which stays where it is.
+/// Peeks at one byte: what a receive would find.
 pub(super) fn peek(fd: RawFd) -> io::Result<usize> {
     let mut byte = [0u8];
     // SAFETY: one writable byte, and the call does not outlive it.
@@ -70,12 +70,13 @@ pub(super) fn send_pieces(fd: RawFd, pieces: &[&[u8]]) -> io::Result<usize> {
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = list.as_mut_ptr().cast();
     header.msg_iovlen = pieces.len().min(Gather::MOST) as _;
-    // SAFETY: so many entries of the list were written, each for bytes that the call, which does not outlive them, reads.
+    // SAFETY: so many entries of the list were written, each for bytes that the call, which does not outlive them,
+    // reads.
     retried(|| unsafe { libc::sendmsg(fd, &raw const header, SEND_FLAGS) })
 }
 
-/// The bare system call. The C library's is a cancellation point: as soon as a process has two threads, that
-/// costs two atomic operations each time, and nobody here cancels threads.
+/// The bare system call. The C library's is a cancellation point: as soon as a process has two threads, that costs
+/// two atomic operations each time, and no thread is cancelled here.
 ///
 /// # Safety
 /// As for `recv(2)`.
@@ -129,7 +130,7 @@ pub(super) fn accept(fd: RawFd) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Starts connecting. True when the connection stands at once.
+/// Starts connecting. True if the connection is established at once.
 pub(super) fn connect(fd: RawFd, address: &SockAddr) -> io::Result<bool> {
     // SAFETY: the address is readable for its length.
     let result = unsafe { libc::connect(fd, address.as_ptr().cast(), address.len()) };
@@ -138,13 +139,13 @@ pub(super) fn connect(fd: RawFd, address: &SockAddr) -> io::Result<bool> {
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
-        // Interrupted, it goes on by itself: connect(2).
+        // An interrupted connect continues by itself: connect(2).
         Some(libc::EINPROGRESS | libc::EINTR) => Ok(false),
         _ => Err(error),
     }
 }
 
-/// How a connect that was in progress ended: `SO_ERROR`, and "would block" while it has not.
+/// The result of a connect in progress: `SO_ERROR`; "would block" while it is not over.
 pub(super) fn connected(fd: RawFd) -> io::Result<()> {
     // SAFETY: the connection in whose name this is called keeps the descriptor open (INV-2).
     let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };

@@ -1,4 +1,4 @@
-//! Readiness: the system says when a call would not have to wait (epoll, kqueue), and the call is made then.
+//! Readiness: the system reports when a call would not wait (epoll, kqueue), and the backend makes the call then.
 //!
 //! Edge-triggered: an edge says that something *may* have changed since the last "would block", so each half of
 //! a socket remembers whether it may be tried. Calls are made one at a time as the driver asks for completions,
@@ -6,6 +6,7 @@
 
 mod attempt;
 mod calls;
+mod names;
 mod token;
 mod urgent;
 mod wake;
@@ -23,14 +24,12 @@ use mio::{Events, Interest, Poll};
 use socket2::{Domain, Protocol, Type};
 
 use super::choice::Refusal;
-use super::{
-    Abilities, About, Backend, BackendKind, Close, Completion, Create, Delivery, Discarded, MOST_AT_ONCE,
-    Operation, Outcome, Submitted, Wait,
-};
+use super::names::CallNames;
+use super::{Abilities, Backend, BackendKind, Create, InFlight, Wait};
 use crate::buffer::Pool;
-use crate::driver::{InFlight, OpKey};
-use crate::socket::{self, Socket, SocketOptions};
-use crate::system::CountedPort;
+use crate::operation::{Close, Completion, Harvested, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
+use crate::os::CountedPort;
+use crate::socket::{self, Socket, UnixCalls};
 use crate::time::Time;
 use crate::waker::Waker;
 
@@ -40,7 +39,8 @@ pub(crate) use wake::PollWaker;
 use watch::Watches;
 
 const EVENTS: usize = 1024;
-/// Completions per harvest beyond one for each event: what a peer that always has more may take of a turn.
+/// Completions per harvest beyond one for each event: it bounds the share of a turn that a peer without pauses can
+/// take.
 const EXTRA: usize = 64;
 
 /// One worker's poller.
@@ -53,12 +53,12 @@ pub struct Readiness {
     /// Sources that may have something to do, in the order in which they are served.
     ready: VecDeque<u32>,
     budget: usize,
-    /// Completions that needed no event: what was cancelled.
+    /// Completions without an event, such as those of cancels.
     immediate: VecDeque<Completion<Socket>>,
     pool: Pool,
     wake: Arc<mio::Waker>,
     woken: bool,
-    /// True exactly when the last poll told of everything there was.
+    /// True exactly when the last poll reported all events.
     looked: bool,
     epoch: Instant,
     _counted: CountedPort,
@@ -71,7 +71,7 @@ pub struct Handle {
     source: u32,
 }
 
-/// What is known of a registered socket. Half a cache line, and never across two.
+/// The state of a registered socket. Half a cache line, and never across two.
 #[derive(Default)]
 #[repr(align(32))]
 struct Source {
@@ -82,8 +82,8 @@ struct Source {
     writable: bool,
     /// True once the peer's FIN or reset was announced: a short read does not mean that nothing is left.
     ended: bool,
-    /// True from when urgent data was announced until a receive would block: short reads stop at it (RFC 6093, section
-    /// 3.1), and what follows has no edge of its own.
+    /// True from when urgent data was announced until a receive would block: reads stop short at it (RFC 6093,
+    /// section 3.1), and the bytes after it have no edge of their own.
     urgent: bool,
     /// True exactly when this source is in the `ready` queue.
     queued: bool,
@@ -92,7 +92,7 @@ struct Source {
 }
 
 impl Create for Readiness {
-    fn create(pool: &Pool) -> Result<Readiness, Refusal> {
+    fn create(pool: Pool) -> Result<Readiness, Refusal> {
         let refusal = |error: io::Error| Refusal {
             backend: BackendKind::Readiness,
             reason: format!("a poller could not be made: {error}"),
@@ -109,7 +109,7 @@ impl Create for Readiness {
             ready: VecDeque::new(),
             budget: 0,
             immediate: VecDeque::new(),
-            pool: pool.clone(),
+            pool,
             wake: Arc::new(wake),
             woken: false,
             looked: false,
@@ -124,7 +124,7 @@ impl Readiness {
         &mut self.sources[handle.source as usize]
     }
 
-    /// While one source is served, what the next two need comes into the cache.
+    /// While one source is served, prefetches what the next two need.
     #[inline]
     fn prefetch(&self, ops: &InFlight<Readiness>) {
         if let Some(key) = self.upcoming() {
@@ -135,22 +135,21 @@ impl Readiness {
         }
     }
 
-    /// Serves one source: its sending half first, so that what is owed goes out before more comes in.
+    /// Serves one source: its sending half first, so that queued bytes are sent before more are received.
     #[inline]
     fn serve(&mut self, at: u32, ops: &mut InFlight<Readiness>) -> Option<Completion<Socket>> {
         let source = &self.sources[at as usize];
         if let Some(key) = source.writing.filter(|_| source.writable) {
-            let operation =
-                &mut ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
+            let operation = ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
             if let Attempt::Done(outcome) = self.attempt(operation) {
                 self.sources[at as usize].writing = None;
                 self.enqueue(at);
-                return Some(Completion { about: About::Operation(key), outcome, more: false });
+                return Some(Completion { key, outcome, more: false });
             }
         }
         let source = &self.sources[at as usize];
         let key = source.reading.filter(|_| source.readable)?;
-        let operation = &mut ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
+        let operation = ops.get_mut(key).expect("INV-1: a waiting operation is in the table").operation;
         let attempt = match operation {
             Operation::Receive { socket, block } => self.receive(*socket, block),
             operation => self.attempt(operation),
@@ -165,7 +164,7 @@ impl Readiness {
         } else {
             self.sources[at as usize].reading = None;
         }
-        Some(Completion { about: About::Operation(key), outcome, more })
+        Some(Completion { key, outcome, more })
     }
 
     /// Queues a source if it has something to try.
@@ -179,7 +178,7 @@ impl Readiness {
         }
     }
 
-    /// Notes what the events say. Returns how many there were.
+    /// Takes note of the events. Returns how many there were.
     fn take_events(&mut self) -> usize {
         let mut count = 0;
         for event in &self.events {
@@ -220,11 +219,21 @@ impl Backend for Readiness {
     type Socket = Socket;
     type Handle = Handle;
     type Header = ();
+    type Calls = UnixCalls;
 
     const KIND: BackendKind = BackendKind::Readiness;
+    const CALL_NAMES: CallNames = names::NAMES;
+
+    fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    fn calls(&self) -> &UnixCalls {
+        &UnixCalls
+    }
 
     fn abilities(&self) -> Abilities {
-        Abilities { multishot_accept: true, multishot_receive: true, accepts: 1, inline_completion: true }
+        Abilities { multishot_accept: true, multishot_receive: true, accepts: 1 }
     }
 
     fn now(&self) -> Time {
@@ -255,21 +264,9 @@ impl Backend for Readiness {
             self.free.push(at);
             return Err(error);
         }
-        // A fresh socket can be written; whether it can be read, registering will tell by an edge.
+        // A new socket can be written to; if it can be read, registering causes an edge.
         self.sources[at as usize].writable = true;
         Ok(Handle { fd, source: at })
-    }
-
-    fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {
-        socket::inline_urgent(socket)
-    }
-
-    fn nodelay(&self, socket: &Socket) -> io::Result<bool> {
-        socket::nodelay(socket)
-    }
-
-    fn set_options(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
-        options.apply(socket)
     }
 
     unsafe fn submit(&mut self, key: OpKey, operation: &mut Operation<Handle>, (): &()) -> Submitted<Socket> {
@@ -294,14 +291,13 @@ impl Backend for Readiness {
                 }
                 self.source(handle).writing = Some(key);
             }
-            // These are tried in their turn, like those that an edge announces.
-            Operation::Receive { socket: handle, .. } | Operation::Accept { listener: handle, .. } => {
+            // These are tried in order, like those with an edge.
+            Operation::Receive { socket: handle, .. } | Operation::Accept { listener: handle } => {
                 let handle = *handle;
                 self.source(handle).reading = Some(key);
                 self.enqueue(handle.source);
             }
             Operation::Watch { socket } => return self.submit_watch(key, *socket),
-            Operation::Vacant => return Submitted::Done(Outcome::Cancelled),
         }
         Submitted::Pending
     }
@@ -318,9 +314,8 @@ impl Backend for Readiness {
 
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Readiness>) {
         let Some(entry) = ops.get(key) else { return };
-        let (handle, writing) = match &entry.operation {
-            Operation::Vacant => return,
-            Operation::Accept { listener: handle, .. } | Operation::Receive { socket: handle, .. } => {
+        let (handle, writing) = match entry.operation {
+            Operation::Accept { listener: handle } | Operation::Receive { socket: handle, .. } => {
                 (*handle, false)
             }
             Operation::Connect { socket: handle, .. } | Operation::Send { socket: handle, .. } => {
@@ -330,10 +325,9 @@ impl Backend for Readiness {
         };
         let source = self.source(handle);
         let half = if writing { &mut source.writing } else { &mut source.reading };
-        // Cancelled twice, or complete and not taken yet: its completion is on its way.
+        // Otherwise it was cancelled before, or its completion was queued already.
         if half.take_if(|waiting| *waiting == key).is_some() {
-            let about = About::Operation(key);
-            self.immediate.push_back(Completion { about, outcome: Outcome::Cancelled, more: false });
+            self.immediate.push_back(Completion { key, outcome: Outcome::Cancelled, more: false });
         }
     }
 
@@ -359,21 +353,20 @@ impl Backend for Readiness {
     }
 
     #[inline]
-    fn next(&mut self, ops: &mut InFlight<Readiness>) -> Option<Completion<Socket>> {
+    fn next(&mut self, ops: &mut InFlight<Readiness>) -> Option<Harvested<Socket>> {
         if let Some(completion) = self.immediate.pop_front() {
-            return Some(completion);
+            return Some(Harvested::Completed(completion));
         }
         if std::mem::take(&mut self.woken) {
-            return Some(Completion { about: About::Wake, outcome: Outcome::Cancelled, more: false });
+            return Some(Harvested::Woken);
         }
         while self.budget > 0 {
             let at = self.ready.pop_front()?;
             self.budget -= 1;
             self.sources[at as usize].queued = false;
             self.prefetch(ops);
-            let completion = self.serve(at, ops);
-            if completion.is_some() {
-                return completion;
+            if let Some(completion) = self.serve(at, ops) {
+                return Some(Harvested::Completed(completion));
             }
         }
         None
@@ -388,10 +381,6 @@ impl Backend for Readiness {
         self.looked && self.ready.is_empty() && self.immediate.is_empty()
     }
 
-    fn shutdown_write(&mut self, socket: &Socket) -> io::Result<()> {
-        socket.shutdown(std::net::Shutdown::Write)
-    }
-
     fn close(&mut self, socket: Socket, handle: Option<Handle>, how: Close) {
         if let Some(handle) = handle {
             let source = self.source(handle);
@@ -400,37 +389,17 @@ impl Backend for Readiness {
                 "INV-2: nothing is in flight"
             );
             let generation = source.generation.wrapping_add(1);
-            // It may still be queued; the place is free all the same, because serving it then does nothing.
+            // It may still be queued. The slot is free all the same: serving it then does nothing.
             let queued = source.queued;
             *source = Source { generation, queued, ..Source::default() };
             self.free.push(handle.source);
             self.watches.forget(handle.source);
         }
         if how == Close::Reset {
-            // Failing to set it leaves an orderly close.
+            // If this fails, the close is an orderly one.
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
         // Closing the only descriptor of a socket takes it out of the poller too: epoll(7), kqueue(2).
         drop(socket);
-    }
-
-    fn unread(&self, socket: &Socket) -> io::Result<usize> {
-        socket::unread(socket)
-    }
-
-    fn discard(&mut self, socket: &Socket) -> io::Result<Discarded> {
-        socket::discard(socket)
-    }
-
-    fn delivery(&self, socket: &Socket) -> Option<Delivery> {
-        socket::delivery(socket)
-    }
-
-    fn peer_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(&socket.peer_addr()?)
-    }
-
-    fn local_addr(&self, socket: &Socket) -> io::Result<SocketAddr> {
-        socket::ip(&socket.local_addr()?)
     }
 }

@@ -1,12 +1,12 @@
-//! What a poller calls a source: a word with its number and its generation.
+//! The token of a source: its number and its generation in one word.
 
 use mio::Token;
 
 /// The waker.
 pub(super) const WAKE: Token = Token(usize::MAX);
 
-/// Bits of the number. The others, less the highest, are the generation: an event for an earlier socket in a place can only
-/// be one of those that the same poll brought, so where a word has few bits, few are enough.
+/// Bits of the number. The others, less the highest, are the generation: an event of an earlier socket in the same
+/// slot can only come from the same poll, so a few bits are enough where a word is small.
 const NUMBER_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
 const NUMBERS: usize = 1 << NUMBER_BITS;
 /// The part of a generation that a token has.

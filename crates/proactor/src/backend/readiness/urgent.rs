@@ -1,4 +1,4 @@
-//! Urgent data (RFC 6093) makes two rules of readiness untrue: a read stops short before it, and may be refused there.
+//! Urgent data (RFC 6093) breaks two rules of readiness: a read stops short before it, and may be refused there.
 
 use std::io;
 
@@ -7,8 +7,9 @@ use mio::Interest;
 use super::Handle;
 use crate::socket;
 
-/// Whether an event announces urgent data. Until one does, a read that did not fill its block has emptied the socket. Where
-/// none does, no short read is trusted: kqueue has such an event on some systems, but not through mio. (It has never run.)
+/// Whether an event announces urgent data. Until one does, a read that did not fill its block has emptied the socket.
+/// Where events do not, no short read is trusted: kqueue has such an event on some systems, but not through mio.
+/// (This has never run.)
 pub(super) const ANNOUNCED: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// What a socket is registered for: `events`, and urgent data where the system announces it.
@@ -18,9 +19,10 @@ pub(super) fn announced_with(events: Interest) -> Interest {
     events
 }
 
-/// Whether a receive that would block did not look at what is there. Linux refuses one that has nothing to read before the
-/// urgent mark while a signal is pending (`tcp_recvmsg_locked` in `net/ipv4/tcp.c`: "Are we at urgent data?"), so that a
-/// handler of `SIGURG` could run. No event tells when that is over: it is over when the call returns.
+/// Whether a receive that would block did not look at the socket's bytes. Linux refuses one that has nothing to read
+/// before the urgent mark while a signal is pending (`tcp_recvmsg_locked` in `net/ipv4/tcp.c`: "Are we at urgent
+/// data?"), so that a handler of `SIGURG` could run. No event reports when that is over: it is over when the call
+/// returns.
 #[cold]
 pub(super) fn is_refused_by_signal(handle: Handle, error: &io::Error) -> bool {
     let blocked = error.kind() == io::ErrorKind::WouldBlock;

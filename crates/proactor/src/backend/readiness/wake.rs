@@ -8,7 +8,7 @@ pub(crate) struct PollWaker(pub(crate) Arc<mio::Waker>);
 
 impl Wake for PollWaker {
     fn wake(&self) {
-        // It fails only when a wake is pending already, or when the poller is gone.
+        // It fails only if a wake is pending already, or the poller is gone.
         let _ = self.0.wake();
     }
 }

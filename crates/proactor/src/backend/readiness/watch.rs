@@ -1,24 +1,25 @@
-//! Watching sockets for their end: the poller tells of errors and of FIN whether somebody asked or not, so a watch is a
-//! note beside the source, and costs no system call before there is one.
+//! Watching sockets for their end: the poller reports errors and FIN in any case, so a watch is a note beside the
+//! source and costs no system call until then.
 
-use super::{About, Completion, Handle, OpKey, Outcome, Readiness, Submitted};
+use super::{Handle, Readiness};
+use crate::operation::{Completion, OpKey, Outcome, Submitted};
 use crate::socket::{self, Socket};
 
-/// What watches need to know of sources. Apart from the sources, which messages touch.
+/// The state of watches, kept apart from the sources, which every message touches.
 #[derive(Default)]
 pub(super) struct Watches {
-    /// Parallel to the sources, as far as it is needed.
+    /// By the index of the source, as far as needed.
     notes: Vec<Note>,
-    /// Sources of which the events at hand say that they broke.
+    /// Sources that broke, according to the current events.
     broken: Vec<u32>,
-    /// Watched sources of which the events at hand say that the peer has sent FIN.
+    /// Watched sources whose peer has sent FIN, according to the current events.
     ended: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Note {
     watch: Option<(OpKey, Handle)>,
-    /// True once an event said that there is an error, or that both directions have ended: no event says it again.
+    /// True once an event reported an error, or the end of both directions: no event repeats it.
     broken: bool,
 }
 
@@ -31,13 +32,13 @@ impl Watches {
         &mut self.notes[at]
     }
 
-    /// An event says that there is an error, or that both directions have ended.
+    /// An event reports an error, or the end of both directions.
     #[cold]
     pub(super) fn broke(&mut self, source: u32) {
         self.broken.push(source);
     }
 
-    /// An event says that the peer has sent FIN.
+    /// An event reports that the peer has sent FIN.
     #[cold]
     pub(super) fn ended(&mut self, source: u32) {
         if self.notes.get(source as usize).is_some_and(|note| note.watch.is_some()) {
@@ -45,7 +46,7 @@ impl Watches {
         }
     }
 
-    /// The next socket in this place begins anew.
+    /// Resets the note for the next socket in this slot.
     pub(super) fn forget(&mut self, source: u32) {
         if let Some(note) = self.notes.get_mut(source as usize) {
             debug_assert!(note.watch.is_none(), "INV-2: nothing is in flight");
@@ -83,23 +84,20 @@ impl Readiness {
                 && let Some(outcome) = broken(socket)
             {
                 note.watch = None;
-                let about = About::Operation(key);
-                self.immediate.push_back(Completion { about, outcome, more: false });
+                self.immediate.push_back(Completion { key, outcome, more: false });
             }
         }
     }
 
     /// The peer has sent FIN. A reset may follow, so the watch stays.
     fn tell_end(&mut self, key: OpKey) {
-        let about = About::Operation(key);
-        self.immediate.push_back(Completion { about, outcome: Outcome::EndOfStream, more: true });
+        self.immediate.push_back(Completion { key, outcome: Outcome::EndOfStream, more: true });
     }
 
     pub(super) fn cancel_watch(&mut self, key: OpKey, socket: Handle) {
-        // Cancelled twice, or complete and not taken yet: its completion is on its way.
+        // Otherwise it was cancelled before, or its completion was queued already.
         if self.watches.note(socket.source).watch.take_if(|(waiting, _)| *waiting == key).is_some() {
-            let about = About::Operation(key);
-            self.immediate.push_back(Completion { about, outcome: Outcome::Cancelled, more: false });
+            self.immediate.push_back(Completion { key, outcome: Outcome::Cancelled, more: false });
         }
     }
 }

@@ -1,40 +1,37 @@
-//! A kernel in memory: streams are queues of bytes, the clock is a number, and what completes next, how much of
-//! a send is taken and where a stream is cut is decided by a seed. The same seed gives the same run.
+//! A kernel in memory: streams are queues of bytes and the clock is a number. A seed decides what completes next, how
+//! much of a send is taken and where a stream is cut. The same seed gives the same run.
 //!
-//! It takes the kernel's place below the driver, so the in-flight table, the pool, cancelling and joining run
-//! over it exactly as over the real ones. It reads a payload and writes a block only while the operation is in
-//! flight, at its completion: the latest moment the real ones may.
+//! It replaces the kernel below the driver, so the in-flight table, the pool, cancelling and joining run as they do
+//! over a real kernel. It reads a payload and writes a block when the operation completes: as late as a real kernel
+//! may.
 
 mod net;
+mod network;
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{
-    Abilities, About, Backend, BackendKind, Close, Completion, Delivery, Operation, Outcome, Submitted, Wait,
-};
+use super::names::CallNames;
+use super::{Abilities, Backend, BackendKind, InFlight, Wait};
 use crate::buffer::{Gather, Outgoing, Pool};
-use crate::driver::{InFlight, OpKey};
-use crate::socket::SocketOptions;
+use crate::operation::{Close, Completion, Harvested, OpKey, Operation, Outcome, Submitted};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Time;
 use crate::waker::{Wake, Waker};
 
-use net::Net;
 pub use net::SimSocket;
+pub use network::Network;
 
 /// How the simulated kernel behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Behaviour {
     /// Decides every choice.
     pub seed: u64,
-    /// Bytes a stream holds in one direction before its sender has to wait.
+    /// Bytes that a stream holds in one direction before its sender must wait.
     pub capacity: usize,
-    /// Whether a send may take a part only, and a receive may bring less than there is.
+    /// Whether a send may take only a part, and a receive may return fewer bytes than there are.
     pub cuts: bool,
     /// Whether accepts and receives stay armed, as on io_uring, or complete once, as on IOCP.
     pub multishot: bool,
@@ -51,7 +48,7 @@ impl Default for Behaviour {
 /// A simulated network and its clock. Backends made from it can reach each other. Lives on one thread.
 #[derive(Clone)]
 pub struct Simulation {
-    net: Rc<RefCell<Net>>,
+    net: Network,
     behaviour: Behaviour,
 }
 
@@ -59,22 +56,23 @@ impl Simulation {
     /// An empty network at time zero.
     #[must_use]
     pub fn new(behaviour: Behaviour) -> Simulation {
-        Simulation { net: Rc::new(RefCell::new(Net::new(behaviour))), behaviour }
+        Simulation { net: Network::new(behaviour), behaviour }
     }
 
     /// A backend in this network, receiving into blocks of `pool`.
     #[must_use]
-    pub fn backend(&self, pool: &Pool) -> Simulated {
+    pub fn backend(&self, pool: Pool) -> Simulated {
         Simulated {
-            net: Rc::clone(&self.net),
+            net: self.net.clone(),
             behaviour: self.behaviour,
-            pool: pool.clone(),
+            pool,
             pending: Vec::new(),
             immediate: VecDeque::new(),
             budget: 0,
             interrupts: self.net.borrow().interrupts,
             interrupted: false,
             timed_out: false,
+            unlooked: false,
             woken: Arc::new(Woken(AtomicBool::new(false))),
         }
     }
@@ -82,7 +80,7 @@ impl Simulation {
     /// A listening socket. Port 0 picks a free one.
     ///
     /// # Errors
-    /// `AddrInUse` if somebody listens there.
+    /// `AddrInUse` if the address has a listener already.
     pub fn listen(&self, address: SocketAddr) -> io::Result<SimSocket> {
         self.net.borrow_mut().listen(address)
     }
@@ -93,8 +91,8 @@ impl Simulation {
         net.now = net.now + by;
     }
 
-    /// The next harvest of each backend returns at once and brings nothing, not even a wake, as when a signal interrupts
-    /// the wait: a process that was stopped goes on so.
+    /// The next harvest of each backend returns at once and brings nothing, not even a wake, as if a signal had
+    /// interrupted the wait. This also happens to a process that was stopped and continues.
     pub fn interrupt(&self) {
         self.net.borrow_mut().interrupts += 1;
     }
@@ -111,20 +109,22 @@ struct Pending {
     cancelled: bool,
 }
 
-/// One worker's way into a [`Simulation`].
+/// One worker's backend in a [`Simulation`].
 pub struct Simulated {
-    net: Rc<RefCell<Net>>,
+    net: Network,
     behaviour: Behaviour,
     pool: Pool,
     pending: Vec<Pending>,
-    immediate: VecDeque<Completion<SimSocket>>,
+    immediate: VecDeque<Harvested<SimSocket>>,
     budget: usize,
     /// Interrupts so far, as of the last harvest.
     interrupts: u64,
     /// True exactly when the last harvest was interrupted.
     interrupted: bool,
-    /// True exactly when the last harvest waited in vain.
+    /// True exactly when the last harvest timed out.
     timed_out: bool,
+    /// True exactly when a receive was submitted since the last harvest.
+    unlooked: bool,
     woken: Arc<Woken>,
 }
 
@@ -132,13 +132,13 @@ struct Woken(AtomicBool);
 
 impl Wake for Woken {
     fn wake(&self) {
-        // Not a store: `loom` takes one for unordered with the swap that takes wakes.
+        // Not a store: `loom` treats a store as unordered with the swap that takes wakes.
         self.0.swap(true, Ordering::AcqRel);
     }
 }
 
 impl Simulated {
-    /// Whether a wake waits to be told: a real kernel's harvest would return for it at once.
+    /// Whether a wake is pending: a real kernel's harvest would return at once.
     #[must_use]
     pub fn is_woken(&self) -> bool {
         self.woken.0.load(Ordering::Acquire)
@@ -148,8 +148,7 @@ impl Simulated {
     fn attempt(&mut self, operation: &mut Operation<u32>) -> Option<Outcome<SimSocket>> {
         let mut net = self.net.borrow_mut();
         match operation {
-            Operation::Vacant => Some(Outcome::Cancelled),
-            Operation::Accept { listener, .. } => {
+            Operation::Accept { listener } => {
                 net.accept(*listener).map(|socket| Outcome::Accepted(socket, None))
             }
             Operation::Connect { socket, address } => {
@@ -185,10 +184,10 @@ impl Simulated {
         }
     }
 
-    fn complete(&mut self, at: usize, ops: &mut InFlight<Simulated>) -> Option<Completion<SimSocket>> {
+    fn complete(&mut self, at: usize, ops: &mut InFlight<Simulated>) -> Option<Harvested<SimSocket>> {
         let Pending { key, cancelled } = self.pending[at];
-        let operation = &mut ops.get_mut(key).expect("INV-1: a pending operation is in the table").operation;
-        // A cancel may lose the race against what could complete anyway.
+        let operation = ops.get_mut(key).expect("INV-1: a pending operation is in the table").operation;
+        // A cancel may lose the race against a completion that is possible anyway.
         let outcome = if cancelled && self.net.borrow_mut().flip() {
             Outcome::Cancelled
         } else {
@@ -203,7 +202,7 @@ impl Simulated {
         if !more {
             self.pending.swap_remove(at);
         }
-        Some(Completion { about: About::Operation(key), outcome, more })
+        Some(Harvested::Completed(Completion { key, outcome, more }))
     }
 }
 
@@ -218,17 +217,22 @@ impl Backend for Simulated {
     type Socket = SimSocket;
     type Handle = u32;
     type Header = ();
+    type Calls = Network;
 
     const KIND: BackendKind = BackendKind::Simulated;
+    const CALL_NAMES: CallNames = CallNames::SOCKETS;
+
+    fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    fn calls(&self) -> &Network {
+        &self.net
+    }
 
     fn abilities(&self) -> Abilities {
         let multishot = self.behaviour.multishot;
-        Abilities {
-            multishot_accept: multishot,
-            multishot_receive: multishot,
-            accepts: 4,
-            inline_completion: self.behaviour.inline,
-        }
+        Abilities { multishot_accept: multishot, multishot_receive: multishot, accepts: 4 }
     }
 
     fn now(&self) -> Time {
@@ -248,7 +252,7 @@ impl Backend for Simulated {
     }
 
     unsafe fn submit(&mut self, key: OpKey, operation: &mut Operation<u32>, (): &()) -> Submitted<SimSocket> {
-        // A multishot operation is never over at once: it stays.
+        // A multishot operation is never over at once: it stays in flight.
         let multishot = matches!(operation, Operation::Accept { .. } | Operation::Receive { .. });
         let at_once = self.behaviour.inline && !(multishot && self.behaviour.multishot);
         if at_once
@@ -257,6 +261,7 @@ impl Backend for Simulated {
         {
             return Submitted::Done(outcome);
         }
+        self.unlooked |= matches!(operation, Operation::Receive { .. });
         self.pending.push(Pending { key, cancelled: false });
         Submitted::Pending
     }
@@ -273,13 +278,13 @@ impl Backend for Simulated {
     }
 
     fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Simulated>) -> io::Result<()> {
-        (self.budget, self.timed_out) = (64, false);
+        (self.budget, self.timed_out, self.unlooked) = (64, false, false);
         let interrupts = self.net.borrow().interrupts;
         self.interrupted = self.interrupts != interrupts;
         if self.interrupted {
             self.interrupts = interrupts;
-        } else if let Some(completion) = self.next(ops) {
-            self.immediate.push_back(completion);
+        } else if let Some(harvested) = self.next(ops) {
+            self.immediate.push_back(harvested);
         } else if let Wait::Until(at) = wait {
             // Nothing can happen before the deadline: time jumps to it.
             let mut net = self.net.borrow_mut();
@@ -289,15 +294,15 @@ impl Backend for Simulated {
         Ok(())
     }
 
-    fn next(&mut self, ops: &mut InFlight<Simulated>) -> Option<Completion<SimSocket>> {
+    fn next(&mut self, ops: &mut InFlight<Simulated>) -> Option<Harvested<SimSocket>> {
         if self.interrupted {
             return None;
         }
-        if let Some(completion) = self.immediate.pop_front() {
-            return Some(completion);
+        if let Some(harvested) = self.immediate.pop_front() {
+            return Some(harvested);
         }
         if self.woken.0.swap(false, Ordering::AcqRel) {
-            return Some(Completion { about: About::Wake, outcome: Outcome::Cancelled, more: false });
+            return Some(Harvested::Woken);
         }
         if self.budget == 0 || self.pending.is_empty() {
             return None;
@@ -312,49 +317,10 @@ impl Backend for Simulated {
 
     fn looked(&self) -> bool {
         let left = self.budget == 0 || !self.immediate.is_empty();
-        !self.interrupted && !self.timed_out && !left
-    }
-
-    fn shutdown_write(&mut self, socket: &SimSocket) -> io::Result<()> {
-        self.net.borrow_mut().shutdown_write(socket.id())
+        !self.interrupted && !self.timed_out && !self.unlooked && !left
     }
 
     fn close(&mut self, socket: SimSocket, _handle: Option<u32>, how: Close) {
         self.net.borrow_mut().close(socket.id(), how);
-    }
-
-    /// There is no urgent data here.
-    fn inline_urgent(&self, _socket: &SimSocket) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    /// Every segment is sent at once here.
-    fn nodelay(&self, _socket: &SimSocket) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    /// Every peer answers here.
-    fn set_options(&self, _socket: &SimSocket, _options: &SocketOptions) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn unread(&self, socket: &SimSocket) -> io::Result<usize> {
-        Ok(self.net.borrow().unread(socket.id()))
-    }
-
-    fn discard(&mut self, socket: &SimSocket) -> io::Result<super::Discarded> {
-        self.net.borrow_mut().discard(socket.id())
-    }
-
-    fn delivery(&self, socket: &SimSocket) -> Option<Delivery> {
-        self.net.borrow().delivery(socket.id())
-    }
-
-    fn peer_addr(&self, socket: &SimSocket) -> io::Result<SocketAddr> {
-        self.net.borrow().peer_addr(socket.id())
-    }
-
-    fn local_addr(&self, socket: &SimSocket) -> io::Result<SocketAddr> {
-        self.net.borrow().local_addr(socket.id())
     }
 }

@@ -5,14 +5,15 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Behaviour;
-use crate::backend::{Close, Delivery, Discarded};
+use crate::operation::Close;
+use crate::socket::{Delivery, Discarded};
 use crate::time::Time;
 
 /// Bytes that one call discards.
 const DISCARDED: usize = 4096;
 
-/// A socket of a simulated network. Unlike a real one it is not closed by dropping it: a socket that nobody
-/// closed shows in [`Simulation::open_sockets`](super::Simulation::open_sockets).
+/// A socket of a simulated network. Unlike a real one it is not closed by dropping it: a socket that was never closed
+/// is counted by [`Simulation::open_sockets`](super::Simulation::open_sockets).
 #[derive(Debug)]
 pub struct SimSocket {
     id: u32,
@@ -49,7 +50,7 @@ struct Stream {
 
 pub(super) struct Net {
     pub(super) now: Time,
-    /// How often harvests were ordered to be interrupted.
+    /// How often an interrupt was requested.
     pub(super) interrupts: u64,
     state: u64,
     behaviour: Behaviour,
@@ -146,8 +147,8 @@ impl Net {
 
     pub(super) fn connect(&mut self, id: u32, to: SocketAddr) -> io::Result<()> {
         let (listener, from) = (self.listener_at(to), self.fresh_address());
-        // As in a real kernel, a port where nobody listens may be the next that it gives: a simultaneous open with itself
-        // (RFC 9293, 3.5).
+        // As in a real kernel, a port where nobody listens may be the next that it gives: a simultaneous open with
+        // itself (RFC 9293, 3.5).
         if listener.is_none() && from != to {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
@@ -203,7 +204,7 @@ impl Net {
         len
     }
 
-    /// Takes what has arrived, up to [`DISCARDED`] bytes, and throws it away.
+    /// Discards what has arrived, up to [`DISCARDED`] bytes.
     pub(super) fn discard(&mut self, id: u32) -> io::Result<Discarded> {
         let now = self.now;
         let stream = self.stream(id).ok_or(io::ErrorKind::NotConnected)?;
@@ -225,12 +226,12 @@ impl Net {
         self.stream(id).is_none_or(|stream| stream.reset)
     }
 
-    /// Whether the peer's FIN is the next that a receive would find.
+    /// Whether a receive would find the peer's FIN next.
     pub(super) fn has_ended(&self, id: u32) -> bool {
         matches!(self.nodes.get(&id), Some(Node::Stream(stream)) if stream.fin && stream.inbound.is_empty())
     }
 
-    /// What a peer that is gone did not receive nobody will.
+    /// The bytes that a closed peer did not receive are lost.
     pub(super) fn delivery(&self, id: u32) -> Option<Delivery> {
         let Some(Node::Stream(stream)) = self.nodes.get(&id) else { return None };
         let unacknowledged = stream.peer.map_or(0, |peer| self.unread(peer));
@@ -248,7 +249,7 @@ impl Net {
             return Some(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let Some(peer) = stream.peer else {
-            // Bytes to a closed socket are taken, and answered with a reset: RFC 9293, 3.10.7.1.
+            // Bytes to a closed socket are accepted and answered with a reset: RFC 9293, 3.10.7.1.
             stream.reset = true;
             return Some(Ok(bytes.len()));
         };

@@ -28,7 +28,7 @@ pub fn several_connections<K: Kernel>(kernel: &K) -> Finished {
         fixture.there.accepted.len() == CONNECTIONS
             && here.iter().all(|key| fixture.here.seen(*key).connected)
     });
-    // Each is another connection: whoever says its number is heard by one alone.
+    // Each is another connection: a number sent on one arrives on its other end only.
     while let Some(socket) = fixture.there.accepted.pop_front() {
         let there = fixture.there.adopt(socket);
         fixture.there.receive(there);
@@ -67,7 +67,7 @@ pub fn connecting_to_any_is_connecting_to_loopback<K: Kernel>(kernel: &K) -> Fin
     fixture.finish()
 }
 
-/// The address of a listener that was and is not.
+/// The address of a listener that was closed.
 fn released_address<K: Kernel>(fixture: &mut Fixture<'_, K>) -> SocketAddr {
     let (listener, address) = fixture.there.listen(fixture.kernel.listen_on(ANY_PORT).unwrap());
     fixture.round();
@@ -77,7 +77,7 @@ fn released_address<K: Kernel>(fixture: &mut Fixture<'_, K>) -> SocketAddr {
     address
 }
 
-/// The event says that the port is free, so it has to be, at once: an armed accept must not keep it.
+/// The event means that the port is free, at once: an armed accept must not keep it.
 pub fn a_closed_listener_gives_its_port_back<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     let address = released_address(&mut fixture);
@@ -154,7 +154,7 @@ pub fn pausing_and_resuming_accepts_in_a_row<K: Kernel>(kernel: &K) -> Finished 
     fixture.finish()
 }
 
-/// A connection that arrives while its listener is being closed is accepted or broken; it is never forgotten.
+/// A connection that arrives while its listener is being closed is accepted or broken; it is never lost.
 pub fn closing_a_listener_races_with_a_connection<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     for round in 0..8 {
@@ -205,8 +205,8 @@ pub fn cancelling_a_connect<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// Nobody listens on a port of this machine, and the system gives it to the socket that connects there: the two ends of
-/// that connection are one. It has failed, and its port is free when it is gone.
+/// Nobody listens on a port of this machine, and the system gives it to the socket that connects there: the two ends
+/// of that connection are one. The connect fails, and its port is free after the close.
 pub fn a_connect_that_meets_itself<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     let Some(address) = kernel.meet_itself(&mut fixture.here) else {

@@ -1,4 +1,4 @@
-//! How connections end: end of stream, reset, abort and local close are four different things (INV-7).
+//! How connections end: end of stream, reset, abort and local close are four different outcomes (INV-7).
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::fixture::{Fixture, assert_same, pattern};
 use crate::kernel::{ANY_PORT, Kernel};
 use crate::wine::Limit;
 
-/// FIN one way; the other way still carries everything, and then its own FIN (INV-8).
+/// FIN in one direction; the other direction still carries everything, and then its own FIN (INV-8).
 pub fn half_close_both_ways<K: Kernel>(kernel: &K) -> Finished {
     let (mut fixture, ends) = Fixture::connected(kernel);
     fixture.here.receive(ends.here);
@@ -42,12 +42,12 @@ pub fn half_close_both_ways<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// The peer ends its stream while a send to it waits: that is no end of the send, and all of it arrives.
+/// The peer ends its stream while a send to it waits: the send continues, and all of it arrives.
 pub fn an_end_while_a_send_waits<K: Kernel>(kernel: &K) -> Finished {
     let (mut fixture, ends) = Fixture::connected(kernel);
     fixture.there.receive(ends.there);
     let bytes = pattern(kernel.large(), 3);
-    // Small ones: then the one that waits is one of which nothing is out yet.
+    // Small payloads: then nothing of the waiting one was sent yet.
     bytes.chunks(4096).for_each(|chunk| fixture.there.post(ends.there, chunk.to_vec()));
     fixture.settle();
     assert!(fixture.there.driver.is_sending(ends.there), "nobody reads, so the send waits");
@@ -65,7 +65,7 @@ pub fn an_end_while_a_send_waits<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// End of stream: an end, no failure.
+/// End of stream: an end, not a failure.
 pub fn an_end_is_not_a_failure<K: Kernel>(kernel: &K) -> Finished {
     let (mut fixture, ends) = Fixture::connected(kernel);
     fixture.here.receive(ends.here);
@@ -78,7 +78,7 @@ pub fn an_end_is_not_a_failure<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// Reset: a failure that says so, no end.
+/// Reset: a failure of that kind, not an end.
 pub fn a_reset_is_not_an_end<K: Kernel>(kernel: &K) -> Finished {
     let (mut fixture, ends) = Fixture::connected(kernel);
     fixture.here.receive(ends.here);
@@ -88,7 +88,7 @@ pub fn a_reset_is_not_an_end<K: Kernel>(kernel: &K) -> Finished {
     assert_eq!(fixture.here.seen(ends.here).failures, [(Verb::Receive, ErrorKind::ConnectionReset)]);
     assert!(!fixture.here.seen(ends.here).ended);
     assert!(fixture.here.driver.receive_ended(ends.here));
-    // What is asked of a broken connection does no harm, and it stays until it is closed.
+    // Calls on a broken connection are harmless, and it stays until it is closed.
     fixture.here.receive(ends.here);
     fixture.here.driver.pause_receive(ends.here);
     fixture.settle();
@@ -96,7 +96,7 @@ pub fn a_reset_is_not_an_end<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// A send is waiting when the reset comes. Whichever half of the socket meets the error first: it is a failure.
+/// A send is waiting when the reset comes. Whichever half gets the error first: it is a failure.
 pub fn a_reset_with_a_send_in_flight_is_not_an_end<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     for _ in 0..8 {
@@ -122,7 +122,7 @@ pub fn a_reset_with_a_send_in_flight_is_not_an_end<K: Kernel>(kernel: &K) -> Fin
     fixture.finish()
 }
 
-/// Local close and abort: no event but the release (asserted by `Endpoint`), once, however often it is asked for.
+/// Local close and abort: no event but the release (asserted by `Endpoint`), once, however often it is called.
 pub fn a_local_close_is_only_a_release<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     for round in 0..8 {
@@ -150,7 +150,8 @@ pub fn a_local_close_is_only_a_release<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// With the release, not in a later turn, the socket is closed: the peer hears of it from a driver that never turns again.
+/// The socket is closed with the release, not in a later turn: the peer sees the end even if the driver never turns
+/// again.
 pub fn a_released_connection_is_closed<K: Kernel>(kernel: &K) -> Finished {
     for aborted in [false, true] {
         for receiving in [false, true] {
@@ -182,7 +183,7 @@ pub fn a_released_connection_is_closed<K: Kernel>(kernel: &K) -> Finished {
     Fixture::new(kernel).finish()
 }
 
-/// The same for one that is refused: no turn is needed.
+/// The same for a refused socket: no turn is needed.
 pub fn a_refused_connection_is_closed<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     let (_, address) = fixture.there.listen(kernel.listen_on(ANY_PORT).unwrap());
@@ -199,7 +200,7 @@ pub fn a_refused_connection_is_closed<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// Turns one endpoint until `done`: the other one does nothing more.
+/// Turns one endpoint until `done`: the other one is not turned any more.
 fn there_alone<K: Kernel>(fixture: &mut Fixture<'_, K>, what: &str, done: impl Fn(&Fixture<'_, K>) -> bool) {
     const ROUNDS: usize = 2_000;
     for _ in 0..ROUNDS {
@@ -233,7 +234,7 @@ pub fn closing_with_a_send_in_flight_sends_all_of_it<K: Kernel>(kernel: &K) -> F
     fixture.finish()
 }
 
-/// An abort waits for nobody: not for a peer that does not read.
+/// An abort does not wait, not even for a peer that does not read.
 pub fn aborting_with_a_send_in_flight<K: Kernel>(kernel: &K) -> Finished {
     for graceful_first in [false, true] {
         let (mut fixture, ends) = Fixture::connected(kernel);
@@ -262,7 +263,7 @@ pub fn aborting_with_a_send_in_flight<K: Kernel>(kernel: &K) -> Finished {
     Fixture::new(kernel).finish()
 }
 
-/// Aborted before the kernel has even seen the send, or just as it sees it: such a cancel must not be lost.
+/// Aborted before the kernel has seen the send, or just as it sees it: such a cancel must not be lost.
 pub fn aborting_a_send_just_submitted<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     for round in 0..12 {
@@ -279,7 +280,7 @@ pub fn aborting_a_send_just_submitted<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// Bytes for a connection that is gone never reach the one that took its place (INV-3).
+/// Bytes for a closed connection never reach the next connection in its slot (INV-3).
 pub fn a_reused_slot_hears_no_strangers_bytes<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     let mut old = fixture.pair();
@@ -287,7 +288,7 @@ pub fn a_reused_slot_hears_no_strangers_bytes<K: Kernel>(kernel: &K) -> Finished
     for round in 0..30_u8 {
         fixture.here.receive(old.here);
         fixture.here.step(Wait::Poll);
-        // The stranger's bytes are on their way when its connection is closed.
+        // The old connection's bytes are on their way when it is closed.
         fixture.there.post(old.there, vec![0xEE; 64]);
         fixture.there.step(Wait::Poll);
         if round % 2 == 0 {
@@ -312,7 +313,7 @@ pub fn a_reused_slot_hears_no_strangers_bytes<K: Kernel>(kernel: &K) -> Finished
     fixture.finish()
 }
 
-/// Every verb with a key that names nothing does nothing.
+/// Every call with a stale key is a no-op.
 fn no_one_answers<K: Kernel>(fixture: &mut Fixture<'_, K>, gone: ConnectionKey) {
     let driver = &mut fixture.here.driver;
     let before = driver.snapshot();
@@ -328,7 +329,7 @@ fn no_one_answers<K: Kernel>(fixture: &mut Fixture<'_, K>, gone: ConnectionKey) 
     assert_eq!(driver.snapshot(), before);
 }
 
-/// Sending into a connection that the peer reset fails, and says how.
+/// Sending into a connection that the peer reset fails with that error.
 pub fn sending_to_a_peer_that_is_gone_fails<K: Kernel>(kernel: &K) -> Finished {
     let (mut fixture, ends) = Fixture::connected(kernel);
     fixture.there.abort(ends.there);

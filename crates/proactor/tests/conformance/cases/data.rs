@@ -97,7 +97,7 @@ pub fn a_gathered_send<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// Blocks that are in flight in a gathered send come back, however it ends (INV-1).
+/// Blocks of a gathered send in flight come back, however it ends (INV-1).
 pub fn a_gathered_send_that_is_aborted<K: Kernel>(kernel: &K) -> Finished {
     let (mut fixture, ends) = Fixture::connected(kernel);
     fixture.there.keeping = true;
@@ -126,8 +126,8 @@ fn gathered(pieces: &[&[u8]]) -> Post {
     Post::gathered(parts.collect())
 }
 
-/// Between two turns more is submitted than a ring takes, or than one harvest hands out: all of it happens, and
-/// what belongs to one connection in the order in which it was asked for.
+/// Between two turns more is submitted than a ring takes, or than one harvest hands out: all of it is done, for each
+/// connection in the order of its calls.
 pub fn a_burst_of_submissions<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     let many = kernel.many();

@@ -1,5 +1,4 @@
-//! Drivers that are dropped: nothing is left open, blocks come back, and what the kernel keeps is leaked, never
-//! freed (INV-10).
+//! Dropped drivers: nothing is left open, blocks come back, and what the kernel keeps is leaked, not freed (INV-10).
 
 use proactor::backend::Wait;
 use proactor::{ConnectionKey, Lease, Payload, PoolConfig, Sending};
@@ -37,7 +36,7 @@ pub fn dropped_with_everything_in_flight<K: Kernel>(kernel: &K) -> Finished {
     Fixture::new(kernel).finish()
 }
 
-/// Drops the driver there and checks what it leaves.
+/// Drops the driver at `there` and checks what it leaves.
 fn replace_there<K: Kernel>(fixture: &mut Fixture<'_, K>) {
     let old = std::mem::replace(&mut fixture.there, Endpoint::new(fixture.kernel, POOL));
     let (pool, open) = (old.pool.clone(), old.open.clone());
@@ -56,7 +55,7 @@ fn expect_reset<K: Kernel>(fixture: &mut Fixture<'_, K>, here: ConnectionKey) {
     assert!(!ended || Limit::UnwatchedResetIsAnEnd.holds(), "a driver that is dropped aborts");
 }
 
-/// Completions are there, and nobody takes them any more: bytes, and a connection that was accepted.
+/// Completions that are not taken any more: bytes, and an accepted connection.
 pub fn dropped_with_completions_not_taken<K: Kernel>(kernel: &K) -> Finished {
     for taken in 0..3 {
         let (mut fixture, ends) = Fixture::connected(kernel);
@@ -92,8 +91,8 @@ pub fn dropped_with_completions_not_taken<K: Kernel>(kernel: &K) -> Finished {
     Fixture::new(kernel).finish()
 }
 
-/// The kernel answers nothing any more, not even to a cancel: the driver gives up after its limit, and what is
-/// in flight stays where it is for ever.
+/// The kernel does not answer any more, not even to a cancel: the driver gives up after its limit, and what is in
+/// flight is leaked.
 pub fn what_cannot_be_reaped_is_leaked<K: Kernel>(kernel: &K) -> Finished {
     let (mut fixture, ends) = Fixture::connected(kernel);
     let lease = lease_of(&mut fixture, ends, b"sent");

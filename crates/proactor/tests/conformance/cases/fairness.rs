@@ -1,4 +1,4 @@
-//! What one connection takes of a turn: a payload of any size leaves the others their turn.
+//! The share of a turn that one connection takes: a payload of any size does not delay the others.
 
 use proactor::{Gather, Payload};
 
@@ -6,7 +6,7 @@ use crate::endpoint::{Finished, Post};
 use crate::fixture::{Ends, Fixture, assert_same, pattern};
 use crate::kernel::Kernel;
 
-/// What a kernel is handed with one call, at most.
+/// The most bytes per call.
 const AT_ONCE: usize = 256 * 1024;
 
 pub fn a_large_payload_takes_a_part_of_each_turn<K: Kernel>(kernel: &K) -> Finished {

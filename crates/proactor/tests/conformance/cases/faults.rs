@@ -9,7 +9,7 @@ use crate::fixture::{Fixture, assert_same, pattern};
 use crate::kernel::{ANY_PORT, Kernel};
 use crate::watched::Call;
 
-/// Out of something (INV-9): accepting pauses, says so once, and goes on when it is told to.
+/// A shortage (INV-9): accepting pauses, reports it once, and continues when resumed.
 pub fn a_failed_accept_pauses<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     fixture.there.backend().fail(Call::Accept, ErrorKind::OutOfMemory);
@@ -19,7 +19,7 @@ pub fn a_failed_accept_pauses<K: Kernel>(kernel: &K) -> Finished {
     fixture.settle();
     assert_eq!(fixture.there.accept_failures, [ErrorKind::OutOfMemory]);
     assert_eq!(fixture.there.driver.snapshot().in_flight, 0, "the other accepts were cancelled");
-    // Those may have lost the race; what is certain is that the connection is not lost.
+    // Other accepts may have lost the race; in any case the connection is not lost.
     fixture.there.driver.resume_accept(listener);
     fixture.until("the connection", |fixture| {
         fixture.here.seen(here).connected && fixture.there.accepted.len() == 1
@@ -27,7 +27,7 @@ pub fn a_failed_accept_pauses<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// One connection in the backlog was gone: that is no failure of the listener.
+/// One connection in the backlog was gone: that is not a failure of the listener.
 pub fn an_accept_whose_peer_is_gone_is_repeated<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     fixture.there.backend().fail(Call::Accept, ErrorKind::ConnectionAborted);
@@ -41,8 +41,9 @@ pub fn an_accept_whose_peer_is_gone_is_repeated<K: Kernel>(kernel: &K) -> Finish
     fixture.finish()
 }
 
-/// What no peer can cause, and every accept meets at once: it is told, and nothing is submitted again until the engine
-/// says so. (As a success of nothing it was a loop without a wait: 11.7 million accepts a second.)
+/// An error that no peer can cause and that every accept gets at once: it is reported, and no accept is submitted
+/// until the engine resumes it. (When it was skipped, this was a loop without a wait: 11.7 million accepts per
+/// second.)
 pub fn a_listener_that_cannot_accept_pauses<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     for _ in 0..3 {
@@ -63,7 +64,7 @@ pub fn a_listener_that_cannot_accept_pauses<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// What a peer can cause is skipped, however often; but not without an end, in case it is no peer after all.
+/// Errors that a peer can cause are skipped, but not without a limit, in case no peer causes them.
 pub fn accepts_that_fail_without_an_end_pause<K: Kernel>(kernel: &K) -> Finished {
     const MOST: usize = 1000;
     let mut fixture = Fixture::new(kernel);

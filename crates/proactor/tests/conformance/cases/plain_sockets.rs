@@ -1,4 +1,4 @@
-//! Against the standard library's sockets, on real kernels: two drivers with the same fault would agree.
+//! Against the standard library's sockets, on real kernels: two drivers with the same fault would not notice it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use proactor::ConnectionKey;
+use proactor::SocketCalls;
 use proactor::backend::Backend;
 
 use crate::endpoint::Finished;
@@ -25,7 +26,7 @@ pub(super) fn served<K: Kernel, T: Send + 'static>(
     (fixture.there.adopt(socket), thread)
 }
 
-/// A stream whose every wait has an end.
+/// A stream whose waits are bounded.
 pub(super) fn dial(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -146,7 +147,7 @@ where
     for _ in &clients {
         fixture.until("the connection", |fixture| !fixture.there.accepted.is_empty());
         let socket = fixture.there.accepted.pop_front().unwrap();
-        assert!(fixture.there.driver.backend().nodelay(&socket).unwrap(), "it is set already");
+        assert!(fixture.there.driver.backend().calls().nodelay(&socket).unwrap(), "it is set already");
         fixture.there.adopt(socket);
     }
     fixture.finish()

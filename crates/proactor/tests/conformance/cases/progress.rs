@@ -1,4 +1,5 @@
-//! What is asked before a deadline is judged: was everything that arrived handed out, and does the peer take what is sent?
+//! What is asked before a deadline ends a connection: was everything that arrived handed out, and does the peer take
+//! what is sent?
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Turns that one catching up takes at most, in any case here.
 const MOST_TURNS: usize = 10_000;
 
-/// Bytes that a receive in flight has taken without anybody having looked: on Windows it comes with a block, of this size
-/// in these cases.
+/// Bytes that a receive in flight has taken without anybody having looked: on Windows it comes with a block, of this
+/// size in these cases.
 const IN_FLIGHT: usize = if cfg!(windows) { 64 } else { 0 };
 
 /// Looks, without waiting, until everything is handed out. Returns the number of turns.
@@ -28,7 +29,7 @@ fn catch_up<K: Kernel>(endpoint: &mut Endpoint<K>) -> usize {
     panic!("not caught up after {MOST_TURNS} turns: {}", endpoint.report());
 }
 
-/// A look that finds nothing is one; a wait that ends with nothing is none, whatever ended it.
+/// A poll that finds nothing counts; a wait that ends with nothing does not, whatever ended it.
 pub fn caught_up_when_nothing_arrives<K: Kernel>(kernel: &K) -> Finished {
     let (mut fixture, ends) = Fixture::connected(kernel);
     fixture.here.receive(ends.here);
@@ -84,7 +85,7 @@ pub fn nothing_is_left_over_when_caught_up<K: Kernel>(kernel: &K) -> Finished {
 /// The same with more than a list of events or packets takes.
 pub fn more_connections_than_one_call_takes<K: Kernel>(kernel: &K) -> Finished {
     // Both ends of each are descriptors of this process.
-    let limit = proactor::system::raise_descriptor_limit();
+    let limit = proactor::os::raise_descriptor_limit();
     if limit.is_some_and(|limit| limit < 4000) {
         eprintln!("skipped: {limit:?} descriptors are not enough");
         return Fixture::new(kernel).finish();

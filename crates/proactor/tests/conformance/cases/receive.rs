@@ -1,4 +1,4 @@
-//! The receiving half: armed, paused, resumed. Nothing arrives while paused, nothing is lost by it.
+//! The receiving half: armed, paused, resumed. Nothing arrives during a pause, and nothing is lost.
 
 use proactor::Event;
 use proactor::backend::Wait;
@@ -8,7 +8,7 @@ use crate::fixture::{Fixture, assert_same, pattern};
 use crate::kernel::Kernel;
 use crate::wine::Limit;
 
-/// Nothing is received that was not asked for.
+/// Nothing is received before it was requested.
 pub fn nothing_before_it_is_asked_for<K: Kernel>(kernel: &K) -> Finished {
     let (mut fixture, ends) = Fixture::connected(kernel);
     fixture.there.post(ends.there, "abc");
@@ -39,7 +39,7 @@ pub fn a_pause_holds_back_and_loses_nothing<K: Kernel>(kernel: &K) -> Finished {
             fixture.here.driver.pause_receive(ends.here);
         }
         if round % 2 == 1 {
-            // The last word counts.
+            // The last call counts.
             fixture.here.receive(ends.here);
             fixture.here.driver.pause_receive(ends.here);
         }

@@ -1,5 +1,5 @@
-//! Turning away what was accepted and is not wanted: its peer reads an end of stream, whatever it has said or says, and
-//! it costs a bounded number of sockets for a bounded time.
+//! Refusing accepted sockets: the peer reads an end of stream, whatever it has sent or sends, and a bounded number of
+//! sockets is kept for a bounded time.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -20,11 +20,11 @@ use crate::watched::Call;
 const SOON: Duration = Duration::from_secs(5);
 /// How long a socket that is turned away is kept.
 const LIMIT: Duration = Duration::from_millis(100);
-/// A machine that stands still for as long proves nothing: then it is tried again.
+/// If the machine stalls for this long the result proves nothing, and the case is tried again.
 const TRIES: usize = 20;
 const STOOD_STILL: &str = "no try was over in time";
 
-/// A connection that was accepted and is nobody's yet, whose peer has said `word`.
+/// A connection that was accepted and not adopted, whose peer has sent `word`.
 fn arrived<K: Kernel>(fixture: &mut Fixture<'_, K>, word: &'static str) -> (ConnectionKey, Socket<K>) {
     let socket = fixture.kernel.listen_on(ANY_PORT).expect("loopback can be listened on");
     let (listener, address) = fixture.there.listen(socket);

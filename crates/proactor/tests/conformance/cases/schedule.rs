@@ -1,4 +1,4 @@
-//! A schedule of verbs, in whatever order: what must hold however a session goes.
+//! Random schedules of calls: what must hold in every order.
 //!
 //! * What an endpoint received is a prefix of what its peer handed over, in order (INV-4).
 //! * An end of stream says that all of it arrived (INV-7, INV-8).

@@ -1,4 +1,5 @@
-//! A system without memory for an operation (INV-9): it is put off, and nothing else happens to anybody.
+//! A system without memory for an operation (INV-9): the operation is delayed, and no connection is affected
+//! otherwise.
 
 use std::io::ErrorKind::OutOfMemory;
 
@@ -9,7 +10,7 @@ use crate::fixture::{Ends, Fixture, assert_same, pattern};
 use crate::kernel::Kernel;
 use crate::watched::Call;
 
-/// How often in a row it is short: the pause doubles, and the last try goes through.
+/// How often in a row it fails: the pause doubles, and the last try succeeds.
 const TIMES: usize = 3;
 
 fn shortage<K: Kernel>(fixture: &mut Fixture<'_, K>, call: Call) {
@@ -55,7 +56,7 @@ pub fn a_send_waits_and_keeps_its_place<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// In the middle of a payload: what is out is not sent again.
+/// In the middle of a payload: bytes that were sent are not sent again.
 pub fn the_rest_of_a_send_waits<K: Kernel>(kernel: &K) -> Finished {
     let (mut fixture, ends) = Fixture::connected(kernel);
     let bytes = pattern(kernel.large(), 3);
@@ -128,7 +129,7 @@ pub fn pausing_while_a_receive_waits<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
-/// What waits is in nobody's hands: a driver that is dropped frees it at once (INV-10).
+/// The kernel does not have what waits: a driver that is dropped frees it at once (INV-10).
 pub fn dropped_while_something_waits<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     waiting_both_ways(&mut fixture);

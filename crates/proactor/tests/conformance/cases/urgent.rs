@@ -1,4 +1,4 @@
-//! Urgent data is data (RFC 6093): it arrives in its place, and nothing before or behind it is lost or waits.
+//! Urgent data arrives in line (RFC 6093), and no byte before or behind it is lost or delayed.
 //!
 //! Against the standard library's sockets, on real kernels; the simulated one has none.
 

@@ -1,4 +1,4 @@
-//! Waking a driver from other threads, and how long it waits when nobody does.
+//! Waking a driver from other threads, and how long it waits without a wake.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

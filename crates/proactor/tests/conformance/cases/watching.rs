@@ -1,4 +1,4 @@
-//! Hearing of the end while nothing is received: at once, once, and without touching what waits to be received.
+//! Watching for the end while nothing is received: reported at once, once, and without touching the bytes that wait.
 
 use std::io::ErrorKind;
 
@@ -13,7 +13,7 @@ use crate::wine::Limit;
 
 const RESET: (Verb, ErrorKind) = (Verb::Receive, ErrorKind::ConnectionReset);
 
-/// On Windows nothing is heard behind what waits to be received: see `Driver::watch`.
+/// On Windows nothing is reported behind unread bytes: see `Driver::watch`.
 const HEARS_BEHIND_BYTES: bool = !cfg!(windows);
 
 /// How far a connection is when it is watched.

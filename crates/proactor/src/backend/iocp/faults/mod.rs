@@ -22,8 +22,8 @@ use super::table::{AcceptEx, ConnectEx, Table, twin};
 use super::{Iocp, Refusal, Wait};
 use crate::buffer::{Pool, PoolConfig};
 use crate::driver::{ConnectionKey, Driver, Event, ListenerKey};
+use crate::os::{Handles, handles};
 use crate::socket::{ListenOptions, Socket, listen};
-use crate::system::{Handles, handles};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -106,7 +106,7 @@ static FAULTY: Table = Table { take, send, get_option, set_option, ..twin::TABLE
 /// What Winsock gave for the two calls that are behind pointers.
 static POINTERS: OnceLock<(AcceptEx, ConnectEx)> = OnceLock::new();
 
-fn create(pool: &Pool) -> Result<Iocp, Refusal> {
+fn create(pool: Pool) -> Result<Iocp, Refusal> {
     let mut iocp = Iocp::over(&FAULTY, pool)?;
     let _ = POINTERS.set((iocp.calls.accept_ex, iocp.calls.connect_ex));
     (iocp.calls.accept_ex, iocp.calls.connect_ex) = (accept_ex, connect_ex);
@@ -260,8 +260,8 @@ impl Scene {
         let alone = alone();
         let before = handles();
         let pool = Pool::new(PoolConfig { blocks: 8, block_len: 1024 });
-        let iocp = create(&pool).unwrap_or_else(|refusal| panic!("{refusal}"));
-        Scene { driver: Driver::new(iocp, pool.clone()), pool, before, _alone: alone }
+        let iocp = create(pool.clone()).unwrap_or_else(|refusal| panic!("{refusal}"));
+        Scene { driver: Driver::new(iocp), pool, before, _alone: alone }
     }
 
     fn listen(&mut self) -> (ListenerKey, SocketAddr) {

@@ -11,14 +11,14 @@ cases! {
             [("startup", 0), ("socket", 0), ("ioctl", 0), ("ioctl", 1), ("ioctl", 2), ("get_option", 0), ("port", 0)]
         {
             fail_after(call, through, ws::WSASYSNOTREADY);
-            let Err(refusal) = create(&pool) else { panic!("{call} failed, and the backend was made") };
+            let Err(refusal) = create(pool.clone()) else { panic!("{call} failed, and the backend was made") };
             let text = refusal.to_string();
             assert!(text.contains("10091") && !refusal.remedy.is_empty(), "{call}: {text}");
             assert_eq!(handles(), before, "{call}");
         }
         // A machine without IPv6 has no say.
         fail_after("socket", 2, ws::WSAEAFNOSUPPORT);
-        drop(create(&pool).unwrap_or_else(|refusal| panic!("{refusal}")));
+        drop(create(pool.clone()).unwrap_or_else(|refusal| panic!("{refusal}")));
         assert_eq!(handles(), before);
         drop(alone);
     }
@@ -30,12 +30,12 @@ cases! {
         let before = handles();
         let pool = Pool::new(PoolConfig { blocks: 1, block_len: 64 });
         orders(|orders| orders.layer = Some("Snoop over [TCP/IP]"));
-        let Err(refusal) = create(&pool) else { panic!("the backend was made") };
+        let Err(refusal) = create(pool.clone()) else { panic!("the backend was made") };
         assert!(refusal.reason.contains("layered") && refusal.reason.ends_with("Snoop over [TCP/IP]"), "{refusal}");
         assert!(refusal.remedy.contains("winsock"), "{refusal}");
         assert_eq!(handles(), before);
         orders(|orders| orders.layer = None);
-        drop(create(&pool).unwrap_or_else(|refusal| panic!("{refusal}")));
+        drop(create(pool.clone()).unwrap_or_else(|refusal| panic!("{refusal}")));
         drop(alone);
     }
 

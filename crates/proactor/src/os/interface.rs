@@ -17,18 +17,6 @@ pub fn interface_index(name: &str) -> io::Result<u32> {
     imp::index(name)
 }
 
-/// Whether [`listen`](crate::listen) failed because this machine does not have the address
-/// (`EADDRNOTAVAIL`), or no address of its family at all (`EAFNOSUPPORT`: a kernel without IPv6). On Windows
-/// `WSAEADDRNOTAVAIL` and `WSAEAFNOSUPPORT`.
-#[must_use]
-pub fn address_unavailable(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    const NO_SUCH_FAMILY: i32 = libc::EAFNOSUPPORT;
-    #[cfg(windows)]
-    const NO_SUCH_FAMILY: i32 = windows_sys::Win32::Networking::WinSock::WSAEAFNOSUPPORT;
-    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_SUCH_FAMILY)
-}
-
 #[cfg(unix)]
 mod imp {
     use std::{ffi::CString, io};
@@ -68,6 +56,7 @@ mod imp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::address_unavailable;
 
     #[test]
     fn an_interface_that_is_not_there_has_no_index() {

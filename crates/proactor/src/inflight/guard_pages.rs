@@ -1,14 +1,14 @@
-//! Entries of the in-flight table on pages of their own, for tests (feature `guard-pages`): when an operation is over,
-//! its page is taken away and its address never used again. Whoever still touches the entry, we or the kernel, ends
-//! the process there and then, instead of writing into what the next operation has (INV-1).
+//! Entries of the in-flight table on pages of their own, for tests (feature `guard-pages`): when an operation is
+//! over, its pages are made inaccessible and their addresses are never reused. Any later access, ours or the
+//! kernel's, ends the process at once, instead of writing into the next operation (INV-1).
 
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-/// One value on its own pages.
+/// One value on pages of its own.
 pub(super) struct Chunk<T> {
     at: NonNull<T>,
-    /// True exactly when its pages were taken away.
+    /// True exactly when its pages were made inaccessible.
     retired: bool,
 }
 
@@ -20,7 +20,7 @@ impl<T> Chunk<T> {
         Chunk { at, retired: false }
     }
 
-    /// Drops the value and takes its pages away.
+    /// Drops the value and makes its pages inaccessible.
     pub(super) fn retire(&mut self) {
         assert!(!self.retired, "INV-3: an entry is freed once");
         self.retired = true;
@@ -79,7 +79,7 @@ mod pages {
         NonNull::new(at.cast()).expect("a mapping is not at 0")
     }
 
-    /// Takes their memory and every access to them away, and keeps their addresses.
+    /// Frees their memory and makes them inaccessible. Their addresses stay reserved.
     ///
     /// # Safety
     /// They came from [`take`] with this length, and nobody uses them any more.
@@ -108,7 +108,7 @@ mod pages {
         NonNull::new(at.cast()).unwrap_or_else(|| panic!("VirtualAlloc: {}", std::io::Error::last_os_error()))
     }
 
-    /// Takes their memory and every access to them away, and keeps their addresses.
+    /// Frees their memory and makes them inaccessible. Their addresses stay reserved.
     ///
     /// # Safety
     /// They came from [`take`] with this length, and nobody uses them any more.
@@ -127,7 +127,7 @@ mod tests {
 
     const CHILD: &str = "OVERLAPPED_TEST_TOUCHES_A_FREED_ENTRY";
 
-    /// The test of the tests: a touch of a freed entry ends the process.
+    /// Checks the checker: an access to a freed entry ends the process.
     #[test]
     fn a_touch_of_a_freed_entry_is_the_end() {
         if std::env::var_os(CHILD).is_some() {
@@ -135,13 +135,13 @@ mod tests {
             let at = chunk.at;
             assert_eq!(chunk.first(), Some(&7));
             chunk.retire();
-            // SAFETY: none; that is the point.
+            // SAFETY: none; this access must end the process.
             let value = unsafe { at.read_volatile() };
             println!("it says {value}, and nothing happened");
             return;
         }
         let mut child = Command::new(std::env::current_exe().expect("a test has a path"));
-        child.args(["--exact", "driver::guard_pages::tests::a_touch_of_a_freed_entry_is_the_end"]);
+        child.args(["--exact", "inflight::guard_pages::tests::a_touch_of_a_freed_entry_is_the_end"]);
         let ended = child.env(CHILD, "1").output().expect("it starts");
         #[cfg(unix)]
         {
@@ -149,7 +149,7 @@ mod tests {
             let signal = ended.status.signal();
             assert!(matches!(signal, Some(libc::SIGSEGV | libc::SIGBUS)), "{ended:?}");
         }
-        // An exception: 0xC0000005, unless a debugger that is called for it, as Wine's, has its own.
+        // An exception: 0xC0000005, or the code of a debugger that is called for it, such as Wine's.
         #[cfg(windows)]
         assert!(ended.status.code().is_some_and(|code| code < 0), "{ended:?}");
         assert!(!String::from_utf8_lossy(&ended.stdout).contains("nothing happened"), "{ended:?}");

@@ -1,13 +1,13 @@
-//! Asking the processor for memory ahead of its use.
+//! Prefetching: loading memory into the cache ahead of its use.
 //!
-//! With a thousand sessions each message finds its session's memory cold, and between two messages lie system
-//! calls that a processor does not look beyond. Which message comes next is known, though.
+//! With a thousand sessions, a message's session is rarely in the cache, and a processor does not execute ahead
+//! across the system calls between two messages. But the next message is often known.
 
 #[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
 
-/// Has `slice[index]`, or its first 128 bytes, brought into the cache: a hint, without effect on anything but
-/// time. Nothing happens for an index that is out of bounds, or on processors without such a hint.
+/// Prefetches `slice[index]`, or its first 128 bytes. A hint: it changes nothing but time. Nothing happens for an
+/// index that is out of bounds, or on processors without such a hint.
 #[inline]
 pub fn prefetch<T>(slice: &[T], index: usize) {
     #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! Slots with generations: what connections and listeners live in, and what their keys name (INV-3).
+//! Keys of connections and listeners, and the slots with generations that they name (INV-3).
 
 use std::fmt;
 
@@ -37,7 +37,29 @@ impl fmt::Debug for Key {
     }
 }
 
-/// On a cache line of its own: slots are met in the order of arrivals, not of indices.
+/// Names a connection of one driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionKey(pub(super) Key);
+
+impl ConnectionKey {
+    /// The slot's number: small, and reused after the connection's release. For tables kept in parallel.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0.index() as usize
+    }
+
+    /// Which of the slot's successive connections this is.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        self.0.generation()
+    }
+}
+
+/// Names a listener of one driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerKey(pub(super) Key);
+
+/// On a cache line of its own: slots are used in the order of arrivals, not of indices.
 #[repr(align(64))]
 struct Slot<T> {
     generation: u32,
@@ -56,7 +78,8 @@ impl<T> Slots<T> {
         Slots { slots: Vec::new(), free: NONE, live: 0 }
     }
 
-    /// With address space for so many: memory is used as they come, and none is left behind by growing.
+    /// With address space for this many: memory is used only as they are filled, and growing up to there copies
+    /// nothing.
     pub(super) fn with_room_for(slots: usize) -> Slots<T> {
         Slots { slots: Vec::with_capacity(slots), ..Slots::new() }
     }
@@ -108,7 +131,7 @@ impl<T> Slots<T> {
         slot.value.as_ref().map(|_| Key::new(index, slot.generation))
     }
 
-    /// What an occupied slot holds, with its full key.
+    /// The value of an occupied slot, with its full key.
     #[inline]
     pub(super) fn at(&self, index: u32) -> Option<(Key, &T)> {
         let slot = self.slots.get(index as usize)?;
@@ -121,8 +144,8 @@ impl<T> Slots<T> {
         Some(value)
     }
 
-    /// Takes a value out; its key finds nothing from now on. Its slot is not used again before
-    /// [`vacate`](Self::vacate): who keeps tables parallel to this one may have to hear of the end first.
+    /// Takes a value out; its key finds nothing from now on. The slot is not reused before [`vacate`](Self::vacate):
+    /// tables kept in parallel must be told of the release first.
     pub(super) fn take(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.index() as usize)?;
         if slot.generation != key.generation() {
@@ -134,7 +157,7 @@ impl<T> Slots<T> {
         Some(value)
     }
 
-    /// Gives a slot free whose value was taken; `key` is the key it had then.
+    /// Frees a slot whose value was taken; `key` is the key it had then.
     pub(super) fn vacate(&mut self, key: Key) {
         let slot = &mut self.slots[key.index() as usize];
         debug_assert!(slot.value.is_none() && slot.generation == key.generation().wrapping_add(1));

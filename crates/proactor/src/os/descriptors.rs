@@ -1,58 +1,7 @@
-//! The process: limits that decide how many sockets it can hold, a count of those that it holds through us, and what it
-//! does with signals.
+//! How many descriptors the process may open, and how many it has open.
 
-#[cfg(unix)]
-mod signal_action;
-
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-#[cfg(unix)]
-pub use signal_action::{SignalAction, ignores_signal};
-
-static SOCKETS: AtomicUsize = AtomicUsize::new(0);
-static PORTS: AtomicUsize = AtomicUsize::new(0);
-
-/// What this library holds open in the process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Handles {
-    /// Sockets: listeners, connections, and those that are on their way between two workers.
-    pub sockets: usize,
-    /// Completion ports, rings and pollers.
-    pub ports: usize,
-}
-
-/// Counts what is open now, of all drivers of the process. Kept by ourselves, because what a system tells of its
-/// handles covers everybody's (and under Wine it is always 0).
-#[must_use]
-pub fn handles() -> Handles {
-    Handles { sockets: SOCKETS.load(Relaxed), ports: PORTS.load(Relaxed) }
-}
-
-/// A socket in the count, for as long as this lives beside it. Of no size: it lies in every connection.
-pub(crate) type CountedSocket = Counted<false>;
-/// A port, ring or poller in the count.
-pub(crate) type CountedPort = Counted<true>;
-
-#[derive(Debug)]
-pub(crate) struct Counted<const IS_PORT: bool>(());
-
-impl<const IS_PORT: bool> Counted<IS_PORT> {
-    const COUNTER: &AtomicUsize = if IS_PORT { &PORTS } else { &SOCKETS };
-
-    pub(crate) fn new() -> Self {
-        Self::COUNTER.fetch_add(1, Relaxed);
-        Counted(())
-    }
-}
-
-impl<const IS_PORT: bool> Drop for Counted<IS_PORT> {
-    fn drop(&mut self) {
-        Self::COUNTER.fetch_sub(1, Relaxed);
-    }
-}
-
-/// Descriptors this process may have open: its soft limit, or what the system gives a process that has none. `None` where
-/// there is no such limit, as on Windows.
+/// Descriptors this process may have open: its soft limit, or what the system gives a process that has none. `None`
+/// where there is no such limit, as on Windows.
 #[must_use]
 pub fn descriptor_limit() -> Option<u64> {
     imp::limit()
@@ -61,9 +10,9 @@ pub fn descriptor_limit() -> Option<u64> {
 /// A limit of the process. `None` on either side: unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// What holds.
+    /// The limit in force.
     pub soft: Option<u64>,
-    /// How far the process may raise that by itself.
+    /// The highest soft limit that the process may set by itself.
     pub hard: Option<u64>,
 }
 
@@ -73,13 +22,13 @@ pub fn descriptor_limits() -> Option<Limit> {
     imp::limits()
 }
 
-/// Raises the soft limit to the hard one. Returns what holds then.
+/// Raises the soft limit to the hard one. Returns the limit in force after that.
 #[must_use]
 pub fn raise_descriptor_limit() -> Option<u64> {
     imp::raise()
 }
 
-/// Descriptors open now; an estimate where the system does not tell.
+/// Descriptors open now; an estimate where the system does not report it.
 #[must_use]
 pub fn open_descriptors() -> u64 {
     // Reading the directory takes one itself.
@@ -102,8 +51,8 @@ mod imp {
         (limit != libc::RLIM_INFINITY).then(|| u64::try_from(i128::from(limit)).unwrap_or(0))
     }
 
-    /// What a process can have whatever its limit says. "Unlimited" is what macOS says of the hard limit, and it is not
-    /// true: beyond this number `open` fails.
+    /// The most that a process can have, whatever its limit. macOS reports an unlimited hard limit, but beyond this
+    /// number `open` fails.
     fn most() -> u64 {
         /// `OPEN_MAX` of macOS, the number that its `setrlimit(2)` names.
         const AT_LEAST: u64 = 10_240;
@@ -127,7 +76,7 @@ mod imp {
         AT_LEAST
     }
 
-    /// What holds under a soft limit: never more than the system gives.
+    /// The limit in force under a soft limit: never more than the system allows.
     pub(super) fn holds(soft: libc::rlim_t, most: impl FnOnce() -> u64) -> u64 {
         finite(soft).unwrap_or_else(most)
     }
@@ -176,7 +125,7 @@ mod imp {
 mod tests {
     use super::*;
 
-    /// No system has descriptors without end: macOS says "unlimited", and refuses to be asked for it.
+    /// Every system has a largest number of descriptors. macOS reports "unlimited", and refuses that value.
     #[test]
     fn unlimited_is_a_number() {
         assert_eq!(imp::finite(libc::RLIM_INFINITY), None);

@@ -1,0 +1,92 @@
+//! A block of a pool with one holder, and the reference count that blocks and leases share.
+
+use std::fmt;
+use std::rc::Rc;
+
+use super::Lease;
+use super::pool::Shared;
+
+/// A block's number within its pool.
+pub type BlockId = u16;
+
+/// One counted reference to a block, in every block and lease. The last one dropped frees the block.
+pub(super) struct Hold {
+    shared: Rc<Shared>,
+    id: BlockId,
+}
+
+impl Hold {
+    /// The first reference to a block that was just taken or reclaimed.
+    #[inline]
+    pub(super) fn new(shared: Rc<Shared>, id: BlockId) -> Hold {
+        Hold { shared, id }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn id(&self) -> BlockId {
+        self.id
+    }
+
+    #[inline]
+    pub(super) fn address(&self) -> *mut u8 {
+        self.shared.address(self.id)
+    }
+}
+
+impl Clone for Hold {
+    fn clone(&self) -> Hold {
+        self.shared.hold(self.id);
+        Hold { shared: Rc::clone(&self.shared), id: self.id }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.shared.release(self.id);
+    }
+}
+
+/// One block with one owner, who may write it, or let the kernel write it.
+pub struct Block {
+    pub(super) hold: Hold,
+}
+
+impl Block {
+    /// Start of the block. It stays where it is for as long as the block is held.
+    #[must_use]
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.hold.address()
+    }
+
+    /// Bytes the block holds.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.hold.shared.block_len()
+    }
+
+    /// The whole block, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the block is inside the pool's memory, initialised, and this handle is its only holder, the
+        // kernel included: a lent block has no handle (INV-1).
+        unsafe { std::slice::from_raw_parts_mut(self.hold.address(), self.capacity() as usize) }
+    }
+
+    /// The first `len` bytes as a lease, to be read and shared.
+    ///
+    /// # Panics
+    /// If the block is shorter than `len`.
+    #[must_use]
+    pub fn into_lease(self, len: usize) -> Lease {
+        assert!(len <= self.capacity() as usize, "a block of {} bytes cannot hold {len}", self.capacity());
+        Lease::new(self.hold, len as u32)
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Block({})", self.hold.id)
+    }
+}

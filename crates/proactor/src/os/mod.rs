@@ -1,0 +1,22 @@
+//! What the operating system says of itself and of the process: descriptors, open handles, errors, interfaces, signals;
+//! and the one hint to the processor, [`prefetch`].
+
+mod descriptors;
+mod errors;
+mod handles;
+mod interface;
+mod prefetch;
+#[cfg(unix)]
+mod signals;
+
+pub use descriptors::{Limit, descriptor_limit, descriptor_limits, open_descriptors, raise_descriptor_limit};
+pub use errors::address_unavailable;
+#[cfg(unix)]
+pub(crate) use errors::is_about_the_peer;
+pub(crate) use errors::{ACCEPT_FAILURES, concerns_the_listener, is_out_of_descriptors, is_shortage};
+pub(crate) use handles::{CountedPort, CountedSocket};
+pub use handles::{Handles, handles};
+pub use interface::interface_index;
+pub use prefetch::prefetch;
+#[cfg(unix)]
+pub use signals::{SignalAction, ignores_signal};
