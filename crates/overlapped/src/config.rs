@@ -6,8 +6,11 @@ use std::time::Duration;
 use proactor::{Pool, PoolConfig, SocketOptions};
 
 use crate::error::{Error, Result};
-use crate::limits::TURNED_AWAY;
 use crate::session::MOST;
+
+/// Connections that a worker turns away at a time, because there is no room for them: each keeps its descriptor for up to
+/// 100 ms.
+pub(crate) const TURNED_AWAY: usize = 128;
 
 /// What happens to a session when more is queued for it than the hard limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::io;
 
 use proactor::Lease;
 
-use crate::session::{CloseReason, Session, SessionId};
-use crate::worker::WorkerContext;
+use crate::context::{Session, WorkerContext};
+use crate::session::{CloseReason, SessionId};
 
 /// What happens in sessions. One handler is made per worker, on its thread, and its callbacks never overlap: its
 /// fields need no lock, and need not be `Send`.

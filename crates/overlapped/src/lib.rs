@@ -50,44 +50,40 @@
 //! time.
 #![forbid(unsafe_code)]
 
-mod acceptor;
-mod address_limit;
+mod admission;
 mod config;
+mod context;
 pub mod docs;
 mod endpoint;
 mod error;
-mod events;
 mod framed;
 mod handler;
-mod heartbeat;
-mod limits;
 #[cfg(all(loom, test))]
 mod loom_models;
 mod mailbox;
+mod observe;
 mod panics;
 mod server;
 mod session;
-mod stats;
+mod shared;
 mod sync;
 mod timers;
 mod worker;
 
 pub use bytes::Bytes;
 pub use config::{OnPanic, Overflow};
+pub use context::{Session, WorkerContext};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
-pub use events::{Event, Rejection};
 pub use framed::{
     Delimiter, Found, FrameError, FrameHandler, Framed, FramedState, Framing, LengthPrefixed, Lines,
 };
 pub use handler::Handler;
-pub use limits::raise_descriptor_limit;
-pub use mailbox::{PostError, WorkerHandle};
+pub use observe::{Event, Rejection, Stats};
 pub use proactor::backend::choice::{Choice, Refusal};
 pub use proactor::{
     AlignedBuf, BackendKind, Call, Lease, Moment, OpKey, Payload, SocketOptions, Step, TraceResult,
 };
-pub use server::{DrainReport, Server, ServerHandle, SkippedAddress};
-pub use session::{CloseReason, Sent, Session, SessionHandle, SessionId};
-pub use stats::Stats;
-pub use worker::WorkerContext;
+pub use server::{DrainReport, Server, ServerHandle, SkippedAddress, raise_descriptor_limit};
+pub use session::{CloseReason, PostError, Sent, SessionHandle, SessionId};
+pub use worker::WorkerHandle;

@@ -12,10 +12,10 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use proactor::{Wake, Waker};
 
-use crate::acceptor::{Acceptor, Delivery};
-use crate::address_limit::AddressLimit;
-use crate::heartbeat::{Pulses, Rest};
-use crate::mailbox::{Mail, Mailbox, PostError, Queue, WorkerShared};
+use crate::admission::{Acceptor, AddressLimit, Delivery};
+use crate::mailbox::{Mail, Mailbox};
+use crate::session::PostError;
+use crate::shared::{Pulses, Queue, Rest, WorkerShared};
 
 /// A worker's sleep, as a kernel gives it: a wake ends the present wait or the next one. A lost one is a deadlock,
 /// which fails the model.
@@ -135,7 +135,7 @@ fn the_session_limit_holds_and_every_reservation_comes_back() {
         session(&acceptor, &inside);
         other.join().unwrap();
         assert!(acceptor.reserve() && !acceptor.reserve(), "it is empty again");
-        let placed = all_shared.iter().map(|shared| shared.placed.load(Ordering::Relaxed));
+        let placed = all_shared.iter().map(|shared| shared.placed());
         assert_eq!(placed.sum::<usize>(), 0);
     });
 }
@@ -146,7 +146,7 @@ fn the_limit_per_address_holds_and_every_place_comes_back() {
         let address = IpAddr::from([10, 0, 0, 1]);
         let addresses = Arc::new(AddressLimit::new(1));
         let inside = Arc::new(AtomicUsize::new(0));
-        let session = move |addresses: &Addresses, inside: &AtomicUsize| {
+        let session = move |addresses: &AddressLimit, inside: &AtomicUsize| {
             if addresses.admit(address) {
                 assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "one is the most");
                 thread::yield_now();
@@ -289,7 +289,7 @@ fn an_arrival_that_is_taken_back_is_taken_once() {
         let here = back.join().unwrap();
         let there = std::iter::from_fn(|| acceptor.arrivals(1).queue.pop()).count();
         assert_eq!(here + there, 2);
-        let placed = [0, 1].map(|worker: usize| all_shared[worker].placed.load(Ordering::Relaxed));
+        let placed = [0, 1].map(|worker: usize| all_shared[worker].placed());
         assert_eq!(placed, [here, there]);
         assert!(!acceptor.reserve(), "both are counted");
     });
@@ -323,7 +323,7 @@ fn an_arrival_that_nobody_can_take_over_is_not_lost() {
         assert!(acceptor.take_back().is_empty());
         other.join().unwrap();
         let kept = acceptor.arrivals(0).queue.len();
-        let placed = [0, 1].map(|worker: usize| all_shared[worker].placed.load(Ordering::Relaxed));
+        let placed = [0, 1].map(|worker: usize| all_shared[worker].placed());
         assert_eq!(placed, [kept, 0]);
         assert_eq!(acceptor.reserve(), kept == 0, "counted out exactly if it is gone");
     });

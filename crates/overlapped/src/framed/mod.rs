@@ -12,9 +12,9 @@ use proactor::{AlignedBuf, Lease, Payload};
 
 pub use framing::{Delimiter, Found, FrameError, Framing, LengthPrefixed, Lines};
 
+use crate::context::{Session, WorkerContext};
 use crate::handler::Handler;
-use crate::session::{CloseReason, Session, SessionId};
-use crate::worker::WorkerContext;
+use crate::session::{CloseReason, SessionId};
 
 /// How much of a block is copied at first to complete an unfinished frame; then twice as much, and so on.
 const FIRST_STEP: usize = 256;

@@ -9,12 +9,11 @@ use proactor::BackendKind;
 use proactor::backend::choice::Refusal;
 
 use super::binding::SkippedAddress;
-use super::start::Control;
+use super::control::Control;
 use super::worker_threads::WorkerThreads;
 use crate::error::Result;
-use crate::events::{Event, Observer};
-use crate::mailbox::WorkerShared;
-use crate::stats::Stats;
+use crate::observe::{Event, Observer, Stats};
+use crate::shared::WorkerShared;
 
 /// A running server. Cheap to clone, usable from any thread. Dropping handles ends nothing.
 #[derive(Clone)]
@@ -77,9 +76,9 @@ impl ServerHandle {
         &self.skipped
     }
 
-    pub(super) fn tell_skipped(&self, observer: &Observer) {
+    pub(super) fn report_skipped(&self, observer: &Observer) {
         for SkippedAddress { name, address, error } in self.skipped.iter() {
-            observer.tell(&Event::AddressSkipped { name, address: *address, error });
+            observer.call(&Event::AddressSkipped { name, address: *address, error });
         }
     }
 
@@ -88,7 +87,7 @@ impl ServerHandle {
     pub fn stats(&self) -> Stats {
         let mut sum = Stats::default();
         for shared in self.all_shared.iter() {
-            shared.add_stats(&mut sum);
+            shared.published.add_to(&mut sum);
         }
         sum
     }

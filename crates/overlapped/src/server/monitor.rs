@@ -15,10 +15,8 @@ use std::time::{Duration, Instant};
 
 use proactor::{AcceptWatch, Socket, try_accept, turn_away};
 
-use crate::acceptor::{Acceptor, Delivery};
-use crate::address_limit::AddressLimit;
-use crate::heartbeat::{Pulses, Rest, TICK};
-use crate::mailbox::WorkerShared;
+use crate::admission::{Acceptor, AddressLimit, Delivery};
+use crate::shared::{Pulses, Rest, TICK, WorkerShared};
 use crate::worker::{ACCEPT_PAUSE, Arrival};
 
 /// Connections that the monitor hands to one worker before that has taken some of them. What is beyond stays in the

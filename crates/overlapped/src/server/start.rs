@@ -5,36 +5,30 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 use std::{io, result};
 
 use proactor::backend::choice::Refusal;
 use proactor::backend::{Backend, Create};
-use proactor::{AcceptWatch, Driver, ListenerKey, Pool};
+use proactor::{AcceptWatch, BackendKind, Driver, ListenerKey, Pool};
 
+use super::RealSocket;
+use super::builder::Server;
+use super::control::Control;
+use super::handle::ServerHandle;
 use super::monitor::Monitor;
-use super::worker_threads::{Breakdown, WorkerThreads};
-use super::{RealSocket, Server, ServerHandle};
-use crate::acceptor::Acceptor;
-use crate::address_limit::AddressLimit;
+use super::worker_threads::{Breakdown, StartError, WorkerThreads};
+use crate::admission::{Acceptor, AddressLimit};
 use crate::config::{Config, OnPanic};
-use crate::error::Error;
-use crate::events::{Event, Observe, Observer};
+use crate::error::{Error, Result};
 use crate::handler::Handler;
-use crate::mailbox::{Mail, Mailbox, WorkerHandle, WorkerShared};
+use crate::mailbox::Mailbox;
+use crate::observe::{Event, Observe, Observer};
 use crate::panics::contain;
-use crate::worker::{Arrival, Parts, Plain, Worker, trace_operations};
+use crate::shared::WorkerShared;
+use crate::worker::{Arrival, Parts, Plain, Worker, WorkerHandle};
 
 /// Makes the backend of the worker with this index, on its thread.
 pub(super) type Make<B> = fn(usize, &Pool) -> result::Result<B, Refusal>;
-
-/// Why a server did not start.
-pub(super) enum StartError {
-    /// This backend does not run here; another one may.
-    Refused(Refusal),
-    /// Nothing else would help.
-    Failed(Error),
-}
 
 /// What the threads of a server are made from.
 struct Plan<B: Backend, H: Handler, F> {
@@ -48,6 +42,66 @@ struct Plan<B: Backend, H: Handler, F> {
 }
 
 impl Server {
+    /// Starts, and blocks for as long as the server lives, which only a broken backend ends. A server that is to be
+    /// drained, or asked for its counters, is started with [`start`](Self::start).
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start) and [`ServerHandle::wait`].
+    pub fn run<H: Handler>(
+        self,
+        factory: impl Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.start(factory)?.wait()
+    }
+
+    /// Starts the workers and returns when each of them accepts. `factory` makes each worker's handler, on that
+    /// worker's thread: it is called once for each worker, and only when it is certain on which backend they run. What
+    /// is posted to the handles it gets is heard, also by workers whose handler is still to be made.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that make no sense, [`Error::NoRoom`] if the descriptor limit leaves none for
+    /// a session, [`Error::NoBackend`] if none of the chosen backends works here, [`Error::Worker`] if a thread
+    /// cannot be had or the factory panics. Nothing is left of the others then.
+    pub fn start<H: Handler>(
+        mut self,
+        factory: impl Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
+    ) -> Result<ServerHandle> {
+        let workers = self.settle()?;
+        let factory = Arc::new(factory);
+        let mut refusals = Vec::new();
+        for name in self.choice.candidates() {
+            let started = match name {
+                #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+                BackendKind::IoUring => {
+                    self.start_on::<proactor::backend::io_uring::IoUring, H, _>(workers, &factory)
+                }
+                #[cfg(unix)]
+                BackendKind::Readiness => {
+                    self.start_on::<proactor::backend::readiness::Readiness, H, _>(workers, &factory)
+                }
+                #[cfg(windows)]
+                BackendKind::Iocp => self.start_on::<proactor::backend::iocp::Iocp, H, _>(workers, &factory),
+                other => Err(StartError::Refused(Refusal::not_here(*other))),
+            };
+            match started {
+                Ok(mut handle) => {
+                    handle.refusals = refusals.into();
+                    handle.skipped = self.skipped.into();
+                    if let Some(observe) = self.observer {
+                        handle.report_skipped(&Observer::new(
+                            observe,
+                            Arc::clone(&handle.all_shared[0].published),
+                        ));
+                    }
+                    return Ok(handle);
+                }
+                Err(StartError::Refused(refusal)) => refusals.push(refusal),
+                Err(StartError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(Error::NoBackend(refusals))
+    }
+
     pub(super) fn start_on<B, H, F>(
         &self,
         workers: usize,
@@ -231,7 +285,7 @@ where
         driver.set_options(self.config.options);
         driver.turn_away_at_most(self.config.turned_away);
         if let Some(observer) = self.observer(index).filter(|_| self.config.trace_operations) {
-            trace_operations(&mut driver, index, observer);
+            observer.trace_operations(&mut driver, index);
         }
         let listen = |socket| {
             driver.listen(socket).map_err(|error| {
@@ -263,7 +317,7 @@ where
 
     fn observer(&self, index: usize) -> Option<Observer> {
         let observe = self.observe.as_ref()?;
-        Some(Observer::new(Arc::clone(observe), Arc::clone(&self.mailboxes[index].shared)))
+        Some(Observer::new(Arc::clone(observe), Arc::clone(&self.mailboxes[index].shared.published)))
     }
 
     /// The last of a worker's own destructors is its handler's. A panic in it is the handler's like any other: counted,
@@ -275,28 +329,8 @@ where
         let Err(message) = contain(|| drop(worker)) else { return Ok(()) };
         self.mailboxes[index].shared.published.count_last_panic();
         if let Some(observer) = self.observer(index) {
-            observer.tell(&Event::Panicked { session: None, message: &message });
+            observer.call(&Event::Panicked { session: None, message: &message });
         }
         if self.config.on_panic == OnPanic::StopServer { Err(message) } else { Ok(()) }
-    }
-}
-
-/// Posting to all workers without knowing their handler.
-pub(super) trait Control: Send + Sync {
-    fn drain(&self, limit: Duration);
-    fn stop(&self);
-}
-
-impl<M: Send> Control for Arc<[Arc<Mailbox<M>>]> {
-    fn drain(&self, limit: Duration) {
-        for mailbox in self.iter() {
-            let _ = mailbox.post(Mail::Drain(limit), false);
-        }
-    }
-
-    fn stop(&self) {
-        for mailbox in self.iter() {
-            let _ = mailbox.post(Mail::Stop, false);
-        }
     }
 }

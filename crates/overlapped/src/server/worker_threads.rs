@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use std::{io, result};
 
 use proactor::BackendKind;
+use proactor::backend::choice::Refusal;
 
-use super::start::StartError;
 use crate::error::{Error, Result};
 
 thread_local! {
@@ -42,6 +42,14 @@ struct RunState {
     threads: Vec<JoinHandle<()>>,
     /// True exactly while somebody joins them.
     joining: bool,
+}
+
+/// Why a server did not start.
+pub(super) enum StartError {
+    /// This backend does not run here; another one may.
+    Refused(Refusal),
+    /// Nothing else would help.
+    Failed(Error),
 }
 
 /// What ended a server before it was asked to end. Kept, for everybody who waits is told.

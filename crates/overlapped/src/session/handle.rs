@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Sent, SessionId};
-use crate::mailbox::{PostError, PostToSession, SessionCommand};
+use super::{PostError, PostToSession, Sent, SessionCommand, SessionId};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What a session and its handles share.

@@ -17,6 +17,18 @@ pub(crate) const BLOCKS: u8 = 4;
 /// What a queue may hold, as memory charged; callers see to it.
 pub(crate) const MOST: usize = 1 << 30;
 
+/// What became of bytes handed to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// They are queued, and leave in order.
+    Ok,
+    /// The session's hard limit is reached. They were dropped; by default the session is closed too (see
+    /// [`Server::overflow`](crate::Server::overflow)).
+    Full,
+    /// The session is closing or gone; they were dropped.
+    Closed,
+}
+
 /// The queue of one session. One payload of it may be in flight: taken out with [`next`](Self::next), given back
 /// as a count with [`sent`](Self::sent).
 ///

@@ -19,8 +19,8 @@ use proactor::backend::Backend;
 use proactor::{ConnectionKey, Time};
 
 use super::{Layer, Worker};
-use crate::events::Event;
 use crate::handler::Handler;
+use crate::observe::Event;
 use crate::session::{CloseReason, Phase};
 
 /// Rounds without an arrival after which the backlog counts as empty.

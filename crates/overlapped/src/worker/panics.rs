@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use proactor::ConnectionKey;
 use proactor::backend::Backend;
 
-use super::core::{CurrentCallback, MOST_REFUSALS};
-use super::{Layer, Worker, WorkerContext};
+use super::{Layer, Worker};
 use crate::config::OnPanic;
-use crate::events::Event;
+use crate::context::{CurrentCallback, MOST_REFUSALS, WorkerContext};
 use crate::handler::Handler;
+use crate::observe::Event;
 use crate::panics::{contain, into_message};
 use crate::session::CloseReason;
 

@@ -62,7 +62,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// Calls the handler if a tick is due: at most once in a turn, so that overdue ticks let other work in between.
     pub(super) fn fire_tick(&mut self) {
         let Some(skipped) = self.ticks.as_mut().and_then(|ticks| ticks.take(self.core.now)) else { return };
-        self.core.report.stats.ticks_skipped += skipped;
+        self.core.report.counters.ticks_skipped += skipped;
         self.worker_callback(H::on_tick);
         self.flush();
     }

@@ -9,11 +9,10 @@ use proactor::backend::Wait;
 use proactor::backend::simulated::Behaviour;
 
 use super::fixture::{End, Fixture, Probe, behaviours};
-use crate::acceptor::Delivery;
+use crate::admission::Delivery;
 use crate::config::Config;
-use crate::heartbeat::Pulses;
 use crate::mailbox::Mail;
-use crate::sync::atomic::Ordering;
+use crate::shared::Pulses;
 use crate::worker::Arrival;
 
 /// Connects `count` clients that wait in the backlog.
@@ -38,7 +37,7 @@ fn sessions(fixture: &Fixture) -> Vec<usize> {
 }
 
 fn placed(fixture: &Fixture) -> Vec<usize> {
-    fixture.workers.iter().map(|worker| worker.shared.placed.load(Ordering::Relaxed)).collect()
+    fixture.workers.iter().map(|worker| worker.shared.placed()).collect()
 }
 
 /// A fixture in which everybody turns once.

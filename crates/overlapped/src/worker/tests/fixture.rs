@@ -11,13 +11,14 @@ use proactor::backend::Wait;
 use proactor::backend::simulated::{Behaviour, Simulated, Simulation};
 use proactor::{ConnectionKey, Driver, Event as Io, Payload, Pool, PoolConfig};
 
-use crate::acceptor::Acceptor;
-use crate::address_limit::AddressLimit;
+use crate::admission::{Acceptor, AddressLimit};
 use crate::config::Config;
-use crate::mailbox::{Mail, Mailbox, WorkerHandle, WorkerShared};
-use crate::session::{CloseReason, Session, SessionId};
-use crate::stats::Stats;
-use crate::worker::{Layer, Parts, Plain, Worker, WorkerContext};
+use crate::context::{Session, WorkerContext};
+use crate::mailbox::{Mail, Mailbox};
+use crate::observe::Stats;
+use crate::session::{CloseReason, SessionId};
+use crate::shared::WorkerShared;
+use crate::worker::{Layer, Parts, Plain, Worker, WorkerHandle};
 use crate::{Handler, Lease};
 
 /// The kernels that every test is run over: each way of completing, several seeds.
@@ -423,13 +424,13 @@ impl<L: Layer> Fixture<L> {
 
     pub(super) fn stats(&self, worker: usize) -> Stats {
         let mut sum = Stats::default();
-        self.all_shared[worker].add_stats(&mut sum);
+        self.all_shared[worker].published.add_to(&mut sum);
         sum
     }
 
     pub(super) fn all_stats(&self) -> Stats {
         let mut sum = Stats::default();
-        self.all_shared.iter().for_each(|shared| shared.add_stats(&mut sum));
+        self.all_shared.iter().for_each(|shared| shared.published.add_to(&mut sum));
         sum
     }
 

@@ -13,7 +13,8 @@ use proactor::{PoolConfig, Time};
 
 use super::fixture::{Fixture, Probe, Seen, What};
 use crate::config::Config;
-use crate::mailbox::{Mail, PostError};
+use crate::mailbox::Mail;
+use crate::session::PostError;
 use crate::session::{Sent, SessionHandle};
 use crate::sync::atomic::Ordering;
 use crate::worker::Worker;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
-use crate::mailbox::PostError;
+use crate::session::PostError;
 use crate::session::{CloseReason, Sent, SessionHandle};
 
 type Handles = Rc<RefCell<Vec<SessionHandle>>>;

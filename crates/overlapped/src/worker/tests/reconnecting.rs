@@ -10,9 +10,11 @@ use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use proactor::Time;
 
 use crate::config::Config;
-use crate::mailbox::{Mail, WorkerHandle};
-use crate::session::{CloseReason, Session};
-use crate::worker::{Connect, WorkerContext};
+use crate::context::Session;
+use crate::context::{Connect, WorkerContext};
+use crate::mailbox::Mail;
+use crate::session::CloseReason;
+use crate::worker::WorkerHandle;
 
 const LIMIT: Duration = Duration::from_secs(1);
 const OUTSIDE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7777);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proactor::Waker;
 
-use crate::mailbox::WorkerShared;
+use super::WorkerShared;
 use crate::sync::OnceLock;
 use crate::sync::atomic::{AtomicU64, Ordering};
 

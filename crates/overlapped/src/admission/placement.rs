@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::mailbox::{Doorbell, Queue, WorkerShared};
+use crate::shared::{Doorbell, Queue, WorkerShared};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// What is delivered to a worker.
@@ -53,7 +53,7 @@ impl<S> Acceptor<S> {
     }
 
     fn load(&self, worker: usize) -> usize {
-        self.workers[worker].0.placed.load(Ordering::Relaxed)
+        self.workers[worker].0.placed()
     }
 
     fn is_turning(&self, worker: usize) -> bool {
@@ -66,19 +66,19 @@ impl<S> Acceptor<S> {
         let able = (0..self.workers.len()).filter(|worker| *worker == here || self.is_turning(*worker));
         let fewest = able.min_by_key(|worker| (self.load(*worker), *worker != here));
         let chosen = fewest.unwrap_or(here);
-        self.workers[chosen].0.placed.fetch_add(1, Ordering::Relaxed);
+        self.workers[chosen].0.place();
         chosen
     }
 
     /// Counts a reserved session as `worker`'s.
     pub(crate) fn place_at(&self, worker: usize) -> usize {
-        self.workers[worker].0.placed.fetch_add(1, Ordering::Relaxed);
+        self.workers[worker].0.place();
         worker
     }
 
     /// Counts a session out that was reserved and placed on `worker`.
     pub(crate) fn release(&self, worker: usize) {
-        self.workers[worker].0.placed.fetch_sub(1, Ordering::Relaxed);
+        self.workers[worker].0.unplace();
         self.total.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -152,20 +152,20 @@ impl<S> Acceptor<S> {
 
     fn move_on(&self, from: usize, to: usize, delivery: Delivery<S>) -> Option<Delivery<S>> {
         let is_session = matches!(delivery, Delivery::Placed(_));
-        let count = |worker: usize| &self.workers[worker].0.placed;
+        let count = |worker: usize| &self.workers[worker].0;
         // Before it can be seen there: who takes it may count it out.
         if is_session {
-            count(to).fetch_add(1, Ordering::Relaxed);
+            count(to).place();
         }
         let Err(delivery) = self.deliver(to, delivery) else {
             if is_session {
-                count(from).fetch_sub(1, Ordering::Relaxed);
+                count(from).unplace();
             }
             return None;
         };
         // It has just ended. The next look finds another, or nobody.
         if is_session {
-            count(to).fetch_sub(1, Ordering::Relaxed);
+            count(to).unplace();
         }
         let Err(delivery) = self.workers[from].1.queue.unpop(delivery) else {
             // It may turn again, and have found nothing meanwhile.
@@ -182,7 +182,7 @@ impl<S> Acceptor<S> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::heartbeat::Pulses;
+    use crate::shared::Pulses;
 
     /// Workers, of which those in `blocked` have stood still for long enough.
     fn workers(count: usize, blocked: &[usize]) -> (Vec<Arc<WorkerShared>>, Acceptor<u32>) {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn placed(all_shared: &[Arc<WorkerShared>]) -> Vec<usize> {
-        all_shared.iter().map(|shared| shared.placed.load(Ordering::Relaxed)).collect()
+        all_shared.iter().map(|shared| shared.placed()).collect()
     }
 
     fn deliver(acceptor: &Acceptor<u32>, worker: usize, sockets: std::ops::Range<u32>) {

@@ -1,80 +1,20 @@
-//! Bytes through a session: the two choke points where they come in and go out, and the water marks between.
-
-use std::io;
+//! Bytes that go out: one payload of a session at a time (INV-4), and what follows when they are out.
 
 use proactor::backend::Backend;
-use proactor::{ConnectionKey, Driver, Lease, Sending};
+use proactor::{ConnectionKey, Driver, Sending};
 
 use super::deadlines::Deadline;
-use super::{Core, Layer, Worker};
-use crate::events::Event;
+use super::{Layer, Worker};
+use crate::context::Core;
 use crate::handler::Handler;
+use crate::observe::Event;
 use crate::session::{CloseReason, Phase, SendQueue, SessionId};
 use crate::sync::atomic::Ordering;
 
-/// Bytes that one flush sends where the kernel takes them at once: what a neighbour waits for is to copy so many.
+/// Bytes that one flush sends where the kernel takes them at once: other sessions wait while they are copied.
 const FLUSH_BUDGET: usize = 256 * 1024;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
-    /// Where received bytes come in.
-    #[inline]
-    pub(super) fn received(&mut self, key: ConnectionKey, data: Lease) {
-        let core = &mut self.core;
-        let session = SessionId { worker: core.worker, key };
-        let Some(state) = core.sessions.get_mut(key) else { return };
-        state.active_at = core.now;
-        if !state.is_live() {
-            core.report.emit(&Event::Discarded { session, bytes: data.len() });
-            return;
-        }
-        if core.draining {
-            self.note_taken_in(key);
-        }
-        let core = &mut self.core;
-        if let Some(data) = self.layer.incoming(key, data)
-            && let Some(state) = core.sessions.get_mut(key)
-        {
-            let bytes = data.len();
-            state.received += bytes as u64;
-            core.report.emit(&Event::Received { session, bytes });
-            if state.held_back {
-                state.keep(data, false);
-            } else {
-                self.call(key, |handler, session, state| handler.on_data(session, state, data));
-            }
-        }
-        if self.core.draining {
-            // With nothing to answer, nothing else would ask again whether the session is done.
-            self.core.touch(key);
-        }
-    }
-
-    /// The peer sends no more.
-    pub(super) fn half_closed(&mut self, key: ConnectionKey) {
-        let Some(state) = self.core.sessions.get_mut(key) else { return };
-        if state.keep_end() {
-            return;
-        }
-        state.peer_finished = true;
-        match state.phase {
-            Phase::Open => {
-                self.callback(key, H::on_half_close);
-                if self.core.draining {
-                    // Its handler may go on; the drain does not wait for it.
-                    self.core.touch(key);
-                }
-            }
-            Phase::Ending => {
-                self.callback(key, H::on_half_close);
-                // Nothing can be said in it any more: once what is queued is out, both streams are over.
-                self.core.close(key, CloseReason::Local);
-            }
-            // The last thing that a lingering session waited for.
-            Phase::Lingering => self.end_linger(key),
-            Phase::Finishing | Phase::Closing | Phase::Aborting => {}
-        }
-    }
-
     /// A payload went out.
     #[inline]
     pub(super) fn sent(&mut self, key: ConnectionKey, bytes: usize) {
@@ -183,76 +123,6 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.settle_receive(key);
         if self.core.draining {
             self.drain_session(key);
-        }
-    }
-
-    /// What follows from whether a session may go on: bytes that waited reach its handler, and its receive is armed
-    /// or paused.
-    #[inline]
-    fn settle_receive(&mut self, key: ConnectionKey) {
-        let Some(state) = self.core.sessions.get_mut(key) else { return };
-        if !state.receive_changed || !state.is_live() {
-            return;
-        }
-        if state.may_go_on()
-            && let Some((data, ended)) = state.take_kept()
-        {
-            return self.go_on(key, data, ended);
-        }
-        state.receive_changed = false;
-        // It may have been paused for longer than its slot was watched.
-        self.deadlines.watch(Deadline::Idle, state, &self.core.config, self.core.now);
-        if state.held_back {
-            self.driver.pause_receive(key);
-            self.driver.watch(key);
-        } else {
-            self.driver.receive(key);
-        }
-    }
-
-    /// Calls the handler with bytes that waited. The next flush goes on from there, after what this call sent.
-    #[cold]
-    fn go_on(&mut self, key: ConnectionKey, data: Lease, ended: bool) {
-        self.core.touch(key);
-        self.call(key, |handler, session, state| handler.on_data(session, state, data));
-        if ended {
-            self.half_closed(key);
-        }
-    }
-
-    /// Everything queued is out: FIN, then wait for the peer's (INV-8).
-    fn finish(&mut self, key: ConnectionKey) {
-        let Some(state) = self.core.sessions.get_mut(key) else { return };
-        // Closing sends the FIN. With the peer's already here, nothing can be unread.
-        if state.peer_finished || self.driver.receive_ended(key) || self.send_fin(key).is_err() {
-            return self.begin_close(key);
-        }
-        let Some(state) = self.core.sessions.get_mut(key) else { return };
-        state.advance(Phase::Lingering, CloseReason::Local);
-        state.send_since = self.core.now;
-        let until = self.driver.now() + self.core.config.linger_timeout;
-        state.timers.get_or_insert_default().set_linger(&mut self.core.timers, key, until);
-        self.driver.receive(key);
-    }
-
-    /// Ends our stream, once.
-    fn send_fin(&mut self, key: ConnectionKey) -> io::Result<()> {
-        let Some(state) = self.core.sessions.get_mut(key) else { return Ok(()) };
-        if std::mem::replace(&mut state.finished, true) { Ok(()) } else { self.driver.finish(key) }
-    }
-
-    fn begin_close(&mut self, key: ConnectionKey) {
-        if let Some(state) = self.core.sessions.get_mut(key) {
-            state.advance(Phase::Closing, CloseReason::Local);
-            self.core.cancel_timers(key);
-            self.driver.close(key);
-        }
-    }
-
-    /// The peer's FIN has come, or was waited for long enough.
-    pub(super) fn end_linger(&mut self, key: ConnectionKey) {
-        if self.core.sessions.get(key).is_some_and(|state| state.phase == Phase::Lingering) {
-            self.begin_close(key);
         }
     }
 }

@@ -2,18 +2,14 @@
 //! handler. What a callback asks for is noted here and carried out when it has returned.
 
 use std::collections::VecDeque;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use proactor::backend::Backend;
-use proactor::{ConnectionKey, Driver, Payload, SocketOptions, Time};
+use proactor::{ConnectionKey, SocketOptions, Time};
 
 use crate::config::{Config, Overflow};
-use crate::events::{Event, Report};
-use crate::mailbox::PostToSession;
-use crate::session::{CloseReason, Phase, Sent, Session, SessionId, SessionState, Table};
+use crate::observe::{Event, Report};
+use crate::session::{CloseReason, Phase, PostToSession, Sent, SessionId, SessionState, Table};
 use crate::sync::atomic::Ordering;
 use crate::timers::{Due, Wheel};
 
@@ -65,7 +61,7 @@ pub(crate) struct Connect {
 }
 
 /// A handler that asks again whenever it is refused is answered so often: more than a reasonable one tries.
-pub(super) const MOST_REFUSALS: u8 = 16;
+pub(crate) const MOST_REFUSALS: u8 = 16;
 
 impl Core {
     pub(crate) fn id(&self, key: ConnectionKey) -> SessionId {
@@ -77,7 +73,7 @@ impl Core {
     }
 
     /// How many connects in a row were refused, with one that the callback at hand asks for; 0 if it may connect.
-    fn refusals(&self) -> u8 {
+    pub(super) fn refusals(&self) -> u8 {
         match self.callback {
             _ if !self.draining => 0,
             CurrentCallback::Session(key) if self.sessions.get(key).is_some_and(SessionState::is_live) => 0,
@@ -249,105 +245,5 @@ impl Core {
             }
         }
         Sent::Full
-    }
-}
-
-/// What callbacks ask of a driver without knowing its backend: addresses, and its clock. Off the hot path.
-pub(crate) trait Endpoints {
-    fn peer(&self, key: ConnectionKey) -> io::Result<SocketAddr>;
-    fn local(&self, key: ConnectionKey) -> io::Result<SocketAddr>;
-    /// The time now, however long the turn has been running.
-    fn now(&self) -> Time;
-}
-
-impl<B: Backend> Endpoints for Driver<B> {
-    fn peer(&self, key: ConnectionKey) -> io::Result<SocketAddr> {
-        self.peer_addr(key)
-    }
-
-    fn local(&self, key: ConnectionKey) -> io::Result<SocketAddr> {
-        self.local_addr(key)
-    }
-
-    fn now(&self) -> Time {
-        Driver::now(self)
-    }
-}
-
-/// A worker, within one of its callbacks: all sessions that live on it.
-pub struct WorkerContext<'a> {
-    pub(crate) core: &'a mut Core,
-    pub(crate) endpoints: &'a dyn Endpoints,
-}
-
-impl WorkerContext<'_> {
-    /// This worker's index, counted from 0.
-    #[must_use]
-    pub fn index(&self) -> usize {
-        self.core.worker as usize
-    }
-
-    /// A session of this worker. `None` if it has ended, or lives on another worker: reach that one through a
-    /// [`SessionHandle`](crate::SessionHandle) or a message.
-    pub fn session(&mut self, id: SessionId) -> Option<Session<'_>> {
-        self.core.lives_here(id).then(|| Session::new(self.core, self.endpoints, id.key))
-    }
-
-    /// The sessions of this worker that are not closing.
-    #[must_use]
-    pub fn sessions(&self) -> Vec<SessionId> {
-        let open = self.core.sessions.iter().filter(|(_, state)| state.is_live());
-        open.map(|(key, _)| self.core.id(key)).collect()
-    }
-
-    /// Sends one buffer to every session of this worker, except `but`. Returns how many took it.
-    pub fn broadcast(&mut self, bytes: &Bytes, but: Option<SessionId>) -> usize {
-        let mut taken = 0;
-        for id in self.sessions() {
-            if Some(id) != but {
-                let mut session = Session::new(self.core, self.endpoints, id.key);
-                taken += usize::from(session.send(Payload::Shared(bytes.clone())) == Sent::Ok);
-            }
-        }
-        taken
-    }
-
-    /// Opens an outbound connection: a session of this worker, with the same handler. It begins with
-    /// [`on_open`](crate::Handler::on_open), where [`Session::token`] is `token`, or ends with
-    /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets it too. Exactly one of the two follows.
-    ///
-    /// While the server [drains](Self::is_draining), only the callbacks of a session that is not closing may connect,
-    /// as a relay does for what the backlog brings; what is not connected at the drain's deadline fails with
-    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). From everywhere else (`on_tick`, `on_message`,
-    /// `on_close`, `on_connect_failed`, a session that closes) nothing is dialled, and `on_connect_failed` follows with
-    /// the same kind of error. Where that one asks again each time, it would go on for ever: after 16 refusals in a row
-    /// nothing follows any more, and neither does for what [`on_panic`](crate::Handler::on_panic) asks in a drain.
-    ///
-    /// A connection that meets itself has failed, as if it had been refused: where nobody listens on a port of this
-    /// machine, the system may give that very port to the socket that connects there.
-    pub fn connect(&mut self, address: SocketAddr, token: u64) {
-        self.ask_to_connect(address, token, None);
-    }
-
-    /// The same, with socket options of its own in place of the server's ([`Server::keepalive`](crate::Server::keepalive)
-    /// and [`Server::user_timeout`](crate::Server::user_timeout)).
-    ///
-    /// Options that this system does not have are left out: try them first with
-    /// [`SocketOptions::check_keepalive`] and [`SocketOptions::check_user_timeout`].
-    pub fn connect_with(&mut self, address: SocketAddr, token: u64, options: SocketOptions) {
-        self.ask_to_connect(address, token, Some(options));
-    }
-
-    fn ask_to_connect(&mut self, address: SocketAddr, token: u64, options: Option<SocketOptions>) {
-        let refusals = self.core.refusals();
-        if refusals <= MOST_REFUSALS {
-            self.core.connects.push_back(Connect { address, token, refusals, options });
-        }
-    }
-
-    /// Whether the server is draining: sessions end as they fall silent, and only they may [connect](Self::connect).
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.core.draining
     }
 }

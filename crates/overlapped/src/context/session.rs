@@ -7,20 +7,10 @@ use std::time::Duration;
 
 use proactor::{ConnectionKey, Lease, Payload};
 
-use super::{CloseReason, HandleState, Phase, SendQueue, SessionHandle, SessionId, SessionState};
-use crate::worker::{Core, Endpoints, WorkerContext};
-
-/// What became of bytes handed to a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// They are queued, and leave in order.
-    Ok,
-    /// The session's hard limit is reached. They were dropped; by default the session is closed too (see
-    /// [`Server::overflow`](crate::Server::overflow)).
-    Full,
-    /// The session is closing or gone; they were dropped.
-    Closed,
-}
+use super::{Core, Endpoints, WorkerContext};
+use crate::session::{
+    CloseReason, HandleState, Phase, SendQueue, Sent, SessionHandle, SessionId, SessionState,
+};
 
 /// One session, within a callback of its worker.
 pub struct Session<'a> {

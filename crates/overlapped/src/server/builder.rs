@@ -1,0 +1,357 @@
+//! A server before it starts: what it listens on, and every setting.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+#[cfg(doc)]
+use proactor::SocketOptions;
+use proactor::backend::choice::Choice;
+
+use crate::config::{Config, OnPanic, Overflow, hard_limit_for};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::handler::Handler;
+use crate::observe::{Event, Observe};
+
+use super::RealSocket;
+use super::binding::{self, SkippedAddress};
+use super::descriptors;
+
+/// A server that is bound and not started yet.
+///
+/// Every setting has a default fit for production; see each method. A process that is made by `fork(2)` while a server runs,
+/// and executes no program, holds its connections and ports open: see [the crate's page](crate#other-processes).
+pub struct Server {
+    pub(super) sockets: Vec<RealSocket>,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) skipped: Vec<SkippedAddress>,
+    /// What is left of the time for which addresses in use are tried again.
+    patience: Duration,
+    workers: Option<usize>,
+    pub(super) choice: Choice,
+    pub(super) config: Config,
+    hard_limit: Option<usize>,
+    low_water: Option<usize>,
+    pub(super) observer: Option<Observe>,
+}
+
+impl Server {
+    /// Binds an address and listens on it. Nothing is accepted before [`start`](Self::start) or [`run`](Self::run). To
+    /// take over a listener made elsewhere, for instance by a service manager, use `Server::from(TcpListener)`.
+    ///
+    /// * A *name* stands for all addresses that it resolves to, each once. One that this machine does not have (`::1`
+    ///   without IPv6) is skipped and [reported](Self::skipped_addresses), if it has another one; any other failure is an
+    ///   error, as every failure of a literal address is.
+    /// * `0.0.0.0` means every IPv4 address of this machine, and `[::]` every IPv6 address: an IPv6 socket takes no IPv4
+    ///   connections (`IPV6_V6ONLY` is set), whatever the system's default. For both, bind both.
+    /// * Port 0 picks a free port. All addresses of a name get the same one.
+    /// * An address in use is tried again, for at most 250 ms over all addresses of a server: what a killed process
+    ///   listened on may stay taken for some time after its end (4 to 105 ms on Linux, if it had a ring). The calling
+    ///   thread sleeps meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Resolve`] or [`Error::Bind`].
+    pub fn bind(endpoint: impl Into<Endpoint>) -> Result<Server> {
+        let server = Server {
+            sockets: Vec::new(),
+            addresses: Vec::new(),
+            skipped: Vec::new(),
+            patience: binding::PATIENCE,
+            workers: None,
+            choice: Choice::Auto,
+            config: Config::default(),
+            hard_limit: None,
+            low_water: None,
+            observer: None,
+        };
+        server.also_bind(endpoint)
+    }
+
+    /// Listens on one more address, or on those of one more name, as [`bind`](Self::bind) does.
+    ///
+    /// # Errors
+    /// [`Error::Resolve`] or [`Error::Bind`].
+    pub fn also_bind(mut self, endpoint: impl Into<Endpoint>) -> Result<Server> {
+        let endpoint = endpoint.into();
+        let (addresses, name) = (endpoint.resolve()?, endpoint.is_name().then(|| endpoint.to_string()));
+        let wanted = binding::Wanted { addresses: &addresses, name: name.as_deref(), taken: &self.addresses };
+        let bound = binding::bind(&mut binding::System::new(), &wanted, &mut self.patience)?;
+        for (socket, address) in bound.sockets {
+            self.sockets.push(socket);
+            self.addresses.push(address);
+        }
+        self.skipped.extend(bound.skipped);
+        Ok(self)
+    }
+
+    /// How many workers, each a thread with a ring or port of its own. Default: one per core. Several have a monitor, a
+    /// thread more, which sleeps while they wait and moves connections away from one whose
+    /// [`Handler`](crate::Handler) blocks.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Server {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Which backend. Default: the best one that works here; what was refused is told by
+    /// [`ServerHandle::refusals`].
+    #[must_use]
+    pub fn backend(mut self, choice: Choice) -> Server {
+        self.choice = choice;
+        self
+    }
+
+    /// Sessions at most, over all workers; connections beyond are turned away and counted. Default: what the descriptor
+    /// limit leaves room for (see [`raise_descriptor_limit`](crate::raise_descriptor_limit)).
+    ///
+    /// A client that is turned away reads an end of stream, not a reset, also if it has already spoken: FIN goes out at
+    /// once, what it sends is discarded, and its connection is closed when it ends its own stream, at the latest after 100
+    /// ms. Only one that still sends after that time is reset. Up to 128 on each worker (a sixteenth of a small
+    /// descriptor limit, on all workers together) are turned away at a time, beside the sessions; in a flood, the oldest of
+    /// them is closed as soon as another one comes. A drain waits for them until its deadline.
+    #[must_use]
+    pub fn max_sessions(mut self, sessions: usize) -> Server {
+        self.config.max_sessions = sessions;
+        self
+    }
+
+    /// Sessions from one peer address at most; connections beyond are turned away, as over the
+    /// [session limit](Self::max_sessions), and counted. Default: no such limit.
+    #[must_use]
+    pub fn max_per_address(mut self, sessions: Option<usize>) -> Server {
+        self.config.max_per_address = sessions;
+        self
+    }
+
+    /// Unsent bytes of a session at which its receive pauses. Default: 64 KiB.
+    #[must_use]
+    pub fn high_water(mut self, bytes: usize) -> Server {
+        self.config.high_water = bytes;
+        self
+    }
+
+    /// Unsent bytes at which a paused receive resumes. Default: half of the high-water mark.
+    #[must_use]
+    pub fn low_water(mut self, bytes: usize) -> Server {
+        self.low_water = Some(bytes);
+        self
+    }
+
+    /// Bytes that may be queued for a session, blocks charged in full; at most 1 GiB. Default: 2 MiB over the
+    /// high-water mark, or 64 blocks if they are larger than usual: room for what one turn may still bring in after
+    /// that mark.
+    #[must_use]
+    pub fn hard_limit(mut self, bytes: usize) -> Server {
+        self.hard_limit = Some(bytes);
+        self
+    }
+
+    /// What happens over the hard limit. Default: the session is closed.
+    #[must_use]
+    pub fn overflow(mut self, policy: Overflow) -> Server {
+        self.config.overflow = policy;
+        self
+    }
+
+    /// Shape of each worker's pool: how many blocks, of how many bytes. Default: 256 of 16 KiB.
+    #[must_use]
+    pub fn pool(mut self, blocks: u16, block_len: u32) -> Server {
+        self.config.pool = proactor::PoolConfig { blocks, block_len };
+        self
+    }
+
+    /// Messages and commands that may wait in a worker's mailbox. Default: 16,384.
+    #[must_use]
+    pub fn mailbox(mut self, messages: usize) -> Server {
+        self.config.mailbox = messages;
+        self
+    }
+
+    /// Calls [`Handler::on_idle`] for sessions on which nothing moved for this long. Zero is an error at the start.
+    /// Default: off.
+    #[must_use]
+    pub fn idle_timeout(mut self, after: Option<Duration>) -> Server {
+        self.config.idle_timeout = after;
+        self
+    }
+
+    /// Closes sessions that never sent a byte. Zero is an error at the start. Default: off.
+    #[must_use]
+    pub fn first_byte_timeout(mut self, after: Option<Duration>) -> Server {
+        self.config.first_byte_timeout = after;
+        self
+    }
+
+    /// Aborts sessions whose peer does not read what is sent. Zero is an error at the start. Default: 60 s.
+    #[must_use]
+    pub fn write_timeout(mut self, after: Option<Duration>) -> Server {
+        self.config.write_timeout = after;
+        self
+    }
+
+    /// How long [`WorkerContext::connect`](crate::WorkerContext::connect) may take before it has failed with
+    /// [`TimedOut`](std::io::ErrorKind::TimedOut). Zero is an error at the start. Default: 10 s. The system's own limit
+    /// holds too.
+    #[must_use]
+    pub fn connect_timeout(mut self, after: Option<Duration>) -> Server {
+        self.config.connect_timeout = after;
+        self
+    }
+
+    /// After a graceful close: how long the peer's FIN is waited for. Default: 2 s.
+    #[must_use]
+    pub fn linger_timeout(mut self, after: Duration) -> Server {
+        self.config.linger_timeout = after;
+        self
+    }
+
+    /// TCP keep-alive, on sessions of both directions: when nothing has arrived for `idle`, the peer's system is asked for
+    /// an acknowledgement, up to four times, a quarter of `idle` apart. If it answers none, the session ends with
+    /// [`CloseReason::PeerLost`](crate::CloseReason::PeerLost): about twice `idle` after the last sign of life. In whole
+    /// seconds, rounded up, at least one between two probes; at most 32,767 s. More, and zero, is an error at the start.
+    /// Default: off. [`SocketOptions::keepalive`] has the system's names for it.
+    ///
+    /// It finds out about machines that are gone, not about programs that hang: their systems answer. For those there is
+    /// the [idle timeout](Self::idle_timeout).
+    #[must_use]
+    pub fn keepalive(mut self, idle: Option<Duration>) -> Server {
+        self.config.options.keepalive = idle;
+        self
+    }
+
+    /// Ends sessions of both directions with [`CloseReason::PeerLost`](crate::CloseReason::PeerLost) when what was sent
+    /// stays unacknowledged by the peer's system for this long (`TCP_USER_TIMEOUT`, RFC 793); also how long a
+    /// [`connect`](crate::WorkerContext::connect) may take. It counts in place of the number of probes if there is
+    /// [keep-alive](Self::keepalive) too. In milliseconds, rounded up, at most 2,147,483,647. More, zero, and a system that
+    /// has no such option (macOS, the BSDs, older Windows) is an error at the start. Default: off; the system's own limit
+    /// is a quarter of an hour or so.
+    ///
+    /// A peer that acknowledges and does not read is a matter of the [write timeout](Self::write_timeout).
+    #[must_use]
+    pub fn user_timeout(mut self, limit: Option<Duration>) -> Server {
+        self.config.options.user_timeout = limit;
+        self
+    }
+
+    /// Calls [`Handler::on_tick`] on every worker this often, at most 250 times a second. Default: off.
+    ///
+    /// A tick is due one period after the one before was due, so a late call delays no later one: the average rate is
+    /// the rate asked for. A single call is as late as the system's waits are coarse: 1 ms on readiness, 16 ms on
+    /// Windows. A worker that was held up, by a long callback or a stopped process, calls up to 8 overdue
+    /// ticks, one in a turn so that other work comes in between; the ticks before them are skipped. With a period below
+    /// 4 ms the call comes every 4 ms, for all ticks due by then: all but one of them are skipped.
+    /// [`Stats::ticks_skipped`](crate::Stats::ticks_skipped) counts what is skipped. A period of zero is an error at
+    /// the start.
+    #[must_use]
+    pub fn tick(mut self, every: Option<Duration>) -> Server {
+        self.config.tick = every;
+        self
+    }
+
+    /// Has a worker look for completions without sleeping for so long after the last one: latency, for a core.
+    /// Default: off.
+    #[must_use]
+    pub fn busy_poll(mut self, spin: Option<Duration>) -> Server {
+        self.config.busy_poll = spin;
+        self
+    }
+
+    /// What a panic in a handler ends. Default: the session it happened in.
+    #[must_use]
+    pub fn on_panic(mut self, policy: OnPanic) -> Server {
+        self.config.on_panic = policy;
+        self
+    }
+
+    /// Tells the observer [`Event::Operation`] too: every submission and every completion. Default: off, and free then.
+    #[must_use]
+    pub fn trace_operations(mut self, on: bool) -> Server {
+        self.config.trace_operations = on;
+        self
+    }
+
+    /// Tells `observer` every event, on the worker's thread, between two operations: it must be quick. If it panics, that
+    /// is counted ([`Stats::observer_panics`](crate::Stats::observer_panics)) and concerns nothing else: it is told the
+    /// next event as before. What it left half done, such as a poisoned mutex, is its own.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Server {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Descriptors that a server with so many sessions and workers needs, beside what the process has open before
+    /// it starts.
+    #[must_use]
+    pub fn descriptors_needed(sessions: u64, workers: usize) -> u64 {
+        descriptors::descriptors_needed(sessions, workers)
+    }
+
+    /// Sessions that a server with so many workers has room for, if nothing else limits them: the descriptor limit
+    /// minus what is open, minus what the workers need, minus a reserve. `None`: as many as come.
+    #[must_use]
+    pub fn room_for_sessions(workers: usize) -> Option<u64> {
+        descriptors::room_for_sessions(workers)
+    }
+
+    /// The addresses listened on, with the ports the system chose.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The addresses of names that are not listened on, because this machine does not have them. An
+    /// [observer](Self::observer) is told of each at the start, with [`Event::AddressSkipped`].
+    #[must_use]
+    pub fn skipped_addresses(&self) -> &[SkippedAddress] {
+        &self.skipped
+    }
+
+    /// Fills in the defaults that depend on other settings, and checks all of them. Returns how many workers to start.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for the first setting that makes no sense, [`Error::NoRoom`] if the descriptor limit leaves none
+    /// for a session.
+    pub(super) fn settle(&mut self) -> Result<usize> {
+        let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        if !(1..=1024).contains(&workers) {
+            let problem = format!("is {workers}; give 1 to 1024, or leave it out for one per core");
+            return Err(Error::Config { setting: "the number of workers", problem });
+        }
+        let config = &mut self.config;
+        config.low_water = self.low_water.unwrap_or(config.high_water / 2);
+        config.hard_limit =
+            self.hard_limit.unwrap_or(hard_limit_for(config.high_water, config.pool.block_len));
+        if config.max_sessions == usize::MAX {
+            config.max_sessions = descriptors::default_max_sessions(workers)?;
+        }
+        config.turned_away = descriptors::turned_away(workers);
+        config.check()?;
+        Ok(workers)
+    }
+}
+
+/// Takes over a listener made elsewhere, for instance by a service manager. It and what it accepts get `TCP_NODELAY` and
+/// urgent data in line, as a listener of [`Server::bind`] does; its backlog stays as it is.
+///
+/// Whether programs that the process executes inherit it is left as it was (`FD_CLOEXEC`); the server's own duplicates
+/// of it are never inherited.
+impl From<TcpListener> for Server {
+    fn from(listener: TcpListener) -> Server {
+        let addresses = listener.local_addr().into_iter().collect();
+        Server {
+            sockets: vec![listener.into()],
+            addresses,
+            skipped: Vec::new(),
+            patience: binding::PATIENCE,
+            workers: None,
+            choice: Choice::Auto,
+            config: Config::default(),
+            hard_limit: None,
+            low_water: None,
+            observer: None,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Accepted connections: admitted or turned away, placed, and opened.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proactor::ListenerKey;
+use proactor::backend::Backend;
+
+use super::{Layer, Worker};
+use crate::admission::{AddressLimit, Delivery};
+use crate::handler::Handler;
+use crate::observe::{Event, Rejection};
+use crate::timers::Due;
+
+/// How long accepting pauses when the system is short of a resource (INV-9).
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection on its way from the worker that accepted it to the worker it was placed on.
+pub(crate) struct Arrival<S> {
+    socket: S,
+    /// Asked for only where somebody wants to know.
+    peer: Option<Box<SocketAddr>>,
+}
+
+impl<S> Arrival<S> {
+    /// A connection that the monitor accepted.
+    pub(crate) fn accepted(socket: S) -> Arrival<S> {
+        Arrival { socket, peer: None }
+    }
+
+    /// Counts an admitted connection's address out, if it was. Returns the socket.
+    pub(crate) fn leave(self, addresses: Option<&AddressLimit>) -> S {
+        if let (Some(addresses), Some(peer)) = (addresses, &self.peer) {
+            addresses.leave(peer.ip());
+        }
+        self.socket
+    }
+}
+
+impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
+    /// A connection arrived on one of this worker's listeners.
+    pub(super) fn accepted(&mut self, socket: B::Socket, known: Option<Box<SocketAddr>>) {
+        if let Some(drain) = &mut self.drain {
+            drain.saw_arrival();
+        }
+        let peer = self.peer_if_wanted(&socket, known);
+        let address = peer.as_ref().filter(|_| self.addresses.is_some()).map(|peer| peer.ip());
+        if let (Some(addresses), Some(address)) = (&self.addresses, address)
+            && !addresses.admit(address)
+        {
+            return self.reject(socket, Rejection::AddressLimit);
+        }
+        if !self.acceptor.reserve() {
+            self.leave_address(peer.as_deref());
+            return self.reject(socket, Rejection::SessionLimit);
+        }
+        let arrival = Arrival { socket, peer };
+        let here = self.core.worker as usize;
+        // A draining worker keeps what it accepted: others may have ended.
+        let chosen =
+            if self.core.draining { self.acceptor.place_at(here) } else { self.acceptor.place(here) };
+        if chosen == here {
+            self.open_soon(arrival);
+        } else if let Err(arrival) = self.acceptor.send(chosen, arrival) {
+            // That worker has just ended; this one has not.
+            self.acceptor.release(chosen);
+            if self.acceptor.reserve() {
+                self.acceptor.place_at(here);
+                self.open(arrival);
+            } else {
+                self.leave_address(arrival.peer.as_deref());
+                self.reject(arrival.socket, Rejection::SessionLimit);
+            }
+        }
+    }
+
+    /// Opens a connection placed on this worker, after the others that were accepted in this turn are placed: if `on_open`
+    /// blocks, other workers have theirs, and the monitor can take back those that are still to be opened here.
+    fn open_soon(&mut self, arrival: Arrival<B::Socket>) {
+        if !self.acceptor.has_choice() {
+            return self.open(arrival);
+        }
+        match self.arrivals.queue.push(Delivery::Placed(arrival), false) {
+            Ok(()) => self.arriving += 1,
+            Err((Delivery::Placed(arrival), _)) => self.open(arrival),
+            Err(_) => unreachable!("a socket was queued"),
+        }
+    }
+
+    fn reject(&mut self, socket: B::Socket, reason: Rejection) {
+        self.core.report.emit(&Event::Rejected { reason });
+        self.driver.refuse(socket);
+    }
+
+    /// The address of a connection's peer, if somebody observes events or addresses are counted.
+    fn peer_if_wanted(&self, socket: &B::Socket, known: Option<Box<SocketAddr>>) -> Option<Box<SocketAddr>> {
+        let wanted = self.core.report.is_observed() || self.addresses.is_some();
+        if wanted { known.or_else(|| self.driver.peer_of(socket).ok().map(Box::new)) } else { None }
+    }
+
+    pub(super) fn leave_address(&self, peer: Option<&SocketAddr>) {
+        if let (Some(addresses), Some(peer)) = (&self.addresses, peer) {
+            addresses.leave(peer.ip());
+        }
+    }
+
+    /// A connection placed on this worker becomes a session.
+    pub(super) fn open(&mut self, arrival: Arrival<B::Socket>) {
+        if self.is_cut() {
+            return self.turn_away(arrival);
+        }
+        match self.driver.adopt(arrival.socket) {
+            Ok(key) => self.begin(key, None, arrival.peer),
+            Err(_) => {
+                self.acceptor.release(self.core.worker as usize);
+                self.leave_address(arrival.peer.as_deref());
+                self.core.report.emit(&Event::Rejected { reason: Rejection::System });
+            }
+        }
+    }
+
+    /// Connections that wait for this worker are counted out and handed to one that has not ended, which may still serve
+    /// them: a drain serves the whole backlog, wherever it was placed. If all workers have ended, they are closed.
+    pub(super) fn turn_arrivals_away(&mut self) {
+        // End before close: a thread that finds the queue closed finds that the worker has ended.
+        self.shared.heartbeat.end();
+        for mut delivery in self.arrivals.queue.close() {
+            if let Delivery::Placed(arrival) = delivery {
+                self.acceptor.release(self.core.worker as usize);
+                self.leave_address(arrival.peer.as_deref());
+                delivery = Delivery::Accepted(arrival);
+            }
+            if let Err(Delivery::Accepted(arrival)) = self.acceptor.hand(delivery) {
+                self.driver.refuse(arrival.socket);
+            }
+        }
+    }
+
+    fn turn_away(&mut self, arrival: Arrival<B::Socket>) {
+        self.acceptor.release(self.core.worker as usize);
+        self.leave_address(arrival.peer.as_deref());
+        self.driver.refuse(arrival.socket);
+    }
+
+    /// Arrivals are taken one at a time: while a callback blocks, the monitor places the rest on other workers.
+    pub(super) fn serve_arrivals(&mut self) {
+        while self.arriving > 0 {
+            self.arriving -= 1;
+            match self.arrivals.queue.pop() {
+                Some(Delivery::Placed(arrival)) => self.open(arrival),
+                Some(Delivery::Accepted(arrival)) => self.accepted(arrival.socket, arrival.peer),
+                Some(Delivery::AcceptFailed(error)) => self.report_accept_pause(&error),
+                None => self.arriving = 0,
+            }
+        }
+    }
+
+    /// The system is short of a resource: accepting pauses, and is retried (INV-9).
+    pub(super) fn accept_failed(&mut self, listener: ListenerKey, error: &io::Error) {
+        self.core.timers.set(self.driver.now() + ACCEPT_PAUSE, Due::Accept(listener));
+        self.report_accept_pause(error);
+    }
+
+    /// The same where the monitor accepts: it retries by itself.
+    pub(super) fn report_accept_pause(&mut self, error: &io::Error) {
+        self.core.report.accept_paused(self.core.now, error, ACCEPT_PAUSE);
+    }
+
+    pub(super) fn accept_again(&mut self, listener: ListenerKey) {
+        self.driver.resume_accept(listener);
+    }
+}
