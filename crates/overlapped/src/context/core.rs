@@ -9,8 +9,9 @@ use proactor::{ConnectionKey, SocketOptions, Time};
 
 use crate::config::{Config, Overflow};
 use crate::observe::{Event, Report};
-use crate::session::{CloseReason, Phase, PostToSession, Sent, SessionId, SessionState, Table};
-use crate::sync::atomic::Ordering;
+use crate::session::{
+    CloseReason, Pending, PhaseAction, PhaseEvent, PostToSession, Sent, SessionId, SessionState, Table,
+};
 use crate::timers::{Due, Wheel};
 
 pub(crate) struct Core {
@@ -86,9 +87,8 @@ impl Core {
     #[inline]
     pub(crate) fn touch(&mut self, key: ConnectionKey) {
         if let Some(state) = self.sessions.get_mut(key)
-            && !state.touched
+            && state.pending.add(Pending::FLUSH)
         {
-            state.touched = true;
             self.touched.push(key);
         }
     }
@@ -96,7 +96,7 @@ impl Core {
     /// Too much is unsent in a session: its source is held.
     pub(crate) fn now_full(&mut self, key: ConnectionKey) {
         let Some(state) = self.sessions.get_mut(key) else { return };
-        if !std::mem::replace(&mut state.full, true) {
+        if state.pending.add(Pending::SOURCE) {
             let source = state.source;
             self.hold(source, 1);
         }
@@ -105,7 +105,7 @@ impl Core {
     /// A session has room again, or takes nothing any more: its source is let go.
     pub(crate) fn no_longer_full(&mut self, key: ConnectionKey) {
         let Some(state) = self.sessions.get_mut(key) else { return };
-        if std::mem::take(&mut state.full) {
+        if state.pending.remove(Pending::SOURCE) {
             let source = state.source;
             self.hold(source, -1);
         }
@@ -122,7 +122,7 @@ impl Core {
     /// The next flush pauses or resumes the receive of a session, as its state says by then.
     pub(crate) fn look_at_receive(&mut self, key: ConnectionKey) {
         if let Some(state) = self.sessions.get_mut(key) {
-            state.receive_changed = true;
+            state.pending.add(Pending::RECEIVE);
             self.touch(key);
         }
     }
@@ -134,7 +134,7 @@ impl Core {
         }
         let Some(target) = self.sessions.get_mut(to) else { return false };
         let before = std::mem::replace(&mut target.source, from);
-        if target.full {
+        if target.pending.has(Pending::SOURCE) {
             self.hold(before, -1);
             self.hold(from, 1);
         }
@@ -143,60 +143,48 @@ impl Core {
 
     /// Begins a graceful close.
     pub(crate) fn close(&mut self, key: ConnectionKey, reason: CloseReason) {
-        let Some(state) = self.sessions.get_mut(key) else { return };
-        if !state.is_live() {
-            return;
-        }
-        // A peer that ended its stream first ended the session, whoever says the last word.
-        let peer_first = state.peer_finished && state.phase == Phase::Open;
-        let reason =
-            if peer_first && reason == CloseReason::Local { CloseReason::EndOfStream } else { reason };
-        state.advance(Phase::Finishing, reason);
-        state.send_since = self.now;
-        self.discard_kept(key);
-        self.cancel_timers(key);
-        self.take_no_more(key);
+        self.apply(key, PhaseEvent::Close(reason));
     }
 
-    /// Begins to end this side's stream. With the peer's over, that is the end of the session.
+    /// Begins to end this side's stream. If the peer's has ended, that is the end of the session.
     pub(crate) fn end_stream(&mut self, key: ConnectionKey) {
-        let Some(state) = self.sessions.get_mut(key) else { return };
-        if state.phase != Phase::Open {
-            return;
-        }
-        if state.peer_finished {
-            return self.close(key, CloseReason::Local);
-        }
-        state.phase = Phase::Ending;
-        self.take_no_more(key);
-    }
-
-    /// Handles answer "closed" from now on; the next flush does the rest.
-    fn take_no_more(&mut self, key: ConnectionKey) {
-        if let Some(state) = self.sessions.get_mut(key)
-            && let Some(handle) = &state.handle
-        {
-            handle.closed.store(true, Ordering::Release);
-            if !state.is_live() {
-                handle.closing.store(true, Ordering::Release);
-            }
-        }
-        self.touch(key);
+        self.apply(key, PhaseEvent::Finish);
     }
 
     /// Ends a session at once; what it has queued is lost.
     pub(crate) fn abort(&mut self, key: ConnectionKey, reason: CloseReason) {
-        let Some(state) = self.sessions.get_mut(key) else { return };
-        if state.phase >= Phase::Closing {
-            return;
-        }
-        state.advance(Phase::Aborting, reason);
-        self.discard_kept(key);
-        self.cancel_timers(key);
-        self.take_no_more(key);
+        self.apply(key, PhaseEvent::Abort(reason));
     }
 
-    /// What waited for a session that closes reaches its handler no more.
+    /// What handlers and deadlines ask for: the next flush does the rest.
+    fn apply(&mut self, key: ConnectionKey, event: PhaseEvent) {
+        let Some(state) = self.sessions.get_mut(key) else { return };
+        match state.apply(event) {
+            PhaseAction::StopHearing => self.stop_hearing(key),
+            PhaseAction::TakeNoSend => {
+                state.close_handle();
+                self.touch(key);
+            }
+            PhaseAction::Nothing
+            | PhaseAction::HalfClose
+            | PhaseAction::HalfCloseThenClose
+            | PhaseAction::Linger
+            | PhaseAction::CloseConnection => {}
+        }
+    }
+
+    /// A session closes: its handler hears no more of it, and the next flush does the rest.
+    pub(crate) fn stop_hearing(&mut self, key: ConnectionKey) {
+        self.discard_kept(key);
+        self.cancel_timers(key);
+        if let Some(state) = self.sessions.get_mut(key) {
+            state.send_since = self.now;
+            state.close_handle();
+        }
+        self.touch(key);
+    }
+
+    /// Kept bytes of a session that closes are discarded.
     fn discard_kept(&mut self, key: ConnectionKey) {
         let session = self.id(key);
         let bytes = self.sessions.get_mut(key).map_or(0, SessionState::drop_kept);
@@ -205,8 +193,7 @@ impl Core {
         }
     }
 
-    /// Sets a session's timer for `token`, or moves it. Nothing is set in a session that is closing: its handler hears
-    /// no more of it.
+    /// Sets a session's timer for `token`, or moves it. Does nothing if the session has begun to close.
     pub(crate) fn set_timer(&mut self, key: ConnectionKey, at: Time, token: u64) {
         if let Some(state) = self.sessions.get_mut(key).filter(|state| state.is_live()) {
             state.timers.get_or_insert_default().set(&mut self.timers, key, token, at);
@@ -240,7 +227,7 @@ impl Core {
             Overflow::Close => self.abort(key, CloseReason::Overflow),
             Overflow::Refuse => {
                 if let Some(state) = self.sessions.get_mut(key) {
-                    state.wants_writable = true;
+                    state.pending.add(Pending::WRITABLE);
                 }
             }
         }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use proactor::{ConnectionKey, Lease, Payload};
 
-use super::{Core, Endpoints, WorkerContext};
+use super::{Core, Endpoints};
 use crate::session::{
-    CloseReason, HandleState, Phase, SendQueue, Sent, SessionHandle, SessionId, SessionState,
+    CloseReason, HandleState, Pending, Phase, SendQueue, Sent, SessionHandle, SessionId, SessionState,
 };
 
 /// One session, within a callback of its worker.
@@ -68,21 +68,20 @@ impl<'a> Session<'a> {
     fn enqueue(&mut self, charge: usize, add: impl FnOnce(&mut SendQueue)) -> Sent {
         let core = &mut *self.core;
         let Some(state) = core.sessions.get_mut(self.key) else { return Sent::Closed };
-        if state.phase != Phase::Open {
+        if state.phase() != Phase::Open {
             return Sent::Closed;
         }
         if state.queue.charge().saturating_add(charge) > core.config.hard_limit {
             return core.overflow(self.key);
         }
         add(&mut state.queue);
-        if !state.touched {
-            state.touched = true;
+        if state.pending.add(Pending::FLUSH) {
             core.touched.push(self.key);
         }
         if state.queue.bytes() >= core.config.high_water {
             // `on_writable` is owed from here on: the kernel may take all of it at once, and the handler has seen how
             // much it was.
-            state.wants_writable = true;
+            state.pending.add(Pending::WRITABLE);
             core.now_full(self.key);
         }
         Sent::Ok
@@ -172,7 +171,7 @@ impl<'a> Session<'a> {
     /// Whether the peer has said that it sends no more.
     #[must_use]
     pub fn peer_finished(&self) -> bool {
-        self.state().is_none_or(|state| state.peer_finished)
+        self.state().is_none_or(SessionState::peer_finished)
     }
 
     /// Whether this side opened the connection.
@@ -208,19 +207,8 @@ impl<'a> Session<'a> {
         let id = self.id();
         let (mailbox, limit) = (Arc::clone(&self.core.mailbox), self.core.config.hard_limit);
         let state = match self.core.sessions.get_mut(self.key) {
-            // The first handle may come late: what was told to nobody yet, it has to know.
-            Some(state) => Arc::clone(state.handle.get_or_insert_with(|| {
-                let (queued, closed) = (state.queue.charge(), state.phase != Phase::Open);
-                Arc::new(HandleState {
-                    queued: queued.into(),
-                    closed: closed.into(),
-                    closing: (!state.phase.is_live()).into(),
-                    ..HandleState::default()
-                })
-            })),
-            None => {
-                Arc::new(HandleState { closed: true.into(), closing: true.into(), ..HandleState::default() })
-            }
+            Some(state) => state.handle(),
+            None => Arc::new(HandleState::gone()),
         };
         SessionHandle { id, state, mailbox, limit }
     }
@@ -229,11 +217,5 @@ impl<'a> Session<'a> {
     #[must_use]
     pub fn sibling(&mut self, id: SessionId) -> Option<Session<'_>> {
         self.core.lives_here(id).then(|| Session::new(self.core, self.endpoints, id.key))
-    }
-
-    /// The worker this session lives on, with its other sessions.
-    #[must_use]
-    pub fn worker(&mut self) -> WorkerContext<'_> {
-        WorkerContext { core: self.core, endpoints: self.endpoints }
     }
 }

@@ -86,3 +86,11 @@ impl WorkerContext<'_> {
         self.core.draining
     }
 }
+
+impl Session<'_> {
+    /// The worker this session lives on, with its other sessions.
+    #[must_use]
+    pub fn worker(&mut self) -> WorkerContext<'_> {
+        WorkerContext { core: self.core, endpoints: self.endpoints }
+    }
+}

@@ -20,7 +20,7 @@ use proactor::{ConnectionKey, Delivery, Time};
 use super::{Layer, Worker};
 use crate::config::Config;
 use crate::handler::Handler;
-use crate::session::{CloseReason, Phase, SessionState};
+use crate::session::{CloseReason, Pending, Phase, SessionState};
 use crate::timers::Wheel;
 
 /// A deadline is noticed at most this part of itself late, so that many sessions are looked at together.
@@ -64,7 +64,7 @@ impl Deadline {
                 (state.is_live() && !state.has_spoken() && state.token.is_none()).then_some(state.opened_at)
             }
             // In these phases, bytes wait for a peer that does not read them.
-            Deadline::Write => (state.phase <= Phase::Finishing && state.queue.is_in_flight())
+            Deadline::Write => (state.phase().is_sending() && state.queue.is_in_flight())
                 .then_some(state.send_since.max(state.moved_at)),
         }
     }
@@ -129,7 +129,9 @@ impl Deadlines {
         if self.watched.len() <= slot {
             self.watched.resize(slot + 1, 0);
         }
-        state.watched = config.write_timeout.is_none() || self.watched[slot] & Deadline::Write.bit() != 0;
+        if config.write_timeout.is_some() && self.watched[slot] & Deadline::Write.bit() == 0 {
+            state.pending.add(Pending::WRITE_TIMER);
+        }
         let now = state.opened_at;
         self.watch(Deadline::Idle, state, config, now);
         self.watch(Deadline::FirstByte, state, config, now);
@@ -149,7 +151,7 @@ impl Deadlines {
                 self.silence.set(at, overdue);
             }
             Deadline::Write => {
-                state.watched = true;
+                state.pending.remove(Pending::WRITE_TIMER);
                 self.writes.set(at, overdue);
             }
         }
@@ -206,7 +208,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let now = self.deadlines.noticed_at;
         let state = self.core.sessions.at(slot)?;
         if deadline == Deadline::Write {
-            state.watched = false;
+            state.pending.add(Pending::WRITE_TIMER);
         }
         let key = state.key;
         let limit = deadline.limit(&self.core.config)?;
@@ -265,11 +267,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                     self.deadlines.watch(deadline, state, &self.core.config, now);
                 }
                 self.callback(key, H::on_idle);
-                // It was open until now, so its handler closed it just there: for being silent.
-                if let Some(state) = self.core.sessions.get_mut(key)
-                    && state.reason == Some(CloseReason::Local)
-                {
-                    state.reason = Some(CloseReason::IdleTimeout);
+                // It was open until now, so only this callback can have closed it.
+                if let Some(state) = self.core.sessions.get_mut(key) {
+                    state.was_closed_when_idle();
                 }
             }
         }
@@ -281,7 +281,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let core = &mut self.core;
         let (now, limit) = (core.now, core.config.linger_timeout);
         let Some(state) = core.sessions.get_mut(key) else { return };
-        if state.phase == Phase::Lingering && self.driver.unread(key) > 0 {
+        if state.phase() == Phase::AwaitFin && self.driver.unread(key) > 0 {
             if state.moved_at < state.send_since {
                 state.moved_at = now;
             }

@@ -21,7 +21,7 @@ use proactor::{ConnectionKey, Time};
 use super::{Layer, Worker};
 use crate::handler::Handler;
 use crate::observe::Event;
-use crate::session::{CloseReason, Phase};
+use crate::session::{CloseReason, PhaseAction, PhaseEvent};
 
 /// Rounds without an arrival after which the backlog counts as empty.
 const QUIET_ROUNDS: u32 = 2;
@@ -170,18 +170,20 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.close_listeners();
         for key in self.core.sessions.keys() {
             let Some(state) = self.core.sessions.get_mut(key) else { continue };
-            match state.phase {
-                Phase::Open | Phase::Ending | Phase::Finishing => {
-                    // Whatever began its close, the deadline ended it.
-                    state.reason = Some(CloseReason::Cut);
+            match state.apply(PhaseEvent::Cut) {
+                PhaseAction::StopHearing => {
                     let kept = state.drop_kept();
-                    self.core.abort(key, CloseReason::Cut);
+                    self.core.stop_hearing(key);
                     let (session, bytes) = (self.core.id(key), kept + self.driver.unread(key));
                     self.core.report.emit(&Event::Lost { session, bytes, reason: CloseReason::Cut });
                 }
                 // Everything it was owed is out; only the peer's FIN is missing.
-                Phase::Lingering => self.end_linger(key),
-                Phase::Closing | Phase::Aborting => {}
+                PhaseAction::CloseConnection => self.close_connection(key),
+                PhaseAction::Nothing
+                | PhaseAction::TakeNoSend
+                | PhaseAction::HalfClose
+                | PhaseAction::HalfCloseThenClose
+                | PhaseAction::Linger => {}
             }
         }
         if let Some(drain) = &mut self.drain {

@@ -8,8 +8,7 @@ use super::{Layer, Worker};
 use crate::context::Core;
 use crate::handler::Handler;
 use crate::observe::Event;
-use crate::session::{CloseReason, Phase, SendQueue, SessionId};
-use crate::sync::atomic::Ordering;
+use crate::session::{Pending, Phase, SendQueue, SessionId};
 
 /// Bytes that one flush sends where the kernel takes them at once: other sessions wait while they are copied.
 const FLUSH_BUDGET: usize = 256 * 1024;
@@ -24,8 +23,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let counted = state.sent_one(core.now);
         debug_assert!(!L::TRANSPARENT || counted == bytes, "INV-4: what was submitted is what went out");
         core.report.emit(&Event::Sent { session, bytes: counted });
-        if !state.touched {
-            state.touched = true;
+        if state.pending.add(Pending::FLUSH) {
             core.touched.push(key);
         }
     }
@@ -40,8 +38,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
-    /// Where the kernel takes bytes at once, a handler that sends whenever it is told of room could keep a worker here
-    /// for as long as its peer reads: over the budget, the sessions that are left go on in the next turn, this one last.
+    /// Where the kernel takes bytes at once, a handler that sends in each `on_writable` could keep a worker here for as
+    /// long as its peer reads: over the budget, the remaining sessions go on in the next turn, this one last.
     #[inline]
     fn flush_touched(&mut self) {
         self.core.flush_budget = FLUSH_BUDGET;
@@ -56,22 +54,20 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
-    /// Where bytes to send go out: one payload at a time (INV-4), as long as the kernel takes them at once. Then
-    /// what follows from how much is left.
+    /// Sends what is queued in a session: one payload at a time (INV-4), as long as the kernel takes them at once.
     fn flush_session(&mut self, key: ConnectionKey) {
         let core = &mut self.core;
         let session = SessionId { worker: core.worker, key };
         let Some(state) = core.sessions.get_mut(key) else { return };
-        state.touched = false;
-        if state.phase == Phase::Aborting {
-            self.driver.abort(key);
-            return core.no_longer_full(key);
+        state.pending.remove(Pending::FLUSH);
+        if state.phase() == Phase::Aborted {
+            return self.step_close(key);
         }
         while state.queue.has_next() {
             state.send_since = core.now;
             match send_next(&mut self.driver, &mut self.layer, key, &mut state.queue) {
                 Sending::InFlight => {
-                    if !state.watched {
+                    if state.pending.has(Pending::WRITE_TIMER) {
                         self.deadlines.watch(Deadline::Write, state, &core.config, core.now);
                     }
                     break;
@@ -82,7 +78,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                     core.report.emit(&Event::Sent { session, bytes });
                     core.flush_budget = core.flush_budget.saturating_sub(bytes);
                     if core.flush_budget == 0 && state.queue.has_next() {
-                        state.touched = true;
+                        state.pending.add(Pending::FLUSH);
                         core.deferred.push(key);
                         break;
                     }
@@ -90,35 +86,27 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             }
         }
         if let Some(handle) = &state.handle {
-            handle.queued.store(state.queue.charge(), Ordering::Release);
+            handle.set_queued(state.queue.charge());
         }
-        let unsent = state.queue.bytes();
         // Nearly always nothing else has to be done, and nothing is looked up again.
-        let settled = matches!(state.phase, Phase::Open) && !state.receive_changed;
-        match state.phase {
-            Phase::Open if (state.full | state.wants_writable) && unsent <= core.config.low_water => {
-                let writable = std::mem::take(&mut state.wants_writable);
-                core.no_longer_full(key);
-                if writable {
-                    self.callback(key, H::on_writable);
-                }
+        let settled = state.phase() == Phase::Open && !state.pending.has(Pending::AFTER_SENDING);
+        if !settled || core.draining {
+            self.after_sending(key);
+        }
+    }
+
+    /// What follows from how much a session has left to send: its handler may send again, it takes the next step of its
+    /// close, its receive is armed or paused, or a drain is done with it.
+    fn after_sending(&mut self, key: ConnectionKey) {
+        let Some(state) = self.core.sessions.get_mut(key) else { return };
+        if state.phase() != Phase::Open {
+            self.step_close(key);
+        } else if state.pending.has(Pending::LOW) && state.queue.bytes() <= self.core.config.low_water {
+            let writable = state.pending.remove(Pending::WRITABLE);
+            self.core.no_longer_full(key);
+            if writable {
+                self.callback(key, H::on_writable);
             }
-            Phase::Open if settled && !core.draining => return,
-            Phase::Open => {}
-            Phase::Ending => {
-                if unsent <= core.config.low_water {
-                    core.no_longer_full(key);
-                }
-                // It fails only where the connection is gone, which a receive that is paused does not tell.
-                if unsent == 0 && self.send_fin(key).is_err() {
-                    self.core.abort(key, CloseReason::Reset);
-                }
-            }
-            Phase::Finishing if unsent == 0 => {
-                core.no_longer_full(key);
-                return self.finish(key);
-            }
-            _ => core.no_longer_full(key),
         }
         self.settle_receive(key);
         if self.core.draining {

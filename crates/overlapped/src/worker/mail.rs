@@ -11,7 +11,6 @@ use crate::handler::Handler;
 use crate::mailbox::Mail;
 use crate::observe::Event;
 use crate::session::{CloseReason, Sent, SessionCommand};
-use crate::sync::atomic::Ordering;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn take_mail(&mut self) {
@@ -67,9 +66,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 if let Some(state) = self.core.sessions.get(key)
                     && let Some(handle) = &state.handle
                 {
-                    // Store before subtract: readers may briefly over-count, never under-count.
-                    handle.queued.store(state.queue.charge(), Ordering::Release);
-                    handle.posted.fetch_sub(len, Ordering::AcqRel);
+                    handle.taken(len, state.queue.charge());
                 }
                 if sent != Sent::Ok {
                     self.core.report.emit(&Event::PostRefused);

@@ -9,7 +9,7 @@ use super::deadlines::Deadline;
 use super::{Layer, Worker};
 use crate::handler::Handler;
 use crate::observe::Event;
-use crate::session::{CloseReason, Phase, SessionId};
+use crate::session::{CloseReason, Pending, PhaseAction, PhaseEvent, SessionId};
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// Where received bytes come in.
@@ -51,23 +51,23 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if state.keep_end() {
             return;
         }
-        state.peer_finished = true;
-        match state.phase {
-            Phase::Open => {
+        match state.apply(PhaseEvent::PeerFin) {
+            PhaseAction::HalfClose => {
                 self.callback(key, H::on_half_close);
                 if self.core.draining {
                     // Its handler may keep it open; the drain does not wait for that.
                     self.core.touch(key);
                 }
             }
-            Phase::Ending => {
+            PhaseAction::HalfCloseThenClose => {
                 self.callback(key, H::on_half_close);
-                // Nothing more can be sent: when the queue is empty, both streams have ended.
                 self.core.close(key, CloseReason::Local);
             }
-            // A lingering session waited for this.
-            Phase::Lingering => self.end_linger(key),
-            Phase::Finishing | Phase::Closing | Phase::Aborting => {}
+            PhaseAction::CloseConnection => self.close_connection(key),
+            PhaseAction::Nothing
+            | PhaseAction::TakeNoSend
+            | PhaseAction::StopHearing
+            | PhaseAction::Linger => {}
         }
     }
 
@@ -81,7 +81,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     #[inline]
     pub(super) fn settle_receive(&mut self, key: ConnectionKey) {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
-        if !state.receive_changed || !state.is_live() {
+        if !state.pending.has(Pending::RECEIVE) || !state.is_live() {
             return;
         }
         if state.may_go_on()
@@ -89,7 +89,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         {
             return self.deliver_kept(key, data, ended);
         }
-        state.receive_changed = false;
+        state.pending.remove(Pending::RECEIVE);
         // It may have been paused for longer than its slot was watched.
         self.deadlines.watch(Deadline::Idle, state, &self.core.config, self.core.now);
         if state.held_back {

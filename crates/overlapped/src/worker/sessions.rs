@@ -38,7 +38,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         debug_assert!(state.timers.is_none(), "what closes or aborts a session cancels its timers");
         self.acceptor.release(self.core.worker as usize);
         let session = self.core.id(key);
-        let reason = state.reason.unwrap_or(CloseReason::Local);
+        let reason = state.reason().unwrap_or(CloseReason::Local);
         let bytes = state.queue.clear();
         if bytes > 0 {
             self.core.report.emit(&Event::Lost { session, bytes, reason });
