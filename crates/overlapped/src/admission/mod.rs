@@ -2,6 +2,8 @@
 
 mod address_limit;
 mod placement;
+mod seat;
 
-pub(crate) use address_limit::AddressLimit;
-pub(crate) use placement::{Acceptor, Arrivals, Delivery};
+use address_limit::AddressLimit;
+pub(crate) use placement::{Arrivals, Delivery, Placement};
+pub(crate) use seat::{Limits, Seat};

@@ -1,16 +1,18 @@
-//! Where an accepted connection goes: to the worker with the fewest sessions, if the server has room at all. Workers
-//! that are blocked get none, and what waits for one that became blocked goes to another.
+//! Where an admitted connection goes: to the worker with the fewest sessions. Workers that are blocked get none, and what
+//! waits for one that became blocked goes to another.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::shared::{Doorbell, Queue, WorkerShared};
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use super::{Limits, Seat};
+use crate::observe::Rejection;
+use crate::shared::{Queue, WorkerShared};
 
 /// What is delivered to a worker.
 pub(crate) enum Delivery<S> {
     /// A connection that is counted as a session of this worker.
-    Placed(S),
+    Placed(S, Seat),
     /// A connection that the monitor accepted: the worker admits it and places it, as if it had accepted it itself.
     Accepted(S),
     /// The monitor could not accept: the worker reports it (INV-9).
@@ -23,31 +25,38 @@ pub(crate) struct Arrivals<S> {
 }
 
 /// Shared by all workers of a server.
-pub(crate) struct Acceptor<S> {
+pub(crate) struct Placement<S> {
+    limits: Arc<Limits>,
     workers: Vec<(Arc<WorkerShared>, Arc<Arrivals<S>>)>,
-    total: AtomicUsize,
-    max_sessions: usize,
 }
 
-impl<S> Acceptor<S> {
-    pub(crate) fn new(all_shared: &[Arc<WorkerShared>], max_sessions: usize) -> Acceptor<S> {
+impl<S> Placement<S> {
+    pub(crate) fn new(
+        all_shared: &[Arc<WorkerShared>],
+        max_sessions: usize,
+        max_per_address: Option<usize>,
+    ) -> Placement<S> {
         // Bounded by the session limit: a socket in the queue counts as a session already.
         let arrivals = || Arc::new(Arrivals { queue: Queue::new(usize::MAX) });
         let workers = all_shared.iter().map(|shared| (Arc::clone(shared), arrivals())).collect();
-        Acceptor { workers, total: AtomicUsize::new(0), max_sessions }
+        let limits = Arc::new(Limits::new(all_shared.to_vec(), max_sessions, max_per_address));
+        Placement { limits, workers }
+    }
+
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// See [`Limits::admit`].
+    pub(crate) fn admit(&self, peer: Option<IpAddr>) -> Result<Seat, Rejection> {
+        self.limits.admit(peer)
     }
 
     pub(crate) fn arrivals(&self, worker: usize) -> Arc<Arrivals<S>> {
         Arc::clone(&self.workers[worker].1)
     }
 
-    /// Counts one session in, if there is room.
-    pub(crate) fn reserve(&self) -> bool {
-        let room = |total: usize| (total < self.max_sessions).then_some(total + 1);
-        self.total.fetch_update(Ordering::AcqRel, Ordering::Relaxed, room).is_ok()
-    }
-
-    /// Whether there is somebody else to place connections on.
+    /// Whether there is another worker to place connections on.
     pub(crate) fn has_choice(&self) -> bool {
         self.workers.len() > 1
     }
@@ -60,36 +69,22 @@ impl<S> Acceptor<S> {
         self.workers[worker].0.heartbeat.is_turning()
     }
 
-    /// Chooses the worker with the fewest sessions, `here`, the calling one, among equals, and counts the session as
-    /// its. A worker that is blocked or has ended is not chosen.
-    pub(crate) fn place(&self, here: usize) -> usize {
+    /// The worker with the fewest sessions; among equals `here`, the calling one. A worker that is blocked or has ended
+    /// is not chosen.
+    pub(crate) fn choose(&self, here: usize) -> usize {
         let able = (0..self.workers.len()).filter(|worker| *worker == here || self.is_turning(*worker));
         let fewest = able.min_by_key(|worker| (self.load(*worker), *worker != here));
-        let chosen = fewest.unwrap_or(here);
-        self.workers[chosen].0.place();
-        chosen
+        fewest.unwrap_or(here)
     }
 
-    /// Counts a reserved session as `worker`'s.
-    pub(crate) fn place_at(&self, worker: usize) -> usize {
-        self.workers[worker].0.place();
-        worker
-    }
-
-    /// Counts a session out that was reserved and placed on `worker`.
-    pub(crate) fn release(&self, worker: usize) {
-        self.workers[worker].0.unplace();
-        self.total.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// Hands a placed connection to another worker.
+    /// Hands a connection to the worker that its seat is placed on.
     ///
     /// # Errors
-    /// The socket, if that worker has stopped.
-    pub(crate) fn send(&self, worker: usize, socket: S) -> Result<(), S> {
-        self.deliver(worker, Delivery::Placed(socket)).map_err(|delivery| match delivery {
-            Delivery::Placed(socket) | Delivery::Accepted(socket) => socket,
-            Delivery::AcceptFailed(_) => unreachable!("a socket was delivered"),
+    /// The connection and its seat, if that worker has stopped.
+    pub(crate) fn send(&self, worker: usize, socket: S, seat: Seat) -> Result<(), (S, Seat)> {
+        self.deliver(worker, Delivery::Placed(socket, seat)).map_err(|delivery| match delivery {
+            Delivery::Placed(socket, seat) => (socket, seat),
+            Delivery::Accepted(_) | Delivery::AcceptFailed(_) => unreachable!("it was placed"),
         })
     }
 
@@ -100,8 +95,7 @@ impl<S> Acceptor<S> {
     pub(crate) fn deliver(&self, worker: usize, delivery: Delivery<S>) -> Result<(), Delivery<S>> {
         let (shared, arrivals) = &self.workers[worker];
         arrivals.queue.push(delivery, false).map_err(|(delivery, _)| delivery)?;
-        let doorbell: &Doorbell = &shared.doorbell;
-        doorbell.ring();
+        shared.doorbell.ring();
         Ok(())
     }
 
@@ -135,8 +129,8 @@ impl<S> Acceptor<S> {
         self.workers[worker].1.queue.len()
     }
 
-    /// Hands what waits for workers that are blocked to others that turn, in the order in which it arrived. What nobody
-    /// takes any more, because all have stopped meanwhile, is counted out and returned.
+    /// Hands what waits for workers that are blocked to others that turn, in the order in which it arrived. Returns what
+    /// no worker takes any more, because all have stopped meanwhile.
     pub(crate) fn take_back(&self) -> Vec<Delivery<S>> {
         let mut left = Vec::new();
         for (from, (shared, arrivals)) in self.workers.iter().enumerate() {
@@ -150,32 +144,26 @@ impl<S> Acceptor<S> {
         left
     }
 
-    fn move_on(&self, from: usize, to: usize, delivery: Delivery<S>) -> Option<Delivery<S>> {
-        let is_session = matches!(delivery, Delivery::Placed(_));
-        let count = |worker: usize| &self.workers[worker].0;
-        // Before it can be seen there: who takes it may count it out.
-        if is_session {
-            count(to).place();
-        }
-        let Err(delivery) = self.deliver(to, delivery) else {
-            if is_session {
-                count(from).unplace();
-            }
-            return None;
-        };
-        // It has just ended. The next look finds another, or nobody.
-        if is_session {
-            count(to).unplace();
-        }
+    fn move_on(&self, from: usize, to: usize, mut delivery: Delivery<S>) -> Option<Delivery<S>> {
+        // Before it can be seen there: whoever takes it may count it out.
+        delivery.place_on(to);
+        let Err(mut delivery) = self.deliver(to, delivery) else { return None };
+        // That worker has just ended. The next look finds another, or none.
+        delivery.place_on(from);
         let Err(delivery) = self.workers[from].1.queue.unpop(delivery) else {
-            // It may turn again, and have found nothing meanwhile.
+            // The worker may turn again, and have found nothing meanwhile.
             self.workers[from].0.doorbell.ring();
             return None;
         };
-        if is_session {
-            self.release(from);
-        }
         Some(delivery)
+    }
+}
+
+impl<S> Delivery<S> {
+    fn place_on(&mut self, worker: usize) {
+        if let Delivery::Placed(_, seat) = self {
+            seat.place_on(worker);
+        }
     }
 }
 
@@ -185,7 +173,7 @@ mod tests {
     use crate::shared::Pulses;
 
     /// Workers, of which those in `blocked` have stood still for long enough.
-    fn workers(count: usize, blocked: &[usize]) -> (Vec<Arc<WorkerShared>>, Acceptor<u32>) {
+    fn workers(count: usize, blocked: &[usize]) -> (Vec<Arc<WorkerShared>>, Placement<u32>) {
         let all_shared: Vec<Arc<WorkerShared>> = (0..count).map(|_| Arc::default()).collect();
         let mut pulses = Pulses::new(&all_shared);
         for _ in 0..5 {
@@ -196,85 +184,104 @@ mod tests {
                 shared.heartbeat.begin_wait();
             }
         }
-        let acceptor = Acceptor::new(&all_shared, 100);
-        (all_shared, acceptor)
+        let placement = Placement::new(&all_shared, 100, None);
+        (all_shared, placement)
     }
 
     fn placed(all_shared: &[Arc<WorkerShared>]) -> Vec<usize> {
         all_shared.iter().map(|shared| shared.placed()).collect()
     }
 
-    fn deliver(acceptor: &Acceptor<u32>, worker: usize, sockets: std::ops::Range<u32>) {
+    fn deliver(placement: &Placement<u32>, worker: usize, sockets: std::ops::Range<u32>) {
         for socket in sockets {
-            assert!(acceptor.reserve());
-            acceptor.place_at(worker);
-            acceptor.send(worker, socket).unwrap();
+            let mut seat = placement.admit(None).ok().expect("there is room");
+            seat.place_on(worker);
+            assert!(placement.send(worker, socket, seat).is_ok());
         }
     }
 
-    fn taken(acceptor: &Acceptor<u32>, worker: usize) -> Vec<u32> {
-        std::iter::from_fn(|| acceptor.arrivals(worker).queue.pop())
+    /// What waits for a worker, and the seats of it.
+    fn taken_with_seats(placement: &Placement<u32>, worker: usize) -> (Vec<u32>, Vec<Option<Seat>>) {
+        std::iter::from_fn(|| placement.arrivals(worker).queue.pop())
             .map(|delivery| match delivery {
-                Delivery::Placed(socket) | Delivery::Accepted(socket) => socket,
+                Delivery::Placed(socket, seat) => (socket, Some(seat)),
+                Delivery::Accepted(socket) => (socket, None),
                 Delivery::AcceptFailed(error) => panic!("{error}"),
             })
-            .collect()
+            .unzip()
+    }
+
+    fn taken(placement: &Placement<u32>, worker: usize) -> Vec<u32> {
+        taken_with_seats(placement, worker).0
+    }
+
+    /// Chooses a worker as `here` and places a seat on it, which stays.
+    fn place(placement: &Placement<u32>, here: usize) -> usize {
+        let mut seat = placement.admit(None).ok().expect("there is room");
+        let worker = placement.choose(here);
+        seat.place_on(worker);
+        std::mem::forget(seat);
+        worker
     }
 
     #[test]
     fn a_blocked_worker_is_not_chosen_unless_it_chooses() {
-        let (all_shared, acceptor) = workers(3, &[1, 2]);
+        let (all_shared, placement) = workers(3, &[1, 2]);
         for _ in 0..4 {
-            assert_eq!(acceptor.place(0), 0);
+            assert_eq!(place(&placement, 0), 0);
         }
-        assert_eq!(acceptor.turning(), Some(0));
+        assert_eq!(placement.turning(), Some(0));
         // Its accepts go on as soon as it is back, before anybody has noticed.
-        assert_eq!(acceptor.place(1), 1);
+        assert_eq!(place(&placement, 1), 1);
         all_shared[2].heartbeat.begin_wait();
-        assert_eq!(acceptor.place(0), 2, "it turns again");
+        assert_eq!(place(&placement, 0), 2, "it turns again");
         all_shared[2].heartbeat.end();
-        assert_eq!(acceptor.place(0), 0, "it has ended");
+        assert_eq!(place(&placement, 0), 0, "it has ended");
         assert_eq!(placed(&all_shared), [5, 1, 1]);
     }
 
     #[test]
     fn what_waits_for_a_blocked_worker_is_taken_back_in_order() {
-        let (all_shared, acceptor) = workers(3, &[1]);
-        deliver(&acceptor, 1, 0..6);
-        assert!(acceptor.deliver(1, Delivery::Accepted(6)).is_ok());
-        assert!(acceptor.take_back().is_empty());
+        let (all_shared, placement) = workers(3, &[1]);
+        deliver(&placement, 1, 0..6);
+        assert!(placement.deliver(1, Delivery::Accepted(6)).is_ok());
+        assert!(placement.take_back().is_empty());
         assert_eq!(placed(&all_shared), [3, 0, 3]);
-        assert_eq!(taken(&acceptor, 1), [0; 0]);
-        let (zero, two) = (taken(&acceptor, 0), taken(&acceptor, 2));
+        assert_eq!(taken(&placement, 1), [0; 0]);
+        let ((zero, zeros_seats), (two, twos_seats)) =
+            (taken_with_seats(&placement, 0), taken_with_seats(&placement, 2));
         assert_eq!((&zero[..3], &two[..]), (&[0, 2, 4][..], &[1, 3, 5][..]));
         assert_eq!(zero[3..], [6], "and what nobody has counted yet");
-        assert_eq!(acceptor.total.load(Ordering::Relaxed), 6, "the limit counts each once");
+        let address = IpAddr::from([10, 0, 0, 1]);
+        assert_eq!(placement.limits().counted(address).0, 6, "the limit counts each once");
+        drop((zeros_seats, twos_seats));
+        assert_eq!((placement.limits().counted(address).0, placed(&all_shared)), (0, vec![0; 3]));
     }
 
     #[test]
     fn what_waits_stays_while_nobody_turns() {
-        let (all_shared, acceptor) = workers(2, &[0, 1]);
-        deliver(&acceptor, 1, 0..3);
-        assert!(acceptor.take_back().is_empty());
+        let (all_shared, placement) = workers(2, &[0, 1]);
+        deliver(&placement, 1, 0..3);
+        assert!(placement.take_back().is_empty());
         assert_eq!(placed(&all_shared), [0, 3]);
         all_shared[1].heartbeat.begin_wait();
-        assert!(acceptor.take_back().is_empty());
-        assert_eq!(taken(&acceptor, 1), [0, 1, 2], "it takes them itself");
+        assert!(placement.take_back().is_empty());
+        assert_eq!(taken(&placement, 1), [0, 1, 2], "it takes them itself");
     }
 
     #[test]
     fn what_goes_to_a_worker_that_has_ended_goes_on() {
-        let (all_shared, acceptor) = workers(3, &[2]);
+        let (all_shared, placement) = workers(3, &[2]);
         all_shared[0].heartbeat.end();
-        assert!(acceptor.arrivals(0).queue.close().is_empty());
-        assert!(acceptor.hand(Delivery::Accepted(1)).is_ok());
-        assert_eq!(taken(&acceptor, 1), [1]);
+        assert!(placement.arrivals(0).queue.close().is_empty());
+        assert!(placement.hand(Delivery::Accepted(1)).is_ok());
+        assert_eq!(taken(&placement, 1), [1]);
         all_shared[1].heartbeat.end();
-        assert!(acceptor.arrivals(1).queue.close().is_empty());
-        assert!(acceptor.hand(Delivery::Accepted(2)).is_ok());
-        assert_eq!(taken(&acceptor, 2), [2], "blocked is better than ended");
+        assert!(placement.arrivals(1).queue.close().is_empty());
+        assert!(placement.hand(Delivery::Accepted(2)).is_ok());
+        assert_eq!(taken(&placement, 2), [2], "blocked is better than ended");
         all_shared[2].heartbeat.end();
-        assert!(acceptor.arrivals(2).queue.close().is_empty());
-        assert!(acceptor.hand(Delivery::Accepted(3)).is_err());
+        assert!(placement.arrivals(2).queue.close().is_empty());
+        assert!(placement.hand(Delivery::Accepted(3)).is_err());
     }
 }

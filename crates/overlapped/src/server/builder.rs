@@ -1,10 +1,12 @@
 //! A server before it starts: what it listens on, and every setting.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use proactor::PoolConfig;
 #[cfg(doc)]
 use proactor::SocketOptions;
 use proactor::backend::choice::Choice;
@@ -15,6 +17,7 @@ use crate::error::{Error, Result};
 #[cfg(doc)]
 use crate::handler::Handler;
 use crate::observe::{Event, Observe};
+use crate::session::MOST;
 
 use super::RealSocket;
 use super::binding::{self, SkippedAddress};
@@ -28,7 +31,7 @@ pub struct Server {
     pub(super) sockets: Vec<RealSocket>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) skipped: Vec<SkippedAddress>,
-    /// What is left of the time for which addresses in use are tried again.
+    /// For how much longer addresses in use are retried.
     patience: Duration,
     workers: Option<usize>,
     pub(super) choice: Choice,
@@ -43,31 +46,19 @@ impl Server {
     /// take over a listener made elsewhere, for instance by a service manager, use `Server::from(TcpListener)`.
     ///
     /// * A *name* stands for all addresses that it resolves to, each once. One that this machine does not have (`::1`
-    ///   without IPv6) is skipped and [reported](Self::skipped_addresses), if it has another one; any other failure is an
-    ///   error, as every failure of a literal address is.
+    ///   without IPv6) is skipped and [reported](Self::skipped_addresses), if the name has another one; any other failure
+    ///   is an error, as is every failure of a literal address.
     /// * `0.0.0.0` means every IPv4 address of this machine, and `[::]` every IPv6 address: an IPv6 socket takes no IPv4
     ///   connections (`IPV6_V6ONLY` is set), whatever the system's default. For both, bind both.
     /// * Port 0 picks a free port. All addresses of a name get the same one.
-    /// * An address in use is tried again, for at most 250 ms over all addresses of a server: what a killed process
-    ///   listened on may stay taken for some time after its end (4 to 105 ms on Linux, if it had a ring). The calling
-    ///   thread sleeps meanwhile.
+    /// * An address in use is retried for at most 250 ms, over all addresses of a server: the address of a killed process
+    ///   may stay in use for some time after its end (4 to 105 ms on Linux, if it had a ring). The calling thread sleeps
+    ///   meanwhile.
     ///
     /// # Errors
     /// [`Error::Resolve`] or [`Error::Bind`].
     pub fn bind(endpoint: impl Into<Endpoint>) -> Result<Server> {
-        let server = Server {
-            sockets: Vec::new(),
-            addresses: Vec::new(),
-            skipped: Vec::new(),
-            patience: binding::PATIENCE,
-            workers: None,
-            choice: Choice::Auto,
-            config: Config::default(),
-            hard_limit: None,
-            low_water: None,
-            observer: None,
-        };
-        server.also_bind(endpoint)
+        Server::listening(Vec::new(), Vec::new()).also_bind(endpoint)
     }
 
     /// Listens on one more address, or on those of one more name, as [`bind`](Self::bind) does.
@@ -96,8 +87,8 @@ impl Server {
         self
     }
 
-    /// Which backend. Default: the best one that works here; what was refused is told by
-    /// [`ServerHandle::refusals`].
+    /// Which backend. Default: the best one that works here; [`ServerHandle::refusals`](crate::ServerHandle::refusals) says
+    /// which were refused, and why.
     #[must_use]
     pub fn backend(mut self, choice: Choice) -> Server {
         self.choice = choice;
@@ -159,7 +150,7 @@ impl Server {
     /// Shape of each worker's pool: how many blocks, of how many bytes. Default: 256 of 16 KiB.
     #[must_use]
     pub fn pool(mut self, blocks: u16, block_len: u32) -> Server {
-        self.config.pool = proactor::PoolConfig { blocks, block_len };
+        self.config.pool = PoolConfig { blocks, block_len };
         self
     }
 
@@ -251,7 +242,7 @@ impl Server {
         self
     }
 
-    /// Has a worker look for completions without sleeping for so long after the last one: latency, for a core.
+    /// For how long after its last completion a worker looks for more without sleeping: lower latency, for a whole core.
     /// Default: off.
     #[must_use]
     pub fn busy_poll(mut self, spin: Option<Duration>) -> Server {
@@ -266,31 +257,31 @@ impl Server {
         self
     }
 
-    /// Tells the observer [`Event::Operation`] too: every submission and every completion. Default: off, and free then.
+    /// The observer gets [`Event::Operation`], too: every submission and every completion. Default: off, at no cost.
     #[must_use]
     pub fn trace_operations(mut self, on: bool) -> Server {
         self.config.trace_operations = on;
         self
     }
 
-    /// Tells `observer` every event, on the worker's thread, between two operations: it must be quick. If it panics, that
-    /// is counted ([`Stats::observer_panics`](crate::Stats::observer_panics)) and concerns nothing else: it is told the
-    /// next event as before. What it left half done, such as a poisoned mutex, is its own.
+    /// Calls `observer` with every event, on the worker's thread, between two operations: it must be quick. A panic in it is
+    /// counted ([`Stats::observer_panics`](crate::Stats::observer_panics)) and affects nothing else: it gets the next event
+    /// as before. State that it left half done, such as a poisoned mutex, stays so.
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Server {
         self.observer = Some(Arc::new(observer));
         self
     }
 
-    /// Descriptors that a server with so many sessions and workers needs, beside what the process has open before
-    /// it starts.
+    /// Descriptors that a server with `sessions` and `workers` needs, beside those that the process has open before it
+    /// starts.
     #[must_use]
     pub fn descriptors_needed(sessions: u64, workers: usize) -> u64 {
         descriptors::descriptors_needed(sessions, workers)
     }
 
-    /// Sessions that a server with so many workers has room for, if nothing else limits them: the descriptor limit
-    /// minus what is open, minus what the workers need, minus a reserve. `None`: as many as come.
+    /// Sessions that a server with `workers` has room for, if nothing else limits them: the descriptor limit minus the
+    /// descriptors that are open, those that the workers need, and a reserve. `None`: there is no limit.
     #[must_use]
     pub fn room_for_sessions(workers: usize) -> Option<u64> {
         descriptors::room_for_sessions(workers)
@@ -303,10 +294,26 @@ impl Server {
     }
 
     /// The addresses of names that are not listened on, because this machine does not have them. An
-    /// [observer](Self::observer) is told of each at the start, with [`Event::AddressSkipped`].
+    /// [observer](Self::observer) gets an [`Event::AddressSkipped`] for each at the start.
     #[must_use]
     pub fn skipped_addresses(&self) -> &[SkippedAddress] {
         &self.skipped
+    }
+
+    /// With every setting at its default.
+    fn listening(sockets: Vec<RealSocket>, addresses: Vec<SocketAddr>) -> Server {
+        Server {
+            sockets,
+            addresses,
+            skipped: Vec::new(),
+            patience: binding::PATIENCE,
+            workers: None,
+            choice: Choice::Auto,
+            config: Config::default(),
+            hard_limit: None,
+            low_water: None,
+            observer: None,
+        }
     }
 
     /// Fills in the defaults that depend on other settings, and checks all of them. Returns how many workers to start.
@@ -341,17 +348,105 @@ impl Server {
 impl From<TcpListener> for Server {
     fn from(listener: TcpListener) -> Server {
         let addresses = listener.local_addr().into_iter().collect();
-        Server {
-            sockets: vec![listener.into()],
-            addresses,
-            skipped: Vec::new(),
-            patience: binding::PATIENCE,
-            workers: None,
-            choice: Choice::Auto,
-            config: Config::default(),
-            hard_limit: None,
-            low_water: None,
-            observer: None,
-        }
+        Server::listening(vec![listener.into()], addresses)
     }
+}
+
+impl Config {
+    /// # Errors
+    /// [`Error::Config`] for the first setting that makes no sense.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.check_counts()?;
+        self.check_pool()?;
+        self.check_times()?;
+        self.check_marks()
+    }
+
+    fn check_counts(&self) -> Result<()> {
+        if self.max_sessions == 0 {
+            return wrong("the session limit", "is 0: a server needs room for at least 1 session");
+        }
+        if self.max_per_address == Some(0) {
+            return wrong("the limit per address", "is 0: nobody could connect");
+        }
+        if self.mailbox == 0 {
+            return wrong("the mailbox", "has room for 0 messages; give it at least 1");
+        }
+        Ok(())
+    }
+
+    fn check_pool(&self) -> Result<()> {
+        let PoolConfig { blocks, block_len } = self.pool;
+        if !(1..=32_768).contains(&blocks) || block_len == 0 {
+            let problem = format!(
+                "of {blocks} blocks of {block_len} bytes is no pool; give 1 to 32768 blocks of at least 1 byte"
+            );
+            return wrong("the pool", problem);
+        }
+        if block_len as usize > MOST {
+            let problem = format!(
+                "has blocks of {block_len} bytes; give at most {MOST}, the most that may wait for a session"
+            );
+            return wrong("the pool", problem);
+        }
+        Ok(())
+    }
+
+    fn check_times(&self) -> Result<()> {
+        let times = [
+            ("the idle timeout", self.idle_timeout, "every session would be idle"),
+            ("the first-byte timeout", self.first_byte_timeout, "no session could speak in time"),
+            ("the write timeout", self.write_timeout, "no peer could read in time"),
+            ("the connect timeout", self.connect_timeout, "no connection could be made in time"),
+        ];
+        for (setting, time, consequence) in times {
+            if time == Some(Duration::ZERO) {
+                return wrong(setting, format!("is 0: {consequence}; give more, or none"));
+            }
+        }
+        if self.tick == Some(Duration::ZERO) {
+            let problem =
+                "has a period of 0; give at least 4 ms (a shorter tick is called every 4 ms), or none";
+            return wrong("the tick", problem);
+        }
+        self.options.check_keepalive().or_else(|error| unusable("the keep-alive", &error))?;
+        self.options.check_user_timeout().or_else(|error| unusable("the user timeout", &error))
+    }
+
+    fn check_marks(&self) -> Result<()> {
+        let Config { high_water, low_water, hard_limit, .. } = *self;
+        if low_water >= high_water {
+            let problem = format!("of {low_water} bytes is not under the high-water mark of {high_water}");
+            return wrong("the low-water mark", problem);
+        }
+        if hard_limit < high_water {
+            let problem = format!("of {hard_limit} bytes is under the high-water mark of {high_water}");
+            return wrong("the hard limit", problem);
+        }
+        if hard_limit > MOST {
+            let problem = format!(
+                "of {hard_limit} bytes is over {MOST}, the most that may wait for a session (without a limit of yours \
+                 it is the high-water mark and 2 MiB)"
+            );
+            return wrong("the hard limit", problem);
+        }
+        let block_len = self.pool.block_len as usize;
+        if hard_limit < block_len {
+            let problem = format!(
+                "of {hard_limit} bytes is under a block of the pool, of {block_len}, which is charged in full: a session \
+                 could not send on one byte; give at least {block_len}, or a pool of smaller blocks"
+            );
+            return wrong("the hard limit", problem);
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a setting, and what would be right.
+fn wrong(setting: &'static str, problem: impl Into<String>) -> Result<()> {
+    Err(Error::Config { setting, problem: problem.into() })
+}
+
+fn unusable(setting: &'static str, error: &io::Error) -> Result<()> {
+    wrong(setting, format!("cannot be used: {error}"))
 }

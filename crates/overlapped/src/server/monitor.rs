@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use proactor::{AcceptWatch, Socket, try_accept, turn_away};
 
-use crate::admission::{Acceptor, AddressLimit, Delivery};
+use crate::admission::{Delivery, Placement};
 use crate::shared::{Pulses, Rest, TICK, WorkerShared};
 use crate::worker::{ACCEPT_PAUSE, Arrival};
 
@@ -28,8 +28,7 @@ const SOON: Duration = Duration::from_millis(1);
 pub(super) struct Monitor {
     all_shared: Vec<Arc<WorkerShared>>,
     pulses: Pulses,
-    acceptor: Arc<Acceptor<Arrival<Socket>>>,
-    addresses: Option<Arc<AddressLimit>>,
+    placement: Arc<Placement<Arrival<Socket>>>,
     watch: AcceptWatch,
     /// By worker: true exactly when the monitor accepts in its place.
     accepting: Vec<bool>,
@@ -42,8 +41,7 @@ impl Monitor {
     /// What the system says: out of descriptors.
     pub(super) fn new(
         all_shared: &[Arc<WorkerShared>],
-        acceptor: Arc<Acceptor<Arrival<Socket>>>,
-        addresses: Option<Arc<AddressLimit>>,
+        placement: Arc<Placement<Arrival<Socket>>>,
     ) -> io::Result<Monitor> {
         let watch = AcceptWatch::new()?;
         for shared in all_shared {
@@ -52,8 +50,7 @@ impl Monitor {
         Ok(Monitor {
             all_shared: all_shared.to_vec(),
             pulses: Pulses::new(all_shared),
-            acceptor,
-            addresses,
+            placement,
             watch,
             accepting: vec![false; all_shared.len()],
             paused_until: None,
@@ -75,9 +72,9 @@ impl Monitor {
                     Rest::Tick => {}
                 }
                 tick_at = Instant::now() + TICK;
-                for delivery in self.acceptor.take_back() {
-                    if let Delivery::Placed(arrival) = delivery {
-                        turn_away(arrival.leave(self.addresses.as_deref()));
+                for delivery in self.placement.take_back() {
+                    if let Delivery::Placed(arrival, _) = delivery {
+                        turn_away(arrival.into_socket());
                     }
                 }
                 self.choose_listeners();
@@ -94,7 +91,7 @@ impl Monitor {
 
     /// Watches the listeners of workers that are blocked, and no others: a watched one wakes the monitor each time.
     fn choose_listeners(&mut self) {
-        let somebody_turns = self.acceptor.turning().is_some();
+        let somebody_turns = self.placement.turning().is_some();
         for (shared, accepting) in self.all_shared.iter().zip(&mut self.accepting) {
             let wanted = somebody_turns && shared.heartbeat.is_blocked();
             if wanted != *accepting {
@@ -138,9 +135,9 @@ impl Monitor {
         let listeners = shared.spare_listeners();
         for listener in listeners.iter() {
             while shared.heartbeat.is_blocked()
-                && let Some(worker) = self.acceptor.turning()
+                && let Some(worker) = self.placement.turning()
             {
-                if self.acceptor.waiting(worker) >= HANDED {
+                if self.placement.waiting(worker) >= HANDED {
                     return Taken::Some;
                 }
                 let delivery = match try_accept(listener) {
@@ -150,8 +147,8 @@ impl Monitor {
                 };
                 let failed = matches!(delivery, Delivery::AcceptFailed(_));
                 // If all have ended meanwhile, the server has.
-                if let Err(Delivery::Accepted(arrival)) = self.acceptor.hand(delivery) {
-                    turn_away(arrival.leave(None));
+                if let Err(Delivery::Accepted(arrival)) = self.placement.hand(delivery) {
+                    turn_away(arrival.into_socket());
                 }
                 if failed {
                     return Taken::Failed;
@@ -174,10 +171,10 @@ mod tests {
     use super::*;
 
     /// Worker 0 is blocked, and its listener is one that nothing can be accepted from. Worker 1 turns.
-    fn with_a_broken_listener() -> (Monitor, Arc<Acceptor<Arrival<Socket>>>) {
+    fn with_a_broken_listener() -> (Monitor, Arc<Placement<Arrival<Socket>>>) {
         let all_shared: Vec<Arc<WorkerShared>> = vec![Arc::default(), Arc::default()];
-        let acceptor = Arc::new(Acceptor::new(&all_shared, 10));
-        let mut monitor = Monitor::new(&all_shared, Arc::clone(&acceptor), None).unwrap();
+        let placement = Arc::new(Placement::new(&all_shared, 10, None));
+        let mut monitor = Monitor::new(&all_shared, Arc::clone(&placement)).unwrap();
         // Readable, because it is not connected, and no listener: EINVAL, accept(2).
         let broken = std::net::TcpListener::bind("127.0.0.1:0").map(Socket::from).unwrap();
         broken.shutdown(std::net::Shutdown::Both).unwrap();
@@ -186,30 +183,30 @@ mod tests {
             monitor.pulses.tick();
         }
         all_shared[1].heartbeat.begin_wait();
-        (monitor, acceptor)
+        (monitor, placement)
     }
 
     #[test]
     fn accepting_pauses_when_it_fails() {
-        let (mut monitor, acceptor) = with_a_broken_listener();
+        let (mut monitor, placement) = with_a_broken_listener();
         monitor.choose_listeners();
         assert_eq!(monitor.accepting, [true, false]);
         for _ in 0..10 {
             assert!(!monitor.accept(), "not soon again");
         }
-        assert_eq!(acceptor.waiting(1), 1, "it fails once in the pause, and is reported once");
+        assert_eq!(placement.waiting(1), 1, "it fails once in the pause, and is reported once");
         monitor.paused_until = Some(Instant::now());
         monitor.accept();
-        assert_eq!(acceptor.waiting(1), 2, "and is tried again after it");
+        assert_eq!(placement.waiting(1), 2, "and is tried again after it");
     }
 
     #[test]
     fn nothing_is_accepted_for_a_worker_that_is_back_or_while_nobody_turns() {
-        let (mut monitor, acceptor) = with_a_broken_listener();
+        let (mut monitor, placement) = with_a_broken_listener();
         monitor.choose_listeners();
         monitor.all_shared[0].heartbeat.begin_wait();
         assert!(!monitor.accept());
-        assert_eq!((acceptor.waiting(0), acceptor.waiting(1)), (0, 0));
+        assert_eq!((placement.waiting(0), placement.waiting(1)), (0, 0));
         monitor.choose_listeners();
         assert_eq!(monitor.accepting, [false, false]);
         monitor.all_shared[0].heartbeat.end_wait();
@@ -224,7 +221,7 @@ mod tests {
     /// What the worker that takes them has not taken stays in the backlog.
     #[test]
     fn no_more_is_handed_to_a_worker_than_it_takes() {
-        let (mut monitor, acceptor) = with_a_broken_listener();
+        let (mut monitor, placement) = with_a_broken_listener();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         *monitor.all_shared[0].spare_listeners() = vec![listener.into()];
@@ -232,10 +229,10 @@ mod tests {
         let clients: Vec<_> =
             (0..HANDED + 5).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
         assert!(monitor.accept(), "it is soon to look again");
-        assert_eq!(acceptor.waiting(1), HANDED);
-        while acceptor.arrivals(1).queue.pop().is_some() {}
+        assert_eq!(placement.waiting(1), HANDED);
+        while placement.arrivals(1).queue.pop().is_some() {}
         assert!(!monitor.accept());
-        assert_eq!(acceptor.waiting(1), 5);
+        assert_eq!(placement.waiting(1), 5);
         drop(clients);
     }
 }

@@ -17,7 +17,7 @@ use super::control::Control;
 use super::handle::ServerHandle;
 use super::monitor::Monitor;
 use super::worker_threads::{Breakdown, StartError, WorkerThreads};
-use crate::admission::{Acceptor, AddressLimit};
+use crate::admission::Placement;
 use crate::config::{Config, OnPanic};
 use crate::error::{Error, Result};
 use crate::handler::Handler;
@@ -33,8 +33,7 @@ pub(super) type Make<B> = fn(usize, &Pool) -> result::Result<B, Refusal>;
 /// What the threads of a server are made from.
 struct Plan<B: Backend, H: Handler, F> {
     config: Arc<Config>,
-    acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
-    addresses: Option<Arc<AddressLimit>>,
+    placement: Arc<Placement<Arrival<B::Socket>>>,
     mailboxes: Arc<[Arc<Mailbox<H::Message>>]>,
     observe: Option<Observe>,
     create: Make<B>,
@@ -132,8 +131,7 @@ impl Server {
         let mailbox = |(index, shared)| Arc::new(Mailbox::new(index, Arc::clone(shared), config.mailbox));
         let mailboxes: Arc<[_]> = all_shared.iter().enumerate().map(mailbox).collect();
         let plan: Arc<Plan<B, H, F>> = Arc::new(Plan {
-            acceptor: Arc::new(Acceptor::new(&all_shared, config.max_sessions)),
-            addresses: config.max_per_address.map(|most| Arc::new(AddressLimit::new(most))),
+            placement: Arc::new(Placement::new(&all_shared, config.max_sessions, config.max_per_address)),
             config,
             mailboxes,
             observe: self.observer.clone(),
@@ -205,8 +203,7 @@ impl Server {
                 *shared.spare_listeners() = self.sockets_of(index, handle.workers)?;
             }
         }
-        let (acceptor, addresses) = (Arc::clone(&plan.acceptor), plan.addresses.clone());
-        let monitor = Monitor::new(&handle.all_shared, acceptor, addresses)?;
+        let monitor = Monitor::new(&handle.all_shared, Arc::clone(&plan.placement))?;
         let worker_threads = Arc::clone(&handle.worker_threads);
         let body = move || {
             if worker_threads.has_started() {
@@ -309,8 +306,7 @@ where
             layer: Plain,
             config: Arc::clone(&self.config),
             mailbox: Arc::clone(&self.mailboxes[index]),
-            acceptor: Arc::clone(&self.acceptor),
-            addresses: self.addresses.clone(),
+            placement: Arc::clone(&self.placement),
             observer: self.observer(index),
         })
     }

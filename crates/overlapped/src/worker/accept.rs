@@ -8,7 +8,7 @@ use proactor::ListenerKey;
 use proactor::backend::Backend;
 
 use super::{Layer, Worker};
-use crate::admission::{AddressLimit, Delivery};
+use crate::admission::{Delivery, Seat};
 use crate::handler::Handler;
 use crate::observe::{Event, Rejection};
 use crate::timers::Due;
@@ -29,11 +29,7 @@ impl<S> Arrival<S> {
         Arrival { socket, peer: None }
     }
 
-    /// Counts an admitted connection's address out, if it was. Returns the socket.
-    pub(crate) fn leave(self, addresses: Option<&AddressLimit>) -> S {
-        if let (Some(addresses), Some(peer)) = (addresses, &self.peer) {
-            addresses.leave(peer.ip());
-        }
+    pub(crate) fn into_socket(self) -> S {
         self.socket
     }
 }
@@ -45,45 +41,33 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             drain.saw_arrival();
         }
         let peer = self.peer_if_wanted(&socket, known);
-        let address = peer.as_ref().filter(|_| self.addresses.is_some()).map(|peer| peer.ip());
-        if let (Some(addresses), Some(address)) = (&self.addresses, address)
-            && !addresses.admit(address)
-        {
-            return self.reject(socket, Rejection::AddressLimit);
-        }
-        if !self.acceptor.reserve() {
-            self.leave_address(peer.as_deref());
-            return self.reject(socket, Rejection::SessionLimit);
-        }
+        let mut seat = match self.placement.admit(peer.as_ref().map(|peer| peer.ip())) {
+            Ok(seat) => seat,
+            Err(reason) => return self.reject(socket, reason),
+        };
         let arrival = Arrival { socket, peer };
         let here = self.core.worker as usize;
         // A draining worker keeps what it accepted: others may have ended.
-        let chosen =
-            if self.core.draining { self.acceptor.place_at(here) } else { self.acceptor.place(here) };
+        let chosen = if self.core.draining { here } else { self.placement.choose(here) };
+        seat.place_on(chosen);
         if chosen == here {
-            self.open_soon(arrival);
-        } else if let Err(arrival) = self.acceptor.send(chosen, arrival) {
+            self.open_soon(arrival, seat);
+        } else if let Err((arrival, mut seat)) = self.placement.send(chosen, arrival, seat) {
             // That worker has just ended; this one has not.
-            self.acceptor.release(chosen);
-            if self.acceptor.reserve() {
-                self.acceptor.place_at(here);
-                self.open(arrival);
-            } else {
-                self.leave_address(arrival.peer.as_deref());
-                self.reject(arrival.socket, Rejection::SessionLimit);
-            }
+            seat.place_on(here);
+            self.open(arrival, seat);
         }
     }
 
     /// Opens a connection placed on this worker, after the others that were accepted in this turn are placed: if `on_open`
     /// blocks, other workers have theirs, and the monitor can take back those that are still to be opened here.
-    fn open_soon(&mut self, arrival: Arrival<B::Socket>) {
-        if !self.acceptor.has_choice() {
-            return self.open(arrival);
+    fn open_soon(&mut self, arrival: Arrival<B::Socket>, seat: Seat) {
+        if !self.placement.has_choice() {
+            return self.open(arrival, seat);
         }
-        match self.arrivals.queue.push(Delivery::Placed(arrival), false) {
+        match self.arrivals.queue.push(Delivery::Placed(arrival, seat), false) {
             Ok(()) => self.arriving += 1,
-            Err((Delivery::Placed(arrival), _)) => self.open(arrival),
+            Err((Delivery::Placed(arrival, seat), _)) => self.open(arrival, seat),
             Err(_) => unreachable!("a socket was queued"),
         }
     }
@@ -95,26 +79,20 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     /// The address of a connection's peer, if somebody observes events or addresses are counted.
     fn peer_if_wanted(&self, socket: &B::Socket, known: Option<Box<SocketAddr>>) -> Option<Box<SocketAddr>> {
-        let wanted = self.core.report.is_observed() || self.addresses.is_some();
+        let wanted = self.core.report.is_observed() || self.placement.limits().count_addresses();
         if wanted { known.or_else(|| self.driver.peer_of(socket).ok().map(Box::new)) } else { None }
     }
 
-    pub(super) fn leave_address(&self, peer: Option<&SocketAddr>) {
-        if let (Some(addresses), Some(peer)) = (&self.addresses, peer) {
-            addresses.leave(peer.ip());
-        }
-    }
-
     /// A connection placed on this worker becomes a session.
-    pub(super) fn open(&mut self, arrival: Arrival<B::Socket>) {
+    pub(super) fn open(&mut self, arrival: Arrival<B::Socket>, seat: Seat) {
         if self.is_cut() {
-            return self.turn_away(arrival);
+            drop(seat);
+            return self.driver.refuse(arrival.socket);
         }
         match self.driver.adopt(arrival.socket) {
-            Ok(key) => self.begin(key, None, arrival.peer),
+            Ok(key) => self.begin(key, None, arrival.peer, seat),
             Err(_) => {
-                self.acceptor.release(self.core.worker as usize);
-                self.leave_address(arrival.peer.as_deref());
+                drop(seat);
                 self.core.report.emit(&Event::Rejected { reason: Rejection::System });
             }
         }
@@ -125,22 +103,15 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn turn_arrivals_away(&mut self) {
         // End before close: a thread that finds the queue closed finds that the worker has ended.
         self.shared.heartbeat.end();
-        for mut delivery in self.arrivals.queue.close() {
-            if let Delivery::Placed(arrival) = delivery {
-                self.acceptor.release(self.core.worker as usize);
-                self.leave_address(arrival.peer.as_deref());
-                delivery = Delivery::Accepted(arrival);
-            }
-            if let Err(Delivery::Accepted(arrival)) = self.acceptor.hand(delivery) {
+        for delivery in self.arrivals.queue.close() {
+            let delivery = match delivery {
+                Delivery::Placed(arrival, _seat) => Delivery::Accepted(arrival),
+                other => other,
+            };
+            if let Err(Delivery::Accepted(arrival)) = self.placement.hand(delivery) {
                 self.driver.refuse(arrival.socket);
             }
         }
-    }
-
-    fn turn_away(&mut self, arrival: Arrival<B::Socket>) {
-        self.acceptor.release(self.core.worker as usize);
-        self.leave_address(arrival.peer.as_deref());
-        self.driver.refuse(arrival.socket);
     }
 
     /// Arrivals are taken one at a time: while a callback blocks, the monitor places the rest on other workers.
@@ -148,7 +119,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         while self.arriving > 0 {
             self.arriving -= 1;
             match self.arrivals.queue.pop() {
-                Some(Delivery::Placed(arrival)) => self.open(arrival),
+                Some(Delivery::Placed(arrival, seat)) => self.open(arrival, seat),
                 Some(Delivery::Accepted(arrival)) => self.accepted(arrival.socket, arrival.peer),
                 Some(Delivery::AcceptFailed(error)) => self.report_accept_pause(&error),
                 None => self.arriving = 0,

@@ -6,6 +6,7 @@ use proactor::ConnectionKey;
 use proactor::backend::Backend;
 
 use super::{Layer, Worker};
+use crate::admission::Seat;
 use crate::context::{Connect, CurrentCallback};
 use crate::handler::Handler;
 use crate::observe::Event;
@@ -16,6 +17,7 @@ pub(super) struct Connecting {
     token: u64,
     /// Its timer, if it has a deadline. Cancelled as soon as the connect has succeeded or failed.
     deadline: Option<TimerId>,
+    seat: Seat,
 }
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
@@ -30,22 +32,22 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 self.answer_refused_connect(token, refusals, &error);
                 continue;
             }
-            if !self.acceptor.reserve() {
+            let Ok(mut seat) = self.placement.admit(None) else {
                 let error = io::Error::other("the session limit is reached");
                 self.answer_failed_connect(token, &error);
                 continue;
-            }
-            self.acceptor.place_at(self.core.worker as usize);
+            };
+            seat.place_on(self.core.worker as usize);
             let options = options.unwrap_or(self.core.config.options);
             match self.driver.connect_with(address, options) {
                 Ok(key) => {
                     let limit = self.core.config.connect_timeout;
                     let deadline =
                         limit.map(|after| self.core.timers.set(self.driver.now() + after, Due::Connect(key)));
-                    self.connecting.insert(key, Connecting { token, deadline });
+                    self.connecting.insert(key, Connecting { token, deadline, seat });
                 }
                 Err(error) => {
-                    self.acceptor.release(self.core.worker as usize);
+                    drop(seat);
                     self.answer_failed_connect(token, &error);
                 }
             }
@@ -53,28 +55,27 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     pub(super) fn connected(&mut self, key: ConnectionKey) {
-        let token = self.take_connecting(key);
-        let peer =
-            self.core.report.is_observed().then(|| self.driver.peer_addr(key).ok().map(Box::new)).flatten();
-        self.begin(key, token, peer);
+        let Some(Connecting { token, seat, .. }) = self.take_connecting(key) else { return };
+        let peer = if self.core.report.is_observed() { self.driver.peer_addr(key).ok() } else { None };
+        self.begin(key, Some(token), peer.map(Box::new), seat);
     }
 
     /// Reported by the system or by our deadline; the second of the two finds nothing.
     pub(super) fn connect_failed(&mut self, key: ConnectionKey, error: &io::Error) {
-        if let Some(token) = self.take_connecting(key) {
+        if let Some(Connecting { token, seat, .. }) = self.take_connecting(key) {
             self.driver.abort(key);
-            self.acceptor.release(self.core.worker as usize);
+            drop(seat);
             self.answer_failed_connect(token, error);
         }
     }
 
-    /// A connect has succeeded or failed: its deadline is cancelled. Returns its token, the first time.
-    fn take_connecting(&mut self, key: ConnectionKey) -> Option<u64> {
-        let Connecting { token, deadline } = self.connecting.remove(&key)?;
-        if let Some(id) = deadline {
+    /// A connect has succeeded or failed: its deadline is cancelled. `None` after the first time.
+    fn take_connecting(&mut self, key: ConnectionKey) -> Option<Connecting> {
+        let connecting = self.connecting.remove(&key)?;
+        if let Some(id) = connecting.deadline {
             self.core.timers.cancel(id);
         }
-        Some(token)
+        Some(connecting)
     }
 
     fn answer_failed_connect(&mut self, token: u64, error: &io::Error) {

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use proactor::backend::{Backend, Wait};
 use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
-use crate::admission::{Acceptor, AddressLimit, Arrivals};
+use crate::admission::{Arrivals, Placement, Seat};
 use crate::config::Config;
 use crate::context::{Core, CurrentCallback, Session, WorkerContext};
 use crate::handler::Handler;
@@ -52,14 +52,15 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     core: Core,
     /// The handler's state of each session, by slot, beside the engine's in `core`.
     states: Vec<Option<H::State>>,
+    /// The seat of each session, by slot.
+    seats: Vec<Option<Seat>>,
     listeners: Vec<ListenerKey>,
     /// Outbound connections that are not established yet.
     connecting: HashMap<ConnectionKey, Connecting>,
     mailbox: Arc<Mailbox<H::Message>>,
     shared: Arc<WorkerShared>,
     mail: VecDeque<Mail<H::Message>>,
-    acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
-    addresses: Option<Arc<AddressLimit>>,
+    placement: Arc<Placement<Arrival<B::Socket>>>,
     arrivals: Arc<Arrivals<Arrival<B::Socket>>>,
     /// How many of the arrivals are to be taken in this turn.
     arriving: usize,
@@ -83,25 +84,13 @@ pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) layer: L,
     pub(crate) config: Arc<Config>,
     pub(crate) mailbox: Arc<Mailbox<H::Message>>,
-    pub(crate) acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
-    pub(crate) addresses: Option<Arc<AddressLimit>>,
+    pub(crate) placement: Arc<Placement<Arrival<B::Socket>>>,
     pub(crate) observer: Option<Observer>,
 }
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(crate) fn new(parts: Parts<B, H, L>) -> Worker<B, H, L> {
-        let Parts {
-            index,
-            driver,
-            listeners,
-            handler,
-            layer,
-            config,
-            mailbox,
-            acceptor,
-            addresses,
-            observer,
-        } = parts;
+        let Parts { index, driver, listeners, handler, layer, config, mailbox, placement, observer } = parts;
         let core = Core {
             worker: index as u32,
             config,
@@ -123,14 +112,14 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             layer,
             core,
             states: Vec::new(),
+            seats: Vec::new(),
             listeners,
             connecting: HashMap::new(),
             shared: Arc::clone(&mailbox.shared),
             mailbox,
             mail: VecDeque::new(),
-            arrivals: acceptor.arrivals(index),
-            acceptor,
-            addresses,
+            arrivals: placement.arrivals(index),
+            placement,
             arriving: 0,
             drain: None,
             deadlines: Deadlines::default(),

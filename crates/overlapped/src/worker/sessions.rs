@@ -6,6 +6,7 @@ use proactor::ConnectionKey;
 use proactor::backend::Backend;
 
 use super::{Layer, Worker};
+use crate::admission::Seat;
 use crate::context::{CurrentCallback, Session};
 use crate::handler::Handler;
 use crate::observe::Event;
@@ -13,7 +14,13 @@ use crate::session::{CloseReason, SessionState};
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// An established connection becomes a session. `token`: of an outbound one.
-    pub(super) fn begin(&mut self, key: ConnectionKey, token: Option<u64>, peer: Option<Box<SocketAddr>>) {
+    pub(super) fn begin(
+        &mut self,
+        key: ConnectionKey,
+        token: Option<u64>,
+        peer: Option<Box<SocketAddr>>,
+        seat: Seat,
+    ) {
         let mut state = SessionState::new(key, token, self.core.now);
         let address = peer.as_deref().copied();
         state.peer = peer;
@@ -23,7 +30,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.core.report.emit(&Event::Opened { session, peer: address });
         if self.states.len() <= key.index() {
             self.states.resize_with(key.index() + 1, || None);
+            self.seats.resize_with(key.index() + 1, || None);
         }
+        self.seats[key.index()] = Some(seat);
         self.core.callback = CurrentCallback::Session(key);
         let state = self.handler.on_open(&mut Session::new(&mut self.core, &self.driver, key));
         self.core.callback = CurrentCallback::None;
@@ -36,7 +45,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn released(&mut self, key: ConnectionKey) {
         let Some(mut state) = self.core.sessions.remove(key) else { return };
         debug_assert!(state.timers.is_none(), "what closes or aborts a session cancels its timers");
-        self.acceptor.release(self.core.worker as usize);
+        drop(self.seats[key.index()].take());
         let session = self.core.id(key);
         let reason = state.reason().unwrap_or(CloseReason::Local);
         let bytes = state.queue.clear();
@@ -45,9 +54,6 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
         let (received, sent) = (state.received, state.sent);
         let peer = state.peer.map(|peer| *peer);
-        if state.token.is_none() {
-            self.leave_address(peer.as_ref());
-        }
         self.core.report.emit(&Event::Closed { session, peer, reason, received, sent });
         if let Some(state) = self.states[key.index()].take() {
             let callback = CurrentCallback::Session(key);

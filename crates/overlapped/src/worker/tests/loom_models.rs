@@ -223,14 +223,10 @@ fn a_connection_for_a_worker_that_ends_is_counted_out() {
         let other = thread::spawn(move || drop(second));
         turn(&mut fixture.workers[0]);
         other.join().unwrap();
-        let Worker { core, acceptor, addresses, .. } = &fixture.workers[0];
+        let Worker { core, placement, .. } = &fixture.workers[0];
         let sessions = core.sessions.len();
         assert!(sessions == 1 || sessions == 2, "the first keeps it, or the second refused it");
-        let room = (0..3).take_while(|_| acceptor.reserve()).count();
-        assert_eq!(room, 3 - sessions, "what is not a session is counted out");
-        let address = fixture.address.ip();
-        let addresses = addresses.as_ref().expect("they are counted");
-        let room = (0..3).take_while(|_| addresses.admit(address)).count();
-        assert_eq!(room, 3 - sessions, "what is not a session is counted out");
+        let counted = placement.limits().counted(fixture.address.ip());
+        assert_eq!(counted, (sessions, sessions), "what is not a session is counted out");
     });
 }
