@@ -14,7 +14,7 @@ pub(crate) const TURNED_AWAY: usize = 128;
 /// What happens to a session when more is queued for it than the hard limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// It is closed with a reset: a peer that does not read is not waited for.
+    /// It is closed with a reset: the server does not wait for a peer that does not read.
     #[default]
     Close,
     /// The send is refused; the handler decides.
@@ -25,7 +25,7 @@ pub enum Overflow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnPanic {
     /// The session it happened in is aborted; the worker goes on. The handler's own fields are as the panic left them,
-    /// and [`on_panic`](crate::Handler::on_panic) lets it put them right.
+    /// and [`on_panic`](crate::Handler::on_panic) lets it repair them.
     #[default]
     AbortSession,
     /// The whole server: [`ServerHandle::wait`](crate::ServerHandle::wait) returns the panic as an error, and no
@@ -56,7 +56,7 @@ pub(crate) struct Config {
     pub(crate) connect_timeout: Option<Duration>,
     /// After FIN was sent: how long the peer's FIN is waited for.
     pub(crate) linger_timeout: Duration,
-    /// How peers that are gone without a word are noticed.
+    /// Keep-alive and user timeout.
     pub(crate) options: SocketOptions,
     /// Connections that each worker may turn away at a time.
     pub(crate) turned_away: usize,

@@ -194,6 +194,11 @@ mod sync;
 mod timers;
 mod worker;
 
+/// The crate's README: its example is compiled with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 // What a user writes, and what its callbacks get.
 pub use context::{Session, WorkerContext};
 pub use framed::{

@@ -273,7 +273,7 @@ fn an_arrival_that_is_taken_back_is_taken_once() {
         all_shared[1].heartbeat.begin_wait();
         let placement: Arc<Placement<u32>> = Arc::new(Placement::new(&all_shared, 2, None));
         for socket in [1, 2] {
-            let mut seat = placement.admit(None).ok().unwrap();
+            let mut seat = placement.admit(None).unwrap();
             seat.place_on(0);
             assert!(placement.send(0, socket, seat).is_ok());
         }
@@ -306,7 +306,7 @@ fn an_arrival_that_nobody_can_take_over_is_not_lost() {
         }
         all_shared[1].heartbeat.begin_wait();
         let placement: Arc<Placement<u32>> = Arc::new(Placement::new(&all_shared, 1, None));
-        let mut seat = placement.admit(None).ok().unwrap();
+        let mut seat = placement.admit(None).unwrap();
         seat.place_on(0);
         assert!(placement.send(0, 1, seat).is_ok());
         let other = {

@@ -32,7 +32,7 @@ impl<M> Mailbox<M> {
         Mailbox { index, shared, mail: Queue::new(limit) }
     }
 
-    /// `limited` is false for what the engine itself posts, which is bounded by other means.
+    /// `limited` is false for the engine's own mail, which is bounded by other means.
     pub(crate) fn post(&self, mail: Mail<M>, limited: bool) -> Result<(), PostError> {
         match self.mail.push(mail, limited) {
             Ok(()) => {

@@ -194,7 +194,7 @@ mod tests {
 
     fn deliver(placement: &Placement<u32>, worker: usize, sockets: std::ops::Range<u32>) {
         for socket in sockets {
-            let mut seat = placement.admit(None).ok().expect("there is room");
+            let mut seat = placement.admit(None).expect("there is room");
             seat.place_on(worker);
             assert!(placement.send(worker, socket, seat).is_ok());
         }
@@ -217,7 +217,7 @@ mod tests {
 
     /// Chooses a worker as `here` and places a seat on it, which stays.
     fn place(placement: &Placement<u32>, here: usize) -> usize {
-        let mut seat = placement.admit(None).ok().expect("there is room");
+        let mut seat = placement.admit(None).expect("there is room");
         let worker = placement.choose(here);
         seat.place_on(worker);
         std::mem::forget(seat);

@@ -1,5 +1,4 @@
-//! What handlers may touch of a worker: its sessions, timers and counters, but neither the driver nor another
-//! handler. What a callback asks for is noted here and carried out when it has returned.
+//! The part of a worker that callbacks change: its sessions, timers and counters.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -35,19 +34,19 @@ pub(crate) struct Core {
     pub(crate) callback: CurrentCallback,
 }
 
-/// Whose code runs: a panic is put down to it, and a drain asks who wants to connect.
+/// Which callback runs: a panic is attributed to it, and a drain refuses connects by it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CurrentCallback {
-    /// The engine's. A panic in here is a bug of ours: it ends the worker.
+    /// None: the engine runs. A panic in it is our bug, and ends the worker.
     None,
-    /// The handler's, for no session in particular.
+    /// One for no session in particular.
     Worker,
-    /// The handler's, in `on_connect_failed` or `on_panic`, for no session in particular.
+    /// `on_connect_failed` or `on_panic`.
     Answer {
-        /// Connects that were refused in a row, up to the one that this is the answer to.
+        /// How many connects in a row were refused, with the one that this answers.
         refusals: u8,
     },
-    /// The handler's, for this session, which may have ended: `on_close`.
+    /// One for this session, which may have ended: `on_close`.
     Session(ConnectionKey),
 }
 
@@ -55,13 +54,13 @@ pub(crate) enum CurrentCallback {
 pub(crate) struct Connect {
     pub(crate) address: SocketAddr,
     pub(crate) token: u64,
-    /// How many were refused in a row, this one included. If it was, that is only still to be told.
+    /// If it is refused: how many were in a row, with this one. The answer is still to be given. 0 if it is not.
     pub(crate) refusals: u8,
-    /// In place of the server's.
+    /// Instead of the server's.
     pub(crate) options: Option<SocketOptions>,
 }
 
-/// A handler that asks again whenever it is refused is answered so often: more than a reasonable one tries.
+/// Refusals in a row that are answered: a handler that asks again at each of them would go on for ever.
 pub(crate) const MOST_REFUSALS: u8 = 16;
 
 impl Core {
@@ -73,7 +72,7 @@ impl Core {
         id.worker == self.worker && self.sessions.get(id.key).is_some()
     }
 
-    /// How many connects in a row were refused, with one that the callback at hand asks for; 0 if it may connect.
+    /// How many connects in a row are refused with one that the present callback asks for; 0 if it may connect.
     pub(super) fn refusals(&self) -> u8 {
         match self.callback {
             _ if !self.draining => 0,
@@ -102,7 +101,7 @@ impl Core {
         }
     }
 
-    /// A session has room again, or takes nothing any more: its source is let go.
+    /// A session has room again, or takes no more: its source is released.
     pub(crate) fn no_longer_full(&mut self, key: ConnectionKey) {
         let Some(state) = self.sessions.get_mut(key) else { return };
         if state.pending.remove(Pending::SOURCE) {
@@ -119,7 +118,7 @@ impl Core {
         }
     }
 
-    /// The next flush pauses or resumes the receive of a session, as its state says by then.
+    /// The next flush pauses or resumes the receive of a session, by its state at that time.
     pub(crate) fn look_at_receive(&mut self, key: ConnectionKey) {
         if let Some(state) = self.sessions.get_mut(key) {
             state.pending.add(Pending::RECEIVE);
@@ -173,7 +172,7 @@ impl Core {
         }
     }
 
-    /// A session closes: its handler hears no more of it, and the next flush does the rest.
+    /// A session closes: its handler is not called any more before `on_close`, and the next flush does the rest.
     pub(crate) fn stop_hearing(&mut self, key: ConnectionKey) {
         self.discard_kept(key);
         self.cancel_timers(key);

@@ -53,18 +53,18 @@ impl WorkerContext<'_> {
     ///
     /// While the server [drains](Self::is_draining), only the callbacks of a session that is not closing may connect,
     /// as a relay does for what the backlog brings; what is not connected at the drain's deadline fails with
-    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). From everywhere else (`on_tick`, `on_message`,
-    /// `on_close`, `on_connect_failed`, a session that closes) nothing is dialled, and `on_connect_failed` follows with
-    /// the same kind of error. Where that one asks again each time, it would go on for ever: after 16 refusals in a row
-    /// nothing follows any more, and neither does for what [`on_panic`](crate::Handler::on_panic) asks in a drain.
+    /// [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted). From everywhere else (`on_tick`, `on_message`,
+    /// `on_close`, `on_connect_failed`, a session that closes) no connection is made, and `on_connect_failed` follows
+    /// with the same kind of error. If that callback asks again each time, there is no answer after 16 refusals in a row;
+    /// nor is there one to a connect in [`on_panic`](crate::Handler::on_panic) during a drain.
     ///
-    /// A connection that meets itself has failed, as if it had been refused: where nobody listens on a port of this
-    /// machine, the system may give that very port to the socket that connects there.
+    /// A connection to itself fails as if it had been refused: if no socket listens on a port of this machine, the system
+    /// may give that port to the socket that connects there.
     pub fn connect(&mut self, address: SocketAddr, token: u64) {
         self.ask_to_connect(address, token, None);
     }
 
-    /// The same, with socket options of its own in place of the server's ([`Server::keepalive`](crate::Server::keepalive)
+    /// The same, with its own socket options instead of the server's ([`Server::keepalive`](crate::Server::keepalive)
     /// and [`Server::user_timeout`](crate::Server::user_timeout)).
     ///
     /// Options that this system does not have are left out: try them first with

@@ -81,7 +81,7 @@ pub enum Event<'a> {
     },
     /// Accepting pauses: the system is short of something. Reported at most once every 10 s; always counted.
     AcceptPaused {
-        /// What the system said.
+        /// The system's error.
         error: &'a io::Error,
         /// When it is tried again.
         retry_after: Duration,
@@ -89,7 +89,7 @@ pub enum Event<'a> {
     /// The system had no memory for a receive or a send; both are retried automatically. Reported at most once every
     /// 10 s; always counted.
     Delayed {
-        /// What the system said.
+        /// The system's error.
         error: &'a io::Error,
     },
     /// An outbound connection failed.
@@ -131,7 +131,7 @@ pub enum Event<'a> {
         name: &'a str,
         /// The address that is left out.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         error: &'a io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! What happens in a server, for whoever watches it: events, and the numbers counted from them.
+//! Watching a server: the events that happen in it, and the numbers counted from them.
 
 mod events;
 mod report;

@@ -95,7 +95,7 @@ stats! {
         bytes_sent,
         /// Bytes that arrived after a session had begun to close, and were discarded.
         bytes_discarded,
-        /// Bytes owed to sessions that a drain's deadline cut.
+        /// Bytes queued for sessions that a drain's deadline cut, or received and not answered.
         bytes_lost,
         /// Bytes queued for sessions that ended otherwise: reset, aborted, timed out.
         bytes_dropped,

@@ -25,7 +25,7 @@ use super::descriptors;
 
 /// A server that is bound and not started yet.
 ///
-/// Every setting has a default fit for production; see each method. A process that is made by `fork(2)` while a server runs,
+/// The default of every setting is fit for production; see each method. A process that is made by `fork(2)` while a server runs,
 /// and executes no program, holds its connections and ports open: see [the crate's page](crate#other-processes).
 pub struct Server {
     pub(super) sockets: Vec<RealSocket>,
@@ -45,7 +45,7 @@ impl Server {
     /// Binds an address and listens on it. Nothing is accepted before [`start`](Self::start) or [`run`](Self::run). To
     /// take over a listener made elsewhere, for instance by a service manager, use `Server::from(TcpListener)`.
     ///
-    /// * A *name* stands for all addresses that it resolves to, each once. One that this machine does not have (`::1`
+    /// * A *name* means all addresses that it resolves to, each once. One that this machine does not have (`::1`
     ///   without IPv6) is skipped and [reported](Self::skipped_addresses), if the name has another one; any other failure
     ///   is an error, as is every failure of a literal address.
     /// * `0.0.0.0` means every IPv4 address of this machine, and `[::]` every IPv6 address: an IPv6 socket takes no IPv4
@@ -78,9 +78,9 @@ impl Server {
         Ok(self)
     }
 
-    /// How many workers, each a thread with a ring or port of its own. Default: one per core. Several have a monitor, a
-    /// thread more, which sleeps while they wait and moves connections away from one whose
-    /// [`Handler`](crate::Handler) blocks.
+    /// How many workers, each a thread with a ring or port of its own. Default: one per core. With
+    /// several, there is one more thread, the monitor: it sleeps while they wait, and moves new connections away from a
+    /// worker whose [`Handler`](crate::Handler) blocks.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Server {
         self.workers = Some(workers);
@@ -98,11 +98,11 @@ impl Server {
     /// Sessions at most, over all workers; connections beyond are turned away and counted. Default: what the descriptor
     /// limit leaves room for (see [`raise_descriptor_limit`](crate::raise_descriptor_limit)).
     ///
-    /// A client that is turned away reads an end of stream, not a reset, also if it has already spoken: FIN goes out at
-    /// once, what it sends is discarded, and its connection is closed when it ends its own stream, at the latest after 100
+    /// A client that is turned away reads an end of stream, not a reset, even if it has already sent something: FIN goes
+    /// out at once, what it sends is discarded, and its connection is closed when it ends its own stream, at the latest after 100
     /// ms. Only one that still sends after that time is reset. Up to 128 on each worker (a sixteenth of a small
-    /// descriptor limit, on all workers together) are turned away at a time, beside the sessions; in a flood, the oldest of
-    /// them is closed as soon as another one comes. A drain waits for them until its deadline.
+    /// descriptor limit, on all workers together) are turned away at a time, in addition to the sessions; in a flood,
+    /// the oldest of them is closed when another one comes. A drain waits for them until its deadline.
     #[must_use]
     pub fn max_sessions(mut self, sessions: usize) -> Server {
         self.config.max_sessions = sessions;
@@ -132,7 +132,7 @@ impl Server {
     }
 
     /// Bytes that may be queued for a session, blocks charged in full; at most 1 GiB. Default: 2 MiB over the
-    /// high-water mark, or 64 blocks if they are larger than usual: room for what one turn may still bring in after
+    /// high-water mark, or 64 blocks if they are larger than usual: room for what one turn may still receive after
     /// that mark.
     #[must_use]
     pub fn hard_limit(mut self, bytes: usize) -> Server {
@@ -161,7 +161,7 @@ impl Server {
         self
     }
 
-    /// Calls [`Handler::on_idle`] for sessions on which nothing moved for this long. Zero is an error at the start.
+    /// Calls [`Handler::on_idle`] for sessions that have received and sent nothing for this long. Zero is an error at the start.
     /// Default: off.
     #[must_use]
     pub fn idle_timeout(mut self, after: Option<Duration>) -> Server {
@@ -205,8 +205,8 @@ impl Server {
     /// seconds, rounded up, at least one between two probes; at most 32,767 s. More, and zero, is an error at the start.
     /// Default: off. [`SocketOptions::keepalive`] has the system's names for it.
     ///
-    /// It finds out about machines that are gone, not about programs that hang: their systems answer. For those there is
-    /// the [idle timeout](Self::idle_timeout).
+    /// It detects machines that are gone, not programs that hang: their systems still answer. For those there is the
+    /// [idle timeout](Self::idle_timeout).
     #[must_use]
     pub fn keepalive(mut self, idle: Option<Duration>) -> Server {
         self.config.options.keepalive = idle;
@@ -220,7 +220,7 @@ impl Server {
     /// has no such option (macOS, the BSDs, older Windows) is an error at the start. Default: off; the system's own limit
     /// is a quarter of an hour or so.
     ///
-    /// A peer that acknowledges and does not read is a matter of the [write timeout](Self::write_timeout).
+    /// For a peer that acknowledges and does not read there is the [write timeout](Self::write_timeout).
     #[must_use]
     pub fn user_timeout(mut self, limit: Option<Duration>) -> Server {
         self.config.options.user_timeout = limit;
@@ -229,10 +229,10 @@ impl Server {
 
     /// Calls [`Handler::on_tick`] on every worker this often, at most 250 times a second. Default: off.
     ///
-    /// A tick is due one period after the one before was due, so a late call delays no later one: the average rate is
-    /// the rate asked for. A single call is as late as the system's waits are coarse: 1 ms on readiness, 16 ms on
-    /// Windows. A worker that was held up, by a long callback or a stopped process, calls up to 8 overdue
-    /// ticks, one in a turn so that other work comes in between; the ticks before them are skipped. With a period below
+    /// A tick is due one period after the previous one was due, so a late call delays no later one, and the average rate
+    /// is exact. A single call may be late by the granularity of the system's waits: 1 ms on readiness, 16 ms on Windows.
+    /// After a long callback, or after the process was stopped, a worker calls up to 8 overdue ticks, one in a turn so
+    /// that other work comes in between; the ticks before them are skipped. With a period below
     /// 4 ms the call comes every 4 ms, for all ticks due by then: all but one of them are skipped.
     /// [`Stats::ticks_skipped`](crate::Stats::ticks_skipped) counts what is skipped. A period of zero is an error at
     /// the start.

@@ -31,11 +31,11 @@ pub struct ServerHandle {
 /// How a drain went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrainReport {
-    /// Sessions that got everything that was owed to them.
+    /// Sessions that got everything that was queued for them.
     pub drained: u64,
-    /// Sessions that the deadline cut.
+    /// Sessions that were cut at the deadline.
     pub cut: u64,
-    /// Bytes owed to those.
+    /// Bytes that were queued for those, or received and not answered.
     pub bytes_lost: u64,
 }
 
@@ -93,8 +93,8 @@ impl ServerHandle {
     }
 
     /// Begins to drain and returns at once: accepting ends, what was received is answered, every session is
-    /// closed gracefully, what is left after `limit` is cut. A second call can only shorten the time. In a callback this
-    /// is how a server is ended.
+    /// closed gracefully, what is left after `limit` is cut. A second call can only shorten the time. This is
+    /// how a callback ends its server.
     pub fn begin_drain(&self, limit: Duration) {
         self.control.drain(limit);
     }

@@ -1,13 +1,13 @@
-//! The monitor of a server with several workers: one thread that sleeps while they wait, and helps when one is blocked.
+//! The monitor of a server with several workers: a thread that sleeps while they wait, and acts when one is blocked.
 //!
 //! A handler's callback that blocks stops its whole worker: its sessions, the connections that were placed on it, and
-//! accepting on the listeners that it owns. The sessions cannot be helped. The connections are placed on other workers;
+//! accepting on the listeners that it owns. The sessions have to wait. The connections are placed on other workers;
 //! and the monitor accepts in the worker's place, from duplicates of its listeners, because the worker's own accept is
-//! armed in a ring, port or poller that nobody turns. (An accept armed in another worker's ring would not do: accepts
-//! of io_uring wait exclusively, and the blocked ring, the first in line, takes each wake-up and does nothing with it.)
+//! armed in a ring, port or poller that is not being harvested. (Arming an accept in another worker's ring would not help:
+//! accepts of io_uring wait exclusively, and the blocked ring, the first in line, takes each wake-up.)
 //!
-//! On Windows the accepts in flight belong to the blocked worker's port and take the next connections, whoever else
-//! accepts; nobody does.
+//! On Windows the accepts in flight belong to the blocked worker's port and take the next connections, so the monitor does
+//! not accept there.
 
 use std::io;
 use std::sync::Arc;
@@ -19,10 +19,9 @@ use crate::admission::{Delivery, Placement};
 use crate::shared::{Pulses, Rest, TICK, WorkerShared};
 use crate::worker::{ACCEPT_PAUSE, Arrival};
 
-/// Connections that the monitor hands to one worker before that has taken some of them. What is beyond stays in the
-/// backlog.
+/// Connections that the monitor hands to one worker before that has taken some of them. The rest stays in the backlog.
 const HANDED: usize = 64;
-/// How soon it looks whether some were taken.
+/// How soon the monitor checks whether some were taken.
 const SOON: Duration = Duration::from_millis(1);
 
 pub(super) struct Monitor {
@@ -32,13 +31,13 @@ pub(super) struct Monitor {
     watch: AcceptWatch,
     /// By worker: true exactly when the monitor accepts in its place.
     accepting: Vec<bool>,
-    /// Until when accepting pauses, because the system is short of something (INV-9).
+    /// Until when accepting pauses, because the system is short of a resource (INV-9).
     paused_until: Option<Instant>,
 }
 
 impl Monitor {
     /// # Errors
-    /// What the system says: out of descriptors.
+    /// The system's: out of descriptors.
     pub(super) fn new(
         all_shared: &[Arc<WorkerShared>],
         placement: Arc<Placement<Arrival<Socket>>>,
@@ -98,7 +97,7 @@ impl Monitor {
                 *accepting = wanted;
                 for listener in shared.spare_listeners().iter() {
                     if wanted {
-                        // Without memory for it each tick still looks.
+                        // If the system has no memory for it, each tick still tries to accept.
                         let _ = self.watch.watch(listener);
                     } else {
                         self.watch.forget(listener);
@@ -108,7 +107,7 @@ impl Monitor {
         }
     }
 
-    /// Takes what waits in the backlogs of blocked workers. True: there may be more, and it is soon to look again.
+    /// Takes what waits in the backlogs of blocked workers. True: there may be more, and the next look comes soon.
     fn accept(&mut self) -> bool {
         if self.paused_until.is_some_and(|until| Instant::now() < until) {
             return false;
@@ -128,10 +127,10 @@ impl Monitor {
         false
     }
 
-    /// Hands what waits on one worker's listeners to workers that turn. Admission is theirs: what the monitor accepts
-    /// is counted, limited, placed and reported like any other connection.
+    /// Hands what waits on one worker's listeners to workers that turn. They admit it: what the monitor accepts is counted,
+    /// limited, placed and reported like any other connection.
     fn accept_for(&self, shared: &WorkerShared) -> Taken {
-        // Locked for as long as no call waits: the worker, once it is back, closes them under the same lock.
+        // No call waits while this is locked. The worker, once it turns again, closes them under the same lock.
         let listeners = shared.spare_listeners();
         for listener in listeners.iter() {
             while shared.heartbeat.is_blocked()
@@ -146,7 +145,7 @@ impl Monitor {
                     Err(error) => Delivery::AcceptFailed(error),
                 };
                 let failed = matches!(delivery, Delivery::AcceptFailed(_));
-                // If all have ended meanwhile, the server has.
+                // If all workers have ended meanwhile, so has the server.
                 if let Err(Delivery::Accepted(arrival)) = self.placement.hand(delivery) {
                     turn_away(arrival.into_socket());
                 }

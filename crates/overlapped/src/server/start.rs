@@ -1,7 +1,8 @@
 //! Starting the workers of a server on one backend.
 //!
-//! A ring or port is made on its worker's thread, and registers the worker's listeners. Only when all of them could be
-//! made are the handlers: what a factory hands out belongs to workers that live, not to a backend that was tried.
+//! A ring or port is made on its worker's thread, and registers the worker's listeners. The handlers
+//! are made only when all of these could be made: a factory is called for workers that will run, never for a backend that
+//! was tried and refused.
 
 use std::sync::Arc;
 use std::thread;
@@ -55,7 +56,7 @@ impl Server {
 
     /// Starts the workers and returns when each of them accepts. `factory` makes each worker's handler, on that
     /// worker's thread: it is called once for each worker, and only when it is certain on which backend they run. What
-    /// is posted to the handles it gets is heard, also by workers whose handler is still to be made.
+    /// is posted to the handles it gets is delivered, also to workers whose handler is still to be made.
     ///
     /// # Errors
     /// [`Error::Config`] for settings that make no sense, [`Error::NoRoom`] if the descriptor limit leaves none for
@@ -150,7 +151,7 @@ impl Server {
         };
         let started = self.start_threads(&plan, &handle);
         if started.is_err() {
-            // Nobody would ever close them.
+            // Nothing else would close them.
             handle.all_shared.iter().for_each(|shared| shared.spare_listeners().clear());
         }
         started.map(|()| handle)
@@ -189,7 +190,7 @@ impl Server {
         handle.worker_threads.wait_started()
     }
 
-    /// A server with several workers has a monitor, which helps when one of them is blocked.
+    /// A server with several workers has a monitor, which acts when one of them is blocked.
     fn start_monitor<B, H, F>(&self, plan: &Plan<B, H, F>, handle: &ServerHandle) -> io::Result<()>
     where
         B: Backend<Socket = RealSocket>,
@@ -207,7 +208,7 @@ impl Server {
         let worker_threads = Arc::clone(&handle.worker_threads);
         let body = move || {
             if worker_threads.has_started() {
-                // Without it the server is as good as before, until a worker is blocked.
+                // Without a monitor the server works as before, until a worker is blocked.
                 let _ = monitor.run();
             }
         };
@@ -257,7 +258,7 @@ fn run_worker<B, H, F>(
         Ok(result) => result.map_err(|source| Breakdown::Backend { backend: B::KIND, source }),
         Err(breakdown) => Err(breakdown),
     };
-    // Not while a panic unwinds: one of a destructor would end the process.
+    // Not while a panic unwinds: a second one, in a destructor, would abort the process.
     let dropped = plan.drop_worker(index, worker).map_err(panicked);
     plan.mailboxes[index].shared.heartbeat.wake_monitor();
     if worker_threads.ended(result.and(dropped)) {
@@ -316,8 +317,8 @@ where
         Some(Observer::new(Arc::clone(observe), Arc::clone(&self.mailboxes[index].shared.published)))
     }
 
-    /// The last of a worker's own destructors is its handler's. A panic in it is the handler's like any other: counted,
-    /// reported, and of consequence only where the policy says so.
+    /// A worker drops its handler last. A panic in that destructor counts as the handler's, like any other: it is counted
+    /// and reported, and stops the server only if the policy says so.
     ///
     /// # Errors
     /// The panic's message, if the server is to stop for it.

@@ -76,8 +76,7 @@ impl HandleState {
     }
 }
 
-/// A session as other threads may use it. Cheap to clone. Kept longer than its session, it answers
-/// [`Sent::Closed`].
+/// A session as other threads may use it. Cheap to clone. When its session has ended, it answers [`Sent::Closed`].
 #[derive(Clone)]
 pub struct SessionHandle {
     pub(crate) id: SessionId,

@@ -11,7 +11,7 @@ impl Pending {
     pub(crate) const RECEIVE: Pending = Pending(1 << 1);
     /// `on_writable` is called when its queue is low.
     pub(crate) const WRITABLE: Pending = Pending(1 << 2);
-    /// Its source is held because too much is unsent here, and is let go when its queue is low.
+    /// Its source is held because too much is unsent here, and is released when its queue is low.
     pub(crate) const SOURCE: Pending = Pending(1 << 3);
     /// Its next send in flight sets a timer for the write deadline.
     pub(crate) const WRITE_TIMER: Pending = Pending(1 << 4);

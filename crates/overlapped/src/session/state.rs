@@ -24,7 +24,7 @@ use super::{CloseReason, HandleState, Held, Pending, SendQueue, SessionTimers};
 pub(crate) enum Phase {
     /// Both streams are open, or only the peer's has ended.
     Open,
-    /// This side ends its stream: FIN goes out after what is queued. The peer may go on sending, and is heard.
+    /// This side ends its stream: FIN goes out after what is queued. The peer may go on sending, and the handler gets it.
     HalfClosedLocal,
     /// Closing gracefully: what is queued is being sent; then FIN.
     AwaitSent,
@@ -64,7 +64,8 @@ pub(crate) enum PhaseAction {
     Nothing,
     /// Handles answer `Closed` to sends.
     TakeNoSend,
-    /// The handler hears no more: kept bytes are discarded, timers are cancelled, handles answer that it closes.
+    /// The handler is not called any more before `on_close`: kept bytes are discarded, timers are cancelled, handles answer
+    /// that the session closes.
     StopHearing,
     /// `on_half_close` is called.
     HalfClose,
@@ -77,7 +78,7 @@ pub(crate) enum PhaseAction {
 }
 
 impl Phase {
-    /// Whether a session in this phase has not begun to close: its handler still hears of it.
+    /// Whether a session in this phase has not begun to close: its handler is still called.
     #[inline(always)]
     pub(crate) fn is_live(self) -> bool {
         self <= Phase::HalfClosedLocal
@@ -133,11 +134,11 @@ pub(crate) struct SessionState {
     pub(crate) send_since: Time,
     pub(crate) received: u64,
     pub(crate) sent: u64,
-    /// Made when somebody asks for a handle.
+    /// Made when a handle is asked for.
     pub(crate) handle: Option<Arc<HandleState>>,
     pub(crate) queue: SendQueue,
     pub(crate) opened_at: Time,
-    /// Kept only when somebody observes events, or limits addresses.
+    /// Kept only if events are observed or addresses are limited.
     pub(crate) peer: Option<Box<SocketAddr>>,
     /// Whose receive is held while too much is unsent here: its own, or that of the session that feeds it.
     pub(crate) source: ConnectionKey,
@@ -203,7 +204,7 @@ impl SessionState {
         self.reason
     }
 
-    /// Whether its handler still hears of it.
+    /// Whether it has not begun to close.
     #[inline(always)]
     pub(crate) fn is_live(&self) -> bool {
         self.phase.is_live()
@@ -269,7 +270,7 @@ impl SessionState {
         }
     }
 
-    /// Whether the handler may be called with bytes: nobody holds the session, and its handler has not paused it.
+    /// Whether the handler may be called with bytes: no full session holds this one, and its handler has not paused it.
     pub(crate) fn may_go_on(&self) -> bool {
         self.holds == 0 && !self.wants_pause
     }

@@ -19,7 +19,7 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A connection on its way from the worker that accepted it to the worker it was placed on.
 pub(crate) struct Arrival<S> {
     socket: S,
-    /// Asked for only where somebody wants to know.
+    /// Known only if events are observed or addresses are limited.
     peer: Option<Box<SocketAddr>>,
 }
 
@@ -77,7 +77,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.driver.refuse(socket);
     }
 
-    /// The address of a connection's peer, if somebody observes events or addresses are counted.
+    /// The address of a connection's peer, if events are observed or addresses are limited.
     fn peer_if_wanted(&self, socket: &B::Socket, known: Option<Box<SocketAddr>>) -> Option<Box<SocketAddr>> {
         let wanted = self.core.report.is_observed() || self.placement.limits().count_addresses();
         if wanted { known.or_else(|| self.driver.peer_of(socket).ok().map(Box::new)) } else { None }
@@ -133,7 +133,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.report_accept_pause(error);
     }
 
-    /// The same where the monitor accepts: it retries by itself.
+    /// The same for an accept of the monitor, which retries it.
     pub(super) fn report_accept_pause(&mut self, error: &io::Error) {
         self.core.report.accept_paused(self.core.now, error, ACCEPT_PAUSE);
     }

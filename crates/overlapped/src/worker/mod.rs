@@ -5,6 +5,7 @@
 //! in one thread.
 
 mod accept;
+mod callbacks;
 mod close;
 mod connect;
 mod deadlines;
@@ -29,7 +30,7 @@ use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
 use crate::admission::{Arrivals, Placement, Seat};
 use crate::config::Config;
-use crate::context::{Core, CurrentCallback, Session, WorkerContext};
+use crate::context::{Core, CurrentCallback};
 use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox};
 use crate::observe::{Gauges, Observer, Report};
@@ -50,7 +51,7 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     handler: H,
     layer: L,
     core: Core,
-    /// The handler's state of each session, by slot, beside the engine's in `core`.
+    /// The handler's state of each session, by slot. The engine's is in `core`.
     states: Vec<Option<H::State>>,
     /// The seat of each session, by slot.
     seats: Vec<Option<Seat>>,
@@ -263,35 +264,6 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             }
             self.flush();
         }
-    }
-
-    /// Calls the handler for a session, unless it has begun to close.
-    fn callback(&mut self, key: ConnectionKey, call: impl FnOnce(&mut H, &mut Session<'_>, &mut H::State)) {
-        if self.is_open(key) {
-            self.call(key, call);
-        }
-    }
-
-    /// Calls the handler for a session that is known to be open.
-    #[inline]
-    fn call(&mut self, key: ConnectionKey, call: impl FnOnce(&mut H, &mut Session<'_>, &mut H::State)) {
-        if let Some(Some(state)) = self.states.get_mut(key.index()) {
-            self.core.callback = CurrentCallback::Session(key);
-            call(&mut self.handler, &mut Session::new(&mut self.core, &self.driver, key), state);
-            self.core.callback = CurrentCallback::None;
-        }
-    }
-
-    /// Calls the handler for no session in particular.
-    fn worker_callback(&mut self, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
-        self.callback_as(CurrentCallback::Worker, call);
-    }
-
-    /// The same, as `callback`: a panic and a connect in it are attributed to that.
-    fn callback_as(&mut self, callback: CurrentCallback, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
-        self.core.callback = callback;
-        call(&mut self.handler, &mut WorkerContext { core: &mut self.core, endpoints: &self.driver });
-        self.core.callback = CurrentCallback::None;
     }
 }
 

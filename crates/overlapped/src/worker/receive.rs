@@ -12,7 +12,7 @@ use crate::observe::Event;
 use crate::session::{CloseReason, Pending, PhaseAction, PhaseEvent, SessionId};
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
-    /// Where received bytes come in.
+    /// The one place where received bytes come in.
     #[inline]
     pub(super) fn received(&mut self, key: ConnectionKey, data: Lease) {
         let core = &mut self.core;

@@ -61,7 +61,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
-    /// Whether a session's handler still hears of it, for those who walk over all of them.
+    /// Whether a session exists and has not begun to close.
     pub(super) fn is_open(&self, key: ConnectionKey) -> bool {
         self.core.sessions.get(key).is_some_and(SessionState::is_live)
     }

@@ -16,7 +16,6 @@ use crate::config::Config;
 use crate::mailbox::Mail;
 use crate::session::PostError;
 use crate::session::{Sent, SessionHandle};
-use crate::sync::atomic::Ordering;
 use crate::worker::Worker;
 
 /// A kernel without surprises: what varies here is the order of threads.
