@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// * an IPv4 address, `127.0.0.1:9999`;
 /// * an IPv6 address in brackets, `[::1]:9999`. A link-local one needs the interface it is on, by name or by index:
 ///   `[fe80::1%eth0]:9999`, `[fe80::1%2]:9999` (RFC 4007 §11). On Windows the name is the alias that `ipconfig` prints;
-/// * a name, `localhost:9999`, which stands for all addresses that the system's resolver has for it.
+/// * a name, `localhost:9999`, which means all addresses that the system's resolver has for it.
 ///
 /// An IPv4-mapped address (`[::ffff:127.0.0.1]:9999`, RFC 4291 §2.5.5.2) is that IPv4 address, on every system: an IPv6
 /// socket takes it on some of them only.
@@ -31,13 +31,13 @@ enum Given {
 /// The host of an endpoint.
 enum Host<'a> {
     V4(Ipv4Addr),
-    /// With what stands after `%`.
+    /// With the part after `%`.
     V6(Ipv6Addr, Option<&'a str>),
     Name(&'a str),
 }
 
 impl Endpoint {
-    /// The addresses that this stands for, at least one, each once, in the resolver's order: a client tries them so. Asks
+    /// Its addresses, at least one, each once, in the resolver's order, in which a client tries them. Asks
     /// the system's resolver if it is a name, and blocks for as long as that takes.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Endpoint {
         self.resolve_by(lookup, proactor::interface_index).map_err(failed)
     }
 
-    /// Whether this is a name, which may stand for several addresses.
+    /// Whether this is a name, which may have several addresses.
     #[must_use]
     pub fn is_name(&self) -> bool {
         let host = match &self.0 {
@@ -88,7 +88,7 @@ fn wrong<T>(kind: io::ErrorKind, problem: impl Into<String>) -> io::Result<T> {
     Err(io::Error::new(kind, problem.into()))
 }
 
-/// What is written wrongly has [`InvalidInput`](io::ErrorKind::InvalidInput), what is not there
+/// Malformed text is an [`InvalidInput`](io::ErrorKind::InvalidInput), an unknown name or interface a
 /// [`NotFound`](io::ErrorKind::NotFound); the messages of both say what to do.
 fn split(text: &str) -> io::Result<(&str, u16)> {
     let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, digits(port)?)));
@@ -168,7 +168,7 @@ const LIST: &str = if cfg!(windows) {
     "`ifconfig -l` lists them"
 };
 
-/// Each once, and IPv4-mapped ones as what they stand for.
+/// Each once, and IPv4-mapped addresses as IPv4.
 fn distinct(addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
     let mut distinct: Vec<SocketAddr> = Vec::with_capacity(addresses.len());
     for mut address in addresses {

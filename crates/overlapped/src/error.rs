@@ -8,24 +8,24 @@ use proactor::backend::choice::Refusal;
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a server did not start, or ended. Each message says what, why, and what to do next.
+/// Why a server did not start, or ended. Each message has what failed, why, and what to do next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An address is none, or a name has none.
+    /// Text that is no address, or a name without an address.
     #[error("cannot resolve {address}: {}", explain_resolve(source))]
     Resolve {
         /// What was given.
         address: String,
-        /// What the resolver said; [`InvalidInput`](io::ErrorKind::InvalidInput) for what is no address and no name.
+        /// The resolver's error; [`InvalidInput`](io::ErrorKind::InvalidInput) for text that is neither an address nor a name.
         source: io::Error,
     },
-    /// An address cannot be listened on. One in use was tried again for up to 250 ms.
+    /// An address cannot be listened on. An address in use was retried for up to 250 ms.
     #[error("cannot listen on {address}: {}", explain_bind(address, source))]
     Bind {
         /// Which.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// No backend could be made.
@@ -64,7 +64,7 @@ pub enum Error {
          begin_drain(), or drain() from another thread"
     )]
     OnWorker,
-    /// The thread that watches over several workers could not be started.
+    /// The thread that monitors several workers could not be started.
     #[error("the workers' monitor could not be started: {source}; raise the limits, or use 1 worker")]
     Monitor {
         /// Why.
@@ -82,7 +82,7 @@ pub enum Error {
 
 fn explain_resolve(error: &io::Error) -> String {
     match error.kind() {
-        // Our own, which say what to do; see `Endpoint`.
+        // Ours, which already have what to do; see `Endpoint`.
         io::ErrorKind::InvalidInput | io::ErrorKind::NotFound => error.to_string(),
         _ => format!("{error}; check the name, or give an address, such as 127.0.0.1:9999"),
     }
@@ -91,7 +91,7 @@ fn explain_resolve(error: &io::Error) -> String {
 fn explain_bind(address: &str, error: &io::Error) -> String {
     let port = address.rsplit_once(':').map_or(address, |(_, port)| port);
     let next = match error.kind() {
-        // Our own, which says what to do.
+        // Ours, which already has what to do.
         _ if error.raw_os_error().is_none() => return error.to_string(),
         io::ErrorKind::AddrInUse if port == "0" => "no port is free; end what takes them".to_owned(),
         io::ErrorKind::AddrInUse => format!(

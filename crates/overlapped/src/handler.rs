@@ -4,26 +4,26 @@ use std::io;
 
 use proactor::Lease;
 
-use crate::session::{CloseReason, Session, SessionId};
-use crate::worker::WorkerContext;
+use crate::context::{Session, WorkerContext};
+use crate::session::{CloseReason, SessionId};
 
 /// What happens in sessions. One handler is made per worker, on its thread, and its callbacks never overlap: its
 /// fields need no lock, and need not be `Send`.
 ///
-/// A callback must not block: it holds up every session of its worker. Hand long work to another thread and
-/// bring the result back with [`WorkerHandle::post`](crate::WorkerHandle::post).
+/// A callback must not block: every session of its worker waits for it. Do long work on another thread, and bring the
+/// result back with [`WorkerHandle::post`](crate::WorkerHandle::post).
 ///
-/// What one that blocks costs: the sessions of its worker, their timers, deadlines, ticks and messages wait until it
+/// While a callback blocks, the sessions of its worker, their timers, deadlines, ticks and messages wait until it
 /// returns. After 100 to 150 ms in one turn a worker counts as blocked. Until it turns again, new connections go to
 /// workers that turn, those that were placed on it and not yet opened are placed on others, and others accept from the
-/// listeners that it owns. With one worker, or with all of them blocked, new connections wait in the backlog. So they
-/// do on Windows if the blocked worker owns the listener, because the accepts in flight belong to its port; and on
-/// Linux 6.0, where io_uring accepts for a worker that does not ask. What the worker had taken from the system before
-/// the callback, connections among it, waits with it.
+/// listeners that it owns. With one worker, or with all of them blocked, new connections wait in the backlog. They
+/// also wait on Windows if the blocked worker owns the listener, because the accepts in flight belong to its port, and on
+/// Linux 6.0, where io_uring accepts for a worker that does not ask. Completions that the worker had harvested before the
+/// callback, accepted connections among them, wait with it.
 ///
 /// If a callback panics, its session is aborted and its state dropped, the panic is reported and counted
 /// ([`Stats::panics`](crate::Stats::panics)), and the worker goes on. The handler's own fields are then as the panic
-/// left them: [`on_panic`](Self::on_panic) is called to put them right. No other callback of that session follows.
+/// left them: [`on_panic`](Self::on_panic) is called to repair them. No other callback of that session follows.
 pub trait Handler: Sized + 'static {
     /// What is kept for each session.
     type State: 'static;
@@ -33,8 +33,9 @@ pub trait Handler: Sized + 'static {
     /// A session began, accepted or outbound. Returns its state.
     fn on_open(&mut self, session: &mut Session<'_>) -> Self::State;
 
-    /// Bytes arrived, at least one, cut as the network pleased. To answer with them as they are, send the lease
-    /// itself; to keep them, copy them. Urgent bytes (RFC 6093) are among them, in their place, and look like any other.
+    /// At least one byte arrived. TCP keeps no message boundaries: a message may come in parts, or several at once. To
+    /// answer with the bytes as they are, send the lease itself; to keep them, copy them. Urgent bytes (RFC 6093) are
+    /// among them, in order, and look like any other.
     fn on_data(&mut self, session: &mut Session<'_>, state: &mut Self::State, data: Lease);
 
     /// The peer sends no more; it may still read. By default the session is closed gracefully: everything queued
@@ -57,7 +58,7 @@ pub trait Handler: Sized + 'static {
         session.close();
     }
 
-    /// A timer set with [`Session::set_timer`] is due. It is no longer set, so it may be set again here.
+    /// A timer set with [`Session::set_timer`] is due. It is no longer set, and may be set again here.
     fn on_timer(&mut self, session: &mut Session<'_>, state: &mut Self::State, token: u64) {
         let _ = (session, state, token);
     }
@@ -78,17 +79,16 @@ pub trait Handler: Sized + 'static {
     }
 
     /// A callback panicked: the one of `session`, if it was for a session, with `message`. That session has no
-    /// [`on_close`](Self::on_close); its state is dropped already. This is the place to take it out of tables of the
-    /// handler's own. After a panic in `on_open`, the session never had a state; after one in `on_close`, it ended
+    /// [`on_close`](Self::on_close); its state is dropped already. Remove it from the handler's own tables here. After a panic in `on_open`, the session never had a state; after one in `on_close`, it ended
     /// otherwise. Not called for a panic in here, nor if the server stops for the panic
     /// ([`OnPanic::StopServer`](crate::OnPanic::StopServer)).
     fn on_panic(&mut self, worker: &mut WorkerContext<'_>, session: Option<SessionId>, message: &str) {
         let _ = (worker, session, message);
     }
 
-    /// A session ended: nothing is in flight for it, its id names nothing any more. Called exactly once for each
-    /// session whose `on_open` returned, except after a panic, in whose stead [`on_panic`](Self::on_panic) is called,
-    /// and where the whole server broke down.
+    /// A session ended: nothing is in flight for it, and its id finds nothing any more. Called exactly once for each
+    /// session whose `on_open` returned, except after a panic ([`on_panic`](Self::on_panic) is called instead), and if
+    /// the whole server broke down.
     fn on_close(
         &mut self,
         worker: &mut WorkerContext<'_>,

@@ -1,4 +1,4 @@
-//! Models of what crosses threads (INV-5): the mailbox and its doorbell, and the counters of the acceptor. Whole
+//! Models of what crosses threads (INV-5): the mailbox and its doorbell, and the counters of placement. Whole
 //! workers are modelled in `worker/tests/loom_models.rs`.
 //!
 //! Each runs the real code through every order of its steps, so each is two or three threads with a step or two.
@@ -12,10 +12,10 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use proactor::{Wake, Waker};
 
-use crate::acceptor::{Acceptor, Delivery};
-use crate::address_limit::AddressLimit;
-use crate::heartbeat::{Pulses, Rest};
-use crate::mailbox::{Mail, Mailbox, PostError, Queue, WorkerShared};
+use crate::admission::{Delivery, Limits, Placement};
+use crate::mailbox::{Mail, Mailbox};
+use crate::session::PostError;
+use crate::shared::{Pulses, Queue, Rest, WorkerShared};
 
 /// A worker's sleep, as a kernel gives it: a wake ends the present wait or the next one. A lost one is a deadlock,
 /// which fails the model.
@@ -118,25 +118,24 @@ fn a_queue_takes_no_more_than_its_limit_and_nothing_once_closed() {
 fn the_session_limit_holds_and_every_reservation_comes_back() {
     loom::model(|| {
         let all_shared: Vec<Arc<WorkerShared>> = vec![Arc::default(), Arc::default()];
-        let acceptor: Arc<Acceptor<()>> = Arc::new(Acceptor::new(&all_shared, 1));
+        let placement: Arc<Placement<()>> = Arc::new(Placement::new(&all_shared, 1, None));
         let inside = Arc::new(AtomicUsize::new(0));
-        let session = |acceptor: &Acceptor<()>, inside: &AtomicUsize| {
-            if acceptor.reserve() {
+        let session = |placement: &Placement<()>, inside: &AtomicUsize| {
+            if let Ok(mut seat) = placement.admit(None) {
                 assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "one is the most");
-                let worker = acceptor.place(0);
+                seat.place_on(placement.choose(0));
                 inside.fetch_sub(1, Ordering::SeqCst);
-                acceptor.release(worker);
             }
         };
         let other = {
-            let (acceptor, inside) = (Arc::clone(&acceptor), Arc::clone(&inside));
-            thread::spawn(move || session(&acceptor, &inside))
+            let (placement, inside) = (Arc::clone(&placement), Arc::clone(&inside));
+            thread::spawn(move || session(&placement, &inside))
         };
-        session(&acceptor, &inside);
+        session(&placement, &inside);
         other.join().unwrap();
-        assert!(acceptor.reserve() && !acceptor.reserve(), "it is empty again");
-        let placed = all_shared.iter().map(|shared| shared.placed.load(Ordering::Relaxed));
-        assert_eq!(placed.sum::<usize>(), 0);
+        assert_eq!(all_shared.iter().map(|shared| shared.placed()).sum::<usize>(), 0);
+        let seat = placement.admit(None);
+        assert!(seat.is_ok() && placement.admit(None).is_err(), "it is empty again");
     });
 }
 
@@ -144,23 +143,24 @@ fn the_session_limit_holds_and_every_reservation_comes_back() {
 fn the_limit_per_address_holds_and_every_place_comes_back() {
     loom::model(|| {
         let address = IpAddr::from([10, 0, 0, 1]);
-        let addresses = Arc::new(AddressLimit::new(1));
+        let limits = Arc::new(Limits::new(Vec::new(), 9, Some(1)));
         let inside = Arc::new(AtomicUsize::new(0));
-        let session = move |addresses: &Addresses, inside: &AtomicUsize| {
-            if addresses.admit(address) {
+        let session = move |limits: &Arc<Limits>, inside: &AtomicUsize| {
+            if let Ok(_seat) = limits.admit(Some(address)) {
                 assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "one is the most");
                 thread::yield_now();
                 inside.fetch_sub(1, Ordering::SeqCst);
-                addresses.leave(address);
             }
         };
         let other = {
-            let (addresses, inside) = (Arc::clone(&addresses), Arc::clone(&inside));
-            thread::spawn(move || session(&addresses, &inside))
+            let (limits, inside) = (Arc::clone(&limits), Arc::clone(&inside));
+            thread::spawn(move || session(&limits, &inside))
         };
-        session(&addresses, &inside);
+        session(&limits, &inside);
         other.join().unwrap();
-        assert!(addresses.admit(address) && !addresses.admit(address), "it is empty again");
+        assert_eq!(limits.counted(address), (0, 0));
+        let seat = limits.admit(Some(address));
+        assert!(seat.is_ok() && limits.admit(Some(address)).is_err(), "it is empty again");
     });
 }
 
@@ -271,27 +271,27 @@ fn an_arrival_that_is_taken_back_is_taken_once() {
             pulses.tick();
         }
         all_shared[1].heartbeat.begin_wait();
-        let acceptor: Arc<Acceptor<u32>> = Arc::new(Acceptor::new(&all_shared, 2));
+        let placement: Arc<Placement<u32>> = Arc::new(Placement::new(&all_shared, 2, None));
         for socket in [1, 2] {
-            assert!(acceptor.reserve());
-            acceptor.place_at(0);
-            acceptor.send(0, socket).unwrap();
+            let mut seat = placement.admit(None).unwrap();
+            seat.place_on(0);
+            assert!(placement.send(0, socket, seat).is_ok());
         }
         let back = {
-            let (shared, acceptor) = (Arc::clone(&all_shared[0]), Arc::clone(&acceptor));
+            let (shared, placement) = (Arc::clone(&all_shared[0]), Arc::clone(&placement));
             thread::spawn(move || {
                 shared.heartbeat.begin_wait();
                 shared.heartbeat.end_wait();
-                std::iter::from_fn(|| acceptor.arrivals(0).queue.pop()).count()
+                std::iter::from_fn(|| placement.arrivals(0).queue.pop()).collect::<Vec<_>>()
             })
         };
-        assert!(acceptor.take_back().is_empty());
+        assert!(placement.take_back().is_empty());
         let here = back.join().unwrap();
-        let there = std::iter::from_fn(|| acceptor.arrivals(1).queue.pop()).count();
-        assert_eq!(here + there, 2);
-        let placed = [0, 1].map(|worker: usize| all_shared[worker].placed.load(Ordering::Relaxed));
-        assert_eq!(placed, [here, there]);
-        assert!(!acceptor.reserve(), "both are counted");
+        let there: Vec<_> = std::iter::from_fn(|| placement.arrivals(1).queue.pop()).collect();
+        assert_eq!(here.len() + there.len(), 2);
+        let placed = [0, 1].map(|worker: usize| all_shared[worker].placed());
+        assert_eq!(placed, [here.len(), there.len()]);
+        assert!(placement.admit(None).is_err(), "both are counted");
     });
 }
 
@@ -305,26 +305,25 @@ fn an_arrival_that_nobody_can_take_over_is_not_lost() {
             pulses.tick();
         }
         all_shared[1].heartbeat.begin_wait();
-        let acceptor: Arc<Acceptor<u32>> = Arc::new(Acceptor::new(&all_shared, 1));
-        assert!(acceptor.reserve());
-        acceptor.place_at(0);
-        acceptor.send(0, 1).unwrap();
+        let placement: Arc<Placement<u32>> = Arc::new(Placement::new(&all_shared, 1, None));
+        let mut seat = placement.admit(None).unwrap();
+        seat.place_on(0);
+        assert!(placement.send(0, 1, seat).is_ok());
         let other = {
-            let (shared, acceptor) = (Arc::clone(&all_shared[1]), Arc::clone(&acceptor));
+            let (shared, placement) = (Arc::clone(&all_shared[1]), Arc::clone(&placement));
             thread::spawn(move || {
                 shared.heartbeat.end();
-                let left = acceptor.arrivals(1).queue.close();
+                let left = placement.arrivals(1).queue.close();
                 for delivery in left {
-                    assert!(matches!(delivery, Delivery::Placed(1)));
-                    acceptor.release(1);
+                    assert!(matches!(delivery, Delivery::Placed(1, _)));
                 }
             })
         };
-        assert!(acceptor.take_back().is_empty());
+        assert!(placement.take_back().is_empty());
         other.join().unwrap();
-        let kept = acceptor.arrivals(0).queue.len();
-        let placed = [0, 1].map(|worker: usize| all_shared[worker].placed.load(Ordering::Relaxed));
+        let kept = placement.arrivals(0).queue.len();
+        let placed = [0, 1].map(|worker: usize| all_shared[worker].placed());
         assert_eq!(placed, [kept, 0]);
-        assert_eq!(acceptor.reserve(), kept == 0, "counted out exactly if it is gone");
+        assert_eq!(placement.admit(None).is_ok(), kept == 0, "counted out exactly if it is gone");
     });
 }

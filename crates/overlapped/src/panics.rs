@@ -1,19 +1,19 @@
-//! Panics of the user's code: caught, kept as text, and taken no further.
+//! Panics of the user's code: caught, and kept as text.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs code of the user's. A panic in it ends here.
+/// Runs the user's code. A panic in it is caught.
 ///
 /// # Errors
 /// The panic's message.
 pub(crate) fn contain<R>(code: impl FnOnce() -> R) -> Result<R, String> {
-    // Whatever the code left half done is the user's own; the engine's state is whole whenever it calls out.
+    // The engine's own state is consistent whenever it calls the user's code.
     catch_unwind(AssertUnwindSafe(code)).map_err(into_message)
 }
 
-/// The message of a caught panic. Drops its payload, which may be a value of the user's with a destructor that panics:
-/// what that one throws is leaked, for dropping it might go on for ever.
+/// The message of a caught panic. Drops its payload, whose destructor may panic, too: the payload of that second panic is
+/// leaked, because dropping it could panic again, without end.
 pub(crate) fn into_message(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let message = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("(no message)").to_owned();

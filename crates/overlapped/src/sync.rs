@@ -1,8 +1,8 @@
-//! What threads share things through: the standard library's, and in the models `loom`'s, which runs our own code
-//! through every order of its steps and every value that a load may find (`cargo xtask loom`).
+//! Locks and atomics: the standard library's, and in models those of `loom`, which runs our code through every order of
+//! its steps and every value that a load may find (`cargo xtask loom`).
 //!
-//! `Arc` stays the standard library's: nothing here turns on when a count falls. So do the counters in `stats`:
-//! nobody decides by them.
+//! `Arc` stays the standard library's: no decision depends on when a count falls. So do the counters in `observe/stats.rs`:
+//! no decision depends on them.
 
 #[cfg(all(loom, test))]
 pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
@@ -16,8 +16,8 @@ pub(crate) use once::OnceLock;
 mod once {
     use super::atomic::{AtomicBool, Ordering};
 
-    /// `loom` has none. This one promises as little as the standard library's does: who finds a value sees what
-    /// came before it was set, who finds none learns nothing.
+    /// `loom` has none. This one promises as little as the standard library's: a thread that finds a value sees what
+    /// happened before it was set; a thread that finds none learns nothing.
     pub(crate) struct OnceLock<T> {
         set: AtomicBool,
         value: std::sync::OnceLock<T>,

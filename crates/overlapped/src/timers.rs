@@ -1,9 +1,9 @@
 //! Timers of one worker: a hierarchical timing wheel (Varghese and Lauck, "Hashed and Hierarchical Timing Wheels",
 //! 1987), coarse, so that timers that are due together are served together.
 //!
-//! Setting, moving and cancelling a timer cost the same however many there are. The next due moment is known without a
-//! search, so a worker sleeps until something is due, or until an event if no timer is set. Timers lie in a slab whose
-//! free nodes are used again: memory is bounded by the most timers that were set at a time.
+//! Setting, moving and cancelling a timer cost the same however many there are. The next due time is known without a
+//! search, so a worker sleeps until something is due, or until an event if no timer is set. Timers lie in a slab that
+//! reuses its free nodes: memory is bounded by the largest number of timers that were set at one time.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -30,12 +30,12 @@ pub(crate) enum Due {
     Linger(ConnectionKey),
     /// An outbound connection has taken too long.
     Connect(ConnectionKey),
-    /// Accepting is tried again.
+    /// Accepting is retried.
     Accept(ListenerKey),
 }
 
-/// Names a timer while it is set. After it has fired or was cancelled, the id names nothing: node indexes are used
-/// again, generations are not.
+/// Identifies a timer while it is set. After it has fired or was cancelled, the id finds nothing: node indexes are reused,
+/// generations are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimerId {
     index: u32,

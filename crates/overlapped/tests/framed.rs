@@ -153,7 +153,7 @@ fn a_frame_that_is_too_long_ends_its_session_and_no_other() {
     }
 }
 
-/// Answers each frame with so many bytes.
+/// Answers each frame with a number of bytes.
 #[derive(Clone)]
 struct Answers {
     len: usize,

@@ -1,8 +1,8 @@
-//! The ways to tell where a frame ends.
+//! How to find the end of a frame.
 
 use thiserror::Error;
 
-/// What arrived is no frame.
+/// Why what arrived is no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -14,17 +14,17 @@ pub enum FrameError {
         /// The limit.
         most: usize,
     },
-    /// The framing answered with a frame that cannot be: of no bytes at all, beyond what there is, or within what it
-    /// had called incomplete. A mistake in its [`find`](Framing::find), not the peer's.
+    /// The framing returned an impossible frame: one that takes no bytes, ends beyond the bytes it got, or ends within bytes
+    /// that it had called incomplete. A mistake in its [`find`](Framing::find), not the peer's.
     #[error("the framing named an impossible frame: content {start}..{}, next frame at {end}, in {bytes} bytes", start + len)]
     Impossible {
-        /// Where it said that the content begins.
+        /// Where the content begins, as returned.
         start: usize,
-        /// Bytes of content that it said there are.
+        /// Bytes of content, as returned.
         len: usize,
-        /// Where it said that the next frame begins.
+        /// Where the next frame begins, as returned.
         end: usize,
-        /// How many bytes it was shown.
+        /// How many bytes were searched.
         bytes: usize,
     },
 }
@@ -41,7 +41,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// The frame, if it can be: of `bytes` bytes, of which the first `searched` held none.
+    /// The frame, if it is possible: in `bytes` bytes, of which the first `searched` held none.
     pub(super) fn checked(self, bytes: usize, searched: usize) -> Result<Found, FrameError> {
         let Found { start, len, end } = self;
         let possible = start.checked_add(len).is_some_and(|behind| behind <= end) && end <= bytes;
@@ -52,7 +52,7 @@ impl Found {
     }
 }
 
-/// Tells where the first frame in a piece of a stream ends.
+/// Finds the end of the first frame in a piece of a stream.
 pub trait Framing: 'static {
     /// Looks for the first frame of `bytes`, which begin with one; none was complete in their first `searched`
     /// bytes. `None` if it is not complete. A frame takes at least one byte of the stream ([`Found::end`] is not 0), and
@@ -64,7 +64,7 @@ pub trait Framing: 'static {
     fn find(&self, bytes: &[u8], searched: usize) -> Result<Option<Found>, FrameError>;
 }
 
-/// Frames with their length before them, in network byte order (RFC 1700) unless said otherwise.
+/// Frames with their length before them, in network byte order (RFC 1700) by default.
 #[derive(Clone, Copy, Debug)]
 pub struct LengthPrefixed {
     width: usize,
@@ -92,7 +92,7 @@ impl LengthPrefixed {
     /// `content` as a frame.
     ///
     /// # Errors
-    /// If it is longer than a frame may be, or than the prefix can say.
+    /// If it is longer than a frame may be, or than the prefix can express.
     pub fn encode(&self, content: &[u8]) -> Result<Vec<u8>, FrameError> {
         let len = content.len() as u64;
         let sayable = self.width == 8 || len < 1 << (8 * self.width);

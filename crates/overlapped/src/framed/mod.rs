@@ -1,4 +1,4 @@
-//! Frames out of a stream: a handler adapter over the engine, which itself knows only bytes.
+//! Frames out of a stream: an adapter between a handler of frames and the engine, which knows only bytes.
 //!
 //! A frame that lies in one received block is handed on as it is, without a copy; one that spans several is put
 //! together. What is kept of an unfinished frame is bounded by the framing's longest frame. Frames wait, in their block,
@@ -12,15 +12,15 @@ use proactor::{AlignedBuf, Lease, Payload};
 
 pub use framing::{Delimiter, Found, FrameError, Framing, LengthPrefixed, Lines};
 
+use crate::context::{Session, WorkerContext};
 use crate::handler::Handler;
-use crate::session::{CloseReason, Session, SessionId};
-use crate::worker::WorkerContext;
+use crate::session::{CloseReason, SessionId};
 
 /// How much of a block is copied at first to complete an unfinished frame; then twice as much, and so on.
 const FIRST_STEP: usize = 256;
 
-/// What happens in sessions whose bytes come in frames. Like [`Handler`], with [`on_frame`](Self::on_frame) in
-/// the place of `on_data`; the other callbacks are the same.
+/// What happens in sessions whose bytes come in frames. Like [`Handler`], with [`on_frame`](Self::on_frame) instead of
+/// `on_data`; the other callbacks are the same.
 pub trait FrameHandler: Sized + 'static {
     /// What is kept for each session.
     type State: 'static;
@@ -35,8 +35,8 @@ pub trait FrameHandler: Sized + 'static {
     /// much as the high-water mark is unsent: frames that have arrived wait.
     fn on_frame(&mut self, session: &mut Session<'_>, state: &mut Self::State, frame: Payload);
 
-    /// What arrived is no frame, or too long a one. The session is closed when this returns; what is sent here still
-    /// goes out.
+    /// What arrived is no valid frame, or one that is too long. The session is closed when this returns; what is sent here
+    /// still goes out.
     fn on_bad_frame(&mut self, session: &mut Session<'_>, state: &mut Self::State, error: &FrameError) {
         let _ = (session, state, error);
     }
@@ -162,7 +162,7 @@ impl<F: Framing, H: FrameHandler> Framed<F, H> {
             match found.and_then(|found| found.map(|found| found.checked(bytes, before)).transpose()) {
                 Ok(None) => kept.searched = bytes,
                 Ok(Some(found)) => {
-                    // Taken out of the state: an idle session keeps no memory for a frame it once had.
+                    // Taken out of the state: an idle session keeps no memory for an earlier frame.
                     let mut frame = std::mem::take(&mut kept.pending);
                     kept.searched = 0;
                     frame.truncate(found.start + found.len);

@@ -1,12 +1,12 @@
-//! Listening on every address that an endpoint stands for, before a worker runs.
+//! Listening on every address of an endpoint, before a worker runs.
 //!
-//! Two rules make starts succeed that would fail by chance:
+//! Two rules keep a start from failing for a passing or irrelevant reason:
 //!
 //! * An address of a *name* that this machine does not have is skipped and reported, if another one of the name can be
 //!   listened on: a hosts file may name `::1` in a container without IPv6. A literal address is an error.
-//! * An address in use is tried again, for at most [`PATIENCE`] over a whole server: a process that was killed gives its
-//!   ports back some time after its end if it had a ring (4 to 105 ms on Linux 6.18), and a supervisor starts the next
-//!   one at once.
+//! * An address in use is retried, for at most [`PATIENCE`] over a whole server: the ports of a killed process stay in use
+//!   for some time after its end if it had a ring (4 to 105 ms on Linux 6.18), and a supervisor starts the next process
+//!   at once.
 
 use std::fmt;
 use std::io;
@@ -18,11 +18,11 @@ use proactor::{ListenOptions, Socket, address_unavailable, listen};
 
 use crate::error::{Error, Result};
 
-/// How long all addresses of a server together may be tried again while they are in use.
+/// For how long addresses in use are retried, all addresses of a server together.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 /// The time between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
-/// How often a free port is chosen anew when another address of the same name does not have it.
+/// How often another free port is chosen, because the last one is in use on another address of the same name.
 const CHOICES: usize = 32;
 
 /// An address of a name that is not listened on, because this machine does not have it.
@@ -32,7 +32,7 @@ pub struct SkippedAddress {
     pub name: String,
     /// The address that is left out.
     pub address: SocketAddr,
-    /// What the system said.
+    /// The system's error.
     pub error: io::Error,
 }
 
@@ -44,17 +44,17 @@ impl fmt::Display for SkippedAddress {
     }
 }
 
-/// The system, as far as it is needed here. Tests have one of their own.
+/// What is needed of the system here. Tests have their own.
 pub(super) trait Listen {
     type Socket;
     /// A socket that listens, and on which address.
     fn listen(&mut self, address: SocketAddr) -> io::Result<(Self::Socket, SocketAddr)>;
-    /// The time since some moment.
+    /// The time since an arbitrary start.
     fn now(&self) -> Duration;
     fn pause(&mut self, time: Duration);
 }
 
-/// The system that this runs on.
+/// The real system.
 pub(super) struct System {
     began: Instant,
 }
@@ -93,7 +93,7 @@ pub(super) struct Bound<S> {
 pub(super) struct Wanted<'a> {
     /// Each once, at least one.
     pub(super) addresses: &'a [SocketAddr],
-    /// The name that they are the addresses of, if of one.
+    /// The name that has these addresses, if they come from a name.
     pub(super) name: Option<&'a str>,
     /// What the server listens on already.
     pub(super) taken: &'a [SocketAddr],
@@ -106,11 +106,10 @@ enum Failure {
     Failed(Error),
 }
 
-/// Listens on all of `wanted`. `patience` is what is left of [`PATIENCE`], and less afterwards if something was tried
-/// again. With port 0 all addresses of a name get the same port, so that a client finds the server whichever it takes.
+/// Listens on all of `wanted`. `patience` is what is left of [`PATIENCE`]; retries shorten it. With port 0 all addresses of a name get the same port, so that a client finds the server at each of them.
 ///
 /// # Errors
-/// [`Error::Bind`] for the first address that cannot be listened on; of a name that is skipped, if no other one can.
+/// [`Error::Bind`] for the first address that cannot be listened on; for a skipped one, if the name has no other.
 pub(super) fn bind<L: Listen>(
     net: &mut L,
     wanted: &Wanted<'_>,
@@ -174,7 +173,7 @@ fn attempt<L: Listen>(
     Ok(bound)
 }
 
-/// Tries an address that is in use until it is free or `patience`, which it shortens, is over.
+/// Retries an address that is in use until it is free or `patience`, which this shortens, is over.
 fn try_again<L: Listen>(
     net: &mut L,
     address: SocketAddr,
@@ -202,7 +201,7 @@ fn is_in_use(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrInUse
 }
 
-/// Whether a system may refuse to listen on both.
+/// Whether a system may refuse to listen on both addresses.
 fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
     let either_is_all = one.ip().is_unspecified() || other.ip().is_unspecified();
     let same_family = one.is_ipv4() == other.is_ipv4();

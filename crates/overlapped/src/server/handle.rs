@@ -9,12 +9,11 @@ use proactor::BackendKind;
 use proactor::backend::choice::Refusal;
 
 use super::binding::SkippedAddress;
-use super::start::Control;
+use super::control::Control;
 use super::worker_threads::WorkerThreads;
 use crate::error::Result;
-use crate::events::{Event, Observer};
-use crate::mailbox::WorkerShared;
-use crate::stats::Stats;
+use crate::observe::{Event, Observer, Stats};
+use crate::shared::WorkerShared;
 
 /// A running server. Cheap to clone, usable from any thread. Dropping handles ends nothing.
 #[derive(Clone)]
@@ -32,11 +31,11 @@ pub struct ServerHandle {
 /// How a drain went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrainReport {
-    /// Sessions that got everything that was owed to them.
+    /// Sessions that got everything that was queued for them.
     pub drained: u64,
-    /// Sessions that the deadline cut.
+    /// Sessions that were cut at the deadline.
     pub cut: u64,
-    /// Bytes owed to those.
+    /// Bytes that were queued for those, or received and not answered.
     pub bytes_lost: u64,
 }
 
@@ -77,9 +76,9 @@ impl ServerHandle {
         &self.skipped
     }
 
-    pub(super) fn tell_skipped(&self, observer: &Observer) {
+    pub(super) fn report_skipped(&self, observer: &Observer) {
         for SkippedAddress { name, address, error } in self.skipped.iter() {
-            observer.tell(&Event::AddressSkipped { name, address: *address, error });
+            observer.call(&Event::AddressSkipped { name, address: *address, error });
         }
     }
 
@@ -88,14 +87,14 @@ impl ServerHandle {
     pub fn stats(&self) -> Stats {
         let mut sum = Stats::default();
         for shared in self.all_shared.iter() {
-            shared.add_stats(&mut sum);
+            shared.published.add_to(&mut sum);
         }
         sum
     }
 
     /// Begins to drain and returns at once: accepting ends, what was received is answered, every session is
-    /// closed gracefully, what is left after `limit` is cut. A second call can only shorten the time. In a callback this
-    /// is how a server is ended.
+    /// closed gracefully, what is left after `limit` is cut. A second call can only shorten the time. This is
+    /// how a callback ends its server.
     pub fn begin_drain(&self, limit: Duration) {
         self.control.drain(limit);
     }

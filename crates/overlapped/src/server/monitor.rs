@@ -1,13 +1,13 @@
-//! The monitor of a server with several workers: one thread that sleeps while they wait, and helps when one is blocked.
+//! The monitor of a server with several workers: a thread that sleeps while they wait, and acts when one is blocked.
 //!
 //! A handler's callback that blocks stops its whole worker: its sessions, the connections that were placed on it, and
-//! accepting on the listeners that it owns. The sessions cannot be helped. The connections are placed on other workers;
+//! accepting on the listeners that it owns. The sessions have to wait. The connections are placed on other workers;
 //! and the monitor accepts in the worker's place, from duplicates of its listeners, because the worker's own accept is
-//! armed in a ring, port or poller that nobody turns. (An accept armed in another worker's ring would not do: accepts
-//! of io_uring wait exclusively, and the blocked ring, the first in line, takes each wake-up and does nothing with it.)
+//! armed in a ring, port or poller that is not being harvested. (Arming an accept in another worker's ring would not help:
+//! accepts of io_uring wait exclusively, and the blocked ring, the first in line, takes each wake-up.)
 //!
-//! On Windows the accepts in flight belong to the blocked worker's port and take the next connections, whoever else
-//! accepts; nobody does.
+//! On Windows the accepts in flight belong to the blocked worker's port and take the next connections, so the monitor does
+//! not accept there.
 
 use std::io;
 use std::sync::Arc;
@@ -15,37 +15,32 @@ use std::time::{Duration, Instant};
 
 use proactor::{AcceptWatch, Socket, try_accept, turn_away};
 
-use crate::acceptor::{Acceptor, Delivery};
-use crate::address_limit::AddressLimit;
-use crate::heartbeat::{Pulses, Rest, TICK};
-use crate::mailbox::WorkerShared;
+use crate::admission::{Delivery, Placement};
+use crate::shared::{Pulses, Rest, TICK, WorkerShared};
 use crate::worker::{ACCEPT_PAUSE, Arrival};
 
-/// Connections that the monitor hands to one worker before that has taken some of them. What is beyond stays in the
-/// backlog.
+/// Connections that the monitor hands to one worker before that has taken some of them. The rest stays in the backlog.
 const HANDED: usize = 64;
-/// How soon it looks whether some were taken.
+/// How soon the monitor checks whether some were taken.
 const SOON: Duration = Duration::from_millis(1);
 
 pub(super) struct Monitor {
     all_shared: Vec<Arc<WorkerShared>>,
     pulses: Pulses,
-    acceptor: Arc<Acceptor<Arrival<Socket>>>,
-    addresses: Option<Arc<AddressLimit>>,
+    placement: Arc<Placement<Arrival<Socket>>>,
     watch: AcceptWatch,
     /// By worker: true exactly when the monitor accepts in its place.
     accepting: Vec<bool>,
-    /// Until when accepting pauses, because the system is short of something (INV-9).
+    /// Until when accepting pauses, because the system is short of a resource (INV-9).
     paused_until: Option<Instant>,
 }
 
 impl Monitor {
     /// # Errors
-    /// What the system says: out of descriptors.
+    /// The system's: out of descriptors.
     pub(super) fn new(
         all_shared: &[Arc<WorkerShared>],
-        acceptor: Arc<Acceptor<Arrival<Socket>>>,
-        addresses: Option<Arc<AddressLimit>>,
+        placement: Arc<Placement<Arrival<Socket>>>,
     ) -> io::Result<Monitor> {
         let watch = AcceptWatch::new()?;
         for shared in all_shared {
@@ -54,8 +49,7 @@ impl Monitor {
         Ok(Monitor {
             all_shared: all_shared.to_vec(),
             pulses: Pulses::new(all_shared),
-            acceptor,
-            addresses,
+            placement,
             watch,
             accepting: vec![false; all_shared.len()],
             paused_until: None,
@@ -77,9 +71,9 @@ impl Monitor {
                     Rest::Tick => {}
                 }
                 tick_at = Instant::now() + TICK;
-                for delivery in self.acceptor.take_back() {
-                    if let Delivery::Placed(arrival) = delivery {
-                        turn_away(arrival.leave(self.addresses.as_deref()));
+                for delivery in self.placement.take_back() {
+                    if let Delivery::Placed(arrival, _) = delivery {
+                        turn_away(arrival.into_socket());
                     }
                 }
                 self.choose_listeners();
@@ -96,14 +90,14 @@ impl Monitor {
 
     /// Watches the listeners of workers that are blocked, and no others: a watched one wakes the monitor each time.
     fn choose_listeners(&mut self) {
-        let somebody_turns = self.acceptor.turning().is_some();
+        let somebody_turns = self.placement.turning().is_some();
         for (shared, accepting) in self.all_shared.iter().zip(&mut self.accepting) {
             let wanted = somebody_turns && shared.heartbeat.is_blocked();
             if wanted != *accepting {
                 *accepting = wanted;
                 for listener in shared.spare_listeners().iter() {
                     if wanted {
-                        // Without memory for it each tick still looks.
+                        // If the system has no memory for it, each tick still tries to accept.
                         let _ = self.watch.watch(listener);
                     } else {
                         self.watch.forget(listener);
@@ -113,7 +107,7 @@ impl Monitor {
         }
     }
 
-    /// Takes what waits in the backlogs of blocked workers. True: there may be more, and it is soon to look again.
+    /// Takes what waits in the backlogs of blocked workers. True: there may be more, and the next look comes soon.
     fn accept(&mut self) -> bool {
         if self.paused_until.is_some_and(|until| Instant::now() < until) {
             return false;
@@ -133,16 +127,16 @@ impl Monitor {
         false
     }
 
-    /// Hands what waits on one worker's listeners to workers that turn. Admission is theirs: what the monitor accepts
-    /// is counted, limited, placed and reported like any other connection.
+    /// Hands what waits on one worker's listeners to workers that turn. They admit it: what the monitor accepts is counted,
+    /// limited, placed and reported like any other connection.
     fn accept_for(&self, shared: &WorkerShared) -> Taken {
-        // Locked for as long as no call waits: the worker, once it is back, closes them under the same lock.
+        // No call waits while this is locked. The worker, once it turns again, closes them under the same lock.
         let listeners = shared.spare_listeners();
         for listener in listeners.iter() {
             while shared.heartbeat.is_blocked()
-                && let Some(worker) = self.acceptor.turning()
+                && let Some(worker) = self.placement.turning()
             {
-                if self.acceptor.waiting(worker) >= HANDED {
+                if self.placement.waiting(worker) >= HANDED {
                     return Taken::Some;
                 }
                 let delivery = match try_accept(listener) {
@@ -151,9 +145,9 @@ impl Monitor {
                     Err(error) => Delivery::AcceptFailed(error),
                 };
                 let failed = matches!(delivery, Delivery::AcceptFailed(_));
-                // If all have ended meanwhile, the server has.
-                if let Err(Delivery::Accepted(arrival)) = self.acceptor.hand(delivery) {
-                    turn_away(arrival.leave(None));
+                // If all workers have ended meanwhile, so has the server.
+                if let Err(Delivery::Accepted(arrival)) = self.placement.hand(delivery) {
+                    turn_away(arrival.into_socket());
                 }
                 if failed {
                     return Taken::Failed;
@@ -176,10 +170,10 @@ mod tests {
     use super::*;
 
     /// Worker 0 is blocked, and its listener is one that nothing can be accepted from. Worker 1 turns.
-    fn with_a_broken_listener() -> (Monitor, Arc<Acceptor<Arrival<Socket>>>) {
+    fn with_a_broken_listener() -> (Monitor, Arc<Placement<Arrival<Socket>>>) {
         let all_shared: Vec<Arc<WorkerShared>> = vec![Arc::default(), Arc::default()];
-        let acceptor = Arc::new(Acceptor::new(&all_shared, 10));
-        let mut monitor = Monitor::new(&all_shared, Arc::clone(&acceptor), None).unwrap();
+        let placement = Arc::new(Placement::new(&all_shared, 10, None));
+        let mut monitor = Monitor::new(&all_shared, Arc::clone(&placement)).unwrap();
         // Readable, because it is not connected, and no listener: EINVAL, accept(2).
         let broken = std::net::TcpListener::bind("127.0.0.1:0").map(Socket::from).unwrap();
         broken.shutdown(std::net::Shutdown::Both).unwrap();
@@ -188,30 +182,30 @@ mod tests {
             monitor.pulses.tick();
         }
         all_shared[1].heartbeat.begin_wait();
-        (monitor, acceptor)
+        (monitor, placement)
     }
 
     #[test]
     fn accepting_pauses_when_it_fails() {
-        let (mut monitor, acceptor) = with_a_broken_listener();
+        let (mut monitor, placement) = with_a_broken_listener();
         monitor.choose_listeners();
         assert_eq!(monitor.accepting, [true, false]);
         for _ in 0..10 {
             assert!(!monitor.accept(), "not soon again");
         }
-        assert_eq!(acceptor.waiting(1), 1, "it fails once in the pause, and is reported once");
+        assert_eq!(placement.waiting(1), 1, "it fails once in the pause, and is reported once");
         monitor.paused_until = Some(Instant::now());
         monitor.accept();
-        assert_eq!(acceptor.waiting(1), 2, "and is tried again after it");
+        assert_eq!(placement.waiting(1), 2, "and is tried again after it");
     }
 
     #[test]
     fn nothing_is_accepted_for_a_worker_that_is_back_or_while_nobody_turns() {
-        let (mut monitor, acceptor) = with_a_broken_listener();
+        let (mut monitor, placement) = with_a_broken_listener();
         monitor.choose_listeners();
         monitor.all_shared[0].heartbeat.begin_wait();
         assert!(!monitor.accept());
-        assert_eq!((acceptor.waiting(0), acceptor.waiting(1)), (0, 0));
+        assert_eq!((placement.waiting(0), placement.waiting(1)), (0, 0));
         monitor.choose_listeners();
         assert_eq!(monitor.accepting, [false, false]);
         monitor.all_shared[0].heartbeat.end_wait();
@@ -226,7 +220,7 @@ mod tests {
     /// What the worker that takes them has not taken stays in the backlog.
     #[test]
     fn no_more_is_handed_to_a_worker_than_it_takes() {
-        let (mut monitor, acceptor) = with_a_broken_listener();
+        let (mut monitor, placement) = with_a_broken_listener();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         *monitor.all_shared[0].spare_listeners() = vec![listener.into()];
@@ -234,10 +228,10 @@ mod tests {
         let clients: Vec<_> =
             (0..HANDED + 5).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
         assert!(monitor.accept(), "it is soon to look again");
-        assert_eq!(acceptor.waiting(1), HANDED);
-        while acceptor.arrivals(1).queue.pop().is_some() {}
+        assert_eq!(placement.waiting(1), HANDED);
+        while placement.arrivals(1).queue.pop().is_some() {}
         assert!(!monitor.accept());
-        assert_eq!(acceptor.waiting(1), 5);
+        assert_eq!(placement.waiting(1), 5);
         drop(clients);
     }
 }

@@ -1,46 +1,60 @@
 //! Starting the workers of a server on one backend.
 //!
-//! A ring or port is made on its worker's thread, and registers the worker's listeners. Only when all of them could be
-//! made are the handlers: what a factory hands out belongs to workers that live, not to a backend that was tried.
+//! A ring or port is made on its worker's thread, and registers the worker's listeners. The handlers
+//! are made only when all of these could be made: a factory is called for workers that will run, never for a backend that
+//! was tried and refused.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 use std::{io, result};
 
 use proactor::backend::choice::Refusal;
-use proactor::backend::{Backend, Create};
+use proactor::backend::{Backend, Create, Visitor, visit};
 use proactor::{AcceptWatch, Driver, ListenerKey, Pool, Socket};
 
+use super::builder::Server;
+use super::control::Control;
+use super::handle::ServerHandle;
 use super::monitor::Monitor;
-use super::worker_threads::{Breakdown, WorkerThreads};
-use super::{Server, ServerHandle};
-use crate::acceptor::Acceptor;
-use crate::address_limit::AddressLimit;
+use super::worker_threads::{Breakdown, StartError, WorkerThreads};
+use crate::admission::Placement;
 use crate::config::{Config, OnPanic};
-use crate::error::Error;
-use crate::events::{Event, Observe, Observer};
+use crate::error::{Error, Result};
 use crate::handler::Handler;
-use crate::mailbox::{Mail, Mailbox, WorkerHandle, WorkerShared};
+use crate::mailbox::Mailbox;
+use crate::observe::{Event, Observe, Observer};
 use crate::panics::contain;
-use crate::worker::{Arrival, Parts, Plain, Worker, trace_operations};
+use crate::shared::WorkerShared;
+use crate::worker::{Arrival, Parts, Plain, Worker, WorkerHandle};
 
 /// Makes the backend of the worker with this index, on its thread.
 pub(super) type Make<B> = fn(usize, Pool) -> result::Result<B, Refusal>;
 
-/// Why a server did not start.
-pub(super) enum StartError {
-    /// This backend does not run here; another one may.
-    Refused(Refusal),
-    /// Nothing else would help.
-    Failed(Error),
+/// Starts a server on the backend that is visited.
+struct StartOn<'a, H, F> {
+    server: &'a Server,
+    workers: usize,
+    factory: &'a Arc<F>,
+    handler: PhantomData<fn() -> H>,
+}
+
+impl<H, F> Visitor for StartOn<'_, H, F>
+where
+    H: Handler,
+    F: Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
+{
+    type Output = result::Result<ServerHandle, StartError>;
+
+    fn visit<B: Create<Socket = Socket> + 'static>(self) -> Self::Output {
+        self.server.start_on::<B, H, F>(self.workers, self.factory)
+    }
 }
 
 /// What the threads of a server are made from.
 struct Plan<B: Backend, H: Handler, F> {
     config: Arc<Config>,
-    acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
-    addresses: Option<Arc<AddressLimit>>,
+    placement: Arc<Placement<Arrival<B::Socket>>>,
     mailboxes: Arc<[Arc<Mailbox<H::Message>>]>,
     observe: Option<Observe>,
     create: Make<B>,
@@ -48,6 +62,55 @@ struct Plan<B: Backend, H: Handler, F> {
 }
 
 impl Server {
+    /// Starts, and blocks for as long as the server lives, which only a broken backend ends. A server that is to be
+    /// drained, or asked for its counters, is started with [`start`](Self::start).
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start) and [`ServerHandle::wait`].
+    pub fn run<H: Handler>(
+        self,
+        factory: impl Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
+    ) -> Result<()> {
+        self.start(factory)?.wait()
+    }
+
+    /// Starts the workers and returns when each of them accepts. `factory` makes each worker's handler, on that
+    /// worker's thread: it is called once for each worker, and only when it is certain on which backend they run. What
+    /// is posted to the handles it gets is delivered, also to workers whose handler is still to be made.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that make no sense, [`Error::NoRoom`] if the descriptor limit leaves none for
+    /// a session, [`Error::NoBackend`] if none of the chosen backends works here, [`Error::Worker`] if a thread
+    /// cannot be had or the factory panics. Nothing is left of the others then.
+    pub fn start<H: Handler>(
+        mut self,
+        factory: impl Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
+    ) -> Result<ServerHandle> {
+        let workers = self.settle()?;
+        let factory = Arc::new(factory);
+        let mut refusals = Vec::new();
+        for kind in self.choice.candidates() {
+            let start = StartOn { server: &self, workers, factory: &factory, handler: PhantomData };
+            let started = visit(*kind, start).unwrap_or_else(|refusal| Err(StartError::Refused(refusal)));
+            match started {
+                Ok(mut handle) => {
+                    handle.refusals = refusals.into();
+                    handle.skipped = self.skipped.into();
+                    if let Some(observe) = self.observer {
+                        handle.report_skipped(&Observer::new(
+                            observe,
+                            Arc::clone(&handle.all_shared[0].published),
+                        ));
+                    }
+                    return Ok(handle);
+                }
+                Err(StartError::Refused(refusal)) => refusals.push(refusal),
+                Err(StartError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(Error::NoBackend(refusals))
+    }
+
     pub(super) fn start_on<B, H, F>(
         &self,
         workers: usize,
@@ -78,8 +141,7 @@ impl Server {
         let mailbox = |(index, shared)| Arc::new(Mailbox::new(index, Arc::clone(shared), config.mailbox));
         let mailboxes: Arc<[_]> = all_shared.iter().enumerate().map(mailbox).collect();
         let plan: Arc<Plan<B, H, F>> = Arc::new(Plan {
-            acceptor: Arc::new(Acceptor::new(&all_shared, config.max_sessions)),
-            addresses: config.max_per_address.map(|most| Arc::new(AddressLimit::new(most))),
+            placement: Arc::new(Placement::new(&all_shared, config.max_sessions, config.max_per_address)),
             config,
             mailboxes,
             observe: self.observer.clone(),
@@ -98,7 +160,7 @@ impl Server {
         };
         let started = self.start_threads(&plan, &handle);
         if started.is_err() {
-            // Nobody would ever close them.
+            // Nothing else would close them.
             handle.all_shared.iter().for_each(|shared| shared.spare_listeners().clear());
         }
         started.map(|()| handle)
@@ -137,7 +199,7 @@ impl Server {
         handle.worker_threads.wait_started()
     }
 
-    /// A server with several workers has a monitor, which helps when one of them is blocked.
+    /// A server with several workers has a monitor, which acts when one of them is blocked.
     fn start_monitor<B, H, F>(&self, plan: &Plan<B, H, F>, handle: &ServerHandle) -> io::Result<()>
     where
         B: Backend<Socket = Socket>,
@@ -151,12 +213,11 @@ impl Server {
                 *shared.spare_listeners() = self.sockets_of(index, handle.workers)?;
             }
         }
-        let (acceptor, addresses) = (Arc::clone(&plan.acceptor), plan.addresses.clone());
-        let monitor = Monitor::new(&handle.all_shared, acceptor, addresses)?;
+        let monitor = Monitor::new(&handle.all_shared, Arc::clone(&plan.placement))?;
         let worker_threads = Arc::clone(&handle.worker_threads);
         let body = move || {
             if worker_threads.has_started() {
-                // Without it the server is as good as before, until a worker is blocked.
+                // Without a monitor the server works as before, until a worker is blocked.
                 let _ = monitor.run();
             }
         };
@@ -206,7 +267,7 @@ fn run_worker<B, H, F>(
         Ok(result) => result.map_err(|source| Breakdown::Backend { backend: B::KIND, source }),
         Err(breakdown) => Err(breakdown),
     };
-    // Not while a panic unwinds: one of a destructor would end the process.
+    // Not while a panic unwinds: a second one, in a destructor, would abort the process.
     let dropped = plan.drop_worker(index, worker).map_err(panicked);
     plan.mailboxes[index].shared.heartbeat.wake_monitor();
     if worker_threads.ended(result.and(dropped)) {
@@ -231,7 +292,7 @@ where
         driver.set_options(self.config.options);
         driver.turn_away_at_most(self.config.turned_away);
         if let Some(observer) = self.observer(index).filter(|_| self.config.trace_operations) {
-            trace_operations(&mut driver, index, observer);
+            observer.trace_operations(&mut driver, index);
         }
         let listen = |socket| {
             driver.listen(socket).map_err(|error| {
@@ -255,19 +316,18 @@ where
             layer: Plain,
             config: Arc::clone(&self.config),
             mailbox: Arc::clone(&self.mailboxes[index]),
-            acceptor: Arc::clone(&self.acceptor),
-            addresses: self.addresses.clone(),
+            placement: Arc::clone(&self.placement),
             observer: self.observer(index),
         })
     }
 
     fn observer(&self, index: usize) -> Option<Observer> {
         let observe = self.observe.as_ref()?;
-        Some(Observer::new(Arc::clone(observe), Arc::clone(&self.mailboxes[index].shared)))
+        Some(Observer::new(Arc::clone(observe), Arc::clone(&self.mailboxes[index].shared.published)))
     }
 
-    /// The last of a worker's own destructors is its handler's. A panic in it is the handler's like any other: counted,
-    /// reported, and of consequence only where the policy says so.
+    /// A worker drops its handler last. A panic in that destructor counts as the handler's, like any other: it is counted
+    /// and reported, and stops the server only if the policy says so.
     ///
     /// # Errors
     /// The panic's message, if the server is to stop for it.
@@ -275,28 +335,8 @@ where
         let Err(message) = contain(|| drop(worker)) else { return Ok(()) };
         self.mailboxes[index].shared.published.count_last_panic();
         if let Some(observer) = self.observer(index) {
-            observer.tell(&Event::Panicked { session: None, message: &message });
+            observer.call(&Event::Panicked { session: None, message: &message });
         }
         if self.config.on_panic == OnPanic::StopServer { Err(message) } else { Ok(()) }
-    }
-}
-
-/// Posting to all workers without knowing their handler.
-pub(super) trait Control: Send + Sync {
-    fn drain(&self, limit: Duration);
-    fn stop(&self);
-}
-
-impl<M: Send> Control for Arc<[Arc<Mailbox<M>>]> {
-    fn drain(&self, limit: Duration) {
-        for mailbox in self.iter() {
-            let _ = mailbox.post(Mail::Drain(limit), false);
-        }
-    }
-
-    fn stop(&self) {
-        for mailbox in self.iter() {
-            let _ = mailbox.post(Mail::Stop, false);
-        }
     }
 }

@@ -9,13 +9,15 @@ use proactor::Pool;
 use proactor::backend::Create;
 use proactor::backend::choice::Refusal;
 
-use super::start::{Make, StartError};
+use super::start::Make;
+use super::worker_threads::StartError;
 use super::{Server, ServerHandle, SkippedAddress};
-use crate::events::Event;
+use crate::context::Session;
+use crate::context::WorkerContext;
 use crate::handler::Handler;
-use crate::mailbox::{PostError, WorkerHandle};
-use crate::session::Session;
-use crate::worker::WorkerContext;
+use crate::observe::Event;
+use crate::session::PostError;
+use crate::worker::WorkerHandle;
 use crate::{Error, Lease};
 
 const PATIENCE: Duration = Duration::from_secs(20);

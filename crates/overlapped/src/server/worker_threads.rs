@@ -1,6 +1,6 @@
-//! Where the workers of a server are: made, started, running, ended; and who waits for that.
+//! The threads of a server's workers: made, started, running, ended; and waiting for each of these.
 //!
-//! However a worker ends, with a panic too, it is counted out: nobody waits for it in vain.
+//! A worker is counted out however it ends, also by a panic: a wait for it always ends.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +9,13 @@ use std::thread::JoinHandle;
 use std::{io, result};
 
 use proactor::BackendKind;
+use proactor::backend::choice::Refusal;
 
-use super::start::StartError;
 use crate::error::{Error, Result};
 
 thread_local! {
-    /// The server that this thread is a worker of; 0 for none. It stays so to the thread's very end: what the handler
-    /// left in thread-locals is dropped after the worker, and must not wait for it either.
+    /// The server that this thread is a worker of; 0 for none. It stays set to the thread's end: values that the handler left
+    /// in thread-locals are dropped after the worker, and must not wait for it either.
     static WORKER_OF: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -40,11 +40,19 @@ struct RunState {
     broken: Option<Breakdown>,
     /// Joined by the first who waits for the end: then nothing of a server is left.
     threads: Vec<JoinHandle<()>>,
-    /// True exactly while somebody joins them.
+    /// True exactly while a thread joins them.
     joining: bool,
 }
 
-/// What ended a server before it was asked to end. Kept, for everybody who waits is told.
+/// Why a server did not start.
+pub(super) enum StartError {
+    /// This backend does not work here; another one may.
+    Refused(Refusal),
+    /// No other backend would help.
+    Failed(Error),
+}
+
+/// What ended a server before it was asked to end. Kept, because every thread that waits gets it.
 pub(super) enum Breakdown {
     Panicked { worker: usize, message: String },
     Backend { backend: BackendKind, source: io::Error },
@@ -57,7 +65,7 @@ impl Breakdown {
                 Error::Worker { worker: *worker, source: io::Error::other(format!("it panicked: {message}")) }
             }
             Breakdown::Backend { backend, source } => {
-                // Not `Clone`, but one of the system is its number, and of any other the kind and the text matter.
+                // `io::Error` is not `Clone`: an error of the system is its number, any other its kind and its text.
                 let source = match source.raw_os_error() {
                     Some(code) => io::Error::from_raw_os_error(code),
                     None => io::Error::new(source.kind(), source.to_string()),
@@ -88,7 +96,7 @@ impl WorkerThreads {
         WORKER_OF.set(self.server);
     }
 
-    /// Refuses to wait for the calling thread.
+    /// Refuses to wait on one of the server's own workers.
     ///
     /// # Errors
     /// [`Error::OnWorker`] on a worker of this server. Another server's may wait.
@@ -109,38 +117,38 @@ impl WorkerThreads {
         self.lock().threads.push(thread);
     }
 
-    /// A worker cannot be had: none of them runs.
+    /// A worker cannot be made: none of them runs.
     pub(super) fn refuse(&self, why: StartError) {
         self.lock().refused.get_or_insert(why);
         self.changed.notify_all();
     }
 
-    /// A worker's driver is made. Waits for the others'; false if one of them cannot be had.
+    /// A worker's driver is made. Waits for the others'; false if one of them cannot be made.
     pub(super) fn drivers_are_made(&self) -> bool {
         self.lock().without_driver -= 1;
         self.changed.notify_all();
         self.wait_while(|state| state.without_driver > 0 && state.refused.is_none()).refused.is_none()
     }
 
-    /// A worker is ready. Waits for the others; false if one of them cannot be had.
+    /// A worker is ready. Waits for the others; false if one of them cannot be made.
     pub(super) fn handlers_are_made(&self) -> bool {
         self.lock().without_handler -= 1;
         self.changed.notify_all();
         self.has_started()
     }
 
-    /// Waits until every worker is ready; false if one of them cannot be had.
+    /// Waits until every worker is ready; false if one of them cannot be made.
     pub(super) fn has_started(&self) -> bool {
         self.wait_while(|state| state.without_handler > 0 && state.refused.is_none()).refused.is_none()
     }
 
-    /// Waits until every worker is ready, or, where one cannot be had, until nothing is left of the others.
+    /// Waits until every worker is ready, or, if one cannot be made, until nothing is left of the others.
     pub(super) fn wait_started(&self) -> result::Result<(), StartError> {
         let state = self.wait_while(|state| state.without_handler > 0 && state.refused.is_none());
         if state.refused.is_none() {
             return Ok(());
         }
-        // Taken out only now: those that wait for the others have to find it.
+        // Taken out only now: the workers that wait for the others have to find it.
         self.join(state).refused.take().map_or(Ok(()), Err)
     }
 
@@ -158,7 +166,7 @@ impl WorkerThreads {
         }
     }
 
-    /// Waits until every worker has ended, and its thread with it. Says each time what broke.
+    /// Waits until every worker has ended, and its thread with it. Returns each time what broke.
     pub(super) fn wait_ended(&self) -> Result<()> {
         self.check_not_inside()?;
         let mut state = self.wait_while(|state| state.running > 0 || state.joining);
@@ -166,7 +174,7 @@ impl WorkerThreads {
         state.broken.as_ref().map_or(Ok(()), |breakdown| Err(breakdown.error()))
     }
 
-    /// Joins the threads, which are about to end by themselves. Their panics were caught; they have nothing to say.
+    /// Joins the threads, which are about to end. Their panics were caught: a join reports nothing new.
     fn join<'a>(&'a self, mut state: MutexGuard<'a, RunState>) -> MutexGuard<'a, RunState> {
         let threads = std::mem::take(&mut state.threads);
         if threads.is_empty() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-/// Why a session ended. The first cause counts: a session that was being closed and is reset then, was closed.
+/// Why a session ended. The first cause counts: a session that is reset while it is being closed was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -23,15 +23,15 @@ pub enum CloseReason {
     WriteTimeout,
     /// The peer's system has stopped answering: what was sent, or probes of keep-alive, stayed unacknowledged for as long as
     /// [`Server::user_timeout`](crate::Server::user_timeout), [`Server::keepalive`](crate::Server::keepalive) or the system
-    /// allows (`ETIMEDOUT`; `EHOSTUNREACH` or `ENETUNREACH` where a router has said why).
+    /// allows (`ETIMEDOUT`; `EHOSTUNREACH` or `ENETUNREACH` where a router has reported it).
     PeerLost,
     /// More was queued for it than the hard limit, and the policy is to close.
     Overflow,
-    /// The server drained, and it got everything that was queued for it.
+    /// The server drained, and the session got everything that was queued for it.
     Drained,
     /// The server drained, and its deadline came first.
     Cut,
-    /// What it sent was no frame, or too long a one (see [`Framed`](crate::Framed)).
+    /// It sent an invalid frame, or one that is too long (see [`Framed`](crate::Framed)).
     BadFrame,
     /// The handler panicked in one of its callbacks.
     Panicked,
@@ -40,8 +40,8 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Whether the session was closed in good order: what was queued went out, then FIN. After any other end the peer
-    /// saw a reset, or is gone itself.
+    /// Whether the session was closed gracefully: what was queued went out, then FIN. After any other end the peer saw a
+    /// reset, or is gone.
     #[must_use]
     pub fn is_graceful(&self) -> bool {
         match self {
@@ -62,10 +62,10 @@ impl CloseReason {
         }
     }
 
-    /// The reason that an error of the connection means.
+    /// The reason for an error of the connection.
     pub(crate) fn of(error: &io::Error) -> CloseReason {
         match error.kind() {
-            // A send after the peer's reset was noticed says "broken pipe".
+            // A send after the peer's reset fails with "broken pipe".
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => CloseReason::Reset,
             io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
                 CloseReason::PeerLost

@@ -5,25 +5,78 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Sent, SessionId};
-use crate::mailbox::{PostError, PostToSession, SessionCommand};
+use super::{PostError, PostToSession, Sent, SessionCommand, SessionId};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What a session and its handles share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HandleState {
     /// Bytes posted by handles and not yet taken by the worker.
-    pub(crate) posted: AtomicUsize,
-    /// Memory charged for what is queued, as of the worker's last look.
-    pub(crate) queued: AtomicUsize,
+    posted: AtomicUsize,
+    /// Memory charged for what is queued, as the worker last stored it.
+    queued: AtomicUsize,
     /// True once nothing can be sent any more.
-    pub(crate) closed: AtomicBool,
+    closed: AtomicBool,
     /// True once the session has begun to close.
-    pub(crate) closing: AtomicBool,
+    closing: AtomicBool,
 }
 
-/// A session as other threads may use it. Cheap to clone. Kept longer than its session, it answers
-/// [`Sent::Closed`].
+impl HandleState {
+    /// Of a session that has `queued` bytes charged. `closed`: it takes no send; `closing`: it has begun to close.
+    pub(crate) fn new(queued: usize, closed: bool, closing: bool) -> HandleState {
+        let (closed, closing) = (closed.into(), closing.into());
+        HandleState { posted: 0.into(), queued: queued.into(), closed, closing }
+    }
+
+    /// Of a session that is gone.
+    pub(crate) fn gone() -> HandleState {
+        HandleState::new(0, true, true)
+    }
+
+    /// Nothing can be sent any more. `closing`: the session has begun to close, too.
+    pub(crate) fn close(&self, closing: bool) {
+        self.closed.store(true, Ordering::Release);
+        if closing {
+            self.closing.store(true, Ordering::Release);
+        }
+    }
+
+    /// The worker's queue for the session is charged with this much now.
+    #[inline]
+    pub(crate) fn set_queued(&self, charge: usize) {
+        self.queued.store(charge, Ordering::Release);
+    }
+
+    /// The worker has taken a posted send of `len` bytes; its queue is charged with `charge` now.
+    pub(crate) fn taken(&self, len: usize, charge: usize) {
+        // Store before subtract: readers may briefly over-count, never under-count.
+        self.set_queued(charge);
+        self.unpost(len);
+    }
+
+    /// Counts a send of `len` bytes in, unless more than `limit` would wait for the session then.
+    fn post(&self, len: usize, limit: usize) -> bool {
+        let posted = self.posted.fetch_add(len, Ordering::AcqRel);
+        let queued = self.queued.load(Ordering::Acquire);
+        let room = posted.saturating_add(queued).saturating_add(len) <= limit;
+        if !room {
+            self.unpost(len);
+        }
+        room
+    }
+
+    fn unpost(&self, len: usize) {
+        self.posted.fetch_sub(len, Ordering::AcqRel);
+    }
+
+    /// Bytes posted and not taken, and memory charged for what is queued.
+    #[cfg(all(loom, test))]
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.posted.load(Ordering::Relaxed), self.queued.load(Ordering::Relaxed))
+    }
+}
+
+/// A session as other threads may use it. Cheap to clone. When its session has ended, it answers [`Sent::Closed`].
 #[derive(Clone)]
 pub struct SessionHandle {
     pub(crate) id: SessionId,
@@ -47,16 +100,13 @@ impl SessionHandle {
         if self.state.closed.load(Ordering::Acquire) {
             return Sent::Closed;
         }
-        let posted = self.state.posted.fetch_add(len, Ordering::AcqRel);
-        let queued = self.state.queued.load(Ordering::Acquire);
-        if posted.saturating_add(queued).saturating_add(len) > self.limit {
-            self.state.posted.fetch_sub(len, Ordering::AcqRel);
+        if !self.state.post(len, self.limit) {
             return Sent::Full;
         }
         match self.mailbox.post_to_session(self.id.key, SessionCommand::Send(bytes)) {
             Ok(()) => Sent::Ok,
             Err(error) => {
-                self.state.posted.fetch_sub(len, Ordering::AcqRel);
+                self.state.unpost(len);
                 if error == PostError::Full { Sent::Full } else { Sent::Closed }
             }
         }

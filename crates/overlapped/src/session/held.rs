@@ -1,8 +1,8 @@
 //! Bytes that arrived while their session may not go on: paused by its handler, held because too much is unsent, or
 //! behind bytes that the handler could not take yet. They reach the handler in order when the session goes on.
 //!
-//! What waits is bounded by what was on its way when the receive was paused. It holds few blocks of the pool, so that
-//! one session does not keep the others from receiving; the rest is copied (INV-6).
+//! The amount is bounded by what the kernel had received when the receive was paused. It holds few blocks of the pool, so
+//! that one session does not keep the others from receiving; the rest is copied (INV-6).
 
 use std::collections::VecDeque;
 
@@ -56,7 +56,7 @@ impl Held {
         self.parts.push_front(part);
     }
 
-    /// The block itself, where that keeps no other session from receiving; else a copy.
+    /// The block itself, if that keeps no other session from receiving; else a copy.
     fn part(&mut self, data: Lease) -> Part {
         if self.blocks < BLOCKS && data.pool_has_reserve() {
             self.blocks += 1;

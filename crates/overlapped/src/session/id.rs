@@ -4,8 +4,8 @@ use std::fmt;
 
 use proactor::ConnectionKey;
 
-/// Names one session of a server, for as long as that session lives; an id kept longer finds nothing, never a
-/// stranger.
+/// Identifies one session of a server, for as long as that session lives. An id that is kept longer finds nothing; it never
+/// finds another session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId {
     pub(crate) worker: u32,

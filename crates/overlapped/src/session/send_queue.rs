@@ -1,4 +1,4 @@
-//! What a session has to send: in order, counted, and copied or forwarded as the pool can bear it (INV-4, INV-6).
+//! What a session has to send: in order, counted, and forwarded or copied, depending on the pool's reserve (INV-4, INV-6).
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -7,21 +7,32 @@ use proactor::{AlignedBuf, Gather, Lease, Payload};
 
 /// Small sends gather in chunks of up to this size, each sent at once.
 const CHUNK: usize = 64 * 1024;
-/// A payload under this size is copied behind another rather than sent by itself.
+/// A payload under this size is copied behind another instead of being sent alone.
 const SMALL: usize = 1024;
-/// Payloads that wait together leave together, until they are so many bytes.
+/// Payloads that wait together leave together, up to this number of bytes.
 const GATHER: usize = 64 * 1024;
 /// Blocks that a session may hold, in flight and queued. A slow reader must not drain the pool.
 pub(crate) const BLOCKS: u8 = 4;
 
-/// What a queue may hold, as memory charged; callers see to it.
+/// What a queue may hold, as memory charged. Callers check it.
 pub(crate) const MOST: usize = 1 << 30;
+
+/// What became of bytes handed to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// They are queued, and leave in order.
+    Ok,
+    /// The session's hard limit is reached. They were dropped; by default the session is closed too (see
+    /// [`Server::overflow`](crate::Server::overflow)).
+    Full,
+    /// The session is closing or gone; they were dropped.
+    Closed,
+}
 
 /// The queue of one session. One payload of it may be in flight: taken out with [`next`](Self::next), given back
 /// as a count with [`sent`](Self::sent).
 ///
-/// Counts are 32 bits wide, so that all of it but the rest fits a cache line: nobody queues more than
-/// [`MOST`] bytes.
+/// Counts are 32 bits wide, to save cache lines: callers queue at most [`MOST`] bytes.
 #[derive(Default)]
 #[repr(C)]
 pub(crate) struct SendQueue {
@@ -39,7 +50,7 @@ pub(crate) struct SendQueue {
 }
 
 struct InFlight {
-    /// Not 0: then nothing is in flight, and no room is needed to say so.
+    /// Never 0, so that `Option<InFlight>` needs no room for a tag.
     bytes: NonZeroU32,
     charge: u32,
     blocks: u8,
@@ -70,8 +81,8 @@ impl SendQueue {
         self.first.is_some() && self.in_flight.is_none()
     }
 
-    /// Queues `payload`. A lease is forwarded as it is when that costs nobody anything, else copied and given
-    /// back at once.
+    /// Queues `payload`. A lease is forwarded as it is if that costs no other session anything; else it is copied and its
+    /// block returned at once.
     #[inline]
     pub(crate) fn push(&mut self, payload: Payload) {
         match payload {
@@ -104,7 +115,7 @@ impl SendQueue {
             Payload::Owned(vec) if vec.capacity() - vec.len() >= room => {
                 vec.extend_from_slice(&bytes[..room]);
             }
-            // What has to be allocated anew can as well be aligned.
+            // It has to be reallocated anyway: the new memory is aligned.
             Payload::Owned(vec) => {
                 let mut chunk = AlignedBuf::with_capacity((vec.len() + room).max(2 * vec.len()));
                 chunk.extend_from_slice(vec);
@@ -158,7 +169,7 @@ impl SendQueue {
         let mut rest = self.rest.take()?;
         let mut parts = vec![self.next()?];
         let in_flight = self.in_flight.as_mut()?;
-        // The last one may be long: a short head goes along with whatever body it has.
+        // The last one may be long: a short header goes with its body in one call.
         while parts.len() < Gather::MOST
             && (in_flight.bytes.get() as usize) < GATHER
             && let Some(next) = rest.pop_front()
@@ -169,7 +180,7 @@ impl SendQueue {
             parts.push(next);
         }
         self.first = rest.pop_front();
-        // An idle session keeps no memory for a burst it once had.
+        // An idle session keeps no memory for an earlier burst.
         self.rest = Some(rest).filter(|rest| !rest.is_empty());
         Some(Gather::new(parts))
     }

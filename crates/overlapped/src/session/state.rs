@@ -1,33 +1,112 @@
 //! The engine's state of one session: small, because ten thousand of them sit idle.
+//!
+//! Its phase, and the reason for its end, change in this file alone, in [`SessionState::apply`], by this table: the next
+//! phase, and what the caller has to do. Where a cell is empty, nothing changes.
+//!
+//! | phase \ event | Finish | Close | PeerFin | FinSent | BothEnded | LingerOver | Abort | Cut |
+//! | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+//! | Open | HalfClosedLocal, TakeNoSend | AwaitSent, StopHearing | Open, HalfClose | | | | Aborted, StopHearing | Aborted, StopHearing |
+//! | HalfClosedLocal | | AwaitSent, StopHearing | HalfClosedLocal, HalfCloseThenClose | | | | Aborted, StopHearing | Aborted, StopHearing |
+//! | AwaitSent | | | | AwaitFin, Linger | AwaitRelease, CloseConnection | | Aborted, StopHearing | Aborted, StopHearing |
+//! | AwaitFin | | | AwaitRelease, CloseConnection | | | AwaitRelease, CloseConnection | Aborted, StopHearing | AwaitRelease, CloseConnection |
+//! | AwaitRelease | | | | | | | | |
+//! | Aborted | | | | | | | | |
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use proactor::{ConnectionKey, Lease, Time};
 
-use super::{CloseReason, HandleState, Held, SendQueue, SessionTimers};
+use super::{CloseReason, HandleState, Held, Pending, SendQueue, SessionTimers};
 
 /// Where a session is in its life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Receiving and sending.
+    /// Both streams are open, or only the peer's has ended.
     Open,
-    /// Our stream ends when what is queued is out; the peer's goes on.
-    Ending,
-    /// Closing gracefully: what is queued goes out, then FIN.
-    Finishing,
-    /// FIN is out; what still arrives is discarded until the peer's FIN comes.
-    Lingering,
-    /// Handed to the driver to close gracefully; only its release is awaited.
-    Closing,
-    /// To be aborted with the next flush; then only its release is awaited.
-    Aborting,
+    /// This side ends its stream: FIN goes out after what is queued. The peer may go on sending, and the handler gets it.
+    HalfClosedLocal,
+    /// Closing gracefully: what is queued is being sent; then FIN.
+    AwaitSent,
+    /// FIN is out, the peer's is awaited; what arrives until then is discarded.
+    AwaitFin,
+    /// The driver closes the connection; its release is awaited.
+    AwaitRelease,
+    /// The next flush aborts the connection; then its release is awaited.
+    Aborted,
+}
+
+/// What changes a session's phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PhaseEvent {
+    /// The handler ends this side's stream.
+    Finish,
+    /// The session is closed gracefully.
+    Close(CloseReason),
+    /// The peer's FIN has arrived.
+    PeerFin,
+    /// Everything queued is out, and FIN after it; the peer has not ended its stream.
+    FinSent,
+    /// Everything queued is out, and the peer has ended its stream, or the connection is gone.
+    BothEnded,
+    /// The peer's FIN was awaited for long enough.
+    LingerOver,
+    /// The session is aborted.
+    Abort(CloseReason),
+    /// The deadline of a drain has passed.
+    Cut,
+}
+
+/// What follows from a change of phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum PhaseAction {
+    Nothing,
+    /// Handles answer `Closed` to sends.
+    TakeNoSend,
+    /// The handler is not called any more before `on_close`: kept bytes are discarded, timers are cancelled, handles answer
+    /// that the session closes.
+    StopHearing,
+    /// `on_half_close` is called.
+    HalfClose,
+    /// The same; then the session closes, because both streams end.
+    HalfCloseThenClose,
+    /// The peer's FIN is awaited, for the linger timeout.
+    Linger,
+    /// The driver closes the connection.
+    CloseConnection,
 }
 
 impl Phase {
-    /// Whether a session in this phase has not begun to close: its handler still hears of it.
+    /// Whether a session in this phase has not begun to close: its handler is still called.
+    #[inline(always)]
     pub(crate) fn is_live(self) -> bool {
-        self <= Phase::Ending
+        self <= Phase::HalfClosedLocal
+    }
+
+    /// Whether queued bytes are still being sent in this phase.
+    pub(crate) fn is_sending(self) -> bool {
+        self <= Phase::AwaitSent
+    }
+
+    /// The table at the head of this file.
+    fn after(self, event: PhaseEvent) -> (Phase, PhaseAction) {
+        use Phase::{Aborted, AwaitFin, AwaitRelease, AwaitSent, HalfClosedLocal, Open};
+        use PhaseEvent::{Abort, BothEnded, Close, Cut, FinSent, Finish, LingerOver, PeerFin};
+        match (self, event) {
+            (Open, Finish) => (HalfClosedLocal, PhaseAction::TakeNoSend),
+            (Open | HalfClosedLocal, Close(_)) => (AwaitSent, PhaseAction::StopHearing),
+            (Open, PeerFin) => (Open, PhaseAction::HalfClose),
+            (HalfClosedLocal, PeerFin) => (HalfClosedLocal, PhaseAction::HalfCloseThenClose),
+            (AwaitSent, FinSent) => (AwaitFin, PhaseAction::Linger),
+            (AwaitSent, BothEnded) | (AwaitFin, PeerFin | LingerOver | Cut) => {
+                (AwaitRelease, PhaseAction::CloseConnection)
+            }
+            (Open | HalfClosedLocal | AwaitSent, Abort(_) | Cut) | (AwaitFin, Abort(_)) => {
+                (Aborted, PhaseAction::StopHearing)
+            }
+            (phase, _) => (phase, PhaseAction::Nothing),
+        }
     }
 }
 
@@ -35,54 +114,46 @@ impl Phase {
 #[repr(C, align(64))]
 pub(crate) struct SessionState {
     pub(crate) key: ConnectionKey,
-    pub(crate) phase: Phase,
-    /// True exactly when it stands in the worker's list of sessions to flush.
-    pub(crate) touched: bool,
-    /// True exactly when its source is held because too much is unsent here.
-    pub(crate) full: bool,
-    /// True exactly when `on_writable` is owed once the queue is low.
-    pub(crate) wants_writable: bool,
-    /// Whether the next send in flight needs no timer of its own for the write deadline.
-    pub(crate) watched: bool,
-    /// True exactly when the next flush has to look whether its receive should be paused.
-    pub(crate) receive_changed: bool,
+    phase: Phase,
+    /// What is left to do for it.
+    pub(crate) pending: Pending,
     /// True exactly when what arrives has to wait: the receive is paused or held, or earlier bytes wait.
     pub(crate) held_back: bool,
-    pub(crate) reason: Option<CloseReason>,
-    /// When bytes last moved, to the turn.
+    /// True exactly when the peer has sent FIN.
+    peer_finished: bool,
+    /// True exactly when our FIN is out.
+    fin_sent: bool,
+    /// In a drain: everything that had arrived was received; what comes after that comes too late.
+    pub(crate) taken_in: bool,
+    /// Whether its handler wants its receive paused.
+    wants_pause: bool,
+    reason: Option<CloseReason>,
+    /// When bytes last moved: the time of that turn.
     pub(crate) active_at: Time,
     /// When the send in flight was submitted.
     pub(crate) send_since: Time,
     pub(crate) received: u64,
     pub(crate) sent: u64,
-    /// Made when somebody asks for a handle.
+    /// Made when a handle is asked for.
     pub(crate) handle: Option<Arc<HandleState>>,
     pub(crate) queue: SendQueue,
     pub(crate) opened_at: Time,
-    /// Kept only when somebody observes events.
+    /// Kept only if events are observed or addresses are limited.
     pub(crate) peer: Option<Box<SocketAddr>>,
     /// Whose receive is held while too much is unsent here: its own, or that of the session that feeds it.
     pub(crate) source: ConnectionKey,
     /// How many sessions hold its receive because they are full: those that it feeds, or itself.
     holds: u32,
-    /// Whether its handler wants its receive paused.
-    wants_pause: bool,
-    /// What arrived and waits until the session goes on; allocated when there is some.
+    /// What arrived and waits until the session may go on; allocated when there is some.
     held: Option<Box<Held>>,
-    /// True exactly when the peer has sent FIN.
-    pub(crate) peer_finished: bool,
-    /// How far the system was when a deadline last asked it: bytes out of the payload in flight, and bytes that the
-    /// peer's system has acknowledged, added up. Only whether it changes means something.
+    /// The system's progress when a deadline last asked for it: bytes sent of the payload in flight, plus bytes that the
+    /// peer's system has acknowledged. Only a change of this number means something.
     pub(crate) moved: u64,
     /// When a deadline last asked and saw that change.
     pub(crate) moved_at: Time,
     /// True exactly when bytes of the peer were seen in the socket that were not received yet.
     spoke_unheard: bool,
-    /// In a drain: everything that had arrived was taken in; what comes after that comes too late.
-    pub(crate) taken_in: bool,
-    /// True exactly when our FIN is out.
-    pub(crate) finished: bool,
-    /// What it was opened with, if with `connect`.
+    /// The token of an outbound session, as given to `connect`.
     pub(crate) token: Option<u64>,
     /// Made when the first timer is set.
     pub(crate) timers: Option<Box<SessionTimers>>,
@@ -97,47 +168,114 @@ impl SessionState {
         SessionState {
             key,
             phase: Phase::Open,
-            touched: false,
-            full: false,
-            peer_finished: false,
-            moved: 0,
-            moved_at: Time::ZERO,
-            spoke_unheard: false,
-            taken_in: false,
-            finished: false,
-            wants_writable: false,
-            watched: false,
-            receive_changed: false,
+            pending: Pending::default(),
             held_back: false,
+            peer_finished: false,
+            fin_sent: false,
+            taken_in: false,
+            wants_pause: false,
             reason: None,
-            queue: SendQueue::default(),
-            opened_at: now,
             active_at: now,
             send_since: now,
             received: 0,
             sent: 0,
             handle: None,
+            queue: SendQueue::default(),
+            opened_at: now,
             peer: None,
             source: key,
             holds: 0,
-            wants_pause: false,
             held: None,
+            moved: 0,
+            moved_at: Time::ZERO,
+            spoke_unheard: false,
             token,
             timers: None,
         }
     }
 
-    /// Whether its handler still hears of it.
+    #[inline(always)]
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Why it ends; `None` before its end has begun.
+    pub(crate) fn reason(&self) -> Option<CloseReason> {
+        self.reason
+    }
+
+    /// Whether it has not begun to close.
+    #[inline(always)]
     pub(crate) fn is_live(&self) -> bool {
         self.phase.is_live()
     }
 
-    /// Whether the handler may be called with bytes: nobody holds the session, and its handler has not paused it.
+    /// Whether the peer has ended its stream, and everything before that was received.
+    pub(crate) fn peer_finished(&self) -> bool {
+        self.peer_finished
+    }
+
+    /// Changes the phase as the table says. The first reason given stays, except that a drain's deadline replaces it.
+    pub(crate) fn apply(&mut self, event: PhaseEvent) -> PhaseAction {
+        let event = match event {
+            // Both streams end.
+            PhaseEvent::Finish if self.peer_finished => PhaseEvent::Close(CloseReason::Local),
+            event => event,
+        };
+        let before = self.phase;
+        let (phase, action) = before.after(event);
+        debug_assert!(phase >= before, "a session's phase only moves forward");
+        self.phase = phase;
+        self.peer_finished |= event == PhaseEvent::PeerFin;
+        match event {
+            _ if phase == before => {}
+            // The peer ended its stream first: that ended the session, whichever side closes it.
+            PhaseEvent::Close(CloseReason::Local) if self.peer_finished && before == Phase::Open => {
+                self.reason.get_or_insert(CloseReason::EndOfStream);
+            }
+            PhaseEvent::Close(reason) | PhaseEvent::Abort(reason) => {
+                self.reason.get_or_insert(reason);
+            }
+            PhaseEvent::Cut if phase == Phase::Aborted => self.reason = Some(CloseReason::Cut),
+            _ => {}
+        }
+        action
+    }
+
+    /// Its handler closed it in `on_idle`: for its silence.
+    pub(crate) fn was_closed_when_idle(&mut self) {
+        if self.reason == Some(CloseReason::Local) {
+            self.reason = Some(CloseReason::IdleTimeout);
+        }
+    }
+
+    /// Our FIN goes out now. Returns whether it is the first.
+    pub(crate) fn sends_fin(&mut self) -> bool {
+        !std::mem::replace(&mut self.fin_sent, true)
+    }
+
+    /// What its handles share with it.
+    pub(crate) fn handle(&mut self) -> Arc<HandleState> {
+        let (queued, phase) = (self.queue.charge(), self.phase);
+        // The first handle may be asked for late: it starts with the present state.
+        Arc::clone(self.handle.get_or_insert_with(|| {
+            Arc::new(HandleState::new(queued, phase != Phase::Open, !phase.is_live()))
+        }))
+    }
+
+    /// Handles answer "closed" from now on: to sends, and once the session closes, to `is_closed`.
+    pub(crate) fn close_handle(&self) {
+        if let Some(handle) = &self.handle {
+            handle.close(!self.phase.is_live());
+        }
+    }
+
+    /// Whether the handler may be called with bytes: no full session holds this one, and its handler has not paused it.
     pub(crate) fn may_go_on(&self) -> bool {
         self.holds == 0 && !self.wants_pause
     }
 
-    /// Whether the peer has sent anything, also if it was not received yet.
+    /// Whether the peer has sent anything, received or not.
     pub(crate) fn has_spoken(&self) -> bool {
         self.received > 0 || self.spoke_unheard
     }
@@ -160,7 +298,7 @@ impl SessionState {
         before != paused
     }
 
-    /// Counts a full session that holds this one in, or one out.
+    /// Adds `by` to the number of full sessions that hold this one.
     pub(crate) fn hold(&mut self, by: i32) {
         self.holds = self.holds.checked_add_signed(by).expect("a session is released by those who held it");
         self.update_held_back();
@@ -168,10 +306,10 @@ impl SessionState {
 
     /// Whether another session than itself holds its receive.
     pub(crate) fn is_held_by_another(&self) -> bool {
-        self.holds > u32::from(self.full && self.source == self.key)
+        self.holds > u32::from(self.pending.has(Pending::SOURCE) && self.source == self.key)
     }
 
-    /// Keeps what arrived until the session goes on: behind what waits already, or before it if the handler was called
+    /// Keeps what arrived until the session may go on: behind what waits already, or before it if the handler was called
     /// with it and could not take it.
     pub(crate) fn keep(&mut self, data: Lease, handler_had_it: bool) {
         let held = self.held.get_or_insert_default();
@@ -183,7 +321,7 @@ impl SessionState {
         self.update_held_back();
     }
 
-    /// The peer's end of stream waits behind what waits. False if nothing does.
+    /// The peer's end of stream waits behind kept bytes. False if there are none.
     pub(crate) fn keep_end(&mut self) -> bool {
         self.held.as_mut().map(|held| held.ended = true).is_some()
     }
@@ -211,13 +349,6 @@ impl SessionState {
         self.held_back = !self.may_go_on() || self.held.is_some();
     }
 
-    /// Moves to a later phase. The first reason given stays.
-    pub(crate) fn advance(&mut self, to: Phase, reason: CloseReason) {
-        debug_assert!(to >= self.phase);
-        self.phase = to;
-        self.reason.get_or_insert(reason);
-    }
-
     /// The payload in flight is out. Returns its length.
     #[inline]
     pub(crate) fn sent_one(&mut self, now: Time) -> usize {
@@ -225,5 +356,115 @@ impl SessionState {
         self.sent += bytes as u64;
         self.active_at = now;
         bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proactor::backend::simulated::{Behaviour, Simulation};
+    use proactor::{Driver, Pool, PoolConfig};
+
+    use super::*;
+
+    const PHASES: [Phase; 6] = [
+        Phase::Open,
+        Phase::HalfClosedLocal,
+        Phase::AwaitSent,
+        Phase::AwaitFin,
+        Phase::AwaitRelease,
+        Phase::Aborted,
+    ];
+    const EVENTS: [PhaseEvent; 8] = [
+        PhaseEvent::Finish,
+        PhaseEvent::Close(CloseReason::Local),
+        PhaseEvent::PeerFin,
+        PhaseEvent::FinSent,
+        PhaseEvent::BothEnded,
+        PhaseEvent::LingerOver,
+        PhaseEvent::Abort(CloseReason::Reset),
+        PhaseEvent::Cut,
+    ];
+
+    fn name(value: impl std::fmt::Debug) -> String {
+        let text = format!("{value:?}");
+        text.split('(').next().unwrap_or_default().to_owned()
+    }
+
+    /// The cells of each row of the table in this file's head.
+    fn table() -> Vec<Vec<String>> {
+        let rows = include_str!("state.rs").lines().filter_map(|line| line.strip_prefix("//! | "));
+        let cells =
+            |row: &str| row.trim_end_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+        rows.map(cells).collect()
+    }
+
+    #[test]
+    fn every_cell_of_the_table_is_what_happens() {
+        let table = table();
+        assert_eq!(table[0][1..], EVENTS.map(name), "the events, in order");
+        assert_eq!(table.len(), 2 + PHASES.len());
+        for (phase, row) in PHASES.iter().zip(&table[2..]) {
+            assert_eq!(row[0], name(phase), "the phases, in order");
+            for (event, cell) in EVENTS.iter().zip(&row[1..]) {
+                let (next, action) = phase.after(*event);
+                let unchanged = (next, action) == (*phase, PhaseAction::Nothing);
+                let wanted = if unchanged { String::new() } else { format!("{next:?}, {action:?}") };
+                assert_eq!(*cell, wanted, "{phase:?}, {event:?}");
+            }
+        }
+    }
+
+    fn key() -> ConnectionKey {
+        let behaviour = Behaviour { seed: 1, capacity: 64, cuts: false, multishot: false, inline: false };
+        let simulation = Simulation::new(behaviour);
+        let pool = Pool::new(PoolConfig { blocks: 1, block_len: 16 });
+        let mut driver = Driver::new(simulation.backend(pool));
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        driver.connect(address).expect("the simulated network has room")
+    }
+
+    /// Every sequence of up to five events.
+    #[test]
+    fn a_session_stops_hearing_once_and_ends_one_way() {
+        let key = key();
+        for sequence in 0..EVENTS.len().pow(5) {
+            let mut state = SessionState::new(key, None, Time::ZERO);
+            let events = (0..5).map(|at| EVENTS[sequence / EVENTS.len().pow(at) % EVENTS.len()]);
+            let (mut stopped, mut closed) = (0, 0);
+            for event in events {
+                let (phase, reason) = (state.phase(), state.reason());
+                let action = state.apply(event);
+                stopped += usize::from(action == PhaseAction::StopHearing && phase.is_live());
+                closed += usize::from(action == PhaseAction::CloseConnection);
+                assert!(state.phase() >= phase, "{phase:?}, {event:?}");
+                let replaced = event == PhaseEvent::Cut && state.phase() == Phase::Aborted;
+                assert!(
+                    reason.is_none() || state.reason() == reason || replaced,
+                    "INV-7: {phase:?}, {event:?}"
+                );
+                assert_eq!(state.is_live(), state.reason().is_none(), "it has a reason once it closes");
+            }
+            assert_eq!(stopped, usize::from(!state.is_live()));
+            assert_eq!(closed, usize::from(state.phase() == Phase::AwaitRelease), "INV-2");
+        }
+    }
+
+    #[test]
+    fn the_side_that_ended_first_gives_the_reason() {
+        let reason = |events: &[PhaseEvent]| {
+            let mut state = SessionState::new(key(), None, Time::ZERO);
+            for event in events {
+                let _ = state.apply(*event);
+            }
+            state.reason()
+        };
+        let close = PhaseEvent::Close(CloseReason::Local);
+        assert_eq!(reason(&[close]), Some(CloseReason::Local));
+        assert_eq!(reason(&[PhaseEvent::PeerFin, close]), Some(CloseReason::EndOfStream));
+        assert_eq!(reason(&[PhaseEvent::PeerFin, PhaseEvent::Finish]), Some(CloseReason::EndOfStream));
+        assert_eq!(reason(&[PhaseEvent::Finish, PhaseEvent::PeerFin, close]), Some(CloseReason::Local));
+        assert_eq!(reason(&[close, PhaseEvent::Abort(CloseReason::Reset)]), Some(CloseReason::Local));
+        assert_eq!(reason(&[close, PhaseEvent::Cut]), Some(CloseReason::Cut));
+        assert_eq!(reason(&[close, PhaseEvent::FinSent, PhaseEvent::Cut]), Some(CloseReason::Local));
     }
 }

@@ -1,5 +1,4 @@
-//! All sessions of a worker, found by their connection's key. Parallel to the driver's slots, so it needs no
-//! free list of its own.
+//! All sessions of a worker, found by their connection's key. Parallel to the driver's slots, so it needs no free list.
 
 use proactor::ConnectionKey;
 
@@ -11,7 +10,7 @@ pub(crate) struct Table {
 }
 
 impl Default for Table {
-    /// With address space for some thousands: memory is used as they come, and none is left behind by growing.
+    /// With address space for some thousands of sessions: memory is used as they come, and growing leaves none behind.
     fn default() -> Self {
         Table { sessions: Vec::with_capacity(proactor::CONNECTIONS), live: 0 }
     }

@@ -1,7 +1,7 @@
 //! The timers of one session: those its handler set, by token, and the engine's own.
 //!
-//! Only the ids are kept here; the timers lie in the worker's wheel. What is listed here is set there: a timer that
-//! fires is taken off this list, and a session that ends cancels what is left.
+//! Only the ids are kept here; the timers are in the worker's wheel. Each id listed here is set there: a timer that fires
+//! is removed from this list, and a session that ends cancels the rest.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::timers::{Due, TimerId, Wheel};
 
 #[derive(Default)]
 pub(crate) struct SessionTimers {
-    /// A tree, because a session may have thousands, under tokens that its peer chose.
+    /// A tree, because a session may have thousands, under tokens that its peer has chosen.
     tokens: BTreeMap<u64, TimerId>,
     linger: Option<TimerId>,
 }

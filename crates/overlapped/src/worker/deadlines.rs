@@ -1,12 +1,12 @@
-//! Deadlines of sessions: idle, first byte, write, linger and connect. Per message they cost a store and a look at a
-//! flag: what a deadline counts from is noted in the session, and looked at when it would have passed, had nothing
-//! happened since.
+//! Deadlines of sessions: idle, first byte, write, linger and connect. Per message they cost a store and a test of a
+//! flag: the session notes when something last happened, and a timer looks at that note when the deadline would have passed
+//! otherwise.
 //!
-//! A deadline is judged only after everything that had arrived was taken in, and what the system knows was asked: a
-//! process that was stopped, or a callback that blocked, must not close the sessions whose bytes wait in a socket, in a
-//! completion queue, or for a free block.
+//! A deadline is judged only after everything that had arrived was received, and after the system was asked: a process that
+//! was stopped, or a callback that blocked, must not close the sessions whose bytes wait in a socket, in a completion
+//! queue, or for a free block.
 //!
-//! A worker is woken for a deadline only where one can have passed: with no send in flight nothing wakes for the write
+//! A worker wakes for a deadline only if one can have passed: with no send in flight it does not wake for the write
 //! deadline. Memory is bounded by the sessions that were open at one time, however many come and go: a timer belongs to
 //! a slot, and looks at the session that lives there when it fires.
 
@@ -20,17 +20,17 @@ use proactor::{ConnectionKey, Delivery, Time};
 use super::{Layer, Worker};
 use crate::config::Config;
 use crate::handler::Handler;
-use crate::session::{CloseReason, Phase, SessionState};
+use crate::session::{CloseReason, Pending, Phase, SessionState};
 use crate::timers::Wheel;
 
-/// A deadline is noticed at most this part of itself late, so that many sessions are looked at together.
+/// A deadline is noticed late by at most this part of itself, so that many sessions are looked at together.
 const PARTS: u32 = 32;
 const LATEST: Duration = Duration::from_secs(1);
-/// Looks at a send in flight per write timeout: the system tells how far it is only when it is asked, so a stalled peer
-/// is noticed up to one such part late.
+/// Looks at a send in flight per write timeout: the system reports its progress only when it is asked, so a stalled peer is
+/// noticed late by up to one such part.
 const WRITE_LOOKS: u32 = 4;
-/// Turns that a judgement is put off, per session, until everything that had arrived was taken in; a kernel that has
-/// always more has handed out what is older by then.
+/// A judgement is delayed by one turn for this number of sessions, until everything that had arrived was received; even
+/// from a kernel that always has more, what is older has been received by then.
 const SESSIONS_PER_TURN: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,15 +56,15 @@ impl Deadline {
     /// What it counts from in a session; `None` if it does not apply, and will not before something else happens.
     fn since(self, state: &SessionState) -> Option<Time> {
         match self {
-            // A session that is kept from receiving cannot help its silence.
+            // A session that is kept from receiving is not silent by its peer's doing.
             Deadline::Idle => (state.is_live() && !state.is_paused() && !state.is_held_by_another())
                 .then_some(state.active_at.max(state.moved_at)),
-            // An outbound session's peer may wait to be spoken to.
+            // The peer of an outbound session may wait for the first request.
             Deadline::FirstByte => {
                 (state.is_live() && !state.has_spoken() && state.token.is_none()).then_some(state.opened_at)
             }
-            // In these phases, bytes wait for a peer that does not read them.
-            Deadline::Write => (state.phase <= Phase::Finishing && state.queue.is_in_flight())
+            // In these phases, queued bytes may wait for a peer that does not read.
+            Deadline::Write => (state.phase().is_sending() && state.queue.is_in_flight())
                 .then_some(state.send_since.max(state.moved_at)),
         }
     }
@@ -91,7 +91,7 @@ pub(super) enum Overdue {
 #[derive(Default)]
 pub(super) struct Deadlines {
     silence: Wheel<Overdue>,
-    /// Apart, because it wakes nobody while no send is in flight.
+    /// Apart, because the worker does not wake for it while no send is in flight.
     writes: Wheel<Overdue>,
     /// For each slot the deadlines that have a timer for it. With one limit for all, a timer that was set for an
     /// earlier session of the slot is never too late for a later one.
@@ -100,9 +100,9 @@ pub(super) struct Deadlines {
     passed: VecDeque<Overdue>,
     /// Noticed in an earlier turn, and not judged yet.
     overdue: VecDeque<Overdue>,
-    /// When those were noticed, and so before the turns that look: a worker may be stopped between a look and the clock.
+    /// When those were noticed. Judged by this time and not by the present one: the process may have been stopped since.
     noticed_at: Time,
-    /// How often judging was put off.
+    /// For how many turns judging was delayed.
     put_off: usize,
 }
 
@@ -118,7 +118,7 @@ impl Deadlines {
         !self.overdue.is_empty() || !self.passed.is_empty()
     }
 
-    /// A deadline with a timer of its own has passed: it is judged with the others.
+    /// A linger or connect deadline has passed: it is judged with the others.
     pub(super) fn has_passed(&mut self, overdue: Overdue) {
         self.passed.push_back(overdue);
     }
@@ -129,13 +129,15 @@ impl Deadlines {
         if self.watched.len() <= slot {
             self.watched.resize(slot + 1, 0);
         }
-        state.watched = config.write_timeout.is_none() || self.watched[slot] & Deadline::Write.bit() != 0;
+        if config.write_timeout.is_some() && self.watched[slot] & Deadline::Write.bit() == 0 {
+            state.pending.add(Pending::WRITE_TIMER);
+        }
         let now = state.opened_at;
         self.watch(Deadline::Idle, state, config, now);
         self.watch(Deadline::FirstByte, state, config, now);
     }
 
-    /// Sees to it that a slot is looked at when the deadline of its session may have passed.
+    /// Sets a timer for a slot, to look at its session when its deadline may have passed.
     pub(super) fn watch(&mut self, deadline: Deadline, state: &mut SessionState, config: &Config, now: Time) {
         let slot = state.key.index();
         if self.watched[slot] & deadline.bit() != 0 {
@@ -149,14 +151,14 @@ impl Deadlines {
                 self.silence.set(at, overdue);
             }
             Deadline::Write => {
-                state.watched = true;
+                state.pending.remove(Pending::WRITE_TIMER);
                 self.writes.set(at, overdue);
             }
         }
     }
 }
 
-/// A moment at or after `since` + `limit`, the same one for sessions whose deadlines are close together.
+/// A time at or after `since` + `limit`: the same for sessions whose deadlines are close together.
 fn coarse(since: Time, limit: Duration) -> Time {
     let step = (limit / PARTS).clamp(Duration::from_millis(1), LATEST).as_nanos() as u64;
     Time::from_nanos((since + limit).as_nanos().div_ceil(step).saturating_mul(step))
@@ -206,7 +208,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let now = self.deadlines.noticed_at;
         let state = self.core.sessions.at(slot)?;
         if deadline == Deadline::Write {
-            state.watched = false;
+            state.pending.add(Pending::WRITE_TIMER);
         }
         let key = state.key;
         let limit = deadline.limit(&self.core.config)?;
@@ -224,18 +226,17 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         None
     }
 
-    /// Notes what the system knows of a session and has not told: bytes that wait to be received, and bytes that its
-    /// peer's system has taken.
+    /// Asks the system about a session: bytes that wait to be received, and bytes that the peer's system has acknowledged.
     fn ask_the_system(&mut self, key: ConnectionKey, deadline: Deadline) {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
         if deadline != Deadline::Write && !state.held_back && self.driver.unread(key) > 0 {
-            // They wait for a block, or for their turn.
+            // They wait for a block, or for this session's turn.
             state.peer_has_spoken(self.core.now);
             return;
         }
         if deadline == Deadline::FirstByte {
             if self.driver.unread(key) > 0 {
-                // The session is paused, so that nobody has heard it.
+                // The session is paused, so they were not received.
                 state.peer_has_spoken(state.active_at);
             }
             return;
@@ -245,10 +246,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let moved = self.driver.send_progress(key) as u64 + acknowledged;
         let has_moved = std::mem::replace(&mut state.moved, moved) != moved;
         if state.queue.is_in_flight() || unacknowledged > 0 {
-            // When it moved, nobody knows: at the latest now.
+            // The time of the progress is unknown: at the latest now.
             state.moved_at = if has_moved { self.core.now } else { state.moved_at };
         } else if let Some(last) = last {
-            // All of it is there since the last acknowledgement.
+            // Everything was acknowledged at that time.
             state.moved_at = state.moved_at.max(self.core.now.before(last));
         }
     }
@@ -260,28 +261,26 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             Deadline::Idle => {
                 let now = self.core.now;
                 if let Some(state) = self.core.sessions.get_mut(key) {
-                    // A session that is kept, and stays silent, is asked again after another such time.
+                    // A session that its handler keeps, and that stays silent, is reported again after the same time.
                     state.active_at = now;
                     self.deadlines.watch(deadline, state, &self.core.config, now);
                 }
                 self.callback(key, H::on_idle);
-                // It was open until now, so its handler closed it just there: for being silent.
-                if let Some(state) = self.core.sessions.get_mut(key)
-                    && state.reason == Some(CloseReason::Local)
-                {
-                    state.reason = Some(CloseReason::IdleTimeout);
+                // It was open until now, so only this callback can have closed it.
+                if let Some(state) = self.core.sessions.get_mut(key) {
+                    state.was_closed_when_idle();
                 }
             }
         }
     }
 
-    /// A lingering session has waited for its peer's FIN. Bytes that wait unread would turn the close into a reset
-    /// (INV-8): they are taken in first, for at most as long again, because a peer that goes on sending has no end.
+    /// The linger timeout of a session is over. Unread bytes would turn the close into a reset (INV-8): they are received
+    /// first, for at most the same time again, because a peer may go on sending for ever.
     fn linger_is_over(&mut self, key: ConnectionKey) {
         let core = &mut self.core;
         let (now, limit) = (core.now, core.config.linger_timeout);
         let Some(state) = core.sessions.get_mut(key) else { return };
-        if state.phase == Phase::Lingering && self.driver.unread(key) > 0 {
+        if state.phase() == Phase::AwaitFin && self.driver.unread(key) > 0 {
             if state.moved_at < state.send_since {
                 state.moved_at = now;
             }

@@ -1,16 +1,15 @@
 //! Draining: accept what is in the backlog, answer what was received, close each session gracefully, count.
 //!
-//! A session is done when everything it received is answered and nothing more has arrived. To see that, its
-//! receive is paused: what was on its way in is delivered first, then the kernel says how much is left unread.
-//! Nothing left: FIN. Something left: it is received and answered, and the question is asked again. It is asked before
-//! the answer goes out, where it can be: a quick peer has said the next thing by the time the answer is out.
+//! A session is done when everything it received is answered and nothing more has arrived. To see that, its receive is
+//! paused: bytes that the kernel has already received for it are delivered; then the kernel is asked how many bytes are
+//! unread. None: FIN. Some: they are received and answered, and the kernel is asked again. It is asked before the answer
+//! goes out, where possible: a quick peer has sent the next request by the time the answer is out.
 //!
-//! Connections that are turned away, because the server is full, are waited for like sessions, for the 100 ms that they
-//! may take; the deadline closes them too.
+//! The drain waits for connections that are turned away, too, for at most 100 ms each; the deadline closes them.
 //!
-//! Sessions may open others until the deadline; nothing else begins once the backlog is empty. At the deadline all of
-//! them are cut, and `LAST_WAIT` later the worker ends whatever the kernel still has in hand. Each session whose `on_open`
-//! returned gets its `on_close`, and each connect its answer, before that.
+//! Sessions may open others until the deadline; no other session begins once the backlog is empty. At the deadline all
+//! sessions are cut, and `LAST_WAIT` later the worker ends, whatever the kernel still has in flight. Before that, each
+//! session whose `on_open` returned gets its `on_close`, and each connect its answer.
 
 use std::io;
 use std::time::Duration;
@@ -19,9 +18,9 @@ use proactor::backend::Backend;
 use proactor::{ConnectionKey, Time};
 
 use super::{Layer, Worker};
-use crate::events::Event;
 use crate::handler::Handler;
-use crate::session::{CloseReason, Phase};
+use crate::observe::Event;
+use crate::session::{CloseReason, PhaseAction, PhaseEvent};
 
 /// Rounds without an arrival after which the backlog counts as empty.
 const QUIET_ROUNDS: u32 = 2;
@@ -33,7 +32,7 @@ pub(super) struct Drain {
     quiet_rounds: u32,
     listening: bool,
     cut: bool,
-    /// Outbound connections that the deadline has still to fail.
+    /// Outbound connections that still have to fail, because the deadline has passed.
     cutting: Vec<ConnectionKey>,
 }
 
@@ -76,12 +75,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             return;
         }
         let Some(state) = self.core.sessions.get(key) else { return };
-        // A session that is held has more to receive, and is asked again when it is let go.
+        // A session that is held has more to receive; the drain looks at it again when it is released.
         if !state.queue.is_empty() || state.held_back {
             return;
         }
         if self.driver.receive_ended(key) {
-            // The handler chose to go on after the peer's FIN. It has nothing queued.
+            // The handler kept the session open after the peer's FIN, and has nothing queued.
             self.core.close(key, CloseReason::Drained);
         } else if self.driver.is_receiving(key) {
             self.driver.pause_receive(key);
@@ -92,7 +91,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
-    /// Bytes of a session are about to be answered: if nothing else had arrived until now, they are its last.
+    /// Bytes of a session are about to be answered: if nothing more had arrived until now, they are its last.
     #[cold]
     pub(super) fn note_taken_in(&mut self, key: ConnectionKey) {
         self.driver.pause_receive(key);
@@ -158,7 +157,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
-    /// The monitor's duplicates go first: they would keep the ports.
+    /// The monitor's duplicates are closed first: they would keep the ports in use.
     fn close_listeners(&mut self) {
         self.shared.spare_listeners().clear();
         for listener in self.listeners.clone() {
@@ -170,18 +169,20 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.close_listeners();
         for key in self.core.sessions.keys() {
             let Some(state) = self.core.sessions.get_mut(key) else { continue };
-            match state.phase {
-                Phase::Open | Phase::Ending | Phase::Finishing => {
-                    // Whatever began its close, the deadline ended it.
-                    state.reason = Some(CloseReason::Cut);
+            match state.apply(PhaseEvent::Cut) {
+                PhaseAction::StopHearing => {
                     let kept = state.drop_kept();
-                    self.core.abort(key, CloseReason::Cut);
+                    self.core.stop_hearing(key);
                     let (session, bytes) = (self.core.id(key), kept + self.driver.unread(key));
                     self.core.report.emit(&Event::Lost { session, bytes, reason: CloseReason::Cut });
                 }
-                // Everything it was owed is out; only the peer's FIN is missing.
-                Phase::Lingering => self.end_linger(key),
-                Phase::Closing | Phase::Aborting => {}
+                // Everything queued for it is out; only the peer's FIN is missing.
+                PhaseAction::CloseConnection => self.close_connection(key),
+                PhaseAction::Nothing
+                | PhaseAction::TakeNoSend
+                | PhaseAction::HalfClose
+                | PhaseAction::HalfCloseThenClose
+                | PhaseAction::Linger => {}
             }
         }
         if let Some(drain) = &mut self.drain {

@@ -1,8 +1,7 @@
 //! What may sit between a session's handler and its connection: the place for TLS and the PROXY protocol.
 //!
-//! A layer stands at the two choke points of `flow.rs`, where bytes come in from the driver and where they go out to
-//! it, and nowhere else. What is counted and limited are the handler's bytes; that a session is not idle is what the network
-//! moves.
+//! A layer is called at two places: in `receive.rs`, where bytes come in from the driver, and in `flush.rs`, where they go
+//! out to it. Counters and limits are about the handler's bytes; activity is about the network's.
 
 use proactor::{ConnectionKey, Lease, Payload};
 

@@ -1,47 +1,49 @@
 //! One worker: one driver, one handler, one thread (INV-5).
 //!
-//! [`Worker::turn`] does one round: mailbox, then one harvest that also submits what is batched, then every
-//! event of it, then what is due. It neither spawns nor reads a clock of its own, so a simulation can run several
-//! workers in one thread.
+//! [`Worker::turn`] does one round: the mailbox; one harvest, which also submits what is batched; each completion; then
+//! timers and deadlines. It starts no thread and reads no clock but its driver's, so a simulation can run several workers
+//! in one thread.
 
-mod core;
+mod accept;
+mod callbacks;
+mod close;
+mod connect;
 mod deadlines;
 mod drain;
-mod flow;
+mod flush;
+mod handle;
 mod layer;
-mod lifecycle;
+mod mail;
 mod panics;
+mod receive;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod ticks;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use proactor::backend::{Backend, Wait};
 use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
-use crate::acceptor::{Acceptor, Arrivals, Delivery};
-use crate::address_limit::AddressLimit;
+use crate::admission::{Arrivals, Placement, Seat};
 use crate::config::Config;
-use crate::events::{Event, Observer, Report};
+use crate::context::{Core, CurrentCallback};
 use crate::handler::Handler;
-use crate::mailbox::{Mail, Mailbox, PostToSession, SessionCommand, WorkerShared};
-use crate::session::{CloseReason, Session, SessionId, Table};
-use crate::stats::Stats;
-use crate::sync::atomic::Ordering;
-use crate::timers::{Due, TimerId, Wheel};
+use crate::mailbox::{Mail, Mailbox};
+use crate::observe::{Gauges, Observer, Report};
+use crate::session::{CloseReason, PostToSession, Table};
+use crate::shared::WorkerShared;
+use crate::timers::{Due, Wheel};
 
-use self::core::CurrentCallback;
-pub use self::core::WorkerContext;
-pub(crate) use self::core::{Connect, Core, Endpoints};
+pub(crate) use accept::{ACCEPT_PAUSE, Arrival};
+use connect::Connecting;
 use deadlines::{Deadlines, Overdue};
 use drain::Drain;
+pub use handle::WorkerHandle;
 pub(crate) use layer::{Layer, Plain};
-pub(crate) use lifecycle::ACCEPT_PAUSE;
 use ticks::Ticks;
 
 pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
@@ -49,16 +51,17 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     handler: H,
     layer: L,
     core: Core,
-    /// The handler's state of each session, by slot, beside the engine's in `core`.
+    /// The handler's state of each session, by slot. The engine's is in `core`.
     states: Vec<Option<H::State>>,
+    /// The seat of each session, by slot.
+    seats: Vec<Option<Seat>>,
     listeners: Vec<ListenerKey>,
-    /// Outbound connections that do not stand yet.
+    /// Outbound connections that are not established yet.
     connecting: HashMap<ConnectionKey, Connecting>,
     mailbox: Arc<Mailbox<H::Message>>,
     shared: Arc<WorkerShared>,
     mail: VecDeque<Mail<H::Message>>,
-    acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
-    addresses: Option<Arc<AddressLimit>>,
+    placement: Arc<Placement<Arrival<B::Socket>>>,
     arrivals: Arc<Arrivals<Arrival<B::Socket>>>,
     /// How many of the arrivals are to be taken in this turn.
     arriving: usize,
@@ -66,41 +69,10 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     deadlines: Deadlines,
     /// If the handler wants ticks.
     ticks: Option<Ticks>,
-    /// When an event last came, to the turn.
+    /// When the last event came: the time of its turn.
     busy_at: Time,
-    pause_reports: lifecycle::ReportInterval,
-    delay_reports: lifecycle::ReportInterval,
     /// True once nothing is left to do.
     ended: bool,
-}
-
-/// An outbound connection that does not stand yet.
-struct Connecting {
-    token: u64,
-    /// Its timer, if it has a deadline. Cancelled as soon as the connect is decided.
-    deadline: Option<TimerId>,
-}
-
-/// A connection on its way from the worker that accepted it to the worker it was placed on.
-pub(crate) struct Arrival<S> {
-    socket: S,
-    /// Asked for only where somebody wants to know.
-    peer: Option<Box<SocketAddr>>,
-}
-
-impl<S> Arrival<S> {
-    /// A connection that the monitor accepted.
-    pub(crate) fn accepted(socket: S) -> Arrival<S> {
-        Arrival { socket, peer: None }
-    }
-
-    /// Counts an admitted connection's address out, if it was. Returns the socket.
-    pub(crate) fn leave(self, addresses: Option<&AddressLimit>) -> S {
-        if let (Some(addresses), Some(peer)) = (addresses, &self.peer) {
-            addresses.leave(peer.ip());
-        }
-        self.socket
-    }
 }
 
 /// What a worker is made from.
@@ -113,33 +85,13 @@ pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) layer: L,
     pub(crate) config: Arc<Config>,
     pub(crate) mailbox: Arc<Mailbox<H::Message>>,
-    pub(crate) acceptor: Arc<Acceptor<Arrival<B::Socket>>>,
-    pub(crate) addresses: Option<Arc<AddressLimit>>,
+    pub(crate) placement: Arc<Placement<Arrival<B::Socket>>>,
     pub(crate) observer: Option<Observer>,
-}
-
-/// Has a driver's steps told as events.
-pub(crate) fn trace_operations<B: Backend>(driver: &mut Driver<B>, worker: usize, observer: Observer) {
-    driver.set_tracer(Some(Box::new(move |step| {
-        let session = step.connection.map(|key| SessionId { worker: worker as u32, key });
-        observer.tell(&Event::Operation { worker, backend: B::KIND, session, step });
-    })));
 }
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(crate) fn new(parts: Parts<B, H, L>) -> Worker<B, H, L> {
-        let Parts {
-            index,
-            driver,
-            listeners,
-            handler,
-            layer,
-            config,
-            mailbox,
-            acceptor,
-            addresses,
-            observer,
-        } = parts;
+        let Parts { index, driver, listeners, handler, layer, config, mailbox, placement, observer } = parts;
         let core = Core {
             worker: index as u32,
             config,
@@ -150,7 +102,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             connects: VecDeque::new(),
             timers: Wheel::default(),
             now: driver.now(),
-            report: Report { stats: Stats::default(), observer },
+            report: Report::new(observer),
             mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
             draining: false,
             callback: CurrentCallback::None,
@@ -161,21 +113,19 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             layer,
             core,
             states: Vec::new(),
+            seats: Vec::new(),
             listeners,
             connecting: HashMap::new(),
             shared: Arc::clone(&mailbox.shared),
             mailbox,
             mail: VecDeque::new(),
-            arrivals: acceptor.arrivals(index),
-            acceptor,
-            addresses,
+            arrivals: placement.arrivals(index),
+            placement,
             arriving: 0,
             drain: None,
             deadlines: Deadlines::default(),
             ticks: None,
             busy_at: Time::ZERO,
-            pause_reports: lifecycle::ReportInterval::default(),
-            delay_reports: lifecycle::ReportInterval::default(),
             ended: false,
         };
         worker.shared.doorbell.install(worker.driver.waker());
@@ -188,7 +138,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// # Errors
     /// If the backend itself broke.
     pub(crate) fn run(&mut self) -> io::Result<()> {
-        // Waiting for the other workers to be made took time that no tick is owed for.
+        // No tick is due for the time spent on waiting for the other workers.
         self.start_ticks();
         while !self.has_ended() {
             self.turn(true)?;
@@ -216,7 +166,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.shared.heartbeat.end_wait();
         turned?;
         self.core.now = self.driver.now();
-        self.core.report.stats.turns += 1;
+        self.core.report.counters.turns += 1;
         self.catching_panics(Self::take_events);
         self.catching_panics(Self::fire_timers);
         self.catching_panics(Self::fire_tick);
@@ -243,8 +193,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         ];
         let spin = self.core.config.busy_poll;
         match deadlines.into_iter().flatten().min() {
-            // What a failed connect asked for again, what is left of a flush, and the end of a drain with nothing left
-            // do not wait for anything else.
+            // There is work left that needs no event: connects asked for by a failed one, the rest of a flush, the end of
+            // a drain.
             _ if self.ended
                 || !self.core.connects.is_empty()
                 || self.deadlines.has_overdue()
@@ -261,89 +211,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     fn publish(&mut self) {
         let snapshot = self.driver.snapshot();
-        let stats = &mut self.core.report.stats;
-        stats.sessions = self.core.sessions.len() as u64;
-        stats.in_flight = snapshot.in_flight as u64;
-        stats.blocks_in_use = snapshot.blocks_in_use as u64;
-        stats.starved = snapshot.starved as u64;
-        self.shared.published.publish(stats);
-    }
-
-    fn take_mail(&mut self) {
-        // What a panic left in hand goes first: the doorbell rings once for what is taken after it.
-        self.serve_mail();
-        if self.shared.doorbell.take() {
-            self.arriving = self.arrivals.queue.len();
-            self.mailbox.mail.take_all(&mut self.mail);
-            self.serve_mail();
-        }
-    }
-
-    fn serve_mail(&mut self) {
-        self.serve_arrivals();
-        while let Some(mail) = self.mail.pop_front() {
-            match mail {
-                Mail::Message(message) => {
-                    self.worker_callback(|handler, worker| handler.on_message(worker, message));
-                }
-                Mail::Session(key, command) => self.obey(key, command),
-                Mail::Broadcast(keys, bytes) => {
-                    for key in keys {
-                        Session::new(&mut self.core, &self.driver, key).send(bytes.clone());
-                    }
-                }
-                Mail::Drain(limit) => self.begin_drain(limit),
-                Mail::Stop => self.begin_drain(Duration::ZERO),
-            }
-            self.flush();
-        }
-    }
-
-    /// Arrivals are taken one at a time: while a callback blocks, the monitor places the rest on other workers.
-    fn serve_arrivals(&mut self) {
-        while self.arriving > 0 {
-            self.arriving -= 1;
-            match self.arrivals.queue.pop() {
-                Some(Delivery::Placed(arrival)) => self.open(arrival),
-                Some(Delivery::Accepted(arrival)) => self.accepted(arrival.socket, arrival.peer),
-                Some(Delivery::AcceptFailed(error)) => self.report_accept_pause(&error),
-                None => self.arriving = 0,
-            }
-        }
-    }
-
-    /// Everything has ended: nothing more is taken. What was posted before is heard, for its poster was told that it
-    /// was taken. Connects that it asks for are refused, and answered.
-    #[cold]
-    fn close_mailbox(&mut self) {
-        self.turn_arrivals_away();
-        self.mail.extend(self.mailbox.mail.close());
-        self.catching_panics(Self::take_mail);
-        // Bounded: no session is left to ask, and a refusal is answered only so often in a row.
-        while !self.core.connects.is_empty() {
-            self.catching_panics(Self::flush);
-        }
-    }
-
-    fn obey(&mut self, key: ConnectionKey, command: SessionCommand) {
-        match command {
-            SessionCommand::Close => self.core.close(key, CloseReason::Local),
-            SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
-            SessionCommand::Send(bytes) => {
-                let len = bytes.len();
-                let sent = Session::new(&mut self.core, &self.driver, key).send(bytes);
-                if let Some(state) = self.core.sessions.get(key)
-                    && let Some(handle) = &state.handle
-                {
-                    // In this order: counted twice for a moment rather than not at all.
-                    handle.queued.store(state.queue.charge(), Ordering::Release);
-                    handle.posted.fetch_sub(len, Ordering::AcqRel);
-                }
-                if sent != crate::session::Sent::Ok {
-                    self.core.report.emit(&Event::PostRefused);
-                }
-            }
-        }
+        let gauges = Gauges {
+            sessions: self.core.sessions.len() as u64,
+            in_flight: snapshot.in_flight as u64,
+            blocks_in_use: snapshot.blocks_in_use as u64,
+            starved: snapshot.starved as u64,
+        };
+        self.shared.published.publish(&self.core.report.counters, &gauges);
     }
 
     fn take_events(&mut self) {
@@ -391,40 +265,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.flush();
         }
     }
-
-    /// Calls the handler for a session that is open. A closing one is not called any more.
-    fn callback(&mut self, key: ConnectionKey, call: impl FnOnce(&mut H, &mut Session<'_>, &mut H::State)) {
-        if self.is_open(key) {
-            self.call(key, call);
-        }
-    }
-
-    /// Calls the handler for a session that is known to be open.
-    #[inline]
-    fn call(&mut self, key: ConnectionKey, call: impl FnOnce(&mut H, &mut Session<'_>, &mut H::State)) {
-        if let Some(Some(state)) = self.states.get_mut(key.index()) {
-            self.core.callback = CurrentCallback::Session(key);
-            call(&mut self.handler, &mut Session::new(&mut self.core, &self.driver, key), state);
-            self.core.callback = CurrentCallback::None;
-        }
-    }
-
-    /// Calls the handler for no session in particular.
-    fn worker_callback(&mut self, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
-        self.callback_as(CurrentCallback::Worker, call);
-    }
-
-    /// The same, put down to `callback`.
-    fn callback_as(&mut self, callback: CurrentCallback, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
-        self.core.callback = callback;
-        call(&mut self.handler, &mut WorkerContext { core: &mut self.core, endpoints: &self.driver });
-        self.core.callback = CurrentCallback::None;
-    }
 }
 
 impl<B: Backend, H: Handler, L: Layer> Drop for Worker<B, H, L> {
-    /// Nothing is taken any more, also where the worker broke: posts are answered with "stopped", connections on
-    /// their way are closed.
+    /// Nothing is accepted any more, even if the worker broke: posts get `Stopped`, connections on their way to this
+    /// worker go to another one or are closed.
     fn drop(&mut self) {
         self.drop_what_is_left();
         self.turn_arrivals_away();

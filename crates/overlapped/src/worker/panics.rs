@@ -1,24 +1,24 @@
-//! Panics of a handler: each is caught, counted and reported, costs the session it happened in, and is told to the
-//! handler itself, so that tables of its own do not keep what is gone.
+//! Panics of a handler: each is caught, counted and reported, ends the session it happened in, and is passed to the
+//! handler's `on_panic`, so that its own tables do not keep what is gone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use proactor::ConnectionKey;
 use proactor::backend::Backend;
 
-use super::core::{CurrentCallback, MOST_REFUSALS};
-use super::{Layer, Worker, WorkerContext};
+use super::{Layer, Worker};
 use crate::config::OnPanic;
-use crate::events::Event;
+use crate::context::{CurrentCallback, MOST_REFUSALS, WorkerContext};
 use crate::handler::Handler;
+use crate::observe::Event;
 use crate::panics::{contain, into_message};
 use crate::session::CloseReason;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
-    /// Runs a part of the turn that calls the handler. A panic of the handler costs its session, not the worker,
-    /// and the part goes on where it was: what it had taken is taken, the rest still stands in queues.
+    /// Runs a part of the turn that calls the handler. A panic of the handler ends its session, not the worker, and the
+    /// part is run again: what it had taken out of its queues is done, the rest is still in them.
     pub(super) fn catching_panics(&mut self, part: fn(&mut Self)) {
-        // The worker's own state is whole at every callback; the handler's is the handler's.
+        // The worker's own state is consistent at every callback; the handler has to repair its own.
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| part(self))) {
             let session = match std::mem::replace(&mut self.core.callback, CurrentCallback::None) {
                 CurrentCallback::None => resume_unwind(payload),
@@ -39,13 +39,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.core.report.emit(&Event::Panicked { session, message });
     }
 
-    /// Ends the session of a callback that panicked, and tells the handler. What panics in here is reported too, and
-    /// leads to nothing else.
+    /// Ends the session of a callback that panicked, and calls `on_panic`. A panic in here is reported, too, and has no
+    /// other effect.
     #[cold]
     fn recover(&mut self, session: Option<ConnectionKey>, message: &str) {
         if let Some(key) = session {
             self.core.abort(key, CloseReason::Panicked);
-            // It may be half-updated, and no callback sees it again. After a panic in `on_close` it is gone already.
+            // Its state may be half-updated: no callback sees it again. After a panic in `on_close` it is gone already.
             self.drop_state(key.index(), session);
         }
         let id = session.map(|key| self.core.id(key));
@@ -66,8 +66,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
-    /// Drops what the handler's side left behind where a worker ends before its sessions, one by one: a second panic
-    /// of destructors that are dropped together would end the process.
+    /// Drops the sessions' states and the mail that are left when a worker ends, one by one: if they were dropped together,
+    /// a second panic in a destructor would abort the process.
     pub(super) fn drop_what_is_left(&mut self) {
         for slot in 0..self.states.len() {
             self.drop_state(slot, None);

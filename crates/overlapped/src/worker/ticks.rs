@@ -1,8 +1,8 @@
-//! The moments of the handler's periodic tick.
+//! When the handler's periodic tick is due.
 //!
 //! A tick is due one period after the one before was *due*, so a late call delays no later one and the average rate is
-//! the rate asked for. The moments are kept outside the timing wheel, to the nanosecond: the wheel's 4 ms would round up
-//! every period.
+//! the rate asked for. The times are kept outside the timing wheel, in nanoseconds: the wheel would round every
+//! period up to 4 ms.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::handler::Handler;
 
 /// The shortest time from one call to the next. Ticks that are asked for more often are coalesced.
 pub(super) const SHORTEST: Duration = Duration::from_millis(4);
-/// Overdue ticks that a worker that was held up makes up for. Those before them are skipped.
+/// Overdue ticks that a worker that was blocked still calls. Those before them are skipped.
 pub(super) const MOST_OVERDUE: u64 = 8;
 
 pub(super) struct Ticks {
@@ -62,7 +62,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// Calls the handler if a tick is due: at most once in a turn, so that overdue ticks let other work in between.
     pub(super) fn fire_tick(&mut self) {
         let Some(skipped) = self.ticks.as_mut().and_then(|ticks| ticks.take(self.core.now)) else { return };
-        self.core.report.stats.ticks_skipped += skipped;
+        self.core.report.counters.ticks_skipped += skipped;
         self.worker_callback(H::on_tick);
         self.flush();
     }

@@ -9,11 +9,10 @@ use proactor::backend::Wait;
 use proactor::backend::simulated::Behaviour;
 
 use super::fixture::{End, Fixture, Probe, behaviours};
-use crate::acceptor::Delivery;
+use crate::admission::Delivery;
 use crate::config::Config;
-use crate::heartbeat::Pulses;
 use crate::mailbox::Mail;
-use crate::sync::atomic::Ordering;
+use crate::shared::Pulses;
 use crate::worker::Arrival;
 
 /// Connects `count` clients that wait in the backlog.
@@ -38,7 +37,7 @@ fn sessions(fixture: &Fixture) -> Vec<usize> {
 }
 
 fn placed(fixture: &Fixture) -> Vec<usize> {
-    fixture.workers.iter().map(|worker| worker.shared.placed.load(Ordering::Relaxed)).collect()
+    fixture.workers.iter().map(|worker| worker.shared.placed()).collect()
 }
 
 /// A fixture in which everybody turns once.
@@ -66,7 +65,7 @@ fn arrivals_of_a_blocked_worker_become_sessions_of_another() {
         turn_first(&mut fixture);
         assert_eq!((sessions(&fixture), placed(&fixture)), (vec![3, 0], vec![3, 3]), "{behaviour:?}");
         others_stand_still(&mut fixture, &mut pulses);
-        assert!(fixture.workers[0].acceptor.take_back().is_empty());
+        assert!(fixture.workers[0].placement.take_back().is_empty());
         turn_first(&mut fixture);
         assert_eq!((sessions(&fixture), placed(&fixture)), (vec![6, 0], vec![6, 0]), "{behaviour:?}");
         // Each is counted once: there is no room for one more, and all of it again when they are gone.
@@ -128,7 +127,7 @@ fn what_the_monitor_accepted_is_limited_and_placed_like_the_rest() {
         for limits in [&session_limit, &address_limit] {
             let (mut fixture, _) = turning(behaviour, 3, limits.clone());
             for arrival in accepted(&mut fixture, 7) {
-                assert!(fixture.workers[0].acceptor.deliver(1, Delivery::Accepted(arrival)).is_ok());
+                assert!(fixture.workers[0].placement.deliver(1, Delivery::Accepted(arrival)).is_ok());
             }
             fixture.settle();
             let mut sessions = sessions(&fixture);
@@ -146,7 +145,7 @@ fn an_accept_of_the_monitor_that_failed_is_counted() {
     let (mut fixture, _) = turning(behaviours().next().unwrap(), 2, Config::default());
     for _ in 0..3 {
         let error = io::Error::from(io::ErrorKind::OutOfMemory);
-        assert!(fixture.workers[0].acceptor.deliver(1, Delivery::AcceptFailed(error)).is_ok());
+        assert!(fixture.workers[0].placement.deliver(1, Delivery::AcceptFailed(error)).is_ok());
         fixture.settle();
     }
     assert_eq!((fixture.stats(0).accept_pauses, fixture.stats(1).accept_pauses), (0, 3));
@@ -159,7 +158,7 @@ fn what_the_monitor_accepted_outlives_the_worker_it_was_handed_to() {
         let (mut fixture, _) = turning(behaviour, 2, Config::default());
         for arrival in accepted(&mut fixture, 3) {
             // Before its mailbox is closed, and after its last look.
-            assert!(fixture.workers[0].acceptor.deliver(1, Delivery::Accepted(arrival)).is_ok());
+            assert!(fixture.workers[0].placement.deliver(1, Delivery::Accepted(arrival)).is_ok());
         }
         drop(fixture.workers.remove(1));
         fixture.settle();

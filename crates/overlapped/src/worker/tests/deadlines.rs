@@ -195,7 +195,7 @@ impl SlowReader {
     }
 }
 
-/// Answers every piece with so many bytes in one payload; keeps whoever is idle.
+/// Answers every piece with `len` bytes in one payload; keeps idle sessions open.
 fn answers(len: usize) -> Probe {
     Probe::new(move |session, what| match what {
         What::Data(_) => {

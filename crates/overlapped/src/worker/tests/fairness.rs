@@ -30,9 +30,9 @@ fn config() -> Config {
 
 /// Submits what is asked for, and checks how much of it went out at once.
 fn flush_briefly(worker: &mut Worker<Simulated, Probe>) {
-    let before = worker.core.report.stats.bytes_sent;
+    let before = worker.core.report.counters.bytes_sent;
     worker.flush();
-    let sent = worker.core.report.stats.bytes_sent - before;
+    let sent = worker.core.report.counters.bytes_sent - before;
     assert!(sent <= FLUSH, "{sent} bytes in one flush");
 }
 
@@ -57,7 +57,7 @@ fn every_flush_is_brief(fixture: &mut Fixture, key: ConnectionKey, bytes: usize)
             }
             flush_briefly(worker);
         }
-        if worker.core.report.stats.bytes_sent == bytes as u64 {
+        if worker.core.report.counters.bytes_sent == bytes as u64 {
             break;
         }
     }

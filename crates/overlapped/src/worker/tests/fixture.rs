@@ -11,13 +11,14 @@ use proactor::backend::Wait;
 use proactor::backend::simulated::{Behaviour, Simulated, Simulation};
 use proactor::{ConnectionKey, Driver, Event as Io, Payload, Pool, PoolConfig};
 
-use crate::acceptor::Acceptor;
-use crate::address_limit::AddressLimit;
+use crate::admission::Placement;
 use crate::config::Config;
-use crate::mailbox::{Mail, Mailbox, WorkerHandle, WorkerShared};
-use crate::session::{CloseReason, Session, SessionId};
-use crate::stats::Stats;
-use crate::worker::{Layer, Parts, Plain, Worker, WorkerContext};
+use crate::context::{Session, WorkerContext};
+use crate::mailbox::{Mail, Mailbox};
+use crate::observe::Stats;
+use crate::session::{CloseReason, SessionId};
+use crate::shared::WorkerShared;
+use crate::worker::{Layer, Parts, Plain, Worker, WorkerHandle};
 use crate::{Handler, Lease};
 
 /// The kernels that every test is run over: each way of completing, several seeds.
@@ -233,10 +234,9 @@ impl<L: Layer> Fixture<L> {
         let simulation = Simulation::new(behaviour);
         let config = Arc::new(config);
         let all_shared: Vec<Arc<WorkerShared>> = (0..workers).map(|_| Arc::default()).collect();
-        let acceptor = Arc::new(Acceptor::new(&all_shared, config.max_sessions));
+        let placement = Arc::new(Placement::new(&all_shared, config.max_sessions, config.max_per_address));
         let mailbox = |(index, shared)| Arc::new(Mailbox::new(index, Arc::clone(shared), config.mailbox));
         let mailboxes: Arc<[_]> = all_shared.iter().enumerate().map(mailbox).collect();
-        let addresses = config.max_per_address.map(|most| Arc::new(AddressLimit::new(most)));
         let address = SocketAddr::from(([127, 0, 0, 1], 9999));
         let make = |index| {
             let pool = Pool::new(config.pool);
@@ -252,8 +252,7 @@ impl<L: Layer> Fixture<L> {
                 layer: layer(),
                 config: Arc::clone(&config),
                 mailbox: Arc::clone(&mailboxes[index]),
-                acceptor: Arc::clone(&acceptor),
-                addresses: addresses.clone(),
+                placement: Arc::clone(&placement),
                 observer: None,
             })
         };
@@ -423,13 +422,13 @@ impl<L: Layer> Fixture<L> {
 
     pub(super) fn stats(&self, worker: usize) -> Stats {
         let mut sum = Stats::default();
-        self.all_shared[worker].add_stats(&mut sum);
+        self.all_shared[worker].published.add_to(&mut sum);
         sum
     }
 
     pub(super) fn all_stats(&self) -> Stats {
         let mut sum = Stats::default();
-        self.all_shared.iter().for_each(|shared| shared.add_stats(&mut sum));
+        self.all_shared.iter().for_each(|shared| shared.published.add_to(&mut sum));
         sum
     }
 

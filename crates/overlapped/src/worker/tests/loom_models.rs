@@ -13,9 +13,9 @@ use proactor::{PoolConfig, Time};
 
 use super::fixture::{Fixture, Probe, Seen, What};
 use crate::config::Config;
-use crate::mailbox::{Mail, PostError};
+use crate::mailbox::Mail;
+use crate::session::PostError;
 use crate::session::{Sent, SessionHandle};
-use crate::sync::atomic::Ordering;
 use crate::worker::Worker;
 
 /// A kernel without surprises: what varies here is the order of threads.
@@ -118,8 +118,7 @@ fn handles_never_queue_more_than_the_hard_limit() {
         fixture.workers[0].publish();
         let stats = fixture.all_stats();
         assert_eq!((stats.sessions, stats.sessions_overflowed, stats.posts_refused), (1, 0, 0), "INV-6");
-        let counted = |count: &crate::sync::atomic::AtomicUsize| count.load(Ordering::Relaxed);
-        assert_eq!((counted(&handle.state.posted), counted(&handle.state.queued)), (0, 10));
+        assert_eq!(handle.state.counts(), (0, 10));
     });
 }
 
@@ -223,14 +222,10 @@ fn a_connection_for_a_worker_that_ends_is_counted_out() {
         let other = thread::spawn(move || drop(second));
         turn(&mut fixture.workers[0]);
         other.join().unwrap();
-        let Worker { core, acceptor, addresses, .. } = &fixture.workers[0];
+        let Worker { core, placement, .. } = &fixture.workers[0];
         let sessions = core.sessions.len();
         assert!(sessions == 1 || sessions == 2, "the first keeps it, or the second refused it");
-        let room = (0..3).take_while(|_| acceptor.reserve()).count();
-        assert_eq!(room, 3 - sessions, "what is not a session is counted out");
-        let address = fixture.address.ip();
-        let addresses = addresses.as_ref().expect("they are counted");
-        let room = (0..3).take_while(|_| addresses.admit(address)).count();
-        assert_eq!(room, 3 - sessions, "what is not a session is counted out");
+        let counted = placement.limits().counted(fixture.address.ip());
+        assert_eq!(counted, (sessions, sessions), "what is not a session is counted out");
     });
 }

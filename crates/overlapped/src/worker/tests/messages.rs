@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
-use crate::mailbox::PostError;
+use crate::session::PostError;
 use crate::session::{CloseReason, Sent, SessionHandle};
 
 type Handles = Rc<RefCell<Vec<SessionHandle>>>;
@@ -54,11 +54,11 @@ fn handles_send_in_order_close_and_abort() {
         assert!(one.is_closed() && two.is_closed());
         assert_eq!(fixture.reasons(), [CloseReason::Aborted, CloseReason::Local]);
         // The slots are used again; a handle kept too long still finds nothing (INV-3).
-        let stranger = fixture.connect();
+        let another = fixture.connect();
         assert_eq!(two.send("not yours"), Sent::Closed);
         two.close().unwrap();
         fixture.settle();
-        assert_eq!((fixture.got(stranger), fixture.end(stranger)), (&[][..], End::Open));
+        assert_eq!((fixture.got(another), fixture.end(another)), (&[][..], End::Open));
     }
 }
 

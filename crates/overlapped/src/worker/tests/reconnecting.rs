@@ -10,9 +10,11 @@ use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use proactor::Time;
 
 use crate::config::Config;
-use crate::mailbox::{Mail, WorkerHandle};
-use crate::session::{CloseReason, Session};
-use crate::worker::{Connect, WorkerContext};
+use crate::context::Session;
+use crate::context::{Connect, WorkerContext};
+use crate::mailbox::Mail;
+use crate::session::CloseReason;
+use crate::worker::WorkerHandle;
 
 const LIMIT: Duration = Duration::from_secs(1);
 const OUTSIDE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7777);
@@ -101,40 +103,45 @@ fn who_comes_back_does_not_keep_a_drain_from_ending() {
     }
 }
 
-/// One connect from each kind of callback, in a drain that a paused session holds up.
+/// Connects once from each kind of callback.
+fn connects_from_each_callback() -> Probe {
+    let ticks = Rc::new(Cell::new(0));
+    let probe = Probe::new(|session, what| match what {
+        What::Open if !session.is_outbound() => {
+            session.pause();
+            session.set_timer(Duration::from_millis(100), 0);
+        }
+        What::Timer(0) => {
+            session.worker().connect(OUTSIDE, 10);
+            session.set_timer(Duration::from_millis(100), 1);
+        }
+        What::Timer(_) => {
+            session.close();
+            session.worker().connect(OUTSIDE, 11);
+        }
+        _ => {}
+    });
+    probe.on_worker(move |worker, seen| {
+        let token = match seen {
+            Seen::Tick if worker.is_draining() && ticks.replace(1) == 0 => 20,
+            Seen::Message(_) => 21,
+            Seen::Close(..) if worker.is_draining() => 22,
+            // In the name of a session that lives: it is still this callback that asks.
+            Seen::ConnectFailed(21, _) => {
+                let live = worker.sessions()[0];
+                return worker.session(live).unwrap().worker().connect(OUTSIDE, 23);
+            }
+            _ => return,
+        };
+        worker.connect(OUTSIDE, token);
+    })
+}
+
+/// In a drain that a paused session holds up.
 #[test]
 fn only_the_callbacks_of_live_sessions_connect_in_a_drain() {
     for behaviour in behaviours() {
-        let ticks = Rc::new(Cell::new(0));
-        let probe = Probe::new(|session, what| match what {
-            What::Open if !session.is_outbound() => {
-                session.pause();
-                session.set_timer(Duration::from_millis(100), 0);
-            }
-            What::Timer(0) => {
-                session.worker().connect(OUTSIDE, 10);
-                session.set_timer(Duration::from_millis(100), 1);
-            }
-            What::Timer(_) => {
-                session.close();
-                session.worker().connect(OUTSIDE, 11);
-            }
-            _ => {}
-        });
-        let probe = probe.on_worker(move |worker, seen| {
-            let token = match seen {
-                Seen::Tick if worker.is_draining() && ticks.replace(1) == 0 => 20,
-                Seen::Message(_) => 21,
-                Seen::Close(..) if worker.is_draining() => 22,
-                // In the name of a session that lives: it is still this callback that asks.
-                Seen::ConnectFailed(21, _) => {
-                    let live = worker.sessions()[0];
-                    return worker.session(live).unwrap().worker().connect(OUTSIDE, 23);
-                }
-                _ => return,
-            };
-            worker.connect(OUTSIDE, token);
-        });
+        let probe = connects_from_each_callback();
         let config = Config { tick: Some(Duration::from_millis(20)), ..Config::default() };
         let mut fixture = Fixture::new(behaviour, 1, config, probe);
         fixture.listen_outside();
@@ -404,7 +411,8 @@ fn nothing_begins_after_the_deadline() {
 
 /// How many sessions the server has room for.
 fn room(fixture: &Fixture) -> usize {
-    (0..1_000).take_while(|_| fixture.workers[0].acceptor.reserve()).count()
+    let seats: Vec<_> = (0..1_000).map_while(|_| fixture.workers[0].placement.admit(None).ok()).collect();
+    seats.len()
 }
 
 /// The port to connect to is the next that the system gives, and nobody listens there: the connection met itself, and has

@@ -32,7 +32,7 @@ fn calls(fixture: &Fixture) -> u64 {
 }
 
 fn skipped(fixture: &Fixture) -> u64 {
-    fixture.workers[0].core.report.stats.ticks_skipped
+    fixture.workers[0].core.report.counters.ticks_skipped
 }
 
 /// Sleeps as the worker asks for, in a system whose waits end at multiples of `grain`, and turns.

@@ -11,8 +11,9 @@ use proactor::backend::simulated::{Behaviour, Simulation};
 
 use super::fixture::{Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
+use crate::context::Session;
 use crate::mailbox::Mail;
-use crate::session::{CloseReason, Session, SessionId};
+use crate::session::{CloseReason, SessionId};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use crate::sync::{Mutex, MutexGuard};
 
-/// Shared by all workers of a server that limits it. Met once when a connection arrives and once when it ends.
+/// Shared by all workers of a server that has this limit. Locked once when a connection arrives and once when it ends.
 pub(crate) struct AddressLimit {
     most: usize,
     sessions: Mutex<HashMap<IpAddr, usize>>,
@@ -39,6 +39,14 @@ impl AddressLimit {
                 sessions.remove(&address);
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl AddressLimit {
+    /// Sessions that `address` has.
+    pub(crate) fn counted(&self, address: IpAddr) -> usize {
+        self.lock().get(&address.to_canonical()).copied().unwrap_or(0)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use proactor::os;
 
+use crate::config::TURNED_AWAY;
 use crate::error::{Error, Result};
 
 /// Descriptors that a worker itself needs: its ring or poller, its wake-up event, and one to spare.
@@ -12,10 +13,6 @@ const MONITOR: u64 = 3;
 
 /// For whatever else a program opens; less under a small limit.
 const RESERVE: u64 = 32;
-
-/// Connections that a worker turns away at a time, because there is no room for them: each keeps its descriptor for up to
-/// 100 ms.
-pub(crate) const TURNED_AWAY: usize = 128;
 
 /// Of a small descriptor limit, the part that those of all workers may take.
 const TURNED_AWAY_PART: u64 = 16;

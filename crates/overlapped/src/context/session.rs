@@ -7,20 +7,10 @@ use std::time::Duration;
 
 use proactor::{ConnectionKey, Lease, Payload};
 
-use super::{CloseReason, HandleState, Phase, SendQueue, SessionHandle, SessionId, SessionState};
-use crate::worker::{Core, Endpoints, WorkerContext};
-
-/// What became of bytes handed to a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// They are queued, and leave in order.
-    Ok,
-    /// The session's hard limit is reached. They were dropped; by default the session is closed too (see
-    /// [`Server::overflow`](crate::Server::overflow)).
-    Full,
-    /// The session is closing or gone; they were dropped.
-    Closed,
-}
+use super::{Core, Endpoints};
+use crate::session::{
+    CloseReason, HandleState, Pending, Phase, SendQueue, Sent, SessionHandle, SessionId, SessionState,
+};
 
 /// One session, within a callback of its worker.
 pub struct Session<'a> {
@@ -38,7 +28,7 @@ impl<'a> Session<'a> {
         self.core.sessions.get(self.key)
     }
 
-    /// This session's name.
+    /// This session's id.
     #[must_use]
     pub fn id(&self) -> SessionId {
         SessionId { worker: self.core.worker, key: self.key }
@@ -78,21 +68,20 @@ impl<'a> Session<'a> {
     fn enqueue(&mut self, charge: usize, add: impl FnOnce(&mut SendQueue)) -> Sent {
         let core = &mut *self.core;
         let Some(state) = core.sessions.get_mut(self.key) else { return Sent::Closed };
-        if state.phase != Phase::Open {
+        if state.phase() != Phase::Open {
             return Sent::Closed;
         }
         if state.queue.charge().saturating_add(charge) > core.config.hard_limit {
             return core.overflow(self.key);
         }
         add(&mut state.queue);
-        if !state.touched {
-            state.touched = true;
+        if state.pending.add(Pending::FLUSH) {
             core.touched.push(self.key);
         }
         if state.queue.bytes() >= core.config.high_water {
-            // `on_writable` is owed from here on: the kernel may take all of it at once, and the handler has seen how
-            // much it was.
-            state.wants_writable = true;
+            // `on_writable` will be called, even if the kernel takes all of it at once: the handler may have stopped
+            // sending because of this.
+            state.pending.add(Pending::WRITABLE);
             core.now_full(self.key);
         }
         Sent::Ok
@@ -106,8 +95,8 @@ impl<'a> Session<'a> {
 
     /// Stops receiving until [`resume`](Self::resume): no `on_data` follows, also for what has arrived already. A reset
     /// by the peer still ends the session at once (on Windows only while nothing has arrived unread); the peer's end of
-    /// stream is told when everything before it was taken. A paused session is not idle: its idle timeout begins anew
-    /// with `resume`. A drain waits for a paused session until its deadline.
+    /// stream is reported after everything before it was delivered. A paused session is not idle: its idle timeout begins
+    /// anew with `resume`. A drain waits for a paused session until its deadline.
     pub fn pause(&mut self) {
         self.set_paused(true);
     }
@@ -126,7 +115,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether `on_data` may be called again: the session is open, nobody holds it, and its handler has not paused it.
+    /// Whether `on_data` may be called again: the session has not begun to close, no full session holds it, and its handler
+    /// has not paused it.
     pub(crate) fn may_go_on(&self) -> bool {
         self.state().is_some_and(|state| state.is_live() && state.may_go_on())
     }
@@ -143,10 +133,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Says that what this session receives is sent on `to`, another session of this worker, as a relay does:
-    /// from now on receiving here pauses while more than the high-water mark is unsent *there*. Without this, a
-    /// session's receive pauses while too much is unsent in itself. A session may feed several, and is fed by one: by
-    /// the last that said so. False if either is gone.
+    /// Declares that what this session receives is sent on `to`, another session of this worker, as a relay does: from
+    /// now on receiving here pauses while more than the high-water mark is unsent *there*. Without this, a session's
+    /// receive pauses while too much is unsent in itself. A session may feed several, and is fed by one: by the last that
+    /// called this. False if either session is gone.
     pub fn feed(&mut self, to: SessionId) -> bool {
         to.worker == self.core.worker && self.core.feed(self.key, to.key)
     }
@@ -157,8 +147,8 @@ impl<'a> Session<'a> {
         self.close_for(CloseReason::Local);
     }
 
-    /// Ends this side's stream: what is queued goes out, then FIN. The peer may go on sending, and is heard; the
-    /// session closes by itself when both streams have ended. No send is taken any more.
+    /// Ends this side's stream: what is queued goes out, then FIN. The peer may go on sending, and `on_data`
+    /// goes on; the session closes when both streams have ended. Further sends answer [`Sent::Closed`].
     pub fn finish(&mut self) {
         self.core.end_stream(self.key);
     }
@@ -179,10 +169,10 @@ impl<'a> Session<'a> {
         self.state().is_none_or(|state| !state.is_live())
     }
 
-    /// Whether the peer has said that it sends no more.
+    /// Whether the peer has ended its stream.
     #[must_use]
     pub fn peer_finished(&self) -> bool {
-        self.state().is_none_or(|state| state.peer_finished)
+        self.state().is_none_or(SessionState::peer_finished)
     }
 
     /// Whether this side opened the connection.
@@ -191,8 +181,7 @@ impl<'a> Session<'a> {
         self.token().is_some()
     }
 
-    /// What this side opened the connection with: the token given to
-    /// [`connect`](crate::WorkerContext::connect). `None` for an accepted one.
+    /// The token that was given to [`connect`](crate::WorkerContext::connect). `None` for an accepted session.
     #[must_use]
     pub fn token(&self) -> Option<u64> {
         self.state()?.token
@@ -202,7 +191,7 @@ impl<'a> Session<'a> {
     /// call: never earlier, and at most 4 ms later unless the worker is busy. A session has at most one timer per token:
     /// setting it again moves it, in constant time for a session with few tokens and without an allocation.
     ///
-    /// A session that begins to close loses its timers, and none is set in one that is closing.
+    /// When a session begins to close, its timers are cancelled; in one that is closing, none is set.
     pub fn set_timer(&mut self, after: Duration, token: u64) {
         self.core.set_timer(self.key, self.endpoints.now() + after, token);
     }
@@ -218,19 +207,8 @@ impl<'a> Session<'a> {
         let id = self.id();
         let (mailbox, limit) = (Arc::clone(&self.core.mailbox), self.core.config.hard_limit);
         let state = match self.core.sessions.get_mut(self.key) {
-            // The first handle may come late: what was told to nobody yet, it has to know.
-            Some(state) => Arc::clone(state.handle.get_or_insert_with(|| {
-                let (queued, closed) = (state.queue.charge(), state.phase != Phase::Open);
-                Arc::new(HandleState {
-                    queued: queued.into(),
-                    closed: closed.into(),
-                    closing: (!state.phase.is_live()).into(),
-                    ..HandleState::default()
-                })
-            })),
-            None => {
-                Arc::new(HandleState { closed: true.into(), closing: true.into(), ..HandleState::default() })
-            }
+            Some(state) => state.handle(),
+            None => Arc::new(HandleState::gone()),
         };
         SessionHandle { id, state, mailbox, limit }
     }
@@ -239,11 +217,5 @@ impl<'a> Session<'a> {
     #[must_use]
     pub fn sibling(&mut self, id: SessionId) -> Option<Session<'_>> {
         self.core.lives_here(id).then(|| Session::new(self.core, self.endpoints, id.key))
-    }
-
-    /// The worker this session lives on, with its other sessions.
-    #[must_use]
-    pub fn worker(&mut self) -> WorkerContext<'_> {
-        WorkerContext { core: self.core, endpoints: self.endpoints }
     }
 }

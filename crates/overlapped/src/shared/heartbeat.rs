@@ -1,26 +1,26 @@
-//! Whether each worker turns: what a worker publishes once per turn, and what the monitor concludes from it.
+//! Whether each worker makes progress: what a worker publishes once per turn, and what the monitor concludes from it.
 //!
-//! A worker is *blocked* if it has been outside its kernel wait, in one and the same turn, for [`TICKS`] ticks of the
-//! monitor: a callback holds it up. The monitor ticks only while some worker is outside its wait. When all of them wait
-//! it marks each one's word and sleeps; the first that leaves its wait finds the mark and wakes it. An idle server
-//! wakes nobody.
+//! A worker is *blocked* if it has been outside its kernel wait, in the same turn, for [`TICKS`] ticks of the monitor:
+//! a callback blocks it. The monitor ticks only while some worker is outside its wait. When all of them wait
+//! it marks each one's word and sleeps; the first that leaves its wait finds the mark and wakes it. The
+//! monitor of an idle server sleeps.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use proactor::Waker;
 
-use crate::mailbox::WorkerShared;
+use super::WorkerShared;
 use crate::sync::OnceLock;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// How often the monitor looks while some worker is outside its wait.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
-/// Ticks for which a worker stands still before it counts as blocked: 100 ms. Ticks and not a clock, so that nobody is
-/// blocked because the whole process was stopped.
+/// Ticks without progress after which a worker counts as blocked: 100 ms. Ticks and not a clock, so that no worker counts
+/// as blocked because the whole process was stopped.
 const TICKS: u32 = 2;
-/// Ticks without a turn of any worker after which the monitor sleeps. A server with a little to do does not wake it
-/// each time.
+/// Ticks without a turn of any worker after which the monitor sleeps. A server with little to do does not wake it each
+/// time.
 const QUIET_TICKS: u32 = 4;
 
 /// In the kernel wait. Without it: in a turn.
@@ -43,7 +43,7 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Whom to wake when this worker leaves its wait and the monitor sleeps.
+    /// The monitor is woken when this worker leaves its wait while the monitor sleeps.
     pub(crate) fn set_monitor(&self, monitor: Waker) {
         assert!(self.monitor.set(monitor).is_ok(), "a server has one monitor");
     }
@@ -64,7 +64,7 @@ impl Heartbeat {
         }
     }
 
-    /// Has the monitor look now.
+    /// Makes the monitor look now.
     pub(crate) fn wake_monitor(&self) {
         if let Some(monitor) = self.monitor.get() {
             monitor.wake();
@@ -81,18 +81,18 @@ impl Heartbeat {
         self.word.load(Ordering::Relaxed) == ENDED
     }
 
-    /// Whether a callback holds the worker up, as of the monitor's last tick.
+    /// Whether a callback blocks the worker, as of the monitor's last tick.
     pub(crate) fn is_blocked(&self) -> bool {
         self.word.load(Ordering::Relaxed) & (WAITING | MARK) == MARK
     }
 
-    /// Whether the worker takes what is handed to it soon.
+    /// Whether the worker soon takes what is delivered to it.
     pub(crate) fn is_turning(&self) -> bool {
         let word = self.word.load(Ordering::Relaxed);
         word & (WAITING | MARK) != MARK && word != ENDED
     }
 
-    /// Marks it, if it still is as it was when `word` was read.
+    /// Sets the mark, unless the word has changed since `word` was read.
     fn mark(&self, word: u64) -> bool {
         self.word.compare_exchange(word, word | MARK, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
@@ -127,7 +127,7 @@ struct Seen {
 
 impl Pulses {
     pub(crate) fn new(all_shared: &[Arc<WorkerShared>]) -> Pulses {
-        // No worker's word is ever this one.
+        // No worker's word ever has this value.
         let seen = vec![Seen { word: MARK, ticks: 0 }; all_shared.len()];
         Pulses { all_shared: all_shared.to_vec(), seen, quiet: 0 }
     }
@@ -163,7 +163,7 @@ impl Pulses {
         }
     }
 
-    /// Has every worker wake the monitor when it leaves its wait. False if one has left it already.
+    /// Makes every worker wake the monitor when it leaves its wait. False if one has left it already.
     fn mark_all(&self) -> bool {
         self.all_shared.iter().all(|shared| {
             let word = shared.heartbeat.word.load(Ordering::Relaxed);

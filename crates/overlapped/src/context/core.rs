@@ -1,0 +1,235 @@
+//! The part of a worker that callbacks change: its sessions, timers and counters.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use proactor::{ConnectionKey, SocketOptions, Time};
+
+use crate::config::{Config, Overflow};
+use crate::observe::{Event, Report};
+use crate::session::{
+    CloseReason, Pending, PhaseAction, PhaseEvent, PostToSession, Sent, SessionId, SessionState, Table,
+};
+use crate::timers::{Due, Wheel};
+
+pub(crate) struct Core {
+    pub(crate) worker: u32,
+    pub(crate) config: Arc<Config>,
+    pub(crate) sessions: Table,
+    /// Sessions with something to submit or to close, since the last flush.
+    pub(crate) touched: Vec<ConnectionKey>,
+    /// Sessions that the next turn flushes, because this turn's budget is used up. Each is still marked as touched.
+    pub(crate) deferred: Vec<ConnectionKey>,
+    /// Bytes that the present flush may still send.
+    pub(crate) flush_budget: usize,
+    /// Outbound connections asked for, since the last flush.
+    pub(crate) connects: VecDeque<Connect>,
+    pub(crate) timers: Wheel<Due>,
+    /// The time, as of this turn.
+    pub(crate) now: Time,
+    pub(crate) report: Report,
+    pub(crate) mailbox: Arc<dyn PostToSession>,
+    pub(crate) draining: bool,
+    pub(crate) callback: CurrentCallback,
+}
+
+/// Which callback runs: a panic is attributed to it, and a drain refuses connects by it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CurrentCallback {
+    /// None: the engine runs. A panic in it is our bug, and ends the worker.
+    None,
+    /// One for no session in particular.
+    Worker,
+    /// `on_connect_failed` or `on_panic`.
+    Answer {
+        /// How many connects in a row were refused, with the one that this answers.
+        refusals: u8,
+    },
+    /// One for this session, which may have ended: `on_close`.
+    Session(ConnectionKey),
+}
+
+/// An outbound connection that was asked for.
+pub(crate) struct Connect {
+    pub(crate) address: SocketAddr,
+    pub(crate) token: u64,
+    /// If it is refused: how many were in a row, with this one. The answer is still to be given. 0 if it is not.
+    pub(crate) refusals: u8,
+    /// Instead of the server's.
+    pub(crate) options: Option<SocketOptions>,
+}
+
+/// Refusals in a row that are answered: a handler that asks again at each of them would go on for ever.
+pub(crate) const MOST_REFUSALS: u8 = 16;
+
+impl Core {
+    pub(crate) fn id(&self, key: ConnectionKey) -> SessionId {
+        SessionId { worker: self.worker, key }
+    }
+
+    pub(crate) fn lives_here(&self, id: SessionId) -> bool {
+        id.worker == self.worker && self.sessions.get(id.key).is_some()
+    }
+
+    /// How many connects in a row are refused with one that the present callback asks for; 0 if it may connect.
+    pub(super) fn refusals(&self) -> u8 {
+        match self.callback {
+            _ if !self.draining => 0,
+            CurrentCallback::Session(key) if self.sessions.get(key).is_some_and(SessionState::is_live) => 0,
+            CurrentCallback::Answer { refusals } => refusals + 1,
+            CurrentCallback::Session(_) | CurrentCallback::Worker | CurrentCallback::None => 1,
+        }
+    }
+
+    /// Notes that a session has something for the next flush.
+    #[inline]
+    pub(crate) fn touch(&mut self, key: ConnectionKey) {
+        if let Some(state) = self.sessions.get_mut(key)
+            && state.pending.add(Pending::FLUSH)
+        {
+            self.touched.push(key);
+        }
+    }
+
+    /// Too much is unsent in a session: its source is held.
+    pub(crate) fn now_full(&mut self, key: ConnectionKey) {
+        let Some(state) = self.sessions.get_mut(key) else { return };
+        if state.pending.add(Pending::SOURCE) {
+            let source = state.source;
+            self.hold(source, 1);
+        }
+    }
+
+    /// A session has room again, or takes no more: its source is released.
+    pub(crate) fn no_longer_full(&mut self, key: ConnectionKey) {
+        let Some(state) = self.sessions.get_mut(key) else { return };
+        if state.pending.remove(Pending::SOURCE) {
+            let source = state.source;
+            self.hold(source, -1);
+        }
+    }
+
+    fn hold(&mut self, source: ConnectionKey, by: i32) {
+        if let Some(state) = self.sessions.get_mut(source) {
+            state.hold(by);
+            state.active_at = state.active_at.max(self.now);
+            self.look_at_receive(source);
+        }
+    }
+
+    /// The next flush pauses or resumes the receive of a session, by its state at that time.
+    pub(crate) fn look_at_receive(&mut self, key: ConnectionKey) {
+        if let Some(state) = self.sessions.get_mut(key) {
+            state.pending.add(Pending::RECEIVE);
+            self.touch(key);
+        }
+    }
+
+    /// What `from` receives goes to `to`: while that is full, `from` is held.
+    pub(crate) fn feed(&mut self, from: ConnectionKey, to: ConnectionKey) -> bool {
+        if self.sessions.get(from).is_none() {
+            return false;
+        }
+        let Some(target) = self.sessions.get_mut(to) else { return false };
+        let before = std::mem::replace(&mut target.source, from);
+        if target.pending.has(Pending::SOURCE) {
+            self.hold(before, -1);
+            self.hold(from, 1);
+        }
+        true
+    }
+
+    /// Begins a graceful close.
+    pub(crate) fn close(&mut self, key: ConnectionKey, reason: CloseReason) {
+        self.apply(key, PhaseEvent::Close(reason));
+    }
+
+    /// Begins to end this side's stream. If the peer's has ended, that is the end of the session.
+    pub(crate) fn end_stream(&mut self, key: ConnectionKey) {
+        self.apply(key, PhaseEvent::Finish);
+    }
+
+    /// Ends a session at once; what it has queued is lost.
+    pub(crate) fn abort(&mut self, key: ConnectionKey, reason: CloseReason) {
+        self.apply(key, PhaseEvent::Abort(reason));
+    }
+
+    /// What handlers and deadlines ask for: the next flush does the rest.
+    fn apply(&mut self, key: ConnectionKey, event: PhaseEvent) {
+        let Some(state) = self.sessions.get_mut(key) else { return };
+        match state.apply(event) {
+            PhaseAction::StopHearing => self.stop_hearing(key),
+            PhaseAction::TakeNoSend => {
+                state.close_handle();
+                self.touch(key);
+            }
+            PhaseAction::Nothing
+            | PhaseAction::HalfClose
+            | PhaseAction::HalfCloseThenClose
+            | PhaseAction::Linger
+            | PhaseAction::CloseConnection => {}
+        }
+    }
+
+    /// A session closes: its handler is not called any more before `on_close`, and the next flush does the rest.
+    pub(crate) fn stop_hearing(&mut self, key: ConnectionKey) {
+        self.discard_kept(key);
+        self.cancel_timers(key);
+        if let Some(state) = self.sessions.get_mut(key) {
+            state.send_since = self.now;
+            state.close_handle();
+        }
+        self.touch(key);
+    }
+
+    /// Kept bytes of a session that closes are discarded.
+    fn discard_kept(&mut self, key: ConnectionKey) {
+        let session = self.id(key);
+        let bytes = self.sessions.get_mut(key).map_or(0, SessionState::drop_kept);
+        if bytes > 0 {
+            self.report.emit(&Event::Discarded { session, bytes });
+        }
+    }
+
+    /// Sets a session's timer for `token`, or moves it. Does nothing if the session has begun to close.
+    pub(crate) fn set_timer(&mut self, key: ConnectionKey, at: Time, token: u64) {
+        if let Some(state) = self.sessions.get_mut(key).filter(|state| state.is_live()) {
+            state.timers.get_or_insert_default().set(&mut self.timers, key, token, at);
+        }
+    }
+
+    /// Cancels a session's timer for `token`. False if none is set.
+    pub(crate) fn cancel_timer(&mut self, key: ConnectionKey, token: u64) -> bool {
+        let timers = self.sessions.get_mut(key).and_then(|state| state.timers.as_mut());
+        timers.is_some_and(|timers| timers.cancel(&mut self.timers, token))
+    }
+
+    /// A session's timer for `token` fires: another one may be set for it.
+    pub(crate) fn timer_fired(&mut self, key: ConnectionKey, token: u64) {
+        if let Some(timers) = self.sessions.get_mut(key).and_then(|state| state.timers.as_mut()) {
+            timers.fired(token);
+        }
+    }
+
+    /// Cancels every timer of a session.
+    pub(crate) fn cancel_timers(&mut self, key: ConnectionKey) {
+        if let Some(timers) = self.sessions.get_mut(key).and_then(|state| state.timers.take()) {
+            timers.cancel_all(&mut self.timers);
+        }
+    }
+
+    /// The hard limit of a session is reached (INV-6).
+    #[cold]
+    pub(crate) fn overflow(&mut self, key: ConnectionKey) -> Sent {
+        match self.config.overflow {
+            Overflow::Close => self.abort(key, CloseReason::Overflow),
+            Overflow::Refuse => {
+                if let Some(state) = self.sessions.get_mut(key) {
+                    state.pending.add(Pending::WRITABLE);
+                }
+            }
+        }
+        Sent::Full
+    }
+}

@@ -1,0 +1,13 @@
+//! What a callback may touch: the sessions of its worker, their timers, and the worker's counters, but neither the driver
+//! nor another handler. What a callback asks for is noted in [`Core`]; the worker carries it out when the callback has
+//! returned.
+
+mod core;
+mod endpoints;
+mod session;
+mod worker;
+
+pub(crate) use self::core::{Connect, Core, CurrentCallback, MOST_REFUSALS};
+pub(crate) use endpoints::Endpoints;
+pub use session::Session;
+pub use worker::WorkerContext;

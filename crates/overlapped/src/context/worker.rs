@@ -1,0 +1,96 @@
+//! A worker as its handler sees it, for the time of a callback.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use proactor::{Payload, SocketOptions};
+
+use super::core::{Connect, MOST_REFUSALS};
+use super::{Core, Endpoints, Session};
+use crate::session::{Sent, SessionId};
+
+/// A worker, within one of its callbacks: all sessions that live on it.
+pub struct WorkerContext<'a> {
+    pub(crate) core: &'a mut Core,
+    pub(crate) endpoints: &'a dyn Endpoints,
+}
+
+impl WorkerContext<'_> {
+    /// This worker's index, counted from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.core.worker as usize
+    }
+
+    /// A session of this worker. `None` if it has ended, or lives on another worker: reach that one through a
+    /// [`SessionHandle`](crate::SessionHandle) or a message.
+    pub fn session(&mut self, id: SessionId) -> Option<Session<'_>> {
+        self.core.lives_here(id).then(|| Session::new(self.core, self.endpoints, id.key))
+    }
+
+    /// The sessions of this worker that are not closing.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionId> {
+        let open = self.core.sessions.iter().filter(|(_, state)| state.is_live());
+        open.map(|(key, _)| self.core.id(key)).collect()
+    }
+
+    /// Sends one buffer to every session of this worker, except `but`. Returns how many took it.
+    pub fn broadcast(&mut self, bytes: &Bytes, but: Option<SessionId>) -> usize {
+        let mut taken = 0;
+        for id in self.sessions() {
+            if Some(id) != but {
+                let mut session = Session::new(self.core, self.endpoints, id.key);
+                taken += usize::from(session.send(Payload::Shared(bytes.clone())) == Sent::Ok);
+            }
+        }
+        taken
+    }
+
+    /// Opens an outbound connection: a session of this worker, with the same handler. It begins with
+    /// [`on_open`](crate::Handler::on_open), where [`Session::token`] is `token`, or ends with
+    /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets it too. Exactly one of the two follows.
+    ///
+    /// While the server [drains](Self::is_draining), only the callbacks of a session that is not closing may connect,
+    /// as a relay does for what the backlog brings; what is not connected at the drain's deadline fails with
+    /// [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted). From everywhere else (`on_tick`, `on_message`,
+    /// `on_close`, `on_connect_failed`, a session that closes) no connection is made, and `on_connect_failed` follows
+    /// with the same kind of error. If that callback asks again each time, there is no answer after 16 refusals in a row;
+    /// nor is there one to a connect in [`on_panic`](crate::Handler::on_panic) during a drain.
+    ///
+    /// A connection to itself fails as if it had been refused: if no socket listens on a port of this machine, the system
+    /// may give that port to the socket that connects there.
+    pub fn connect(&mut self, address: SocketAddr, token: u64) {
+        self.ask_to_connect(address, token, None);
+    }
+
+    /// The same, with its own socket options instead of the server's ([`Server::keepalive`](crate::Server::keepalive)
+    /// and [`Server::user_timeout`](crate::Server::user_timeout)).
+    ///
+    /// Options that this system does not have are left out: try them first with
+    /// [`SocketOptions::check_keepalive`] and [`SocketOptions::check_user_timeout`].
+    pub fn connect_with(&mut self, address: SocketAddr, token: u64, options: SocketOptions) {
+        self.ask_to_connect(address, token, Some(options));
+    }
+
+    fn ask_to_connect(&mut self, address: SocketAddr, token: u64, options: Option<SocketOptions>) {
+        let refusals = self.core.refusals();
+        if refusals <= MOST_REFUSALS {
+            self.core.connects.push_back(Connect { address, token, refusals, options });
+        }
+    }
+
+    /// Whether the server is draining: sessions end as they fall silent, and only they may [connect](Self::connect).
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.core.draining
+    }
+}
+
+impl Session<'_> {
+    /// The worker this session lives on, with its other sessions.
+    #[must_use]
+    pub fn worker(&mut self) -> WorkerContext<'_> {
+        WorkerContext { core: self.core, endpoints: self.endpoints }
+    }
+}

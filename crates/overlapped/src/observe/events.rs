@@ -1,0 +1,137 @@
+//! The one event enum: counters, logs and traces are made from it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proactor::{BackendKind, Step};
+
+use crate::session::{CloseReason, SessionId};
+
+/// Why a connection was turned away as soon as it had arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The server has as many sessions as it may have.
+    SessionLimit,
+    /// Its peer's address has as many sessions as it may have.
+    AddressLimit,
+    /// The system could not take it: out of descriptors or memory.
+    System,
+}
+
+/// Something that happened in a worker.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A session began.
+    Opened {
+        /// Which.
+        session: SessionId,
+        /// The other end, where the system still knew it.
+        peer: Option<SocketAddr>,
+    },
+    /// A session ended.
+    Closed {
+        /// Which.
+        session: SessionId,
+        /// The other end, where the system still knew it when the session began.
+        peer: Option<SocketAddr>,
+        /// Why.
+        reason: CloseReason,
+        /// Bytes received in all.
+        received: u64,
+        /// Bytes sent in all.
+        sent: u64,
+    },
+    /// A connection was turned away (see [`Server::max_sessions`](crate::Server::max_sessions)).
+    Rejected {
+        /// Why.
+        reason: Rejection,
+    },
+    /// Bytes arrived for a session.
+    Received {
+        /// Which.
+        session: SessionId,
+        /// How many.
+        bytes: usize,
+    },
+    /// Bytes of a session went out.
+    Sent {
+        /// Which.
+        session: SessionId,
+        /// How many.
+        bytes: usize,
+    },
+    /// Bytes arrived for a session that has begun to close, and were discarded.
+    Discarded {
+        /// Which.
+        session: SessionId,
+        /// How many.
+        bytes: usize,
+    },
+    /// Bytes were queued, or received by the kernel, and not sent when their session ended.
+    Lost {
+        /// Which.
+        session: SessionId,
+        /// How many.
+        bytes: usize,
+        /// Why it ended.
+        reason: CloseReason,
+    },
+    /// Accepting pauses: the system is short of something. Reported at most once every 10 s; always counted.
+    AcceptPaused {
+        /// The system's error.
+        error: &'a io::Error,
+        /// When it is tried again.
+        retry_after: Duration,
+    },
+    /// The system had no memory for a receive or a send; both are retried automatically. Reported at most once every
+    /// 10 s; always counted.
+    Delayed {
+        /// The system's error.
+        error: &'a io::Error,
+    },
+    /// An outbound connection failed.
+    ConnectFailed {
+        /// Why.
+        error: &'a io::Error,
+    },
+    /// A message or command found its mailbox or queue full.
+    PostRefused,
+    /// A handler panicked, in a callback or in a destructor of what it keeps. If it was in a callback for a session that
+    /// still lives, that one is aborted.
+    Panicked {
+        /// In a callback for which session, if for one.
+        session: Option<SessionId>,
+        /// The panic's message.
+        message: &'a str,
+    },
+    /// One operation of a worker was submitted to the system, or has completed. Reported only with
+    /// [`Server::trace_operations`](crate::Server::trace_operations).
+    Operation {
+        /// The worker's index.
+        worker: usize,
+        /// Its backend: [`call_names`](crate::BackendKind::call_names) has its kernel's names of calls.
+        backend: BackendKind,
+        /// The session it is for, if for one; while it is being connected it is no session yet.
+        session: Option<SessionId>,
+        /// Which operation, and whether it was submitted or has completed.
+        step: &'a Step,
+    },
+    /// A worker began to drain.
+    Draining {
+        /// Sessions it has.
+        sessions: usize,
+    },
+    /// An address of a name is not listened on, because this machine does not have it. Reported once, by the thread that
+    /// starts the server. See [`Server::bind`](crate::Server::bind).
+    AddressSkipped {
+        /// The name with its port, as it was given.
+        name: &'a str,
+        /// The address that is left out.
+        address: SocketAddr,
+        /// The system's error.
+        error: &'a io::Error,
+    },
+}

@@ -1,0 +1,70 @@
+//! A queue into a worker, bounded (INV-6).
+
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+
+use crate::session::PostError;
+use crate::sync::Mutex;
+
+/// A bounded queue from many threads to one.
+pub(crate) struct Queue<T> {
+    items: Mutex<Option<VecDeque<T>>>,
+    limit: usize,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new(limit: usize) -> Queue<T> {
+        Queue { items: Mutex::new(Some(VecDeque::new())), limit }
+    }
+
+    /// # Errors
+    /// The item itself, with the reason, so that it can be tried elsewhere.
+    pub(crate) fn push(&self, item: T, limited: bool) -> Result<(), (T, PostError)> {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        match items.as_mut() {
+            None => Err((item, PostError::Stopped)),
+            Some(items) if limited && items.len() >= self.limit => Err((item, PostError::Full)),
+            Some(items) => {
+                items.push_back(item);
+                Ok(())
+            }
+        }
+    }
+
+    /// Swaps everything posted into `into`, which must be empty: the lock is held for a moment only.
+    pub(crate) fn take_all(&self, into: &mut VecDeque<T>) {
+        debug_assert!(into.is_empty());
+        if let Some(items) = self.items.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            std::mem::swap(items, into);
+        }
+    }
+
+    /// Takes the oldest item.
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.pop_front()
+    }
+
+    /// Gives back what was popped last.
+    ///
+    /// # Errors
+    /// The item itself, if the queue was closed meanwhile.
+    pub(crate) fn unpop(&self, item: T) -> Result<(), T> {
+        match self.items.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(items) => {
+                items.push_front(item);
+                Ok(())
+            }
+            None => Err(item),
+        }
+    }
+
+    /// How many items wait.
+    pub(crate) fn len(&self) -> usize {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, VecDeque::len)
+    }
+
+    /// Refuses everything from now on; returns what was left.
+    pub(crate) fn close(&self) -> VecDeque<T> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+}

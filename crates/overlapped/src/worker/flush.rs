@@ -1,0 +1,133 @@
+//! Bytes that go out: one payload of a session at a time (INV-4), and what follows when they are out.
+
+use proactor::backend::Backend;
+use proactor::{ConnectionKey, Driver, Sending};
+
+use super::deadlines::Deadline;
+use super::{Layer, Worker};
+use crate::context::Core;
+use crate::handler::Handler;
+use crate::observe::Event;
+use crate::session::{Pending, Phase, SendQueue, SessionId};
+
+/// Bytes that one flush sends where the kernel takes them at once: other sessions wait while they are copied.
+const FLUSH_BUDGET: usize = 256 * 1024;
+
+impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
+    /// A payload went out.
+    #[inline]
+    pub(super) fn sent(&mut self, key: ConnectionKey, bytes: usize) {
+        let core = &mut self.core;
+        let session = SessionId { worker: core.worker, key };
+        let Some(state) = core.sessions.get_mut(key) else { return };
+        let counted = state.sent_one(core.now);
+        debug_assert!(!L::TRANSPARENT || counted == bytes, "INV-4: what was submitted is what went out");
+        core.report.emit(&Event::Sent { session, bytes: counted });
+        if state.pending.add(Pending::FLUSH) {
+            core.touched.push(key);
+        }
+    }
+
+    /// Submits and closes what callbacks asked for.
+    #[inline]
+    pub(super) fn flush(&mut self) {
+        self.flush_touched();
+        if !self.core.connects.is_empty() {
+            self.start_connects();
+            self.flush_touched();
+        }
+    }
+
+    /// Where the kernel takes bytes at once, a handler that sends in each `on_writable` could keep a worker here for as
+    /// long as its peer reads: over the budget, the remaining sessions go on in the next turn, this one last.
+    #[inline]
+    fn flush_touched(&mut self) {
+        self.core.flush_budget = FLUSH_BUDGET;
+        while let Some(key) = self.core.touched.pop() {
+            self.flush_session(key);
+            if self.core.flush_budget == 0 {
+                // The next flush takes them from the other end, too.
+                self.core.touched.reverse();
+                let Core { touched, deferred, .. } = &mut self.core;
+                return deferred.append(touched);
+            }
+        }
+    }
+
+    /// Sends what is queued in a session: one payload at a time (INV-4), as long as the kernel takes them at once.
+    fn flush_session(&mut self, key: ConnectionKey) {
+        let core = &mut self.core;
+        let session = SessionId { worker: core.worker, key };
+        let Some(state) = core.sessions.get_mut(key) else { return };
+        state.pending.remove(Pending::FLUSH);
+        if state.phase() == Phase::Aborted {
+            return self.step_close(key);
+        }
+        while state.queue.has_next() {
+            state.send_since = core.now;
+            match send_next(&mut self.driver, &mut self.layer, key, &mut state.queue) {
+                Sending::InFlight => {
+                    if state.pending.has(Pending::WRITE_TIMER) {
+                        self.deadlines.watch(Deadline::Write, state, &core.config, core.now);
+                    }
+                    break;
+                }
+                Sending::Closed => break,
+                Sending::Done => {
+                    let bytes = state.sent_one(core.now);
+                    core.report.emit(&Event::Sent { session, bytes });
+                    core.flush_budget = core.flush_budget.saturating_sub(bytes);
+                    if core.flush_budget == 0 && state.queue.has_next() {
+                        state.pending.add(Pending::FLUSH);
+                        core.deferred.push(key);
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(handle) = &state.handle {
+            handle.set_queued(state.queue.charge());
+        }
+        // Nearly always nothing else has to be done, and nothing is looked up again.
+        let settled = state.phase() == Phase::Open && !state.pending.has(Pending::AFTER_SENDING);
+        if !settled || core.draining {
+            self.after_sending(key);
+        }
+    }
+
+    /// What follows from how much a session has left to send: its handler may send again, it takes the next step of its
+    /// close, its receive is armed or paused, or a drain is done with it.
+    fn after_sending(&mut self, key: ConnectionKey) {
+        let Some(state) = self.core.sessions.get_mut(key) else { return };
+        if state.phase() != Phase::Open {
+            self.step_close(key);
+        } else if state.pending.has(Pending::LOW) && state.queue.bytes() <= self.core.config.low_water {
+            let writable = state.pending.remove(Pending::WRITABLE);
+            self.core.no_longer_full(key);
+            if writable {
+                self.callback(key, H::on_writable);
+            }
+        }
+        self.settle_receive(key);
+        if self.core.draining {
+            self.drain_session(key);
+        }
+    }
+}
+
+/// Hands what is first in a queue to the driver, through the layer; with what waits behind it, if something does.
+#[inline(always)]
+fn send_next<B: Backend, L: Layer>(
+    driver: &mut Driver<B>,
+    layer: &mut L,
+    key: ConnectionKey,
+    queue: &mut SendQueue,
+) -> Sending {
+    if !queue.has_more() {
+        let Some(payload) = queue.next() else { return Sending::Closed };
+        return driver.send(key, layer.outgoing(key, payload));
+    }
+    let Some(parts) = queue.gather() else { return Sending::Closed };
+    let parts = if L::TRANSPARENT { parts } else { parts.map(|part| layer.outgoing(key, part)) };
+    driver.send_gathered(key, parts)
+}

@@ -1,0 +1,68 @@
+//! Reaching a worker from other threads.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proactor::ConnectionKey;
+
+use crate::mailbox::{Mail, Mailbox};
+use crate::session::{PostError, SessionId};
+
+/// Posts messages to a worker's handler: how results of other threads reach it. Cheap to clone, usable from any thread.
+pub struct WorkerHandle<M> {
+    index: usize,
+    all: Arc<[Arc<Mailbox<M>>]>,
+}
+
+impl<M: Send> WorkerHandle<M> {
+    pub(crate) fn new(index: usize, all: Arc<[Arc<Mailbox<M>>]>) -> WorkerHandle<M> {
+        WorkerHandle { index, all }
+    }
+
+    /// Which worker this is, counted from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Hands `message` to this worker's [`Handler::on_message`](crate::Handler::on_message). Messages of one
+    /// thread arrive in the order in which they were posted.
+    ///
+    /// # Errors
+    /// [`PostError::Full`] if the mailbox is, [`PostError::Stopped`] if the worker has ended.
+    pub fn post(&self, message: M) -> Result<(), PostError> {
+        self.all[self.index].post(Mail::Message(message), true)
+    }
+
+    /// The handles of all workers of the server, this one included, by index.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerHandle<M>> + '_ {
+        (0..self.all.len()).map(|index| WorkerHandle { index, all: Arc::clone(&self.all) })
+    }
+
+    /// Sends one buffer to sessions of any worker, at one mailbox message per worker. Returns how many workers'
+    /// mailboxes refused it.
+    pub fn broadcast(&self, sessions: &[SessionId], bytes: &Bytes) -> usize {
+        let mut refused = 0;
+        for mailbox in self.all.iter() {
+            let here = sessions.iter().filter(|id| id.worker() == mailbox.index).map(|id| id.key);
+            let keys: Vec<ConnectionKey> = here.collect();
+            if !keys.is_empty() && mailbox.post(Mail::Broadcast(keys, bytes.clone()), true).is_err() {
+                refused += 1;
+            }
+        }
+        refused
+    }
+}
+
+impl<M> Clone for WorkerHandle<M> {
+    fn clone(&self) -> Self {
+        WorkerHandle { index: self.index, all: Arc::clone(&self.all) }
+    }
+}
+
+impl<M> fmt::Debug for WorkerHandle<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WorkerHandle({} of {})", self.index, self.all.len())
+    }
+}

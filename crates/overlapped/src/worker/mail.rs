@@ -1,0 +1,77 @@
+//! Mail: what other threads have posted to this worker.
+
+use std::time::Duration;
+
+use proactor::ConnectionKey;
+use proactor::backend::Backend;
+
+use super::{Layer, Worker};
+use crate::context::Session;
+use crate::handler::Handler;
+use crate::mailbox::Mail;
+use crate::observe::Event;
+use crate::session::{CloseReason, Sent, SessionCommand};
+
+impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
+    pub(super) fn take_mail(&mut self) {
+        // Mail that was taken before a panic goes first: the doorbell rings once for what is posted after that.
+        self.serve_mail();
+        if self.shared.doorbell.take() {
+            self.arriving = self.arrivals.queue.len();
+            self.mailbox.mail.take_all(&mut self.mail);
+            self.serve_mail();
+        }
+    }
+
+    fn serve_mail(&mut self) {
+        self.serve_arrivals();
+        while let Some(mail) = self.mail.pop_front() {
+            match mail {
+                Mail::Message(message) => {
+                    self.worker_callback(|handler, worker| handler.on_message(worker, message));
+                }
+                Mail::Session(key, command) => self.obey(key, command),
+                Mail::Broadcast(keys, bytes) => {
+                    for key in keys {
+                        Session::new(&mut self.core, &self.driver, key).send(bytes.clone());
+                    }
+                }
+                Mail::Drain(limit) => self.begin_drain(limit),
+                Mail::Stop => self.begin_drain(Duration::ZERO),
+            }
+            self.flush();
+        }
+    }
+
+    /// Everything has ended: the mailbox closes. Mail that was accepted before is still delivered. Connects that it asks
+    /// for are refused, and answered.
+    #[cold]
+    pub(super) fn close_mailbox(&mut self) {
+        self.turn_arrivals_away();
+        self.mail.extend(self.mailbox.mail.close());
+        self.catching_panics(Self::take_mail);
+        // Bounded: no session is left to ask, and at most `MOST_REFUSALS` refusals in a row are answered.
+        while !self.core.connects.is_empty() {
+            self.catching_panics(Self::flush);
+        }
+    }
+
+    fn obey(&mut self, key: ConnectionKey, command: SessionCommand) {
+        match command {
+            SessionCommand::Close => self.core.close(key, CloseReason::Local),
+            SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
+            SessionCommand::Send(bytes) => {
+                let len = bytes.len();
+                let sent = Session::new(&mut self.core, &self.driver, key).send(bytes);
+                if let Some(state) = self.core.sessions.get(key)
+                    && let Some(handle) = &state.handle
+                {
+                    handle.taken(len, state.queue.charge());
+                }
+                if sent != Sent::Ok {
+                    self.core.report.emit(&Event::PostRefused);
+                }
+            }
+        }
+    }
+}

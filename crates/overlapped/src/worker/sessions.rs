@@ -1,0 +1,68 @@
+//! The first and the last moment of a session: into the table and `on_open`, out of the table and `on_close`.
+
+use std::net::SocketAddr;
+
+use proactor::ConnectionKey;
+use proactor::backend::Backend;
+
+use super::{Layer, Worker};
+use crate::admission::Seat;
+use crate::context::{CurrentCallback, Session};
+use crate::handler::Handler;
+use crate::observe::Event;
+use crate::session::{CloseReason, SessionState};
+
+impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
+    /// An established connection becomes a session. `token`: of an outbound one.
+    pub(super) fn begin(
+        &mut self,
+        key: ConnectionKey,
+        token: Option<u64>,
+        peer: Option<Box<SocketAddr>>,
+        seat: Seat,
+    ) {
+        let mut state = SessionState::new(key, token, self.core.now);
+        let address = peer.as_deref().copied();
+        state.peer = peer;
+        self.deadlines.begin(&mut state, &self.core.config);
+        self.core.sessions.insert(state);
+        let session = self.core.id(key);
+        self.core.report.emit(&Event::Opened { session, peer: address });
+        if self.states.len() <= key.index() {
+            self.states.resize_with(key.index() + 1, || None);
+            self.seats.resize_with(key.index() + 1, || None);
+        }
+        self.seats[key.index()] = Some(seat);
+        self.core.callback = CurrentCallback::Session(key);
+        let state = self.handler.on_open(&mut Session::new(&mut self.core, &self.driver, key));
+        self.core.callback = CurrentCallback::None;
+        self.states[key.index()] = Some(state);
+        // Only now: a session that begins paused has received nothing.
+        self.core.look_at_receive(key);
+    }
+
+    /// A connection is gone: its session ends, exactly once (INV-2).
+    pub(super) fn released(&mut self, key: ConnectionKey) {
+        let Some(mut state) = self.core.sessions.remove(key) else { return };
+        debug_assert!(state.timers.is_none(), "what closes or aborts a session cancels its timers");
+        drop(self.seats[key.index()].take());
+        let session = self.core.id(key);
+        let reason = state.reason().unwrap_or(CloseReason::Local);
+        let bytes = state.queue.clear();
+        if bytes > 0 {
+            self.core.report.emit(&Event::Lost { session, bytes, reason });
+        }
+        let (received, sent) = (state.received, state.sent);
+        let peer = state.peer.map(|peer| *peer);
+        self.core.report.emit(&Event::Closed { session, peer, reason, received, sent });
+        if let Some(state) = self.states[key.index()].take() {
+            let callback = CurrentCallback::Session(key);
+            self.callback_as(callback, |handler, worker| handler.on_close(worker, session, state, reason));
+        }
+    }
+
+    /// Whether a session exists and has not begun to close.
+    pub(super) fn is_open(&self, key: ConnectionKey) -> bool {
+        self.core.sessions.get(key).is_some_and(SessionState::is_live)
+    }
+}
