@@ -141,7 +141,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = up_to::<{ u32::MAX }>)]
     pub(crate) max_per_address: Option<u32>,
 
-    /// Close sessions silent for so long
+    /// Close sessions that are silent for this long
     #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
     pub(crate) idle_timeout: Limit,
 
@@ -176,7 +176,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) low_water: Option<usize>,
 
-    /// Spin for so long before sleeping: latency for a core
+    /// Spin for this long before sleeping: lower latency for a whole core
     #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
     pub(crate) busy_poll: Limit,
 

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::arena::{Arena, BUFFER, Place};
+#[cfg(unix)]
+use crate::kernel::NO_SIGNAL;
 use crate::kernel::{Completion, Kernel, RawSocket, SendMode, Started};
 use crate::story::{Evidence, Story, Value};
 
@@ -114,13 +116,6 @@ pub(crate) fn fill(socket: &TcpStream) -> io::Result<usize> {
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, "the socket takes without end"))
 }
-
-/// For a send to a peer that has gone: it is an error, not a signal. macOS has no such flag; Rust's programs ignore the
-/// signal by themselves.
-#[cfg(all(unix, not(target_vendor = "apple")))]
-pub(crate) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
-#[cfg(target_vendor = "apple")]
-pub(crate) const NO_SIGNAL: i32 = 0;
 
 /// A send that does not wait, and leaves the socket as it is.
 #[cfg(unix)]

@@ -156,7 +156,7 @@ fn ends_are_told_apart(broken: &Facts<'_>, repaired: &Facts<'_>) -> bool {
         && repaired.yes("waiting_message_read")
 }
 
-/// Where a stream, a frame or a session goes wrong.
+/// Where a stream goes wrong.
 fn by_stream(name: &str, broken: &Facts<'_>, repaired: &Facts<'_>) -> Option<bool> {
     Some(match name {
         "unchecked-result" => {
@@ -190,6 +190,13 @@ fn by_stream(name: &str, broken: &Facts<'_>, repaired: &Facts<'_>) -> Option<boo
                 && repaired.number("chat_message_at_byte") == file
                 && repaired.yes("file_in_one_piece")
         }
+        _ => return by_session(name, broken, repaired),
+    })
+}
+
+/// Where one client takes what belongs to all: a lock, a worker, memory.
+fn by_session(name: &str, broken: &Facts<'_>, repaired: &Facts<'_>) -> Option<bool> {
+    Some(match name {
         "lock-while-sending" => {
             [broken, repaired].iter().all(|facts| facts.number("members_served") == 100)
                 && !broken.yes("newcomer_joined_while_one_did_not_read")

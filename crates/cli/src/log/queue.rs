@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A writer that has something to write and has not moved for so long is stuck. With [`GRACE`] it is a second.
+/// A writer that has something to write and has not moved for this long is stuck. With [`GRACE`] it is a second.
 pub(crate) const STUCK: Duration = Duration::from_millis(900);
 
 /// How long a flush waits for a writer that is stuck already: it may be about to go on.
@@ -21,7 +21,7 @@ const KEPT: usize = 64 * 1024;
 pub(crate) struct Queue {
     /// Bytes that may wait. As many again may be in the writer's hands.
     limit: usize,
-    /// The writer is woken for so many bytes, or when somebody waits for them to be written.
+    /// The writer is woken when this number of bytes waits, or when somebody waits for them to be written.
     batch: usize,
     state: Mutex<State>,
     /// Something waits, or the queue has ended. Waited on by the writer.
@@ -228,7 +228,7 @@ impl Queue {
         }
     }
 
-    /// For the writer: so many lines of the batch are written.
+    /// For the writer: this number of lines of the batch is written.
     pub(crate) fn wrote(&self, lines: u64) {
         let mut state = self.lock();
         state.in_hand = state.in_hand.saturating_sub(lines);

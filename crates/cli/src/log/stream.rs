@@ -15,7 +15,7 @@ use super::append;
 use super::queue::{Batch, Queue, lines};
 use crate::output::reader_gone;
 
-/// Most bytes of one write, in whole lines: a pipe takes so many in one piece, and another writer to the same pipe
+/// Most bytes of one write, in whole lines: a pipe takes this number in one piece, and another writer to the same pipe
 /// (`2>&1`) cannot come in between. POSIX, `PIPE_BUF`: Linux has 4096, others promise 512.
 const PIECE: usize = if cfg!(any(target_os = "linux", windows)) { 4096 } else { 512 };
 

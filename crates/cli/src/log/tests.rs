@@ -123,7 +123,7 @@ fn push(queue: &Queue, line: &str) {
     queue.push(|text| append(text, line));
 }
 
-/// A stream of so many bytes with such a sink.
+/// A stream with a limit of `limit` bytes and this sink.
 fn stream(limit: usize, sink: impl Write + Send + 'static, copy: Option<&Arc<Stream>>) -> Arc<Stream> {
     let stream = Arc::new(Stream::new("stdout", limit));
     stream.start(Box::new(sink), copy.map(Arc::clone), ()).unwrap();

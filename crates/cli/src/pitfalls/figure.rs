@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use overlapped_pitfalls::{Bar, Kind, Lane, Run, Timeline};
 
-use super::page::escaped;
+use super::escaped::escaped;
 
 /// Width of a letter in a bar, and what is left and right of its text, in CSS pixels: generous.
 const LETTER: usize = 7;

@@ -2,6 +2,7 @@
 //! ([`text`]), for a program ([`json`]) or as a page ([`page`]). The verdict is the crate's; nothing is judged here.
 
 mod chart;
+mod escaped;
 mod figure;
 mod json;
 mod medium;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use overlapped_pitfalls::{Crash, Evidence, Exhibit, Run};
 
+use super::escaped::escaped;
 use super::figure;
 use super::{Kernel, Outcome, Results, Shown};
 
@@ -205,22 +206,6 @@ fn why(out: &mut String, exhibit: &Exhibit) {
         let _ = writeln!(out, "<dd><a href=\"{url}\">{name}</a>: {what}</dd>");
     }
     out.push_str("</dl>\n");
-}
-
-/// Text as HTML, in an element or in a quoted attribute. A place to break is offered after a slash or an underline.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for sign in text.chars() {
-        match sign {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\'' => out += "&#39;",
-            _ => out.push(sign),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ fn locale_is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     })
 }
 
-/// Words in lines of so many characters at most. One line at least.
+/// Words in lines of at most `width` characters. One line at least.
 fn lines(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut column = 0;

@@ -62,7 +62,7 @@ impl Truncate for Disk {
 
 const HEADER: &[u8] = br#"[{"first":"event"}"#;
 
-/// A queue that holds a header and so many events, and the end.
+/// A queue that holds a header, the given number of events, and the end.
 fn queue(limit: usize, events: usize) -> Queue {
     let queue = Queue::new(limit);
     queue.push(|text| text.extend_from_slice(HEADER));

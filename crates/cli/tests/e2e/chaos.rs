@@ -1,4 +1,4 @@
-//! Hundreds of clients of every temper at a time, new ones for those that are gone: every byte that is owed comes, and
+//! Hundreds of clients of every kind at a time, new ones for those that are gone: every byte that is owed comes, and
 //! afterwards nothing is left in the server that was not there before. On Windows, that is what can be seen of it from
 //! outside: it has no signal that asks for its counters.
 //!
@@ -49,7 +49,7 @@ pub(crate) fn chaos_leaves_nothing_behind(backend: &str) {
         } else {
             peak.descriptors - before.descriptors
         };
-        assert!(open >= chaos.sessions / 2, "so many were open at a time: {peak:?}");
+        assert!(open >= chaos.sessions / 2, "most of them were open at a time: {peak:?}");
     }
     let grown = resident[1].saturating_sub(resident[0]);
     assert!(grown <= SLACK, "{grown} bytes more after the second round: {resident:?}");
@@ -147,7 +147,7 @@ impl Drop for Chaos {
     }
 }
 
-/// Keeps so many sessions going until it is time, then hurries the last ones to their end.
+/// Keeps this number of sessions going until the time is over, then ends the last ones.
 fn drive(address: SocketAddr, share: usize, mut random: Random, until: Instant) -> Tally {
     let mut tally = Tally::default();
     let mut lives: Vec<Life> = Vec::new();

@@ -63,7 +63,7 @@ fn many_lines() {
     echoes(&[lines.as_bytes()]);
 }
 
-/// A server that echoes so many bytes and is gone then, in one way or the other.
+/// A server that echoes this number of bytes and then ends, with FIN or with a reset.
 fn gone_after(bytes: usize, leave: fn(TcpStream)) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

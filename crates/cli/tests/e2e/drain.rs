@@ -189,7 +189,7 @@ pub(crate) fn deadline_cuts(backend: &str) {
     drop(held);
 }
 
-/// Within so long after the first request to end, another one is the same.
+/// A second request to end within this time of the first one is the same request.
 pub(crate) const ONE_REQUEST: Duration = Duration::from_millis(500);
 
 /// A second signal, half a second or more later, does not wait for anybody.

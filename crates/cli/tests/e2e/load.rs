@@ -65,7 +65,7 @@ pub(crate) fn slow_readers(backend: &str) {
     server.end_well();
 }
 
-/// Twenty sessions at the same time, each with so many bytes.
+/// Twenty sessions at the same time, each with `bytes` bytes.
 fn exchange_all(address: SocketAddr, bytes: usize) {
     thread::scope(|scope| {
         for number in 0..OTHERS {

@@ -75,7 +75,7 @@ impl Server {
         Server::launch_on(command, 1)
     }
 
-    /// Runs a command that ends up as a server on so many addresses. What it left behind, if it ended instead.
+    /// Runs a command that becomes a server on this number of addresses. Returns what it left behind, if it ended instead.
     pub(crate) fn launch_on(command: Command, addresses: usize) -> Result<Server, Ended> {
         let mut server = Server {
             process: Process::start(command, Keep::All),

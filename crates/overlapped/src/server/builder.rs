@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use proactor::{PoolConfig, Socket};
 #[cfg(doc)]
 use proactor::SocketOptions;
 use proactor::backend::choice::Choice;
+use proactor::{PoolConfig, Socket};
 
 use crate::config::{Config, OnPanic, Overflow, hard_limit_for};
 use crate::endpoint::Endpoint;

@@ -58,8 +58,9 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     chat.write(CHAT);
 
     let part = part_of_file(stage, &server, session, 0);
-    let size = grouped(LEN as u64);
-    stage.story.step(format!("A file of {size} bytes is sent in parts. The first send starts."));
+    stage
+        .story
+        .step(format!("A file of {} bytes is sent in parts. The first send starts.", grouped(LEN as u64)));
     stage.story.begin(Kind::Session, "session", "sends a file");
     stage.story.begin(Kind::Operation, "file", "part 1");
     let mut early = None;
@@ -103,6 +104,11 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     }
     server.shutdown(Shutdown::Write)?;
     let received = reader.join().expect("it only reads")?;
+    note(stage, &file, &received, first)
+}
+
+/// What the client has received, and where the chat message lies in it.
+fn note(stage: &mut Stage, file: &[u8], received: &[u8], first: usize) -> io::Result<()> {
     let at = received.windows(CHAT.len()).position(|bytes| bytes == CHAT.as_bytes());
     stage.note("file_bytes", LEN);
     stage.note("first_part_bytes", first);

@@ -42,8 +42,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
 
 fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     let (client, server) = stage.connection()?;
-    let session = stage.sessions.take();
-    let welcome = stage.sessions.take();
+    let (session, welcome) = (stage.sessions.take(), stage.sessions.take());
     welcome.write(WELCOME);
 
     let receiving = session.receive();

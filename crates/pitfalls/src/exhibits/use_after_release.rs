@@ -54,8 +54,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
 };
 
 fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
-    let (alice_client, alice) = stage.connection()?;
-    let (_bob_client, _bob) = stage.connection()?;
+    let ((alice_client, alice), (_bob_client, _bob)) = (stage.connection()?, stage.connection()?);
 
     let alices = stage.sessions.take();
     let place = format!("memory {}", stage.sessions.number(alices));

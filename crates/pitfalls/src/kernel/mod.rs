@@ -59,6 +59,13 @@ pub(crate) enum Purpose {
     Send = 2,
 }
 
+/// For a send to a peer that has gone: it is an error, not a signal. macOS has no such flag; Rust's programs ignore the
+/// signal by themselves.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+pub(crate) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+pub(crate) const NO_SIGNAL: i32 = 0;
+
 /// The extended `OVERLAPPED`: the system's header first, so that the address which a completion brings is the address
 /// of the whole. A ring has no header; the address travels as `user_data`.
 #[derive(Clone, Copy)]

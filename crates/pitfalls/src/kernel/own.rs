@@ -8,8 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::{Block, Completion, Kernel, KernelName, Purpose, RawSocket, SendMode, Started};
-use crate::stage::NO_SIGNAL;
+use super::{Block, Completion, Kernel, KernelName, NO_SIGNAL, Purpose, RawSocket, SendMode, Started};
 
 /// How long the thread waits for sockets before it looks at new operations.
 const TICK_MS: i32 = 1;

@@ -135,7 +135,7 @@ impl<K: Kernel> Endpoint<K> {
     pub fn note(&mut self, event: Event<Socket<K>>) {
         match event {
             Event::Accepted { listener, socket, .. } => {
-                assert!(self.listeners.contains(&listener), "accepted on a stranger's listener");
+                assert!(self.listeners.contains(&listener), "accepted on a listener that is not ours");
                 self.accepted.push_back(socket);
             }
             Event::AcceptFailed { error, .. } => self.accept_failures.push(error.kind()),

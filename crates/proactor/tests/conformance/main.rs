@@ -100,7 +100,7 @@ macro_rules! all_cases {
                 closing_with_a_send_in_flight_sends_all_of_it
                 aborting_with_a_send_in_flight
                 aborting_a_send_just_submitted
-                a_reused_slot_hears_no_strangers_bytes
+                a_reused_slot_gets_no_bytes_of_another_connection
                 sending_to_a_peer_that_is_gone_fails;
             ending:
                 dropped_with_everything_in_flight

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use crate::peer::{PATIENCE, Random, dial, dial_narrow, noise, reset};
 use crate::sessions::fragment;
 
-/// For so long nothing more is taken: then whoever waits with its reading reads after all, or leaves.
+/// When nothing more is taken for this long, a client that waits before it reads starts to read, or leaves.
 const REFUSED: Duration = Duration::from_millis(100);
-/// Milliseconds: with it sessions live for about a second, and so many at a time are not a storm of connects.
+/// Milliseconds: sessions live for about a second, so that hundreds at a time do not connect in one burst.
 const SILENCE: usize = 1000;
 /// One is chosen, and a size up to it: most are small, some are more than all buffers on the way hold. Who reads late
 /// has one of the larger half.
@@ -61,7 +61,7 @@ pub(super) struct Life {
     pause: usize,
     /// The same before the first byte and before the FIN.
     silence: usize,
-    /// For who resets: after so many bytes in both directions. For who vanishes: it reads no more than so many.
+    /// A client that resets does so after this number of bytes in both directions; one that vanishes reads no more than this.
     leaves_at: usize,
     /// For who vanishes: not before something lies there unread.
     leaves_unread: bool,

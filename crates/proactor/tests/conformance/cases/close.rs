@@ -281,7 +281,7 @@ pub fn aborting_a_send_just_submitted<K: Kernel>(kernel: &K) -> Finished {
 }
 
 /// Bytes for a closed connection never reach the next connection in its slot (INV-3).
-pub fn a_reused_slot_hears_no_strangers_bytes<K: Kernel>(kernel: &K) -> Finished {
+pub fn a_reused_slot_gets_no_bytes_of_another_connection<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     let mut old = fixture.pair();
     let mut reused = 0;

@@ -64,7 +64,7 @@ fn fail(call: &'static str, code: i32) {
     fail_after(call, 0, code);
 }
 
-/// The same once so many have gone through.
+/// The same after this number of calls went through.
 fn fail_after(call: &'static str, through: usize, code: i32) {
     orders(|orders| orders.calls.push((call, through, code)));
 }
@@ -234,7 +234,7 @@ unsafe extern "system" fn take(
     // SAFETY: what the caller promised.
     let done = unsafe { twin::take(port, entries, room, count, millis, alertable) };
     if done != 0 {
-        // SAFETY: the call wrote so many entries.
+        // SAFETY: the call wrote this number of entries.
         let entries = unsafe { std::slice::from_raw_parts(entries, *count as usize) };
         let of_operations = |entry: &&OVERLAPPED_ENTRY| !entry.lpOverlapped.is_null();
         if let Some(entry) = entries.iter().find(of_operations)
