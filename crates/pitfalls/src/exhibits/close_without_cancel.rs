@@ -17,7 +17,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
               systems after it, the kernel still has the addresses of the receives in flight.",
     repair: "Cancel, take completions until nothing is in flight, then free, then close.",
     invariant: "INV-10: dropping a driver cancels, reaps, then frees; what cannot be reaped is leaked on purpose.",
-    upheld_by: "crates/proactor/src/driver/mod.rs",
+    upheld_by: "crates/proactor/src/driver/dropping.rs",
     on_windows: "CloseHandle on the port cancels nothing; CancelIoEx only asks, its packet still comes.",
     on_linux: "close(2) on the ring ends its requests later, in another thread of the kernel.",
     seen_in: &[

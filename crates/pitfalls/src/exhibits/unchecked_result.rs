@@ -26,7 +26,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
              failed brings an error, not bytes.",
     invariant: "INV-2 and INV-7: Submitted::Done or Submitted::Pending is one decision, in one type; an outcome is \
                 bytes, an end or an error.",
-    upheld_by: "crates/proactor/src/backend/mod.rs",
+    upheld_by: "crates/proactor/src/operation.rs",
     on_windows: "SOCKET_ERROR without WSA_IO_PENDING: no packet comes. GetQueuedCompletionStatus returning FALSE with \
                  an OVERLAPPED: the operation failed.",
     on_linux: "A full submission queue (io_uring_get_sqe returns NULL): no CQE comes. A negative res: an error code.",
