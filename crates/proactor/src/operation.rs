@@ -29,8 +29,8 @@ pub enum Operation<H> {
     Receive {
         /// The socket.
         socket: H,
-        /// The block to receive into: one that the connection waited for while the pool was empty, or one that the
-        /// backend took at submission. `None`: the backend takes one when bytes arrive.
+        /// The block that came back for this connection, which waited for one while the pool was empty. `None`: the
+        /// backend takes one, at submission or when bytes arrive.
         block: Option<Block>,
     },
     /// Send the rest of `payload`.

@@ -8,13 +8,13 @@
 //! | [use-after-release](#use-after-release) | a session kept beyond its callback (E0521); a received block on another thread (E0277) | the in-flight table owns what the kernel may touch: `proactor/src/inflight/mod.rs` |
 //! | [send-buffer](#send-buffer) | sending borrowed bytes (E0277, E0597); changing sent bytes (E0382) | – |
 //! | [overlapped-reuse](#overlapped-reuse) | sending one lease twice (E0382) | an entry in use is not given out: `proactor/src/inflight/mod.rs` |
-//! | [unchecked-result](#unchecked-result) | taking any event for data (E0005); leaving out an answer (E0004) | a call that fails at once ends like any other: `proactor/src/driver/mod.rs` |
+//! | [unchecked-result](#unchecked-result) | taking any event for data (E0005); leaving out an answer (E0004) | a call that fails at once ends like any other: `proactor/src/driver/submit.rs` |
 //! | [zero-is-close](#zero-is-close) | comparing an end with 0 (E0308) | four outcomes stay four: `overlapped/src/session/close_reason.rs` |
 //! | [short-send](#short-send) | – | a short send is continued: `proactor/src/driver/send.rs` |
 //! | [interleaved-sends](#interleaved-sends) | sending from two threads (E0277) | one send in flight per session, the rest is queued: `overlapped/src/session/send_queue.rs` |
 //! | [handle-reuse](#handle-reuse) | a number in place of an id (E0308); using an id without asking (E0599) | a key has a generation: `overlapped/src/session/table.rs` |
 //! | [skip-on-success](#skip-on-success) | forgetting a case (E0004); counting a result twice (E0382) | one function decides: `proactor/src/backend/iocp/errors.rs` |
-//! | [close-without-cancel](#close-without-cancel) | taking a driver apart (E0133) | dropping a driver cancels, reaps, then frees: `proactor/src/driver/mod.rs` |
+//! | [close-without-cancel](#close-without-cancel) | taking a driver apart (E0133) | dropping a driver cancels, reaps, then frees: `proactor/src/driver/dropping.rs` |
 //! | [lock-while-sending](#lock-while-sending) | sessions in a list with a lock (E0277) | a send queues and returns: `overlapped/src/session/send_queue.rs` |
 //! | [parse-loop](#parse-loop) | – | a frame that takes no byte closes the session: `overlapped/src/framed/framing.rs` |
 //! | [length-bomb](#length-bomb) | a framing without a limit (E0061) | a length over the limit closes the session: `overlapped/src/framed/framing.rs` |

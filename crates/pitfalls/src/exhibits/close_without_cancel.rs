@@ -19,7 +19,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
               sockets stay open in this exhibit, so that they do arrive.)",
     repair: "End the workers, cancel, take completions until nothing is in flight, then free, then close.",
     invariant: "INV-10: dropping a driver cancels, reaps, then frees; what cannot be reaped is leaked on purpose.",
-    upheld_by: "crates/proactor/src/driver/mod.rs",
+    upheld_by: "crates/proactor/src/driver/dropping.rs",
     on_windows: "CloseHandle on the port cancels nothing; CancelIoEx only asks: the packet of the operation still comes.",
     on_linux: "close(2) on the ring ends its requests later, in another thread of the kernel.",
     seen_in: &[

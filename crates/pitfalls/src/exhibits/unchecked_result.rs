@@ -26,7 +26,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
              failed brings an error, not bytes.",
     invariant: "INV-2 and INV-7: Submitted::Done or Submitted::Pending is one decision, in one type; an outcome is \
                 bytes, an end or an error.",
-    upheld_by: "crates/proactor/src/backend/mod.rs",
+    upheld_by: "crates/proactor/src/operation.rs",
     on_windows: "SOCKET_ERROR with another error than WSA_IO_PENDING: no completion packet comes. \
                  GetQueuedCompletionStatus returns FALSE with an OVERLAPPED: that operation failed.",
     on_linux: "io_uring_get_sqe returns NULL while the submission queue is full: nothing was submitted, no CQE comes. A \

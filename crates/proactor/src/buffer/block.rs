@@ -61,6 +61,17 @@ impl Block {
         self.hold.address()
     }
 
+    /// Gives the block to the kernel, to be named by its number alone: for a header without room for more. It is in use
+    /// until [`Pool::taken_back`](super::Pool::taken_back); if it never is, its memory is never freed (INV-10).
+    #[cfg(any(windows, test))]
+    pub(crate) fn into_kernel(self) -> BlockId {
+        let id = self.hold.id;
+        self.hold.shared.give(id);
+        // The reference to the pool's memory is kept, for `taken_back` to adopt.
+        std::mem::forget(self);
+        id
+    }
+
     /// Bytes the block holds.
     #[must_use]
     pub fn capacity(&self) -> u32 {

@@ -133,13 +133,26 @@ impl Pool {
         self.block(id)
     }
 
+    /// Takes back a block that was given to the kernel by its number.
+    ///
+    /// # Panics
+    /// If that block was not given (INV-1).
+    #[cfg(any(windows, test))]
+    pub(crate) fn taken_back(&self, id: BlockId) -> Block {
+        self.shared.change(id, LENT, 1);
+        // SAFETY: the block was given, as just asserted, and is not any more. `into_kernel` kept one reference to this
+        // memory for it, which this handle adopts.
+        let shared = unsafe { Rc::from_raw(Rc::as_ptr(&self.shared)) };
+        Block { hold: Hold::new(shared, id) }
+    }
+
     #[inline]
     fn block(&self, id: BlockId) -> Block {
         Block { hold: Hold::new(Rc::clone(&self.shared), id) }
     }
 
     /// Start of a block's memory, for the kernel.
-    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    #[cfg(any(windows, all(target_os = "linux", target_pointer_width = "64")))]
     pub(crate) fn address(&self, id: BlockId) -> *mut u8 {
         self.shared.address(id)
     }
@@ -211,6 +224,12 @@ impl Shared {
             holders.get()
         );
         holders.set(to);
+    }
+
+    /// The one holder of a block gives it to the kernel.
+    #[cfg(any(windows, test))]
+    pub(super) fn give(&self, id: BlockId) {
+        self.change(id, 1, LENT);
     }
 
     pub(super) fn hold(&self, id: BlockId) {
@@ -287,6 +306,27 @@ mod tests {
         drop(pool.reclaim(lent));
         let all: Vec<Block> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!(all.len(), 2, "each block is in one place");
+    }
+
+    /// A block that the kernel has by its number is in use, and comes back once. Its memory outlives the pool.
+    #[test]
+    fn a_block_given_by_its_number_comes_back_once() {
+        let pool = Pool::new(PoolConfig { blocks: 2, block_len: 64 });
+        let mut block = pool.take().unwrap();
+        block.bytes_mut().fill(7);
+        let id = block.into_kernel();
+        assert_eq!((pool.in_use(), pool.available()), (1, 1));
+        let lease = pool.taken_back(id).into_lease(64);
+        let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(pool.taken_back(id))));
+        assert!(again.unwrap_err().downcast_ref::<String>().unwrap().starts_with("INV-1: block"));
+        assert_eq!(Rc::strong_count(&pool.shared), 2, "the pool and the lease");
+        drop(pool);
+        assert!(lease.iter().all(|byte| *byte == 7));
+
+        let pool = Pool::new(PoolConfig { blocks: 1, block_len: 64 });
+        let (kept, _) = (Rc::downgrade(&pool.shared), pool.take().unwrap().into_kernel());
+        drop(pool);
+        assert!(kept.upgrade().is_some(), "INV-10: what the kernel may write is not freed");
     }
 
     #[test]

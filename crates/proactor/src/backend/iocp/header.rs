@@ -6,6 +6,7 @@ use windows_sys::Win32::Networking::WinSock::SOCKET;
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
 use super::calls::{ADDRESSES, raw};
+use crate::buffer::{Block, BlockId, Pool};
 use crate::operation::OpKey;
 use crate::socket::Socket;
 
@@ -22,6 +23,8 @@ pub struct Header {
     /// Where `WSARecv` may put its flags. Here and not on the stack, because some systems write them only when
     /// the operation completes.
     flags: UnsafeCell<u32>,
+    /// The block that a receive fills, by its number: a header fills one cache line.
+    block: Cell<Option<BlockId>>,
     key: Cell<u64>,
     /// True exactly from a call that answered "pending" until its packet is taken.
     pending: Cell<bool>,
@@ -68,6 +71,23 @@ impl Header {
     pub(super) fn take_accept(&self) -> Option<Box<Accepting>> {
         assert!(!self.pending.get(), "INV-1: the kernel has this header");
         self.accepting.take()
+    }
+
+    /// Gives the kernel a block for a receive.
+    pub(super) fn keep_block(&self, block: Block) {
+        let before = self.block.replace(Some(block.into_kernel()));
+        assert!(before.is_none(), "INV-1: a receive has one block");
+    }
+
+    /// The block that a receive fills, if it has one.
+    pub(super) fn block(&self) -> Option<BlockId> {
+        self.block.get()
+    }
+
+    /// Takes the block back from the kernel.
+    pub(super) fn take_block(&self, pool: &Pool) -> Option<Block> {
+        assert!(!self.pending.get(), "INV-1: the kernel has this header");
+        self.block.take().map(|id| pool.taken_back(id))
     }
 
     pub(super) fn flags(&self) -> *mut u32 {
@@ -122,6 +142,11 @@ mod tests {
     fn take(header: &Header) -> OpKey {
         // SAFETY: the address of a header, which is borrowed.
         unsafe { Header::taken(header.overlapped()) }
+    }
+
+    #[test]
+    fn a_header_fills_one_cache_line() {
+        assert!(size_of::<Header>() <= 64);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use windows_sys::Win32::Networking::WinSock::{SOCKET, WSAENOBUFS};
 use super::choice::Refusal;
 use super::names::CallNames;
 use super::{Abilities, Backend, BackendKind, Create, InFlight, Wait};
-use crate::buffer::{Gather, Pool};
+use crate::buffer::{Block, Gather, Pool};
 use crate::operation::{Close, Completion, Harvested, MOST_AT_ONCE, OpKey, Operation, Outcome, Submitted};
 use crate::socket::Socket;
 use crate::time::Time;
@@ -110,7 +110,14 @@ impl Iocp {
         if self.uncancelled.is_empty() { millis } else { millis.min(CANCEL_PAUSE_MS) }
     }
 
-    /// Makes the calls of an operation until one of them waits, or the operation is over.
+    /// A block for a receive that is being submitted, while the pool has plenty.
+    fn block_to_spare(&self) -> Option<Block> {
+        let plenty = self.pool.available().saturating_sub(1) * RESERVE >= self.pool.blocks();
+        if plenty { self.pool.take_unreserved() } else { None }
+    }
+
+    /// Makes the calls of an operation until one of them waits, or the operation is over. A receive that failed still has
+    /// its block.
     ///
     /// # Safety
     /// As for [`Backend::submit`].
@@ -158,12 +165,12 @@ impl Iocp {
             Operation::Connect { socket, address } => unsafe {
                 self.calls.connect(socket.0, address, header)
             },
-            Operation::Receive { socket, block } => {
-                let (to, len) = match block {
-                    Some(block) => (block.as_mut_ptr(), block.capacity()),
+            Operation::Receive { socket, .. } => {
+                let (to, len) = match header.block() {
+                    Some(block) => (self.pool.address(block), self.pool.block_len()),
                     None => (std::ptr::null_mut(), 0),
                 };
-                // SAFETY: the operation owns the block, and the caller keeps it (INV-1).
+                // SAFETY: the header has the block, and the caller keeps it (INV-1).
                 unsafe { self.calls.receive(socket.0, to, len, header) }
             }
             // A receive of no bytes: it completes when there is something to receive, or fails when there never will
@@ -205,14 +212,17 @@ impl Iocp {
                 Ok(()) => Outcome::Connected,
                 Err(error) => Outcome::Failed(error),
             },
-            Operation::Receive { block, .. } => match block.take() {
+            Operation::Receive { .. } => match header.take_block(&self.pool) {
                 Some(block) if bytes > 0 => Outcome::Received(block, bytes),
                 Some(_) => Outcome::EndOfStream,
                 // There are bytes to receive, or the end: the next call gets them, unless the receive was cancelled.
                 None if header.asked_to_end.get() => Outcome::Cancelled,
                 None => {
-                    *block = self.pool.take_unreserved();
-                    return block.is_none().then_some(Outcome::NoBlocks);
+                    header.keep_block(match self.pool.take_unreserved() {
+                        Some(block) => block,
+                        None => return Some(Outcome::NoBlocks),
+                    });
+                    return None;
                 }
             },
             Operation::Watch { .. } if header.asked_to_end.get() => Outcome::Cancelled,
@@ -272,27 +282,25 @@ impl Backend for Iocp {
         header: &Header,
     ) -> Submitted<Socket> {
         header.asked_to_end.set(false);
-        if let Operation::Receive { block: block @ None, .. } = operation
-            && self.pool.available().saturating_sub(1) * RESERVE >= self.pool.blocks()
+        if let Operation::Receive { block, .. } = operation
+            && let Some(block) = block.take().or_else(|| self.block_to_spare())
         {
-            *block = self.pool.take_unreserved();
+            header.keep_block(block);
         }
         // SAFETY: what the caller promised.
-        let submitted = unsafe { self.carry_on(key, operation, header) };
-        match (&submitted, operation) {
+        let mut submitted = unsafe { self.carry_on(key, operation, header) };
+        if let Submitted::Done(Outcome::Failed(error)) = &submitted
+            && error.raw_os_error() == Some(WSAENOBUFS)
+            && header.take_block(&self.pool).is_some()
+        {
             // There is no memory to lock for a block; a receive without a block needs none (INV-9).
-            (
-                Submitted::Done(Outcome::Failed(error)),
-                operation @ Operation::Receive { block: Some(_), .. },
-            ) if error.raw_os_error() == Some(WSAENOBUFS) => {
-                if let Operation::Receive { block, .. } = operation {
-                    *block = None;
-                }
-                // SAFETY: what the caller promised.
-                unsafe { self.carry_on(key, operation, header) }
-            }
-            _ => submitted,
+            // SAFETY: what the caller promised.
+            submitted = unsafe { self.carry_on(key, operation, header) };
         }
+        if matches!(submitted, Submitted::Done(_)) {
+            drop(header.take_block(&self.pool));
+        }
+        submitted
     }
 
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Iocp>) {
@@ -345,6 +353,7 @@ impl Backend for Iocp {
                     Submitted::Pending => continue,
                 },
             };
+            drop(header.take_block(&self.pool));
             return Some(Harvested::Completed(Completion { key, outcome, more: false }));
         }
     }
