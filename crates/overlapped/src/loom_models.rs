@@ -221,7 +221,7 @@ fn a_worker_that_turns_and_then_blocks_is_noticed() {
     });
 }
 
-/// It is turning in every moment after its own step, whatever the monitor did meanwhile.
+/// It is turning at every time after its own step, whatever the monitor did meanwhile.
 #[test]
 fn a_worker_that_comes_back_is_not_taken_for_blocked() {
     loom::model(|| {

@@ -23,7 +23,7 @@ fn an_ipv4_mapped_address_is_the_ipv4_address() {
     assert!(Server::bind(mapped).expect("as a literal, too").local_addrs()[0].is_ipv4());
 }
 
-/// `[::]` is IPv6 alone, whatever `net.ipv6.bindv6only` says; `0.0.0.0` goes beside it.
+/// `[::]` is IPv6 alone, whatever the value of `net.ipv6.bindv6only`; `0.0.0.0` can be bound as well.
 #[test]
 fn all_of_ipv6_is_not_ipv4() {
     if !has_ipv6() {
@@ -52,7 +52,7 @@ fn a_name_has_one_free_port() {
     assert!(server.skipped_addresses().iter().all(|skipped| skipped.name == "localhost:0"));
 }
 
-/// The message tells what to do, and not to look for somebody else.
+/// The message says what to do, and does not blame another process.
 #[test]
 fn an_address_given_twice() {
     let server = Server::bind("127.0.0.1:0").unwrap();

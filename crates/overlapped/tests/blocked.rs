@@ -1,4 +1,4 @@
-//! Callbacks that block, on the real backends: what they cost their own worker, and nobody else.
+//! Callbacks that block, on the real backends: they delay their own worker, and no other.
 #![cfg_attr(
     windows,
     allow(dead_code, unused_imports, reason = "accepting moves away from a blocked worker on Unix alone")
@@ -208,7 +208,7 @@ fn with_all_workers_blocked_the_first_that_comes_back_greets() {
     for choice in backends() {
         let fixture = start(loopback().workers(3), choice);
         let mut held: Vec<_> = fixture.one_each().into_iter().map(|client| fixture.block(client).0).collect();
-        // They wait in the backlog: who owns the listener stays blocked.
+        // They wait in the backlog: the listener's owner stays blocked.
         let late: Vec<_> = (0..10).map(|_| dial(fixture.server.local_addr())).collect();
         let back = held.remove(2).let_go();
         for mut client in &late {

@@ -1,4 +1,4 @@
-//! The end of a server: who may wait for it, what they are told, and what cannot put it off.
+//! The end of a server: which threads may wait for it, what they get, and what cannot delay it.
 
 mod common;
 
@@ -241,7 +241,7 @@ fn those_who_wait_at_once_return_when_all_threads_are_joined() {
             });
         }
         server.begin_drain(PATIENCE);
-        // The worker has ended once its counters say so; its thread is still held.
+        // The worker has ended once its counters show it; its thread is still held.
         let deadline = Instant::now() + PATIENCE;
         while server.stats().in_flight > 0 {
             assert!(Instant::now() < deadline, "it ends");

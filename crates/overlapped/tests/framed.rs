@@ -59,7 +59,7 @@ fn start_with(
     (server.expect("it starts"), events)
 }
 
-/// Writes `stream` in pieces of many sizes, each in a segment of its own where the system is so kind.
+/// Writes `stream` in pieces of many sizes, each in its own segment where the system does that.
 fn write_in_pieces(mut to: TcpStream, stream: Vec<u8>) -> thread::JoinHandle<()> {
     to.set_nodelay(true).unwrap();
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! A server on which nothing happens costs nothing: none of its threads wakes. A program of its own, because it counts
+//! A server on which nothing happens costs nothing: none of its threads wakes. A separate program, because it counts
 //! what the whole process does.
 #![cfg(target_os = "linux")]
 

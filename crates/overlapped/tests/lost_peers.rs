@@ -76,7 +76,7 @@ impl Fixture {
         stream
     }
 
-    /// The peer has got an echo, and vanishes. If it `speaks`, it is owed another echo, which is never acknowledged.
+    /// The peer has got an echo, and vanishes. If it `speaks`, another echo is sent to it and never acknowledged.
     fn loses(&self, mut peer: TcpStream, speaks: bool) -> Duration {
         peer.write_all(b"hello").unwrap();
         peer.read_exact(&mut [0; 5]).unwrap();
@@ -140,7 +140,7 @@ fn a_silent_peer_is_asked_and_lost() {
     });
 }
 
-/// One session has options of its own.
+/// One session has its own options.
 #[test]
 fn a_connect_may_have_options_of_its_own() {
     thread::scope(|scope| {

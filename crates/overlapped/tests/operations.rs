@@ -1,4 +1,4 @@
-//! What an observer is told of a worker's dealings with its system, on the real backends.
+//! The operations that an observer gets of a worker, on the real backends.
 
 mod common;
 

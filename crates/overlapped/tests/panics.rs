@@ -31,7 +31,7 @@ impl Drop for Counted {
     }
 }
 
-/// Echoes, panics over an exclamation mark, and tells what it hears of that.
+/// Echoes, panics at an exclamation mark, and reports its `on_panic`.
 struct Fragile {
     states: Arc<AtomicUsize>,
     tell: Sender<(Option<SessionId>, String)>,
@@ -157,7 +157,7 @@ fn an_observer_that_panics_ends_nothing() {
     }
 }
 
-/// Only over what it does not expect: everything else it is told as before.
+/// It panics only at what it does not expect, and gets every other event as before.
 #[test]
 fn an_observer_is_called_again_after_a_panic() {
     for choice in backends() {

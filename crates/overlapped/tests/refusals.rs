@@ -13,7 +13,7 @@ const PAGE: &str = include_str!("../src/docs/pitfalls.rs");
 
 /// A block of code of the page.
 struct Block {
-    /// What stands behind the fence.
+    /// What follows the fence.
     attributes: String,
     code: String,
 }

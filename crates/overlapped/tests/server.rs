@@ -172,7 +172,7 @@ fn sessions_are_opened_outwards() {
         fixture.workers[0].post(Ask::Connect(here, 1)).unwrap();
         let (one, other) = (fixture.opened(), fixture.opened());
         assert_ne!(one.id(), other.id());
-        // A port that nobody listens on: the one that a closed listener had.
+        // A port without a listener: that of a closed one.
         let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         fixture.workers[0].post(Ask::Connect(nowhere, 2)).unwrap();
         assert!(matches!(fixture.next_event(), SessionEvent::ConnectFailed(2, ErrorKind::ConnectionRefused)));
@@ -200,7 +200,7 @@ fn a_connect_to_where_no_way_leads_says_so() {
     }
 }
 
-/// A full backlog answers nobody: refused is one thing, and timed out another.
+/// A full backlog does not answer: the connect times out, which is not the same as being refused.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_connect_that_nobody_answers_times_out() {
@@ -360,7 +360,7 @@ fn a_half_closed_peer_gets_its_tail() {
     }
 }
 
-/// Sends once, when it is opened, and closes when it hears that there is room.
+/// Sends once, when it is opened, and closes in `on_writable`.
 struct Sends {
     bytes: usize,
     close_when_writable: bool,

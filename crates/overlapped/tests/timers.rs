@@ -66,7 +66,7 @@ fn timers_count_from_the_call_and_are_replaced_and_cancelled() {
     }
 }
 
-/// Reports the moment of each tick.
+/// Reports the time of each tick.
 struct Ticking {
     ticks: Sender<Instant>,
 }
@@ -94,7 +94,7 @@ fn moments(choice: Choice, every: Duration, count: usize) -> (Vec<Instant>, u64)
     (moments, server.stats().ticks_skipped)
 }
 
-/// At some moment in the second half the ticks are less than ten behind: one that is called late delays no later one, so
+/// At some time in the second half the ticks are less than ten behind: one that is called late delays no later one, so
 /// only a worker that is held up at every single tick could miss that.
 #[test]
 fn ticks_do_not_fall_behind() {

@@ -28,7 +28,7 @@ type Real = proactor::backend::readiness::Readiness;
 #[cfg(windows)]
 type Real = proactor::backend::iocp::Iocp;
 
-/// Tells which worker heard what.
+/// Logs which worker got which message.
 struct Ear(Sender<(usize, u32)>);
 
 impl Handler for Ear {
@@ -66,7 +66,7 @@ where
 }
 
 /// An attempt that is thrown away calls no factory, whichever worker it is that cannot be had; the next one calls it
-/// once for each worker, and whatever it hands out is heard.
+/// once for each worker, and posts to the handles it gives out are delivered.
 #[test]
 fn a_factory_is_called_once_for_each_worker_that_lives() {
     let makes: [Make<Real>; WORKERS] = [refused_for::<0>, refused_for::<1>, refused_for::<2>];

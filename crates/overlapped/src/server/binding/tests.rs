@@ -1,4 +1,4 @@
-//! Listening on what a name stands for, on systems that lack some of it; and waiting for a port that is about to be free.
+//! Listening on the addresses of a name, on systems that lack some of them; and waiting for a port that is about to be free.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -92,7 +92,7 @@ fn bound(bound: &Bound<()>) -> Vec<String> {
     bound.sockets.iter().map(|((), address)| address.to_string()).collect()
 }
 
-/// Of the address that cannot be listened on, and what the system said.
+/// The address that cannot be listened on, and the system's error.
 fn refused<S>(result: Result<Bound<S>>) -> (String, io::ErrorKind) {
     match result {
         Err(Error::Bind { address, source }) => (address, source.kind()),
@@ -138,7 +138,7 @@ fn literal_addresses_must_all_be_here() {
     assert_eq!(refused(result), ("[::1]:80".to_owned(), io::ErrorKind::AddrNotAvailable));
 }
 
-/// Somebody else listens on one of them: clients of the name would get either server.
+/// Another process listens on one of them: clients of the name would reach either server.
 #[test]
 fn an_address_of_a_name_that_is_in_use_is_an_error() {
     let mut net = Fake::new().in_use("127.0.0.1:80", FOREVER);
@@ -238,7 +238,7 @@ fn an_address_that_the_server_has_itself_is_refused_at_once() {
     );
 }
 
-/// The real system, with somebody who gives the port back when it was found in use.
+/// The real system, where the port becomes free after it was found in use.
 struct Handed {
     system: System,
     found_in_use: Sender<()>,

@@ -40,7 +40,7 @@ fn placed(fixture: &Fixture) -> Vec<usize> {
     fixture.workers.iter().map(|worker| worker.shared.placed()).collect()
 }
 
-/// A fixture in which everybody turns once.
+/// A fixture whose workers have all turned once.
 fn turning(behaviour: Behaviour, workers: usize, config: Config) -> (Fixture, Pulses) {
     let mut fixture = Fixture::new(behaviour, workers, config, Probe::echo());
     fixture.settle();

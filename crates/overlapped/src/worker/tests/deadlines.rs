@@ -299,7 +299,7 @@ fn a_session_that_its_handler_paused_is_not_idle() {
                 fixture.pass(SECOND);
             }
             assert_eq!(idle_calls(&fixture), 0, "{behaviour:?}");
-            // Who is silent from the start is closed, paused or not.
+            // A session that is silent from the start is closed, paused or not.
             let wanted = if first_byte { End::Finished } else { End::Open };
             assert_eq!((fixture.end(spoke), fixture.end(silent)), (End::Open, wanted), "{behaviour:?}");
             fixture.pass(SECOND + SECOND / 10);

@@ -1,4 +1,4 @@
-//! Drains: nothing that was received goes unanswered, nobody is waited for beyond the deadline.
+//! Drains: everything that was received is answered, and nothing is waited for beyond the deadline.
 
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ const FLUSH: u64 = 256 * 1024 + CHUNK as u64;
 /// More than any session here sends.
 const ROOM: usize = 64 << 20;
 
-/// Kernels that take whatever they are handed, often at once.
+/// Kernels that take every payload, often at once.
 fn quick_kernels() -> impl Iterator<Item = Behaviour> {
     (0..6).map(|seed| Behaviour { seed, capacity: ROOM, cuts: false, multishot: true, inline: true })
 }

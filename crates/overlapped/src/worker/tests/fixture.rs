@@ -73,7 +73,7 @@ impl Drop for Kept {
     }
 }
 
-/// A handler that notes what it is called for and then does what the test says.
+/// A handler that logs its callbacks and then does what the test gives it to do.
 #[derive(Clone)]
 pub(super) struct Probe {
     pub(super) log: Rc<RefCell<Vec<Seen>>>,
@@ -186,7 +186,7 @@ impl Handler for Probe {
     }
 }
 
-/// How a client's connection stands.
+/// The state of a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Open,
@@ -280,7 +280,7 @@ impl<L: Layer> Fixture<L> {
         key
     }
 
-    /// The same, before anybody has noticed.
+    /// The same, before a worker or the client has seen it.
     pub(super) fn begin_connect(&mut self) -> ConnectionKey {
         let key = self.client.connect(self.address).expect("the simulated network has room");
         let peer =
@@ -289,7 +289,7 @@ impl<L: Layer> Fixture<L> {
         key
     }
 
-    /// A place that the workers can connect to: whoever comes is a peer, which closes when the worker does.
+    /// An address that the workers can connect to. Each connection is a peer, which closes when the worker does.
     pub(super) fn listen_outside(&mut self) -> SocketAddr {
         let address = SocketAddr::from(([127, 0, 0, 1], 7777));
         let socket = self.simulation.listen(address).expect("the port is free");
@@ -315,7 +315,8 @@ impl<L: Layer> Fixture<L> {
         self.mailboxes[worker].post(mail, false).expect("the worker lives");
     }
 
-    /// One round of everybody, in a fixed order; the kernel's choices vary. Returns whether anything happened.
+    /// One round of the workers and the client, in a fixed order; the kernel's choices vary. Returns whether anything
+    /// happened.
     pub(super) fn round(&mut self) -> bool {
         let before = self.all_stats();
         for worker in &mut self.workers {

@@ -108,7 +108,7 @@ fn nothing_reaches_a_handler_after_it_has_paused() {
     }
 }
 
-/// A handler that stops at the mark, as `unsent() >= high_water` says, is called when there is room.
+/// A handler that stops sending when `unsent() >= high_water` is called when there is room.
 #[test]
 fn a_handler_that_stops_exactly_at_the_mark_is_called_again() {
     const MARK: usize = 8_192;

@@ -24,7 +24,7 @@ const CALM: Behaviour =
 
 fn model(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    // A turn has many steps that concern nobody else; most faults need one or two preemptions.
+    // A turn has many steps that concern no other thread; most faults need one or two preemptions.
     builder.preemption_bound = Some(3);
     builder.max_branches = 20_000;
     builder.check(model);
@@ -198,7 +198,7 @@ fn a_worker_does_not_sleep_over_a_connection() {
         let mut fixture = with_connection_for_the_second();
         let mut second = fixture.workers.remove(1);
         let handle = fixture.handles[1].clone();
-        // Somebody else's ring must not hide the arrival's.
+        // The doorbell's ring for another post must not hide the arrival's.
         let poster = thread::spawn(move || handle.post(1).unwrap());
         let other = thread::spawn(move || {
             let awake = two_turns(&mut second);

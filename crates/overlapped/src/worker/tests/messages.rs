@@ -229,7 +229,7 @@ fn sessions_are_opened_outwards_too() {
     }
 }
 
-/// A handle calls a session closed exactly when its worker says that it is closing. One that only finished its own stream
+/// A handle calls a session closed exactly when its worker calls it closing. One that only finished its own stream
 /// is not, though nothing can be sent in it any more; whether the handle was made before that or after.
 #[test]
 fn a_handle_and_its_session_agree_on_what_is_closed() {

@@ -1,4 +1,4 @@
-//! Panics of handlers: each is counted, costs what it concerns, and is told to the handler.
+//! Panics of handlers: each is counted, ends its session alone, and is passed to `on_panic`.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ fn panics(fixture: &Fixture) -> Vec<(Option<SessionId>, String)> {
 fn a_panic_drops_the_state_and_is_told() {
     for behaviour in behaviours() {
         let (probe, dropped) = fragile();
-        // It is gone when the handler hears of it, and nobody can reach the session.
+        // The state is gone when `on_panic` is called, and the session cannot be reached.
         let gone = Rc::clone(&dropped);
         let probe = probe.on_worker(move |worker, seen| {
             if let Seen::Panic(Some(id), _) = seen {
@@ -68,7 +68,7 @@ fn a_panic_drops_the_state_and_is_told() {
     }
 }
 
-/// Whatever panics, it is counted and told; a connect that is never answered otherwise fails.
+/// A panic in any callback is counted and reported; a connect that is never answered otherwise fails.
 #[test]
 fn a_panic_in_any_callback_is_counted_and_told_once() {
     for behaviour in behaviours() {
@@ -157,7 +157,7 @@ fn what_on_panic_asks_for_is_done() {
     }
 }
 
-/// Every callback that a drain still brings panics, the last message's too, and so does what hears of that.
+/// Every callback in a drain panics, the last message's, too, and so does each `on_panic`.
 #[test]
 fn a_drain_in_which_everything_panics_ends() {
     for behaviour in behaviours() {

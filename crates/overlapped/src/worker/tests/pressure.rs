@@ -1,4 +1,4 @@
-//! Who receives when: pause and resume, and relays, whose one side's unsent bytes hold the other side's receive.
+//! When a session receives: pause and resume, and relays, where unsent bytes of one side hold the receive of the other.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -82,7 +82,7 @@ fn a_relay_is_held_by_its_slow_side_and_not_by_the_other() {
         fixture.send(quick, &bytes);
         fixture.settle();
         assert!(fixture.all_stats().bytes_received < 600_000, "{behaviour:?}: {:?}", fixture.all_stats());
-        // The other direction flows: nobody waits for somebody who waits for him.
+        // The other direction flows: the two sides do not wait for each other.
         fixture.send(slow, &bytes[..100_000]);
         fixture.settle();
         assert!(fixture.got(quick) == &bytes[..100_000], "{behaviour:?}: {}", fixture.got(quick).len());

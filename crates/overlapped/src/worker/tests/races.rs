@@ -1,4 +1,4 @@
-//! Panics, failed connects and drains that meet at the wrong moment: nothing that was asked for is forgotten.
+//! Panics, failed connects and drains at the same time: nothing that was asked for is forgotten.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -110,7 +110,7 @@ fn what_a_failed_connect_asks_for_is_done_at_once() {
     assert_eq!(fixture.got(key).len(), 30);
 }
 
-/// The peer's FIN meets the drain's pause, and the handler goes on after it.
+/// The peer's FIN arrives while the drain pauses the receive, and the handler keeps the session open after it.
 #[test]
 fn a_drain_does_not_forget_a_session_whose_peer_has_just_finished() {
     let mut bad = Vec::new();

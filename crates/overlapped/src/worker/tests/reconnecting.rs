@@ -212,7 +212,8 @@ fn a_relay_reaches_its_upstream_in_a_drain() {
     }
 }
 
-/// Asked for by a session at the last moment: it fails with the deadline, once, and what that asks for is refused.
+/// A connect that a session asks for just before the deadline fails at the deadline, once; what that answer asks for is
+/// refused.
 #[test]
 fn a_connect_that_stands_at_the_deadline_fails_once() {
     for behaviour in behaviours() {
@@ -250,7 +251,7 @@ fn a_connect_that_stands_at_the_deadline_fails_once() {
     }
 }
 
-/// Who never gives up is answered a number of times; then the drain goes on, and ends without waiting for it.
+/// A handler that always asks again is answered a number of times; then the drain goes on, and ends without waiting for it.
 #[test]
 fn who_asks_again_for_ever_is_not_answered_for_ever() {
     for behaviour in behaviours() {
@@ -335,7 +336,7 @@ fn a_connect_that_the_last_message_asks_for_is_answered() {
     }
 }
 
-/// The kernel does not give everything back in time: the worker ends, and each session hears of it.
+/// The kernel does not give everything back in time: the worker ends, and each session gets its `on_close`.
 #[test]
 fn a_session_that_is_not_joined_in_time_hears_of_its_end() {
     for behaviour in behaviours() {
@@ -344,7 +345,7 @@ fn a_session_that_is_not_joined_in_time_hears_of_its_end() {
         let probe = Probe::echo().on_worker(move |worker, seen| {
             if let Seen::Close(..) = seen {
                 ask.connect(worker);
-                // One of them panics: the others hear of their end all the same.
+                // One of them panics: the others get their `on_close` all the same.
                 assert_ne!(ask.0.get(), 150, "on purpose");
             }
         });
@@ -415,8 +416,8 @@ fn room(fixture: &Fixture) -> usize {
     seats.len()
 }
 
-/// The port to connect to is the next that the system gives, and nobody listens there: the connection met itself, and has
-/// failed like any that is refused. No session begins, and who wants to listen there can.
+/// The port to connect to is the next that the system gives, and no socket listens there: the connection is one to itself,
+/// and fails like any that is refused. No session begins, and the port can be listened on.
 #[test]
 fn a_connect_that_meets_itself_has_failed() {
     for behaviour in behaviours() {
@@ -437,7 +438,7 @@ fn a_connect_that_meets_itself_has_failed() {
         assert_eq!(fixture.all_stats().connects_failed, 1);
         fixture.assert_clean();
         fixture.simulation.listen(own).expect("nobody has it any more");
-        // The next try meets nobody, not even itself.
+        // The next connect finds no socket, not even its own.
         fixture.post(0, Mail::Message(0));
         fixture.settle();
     }

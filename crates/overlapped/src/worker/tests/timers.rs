@@ -42,7 +42,7 @@ fn now(session: &Session<'_>) -> Time {
     session.endpoints.now()
 }
 
-/// Timers that are set in the worker, of whatever kind.
+/// Timers that are set in the worker, of any kind.
 fn timers(fixture: &Fixture) -> usize {
     fixture.workers[0].core.timers.len()
 }

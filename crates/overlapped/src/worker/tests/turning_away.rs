@@ -1,4 +1,4 @@
-//! Connections beyond a limit: their peers read an end of stream, whatever they have said, also in a drain.
+//! Connections beyond a limit: their peers read an end of stream, whatever they have sent, also in a drain.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ fn a_drain_waits_for_those_it_turns_away() {
     }
 }
 
-/// Nobody is waited for beyond the deadline.
+/// No connection is waited for beyond the deadline.
 #[test]
 fn a_deadline_ends_those_who_are_turned_away() {
     for behaviour in behaviours() {
