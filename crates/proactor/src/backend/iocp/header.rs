@@ -13,7 +13,7 @@ use crate::socket::Socket;
 /// The extended `OVERLAPPED`. It comes first in the entry of the in-flight table, so the address that a packet
 /// brings is the address of this.
 ///
-/// Everything in it is a cell: from submit to completion the kernel writes the first two fields, so nobody may have a
+/// Everything in it is a cell: from submit to completion the kernel writes the first two fields, so there must be no
 /// `&mut` to it.
 #[repr(C)]
 #[derive(Default)]
@@ -44,7 +44,7 @@ impl Header {
     /// Prepares it for a new operation, or for the next call of one.
     pub(super) fn prepare(&self, key: OpKey) {
         assert!(!self.pending.get(), "INV-1: the kernel has this header");
-        // SAFETY: nothing is pending, so the kernel does not have it, and nobody keeps a reference into it.
+        // SAFETY: nothing is pending, so the kernel does not have it, and no reference into it is kept.
         unsafe {
             *self.overlapped.get() = OVERLAPPED::default();
             *self.flags.get() = 0;
@@ -115,7 +115,7 @@ impl Header {
     /// If no operation is pending at that address: the packet is one too many.
     pub(super) unsafe fn taken(overlapped: *const OVERLAPPED) -> OpKey {
         // SAFETY: the `OVERLAPPED` is the first field of a header (`repr(C)`), the table keeps entries where they
-        // are, and nobody has a unique reference to one whose packet was not taken (INV-1).
+        // are, and there is no unique reference to one whose packet was not taken (INV-1).
         let header = unsafe { &*overlapped.cast::<Header>() };
         assert!(header.pending.replace(false), "INV-3: a packet for an operation that is not pending");
         OpKey::from_u64(header.key.get()).expect("a header has its key from the submission on")

@@ -116,8 +116,8 @@ impl Iocp {
         if plenty { self.pool.take_unreserved() } else { None }
     }
 
-    /// Makes the calls of an operation until one of them waits, or the operation is over. A receive that failed still has
-    /// its block.
+    /// Makes the calls of an operation until one of them waits, or the operation is over. A receive that failed still
+    /// has its block.
     ///
     /// # Safety
     /// As for [`Backend::submit`].
