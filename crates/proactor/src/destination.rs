@@ -15,9 +15,8 @@ pub fn destination(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Checks the two ends of a connection that was just made. Where nobody listens on a port of this machine, the system
-/// may give that port to the connecting socket, which then is its own peer (RFC 9293, section 3.5, "simultaneous
-/// open").
+/// Checks the two ends of a connection that was just made. If a port of this machine has no listener, the system may
+/// give that port to the connecting socket, which then is its own peer (RFC 9293, section 3.5, "simultaneous open").
 ///
 /// # Errors
 /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if both ends are the same. Close the connection: while it is

@@ -9,7 +9,8 @@
 //!
 //! * [`Driver`], written once for all kernels. It owns the connections, the operations in flight and their memory. It
 //!   decides when an operation is submitted, continued or cancelled, and when a socket may be closed.
-//! * [`backend`], one translation per kernel interface: *submit this operation*, *cancel that one*, *what has completed?*
+//! * [`backend`], one translation per kernel interface: *submit this operation*, *cancel that one*, *what has
+//!   completed?*
 //!
 //! # Example: an echo server
 //!
@@ -97,8 +98,8 @@
 //!
 //! # What is promised
 //!
-//! * From submit to completion the driver owns every byte that the kernel may touch. Dropping a driver with operations in
-//!   flight is safe.
+//! * From submit to completion the driver owns every byte that the kernel may touch. Dropping a driver with
+//!   operations in flight is safe.
 //! * Bytes leave in order; a short send is continued. A graceful close never turns into a reset.
 //! * End of stream, reset, abort and local close are four different outcomes.
 //! * A key of a connection that is gone does nothing: its slot's next connection has another key.
@@ -108,8 +109,8 @@
 //!
 //! # Threads
 //!
-//! A driver, its leases and its pool live on one thread; use a driver per thread. Only a [`Waker`] and an accepted socket
-//! may be handed to another thread. An [`AcceptWatch`] lives on a thread of its own, beside the drivers'.
+//! A driver, its leases and its pool live on one thread; use a driver per thread. Only a [`Waker`] and an accepted
+//! socket may be handed to another thread. An [`AcceptWatch`] lives on a thread of its own, beside the drivers'.
 //!
 //! # Platforms
 //!
@@ -121,8 +122,8 @@
 //! | macOS, BSDs | readiness (kqueue) |
 //! | everywhere, for tests | [`simulated`](backend::simulated): a kernel in memory with a virtual clock and a seed |
 //!
-//! [`backend::visit`] leads from a kind that is known at run time to its type, [`backend::probe`] tells what this machine
-//! offers.
+//! [`backend::visit`] leads from a kind that is known at run time to its type, [`backend::probe`] tells what this
+//! machine offers.
 //!
 //! # What is absent on purpose
 //!

@@ -1,53 +1,11 @@
-//! A block of a pool with one holder, and the reference count that blocks and leases share.
+//! A block of a pool with one holder.
 
 use std::fmt;
-use std::rc::Rc;
 
-use super::Lease;
-use super::pool::Shared;
-
-/// A block's number within its pool.
-pub type BlockId = u16;
-
-/// One counted reference to a block, in every block and lease. The last one dropped frees the block.
-pub(super) struct Hold {
-    shared: Rc<Shared>,
-    id: BlockId,
-}
-
-impl Hold {
-    /// The first reference to a block that was just taken or reclaimed.
-    #[inline]
-    pub(super) fn new(shared: Rc<Shared>, id: BlockId) -> Hold {
-        Hold { shared, id }
-    }
-
-    pub(super) fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
-    pub(super) fn id(&self) -> BlockId {
-        self.id
-    }
-
-    #[inline]
-    pub(super) fn address(&self) -> *mut u8 {
-        self.shared.address(self.id)
-    }
-}
-
-impl Clone for Hold {
-    fn clone(&self) -> Hold {
-        self.shared.hold(self.id);
-        Hold { shared: Rc::clone(&self.shared), id: self.id }
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.shared.release(self.id);
-    }
-}
+#[cfg(any(windows, test))]
+use super::hold::BlockId;
+use super::hold::Hold;
+use super::lease::Lease;
 
 /// One block with one owner, who may write it, or let the kernel write it.
 pub struct Block {
@@ -65,8 +23,8 @@ impl Block {
     /// until [`Pool::taken_back`](super::Pool::taken_back); if it never is, its memory is never freed (INV-10).
     #[cfg(any(windows, test))]
     pub(crate) fn into_kernel(self) -> BlockId {
-        let id = self.hold.id;
-        self.hold.shared.give(id);
+        let id = self.hold.id();
+        self.hold.shared().give(id);
         // The reference to the pool's memory is kept, for `taken_back` to adopt.
         std::mem::forget(self);
         id
@@ -75,7 +33,7 @@ impl Block {
     /// Bytes the block holds.
     #[must_use]
     pub fn capacity(&self) -> u32 {
-        self.hold.shared.block_len()
+        self.hold.shared().block_len()
     }
 
     /// The whole block, to write.
@@ -98,6 +56,6 @@ impl Block {
 
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Block({})", self.hold.id)
+        write!(f, "Block({})", self.hold.id())
     }
 }

@@ -5,8 +5,7 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-use super::block::Hold;
-use super::pool::{Pool, PoolConfig};
+use super::hold::Hold;
 
 /// Received bytes in the block they arrived in. Dropping the last lease of a block gives the block back.
 ///
@@ -23,19 +22,6 @@ pub struct Lease {
 impl Lease {
     pub(super) fn new(hold: Hold, len: u32) -> Lease {
         Lease { hold, offset: 0, len }
-    }
-
-    /// A lease of a copy of `bytes` in memory of its own: it pins no block of a receiving pool.
-    ///
-    /// # Panics
-    /// If there are no bytes, or 4 GiB or more.
-    #[must_use]
-    pub fn copy_of(bytes: &[u8]) -> Lease {
-        let block_len = u32::try_from(bytes.len()).expect("a copy of less than 4 GiB");
-        let pool = Pool::new(PoolConfig { blocks: 1, block_len });
-        let mut block = pool.take().expect("a fresh pool has its block");
-        block.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
-        block.into_lease(bytes.len())
     }
 
     /// Keeps the first `at` bytes and returns a lease of the rest, on the same block.

@@ -6,6 +6,7 @@
 
 mod aligned;
 mod block;
+mod hold;
 mod lease;
 mod outgoing;
 mod pages;
@@ -13,7 +14,8 @@ mod payload;
 mod pool;
 
 pub use aligned::AlignedBuf;
-pub use block::{Block, BlockId};
+pub use block::Block;
+pub use hold::BlockId;
 pub use lease::Lease;
 pub use outgoing::{Gather, Outgoing};
 pub use payload::Payload;

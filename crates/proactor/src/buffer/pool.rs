@@ -6,7 +6,9 @@ use std::io;
 use std::rc::Rc;
 
 use super::CACHE_LINE;
-use super::block::{Block, BlockId, Hold};
+use super::block::Block;
+use super::hold::{BlockId, FREE, Hold, LENT, Shared};
+use super::lease::Lease;
 use super::pages::Pages;
 
 /// The number and size of a pool's blocks.
@@ -25,25 +27,6 @@ impl Default for PoolConfig {
     fn default() -> Self {
         PoolConfig { blocks: 256, block_len: 16 * 1024 }
     }
-}
-
-/// A block's references: `FREE` when it is free, `LENT` while the kernel has it, else the number of blocks and
-/// leases.
-type Holders = u32;
-const FREE: Holders = 0;
-const LENT: Holders = u32::MAX;
-
-pub(super) struct Shared {
-    memory: Pages,
-    /// From one block to the next: `block_len`, rounded up to whole cache lines.
-    stride: usize,
-    block_len: u32,
-    holders: Box<[Cell<Holders>]>,
-    /// Last in, first out: the block used last is still in the cache.
-    free: RefCell<Vec<BlockId>>,
-    lent: Cell<u32>,
-    /// True exactly when connections wait for blocks: free ones are reserved for them.
-    reserved: Cell<bool>,
 }
 
 /// A handle on a worker's blocks. The memory lives until the pool *and* every lease of it are gone, so a lease
@@ -182,70 +165,24 @@ impl Pool {
     }
 }
 
-impl fmt::Debug for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pool({} of {} blocks in use)", self.in_use(), self.blocks())
+impl Lease {
+    /// A lease of a copy of `bytes` in memory of its own: it pins no block of a receiving pool.
+    ///
+    /// # Panics
+    /// If there are no bytes, or 4 GiB or more.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Lease {
+        let block_len = u32::try_from(bytes.len()).expect("a copy of less than 4 GiB");
+        let pool = Pool::new(PoolConfig { blocks: 1, block_len });
+        let mut block = pool.take().expect("a fresh pool has its block");
+        block.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        block.into_lease(bytes.len())
     }
 }
 
-impl Shared {
-    #[inline]
-    pub(super) fn blocks(&self) -> u32 {
-        self.holders.len() as u32
-    }
-
-    #[inline]
-    pub(super) fn block_len(&self) -> u32 {
-        self.block_len
-    }
-
-    #[inline]
-    pub(super) fn available(&self) -> u32 {
-        self.free.borrow().len() as u32 + self.lent.get()
-    }
-
-    #[inline]
-    pub(super) fn address(&self, id: BlockId) -> *mut u8 {
-        assert!(usize::from(id) < self.holders.len(), "block {id} is not of this pool");
-        // SAFETY: id is below the number of blocks, so the offset stays inside the memory, which has a stride for
-        // each (INV-1).
-        let start = unsafe { self.memory.start().as_ptr().add(usize::from(id) * self.stride) };
-        debug_assert!(start.addr().is_multiple_of(CACHE_LINE), "block {id} starts on a cache line");
-        start
-    }
-
-    #[inline]
-    fn change(&self, id: BlockId, from: Holders, to: Holders) {
-        let holders = &self.holders[usize::from(id)];
-        // Before anything changes: if the panic is caught, the block still belongs to its holder.
-        assert!(
-            holders.get() == from,
-            "INV-1: block {id} had {} holders where {from} was right",
-            holders.get()
-        );
-        holders.set(to);
-    }
-
-    /// The one holder of a block gives it to the kernel.
-    #[cfg(any(windows, test))]
-    pub(super) fn give(&self, id: BlockId) {
-        self.change(id, 1, LENT);
-    }
-
-    pub(super) fn hold(&self, id: BlockId) {
-        let holders = &self.holders[usize::from(id)];
-        assert!(holders.get() != FREE && holders.get() < LENT - 1, "INV-1: too many leases of one block");
-        holders.set(holders.get() + 1);
-    }
-
-    #[inline]
-    pub(super) fn release(&self, id: BlockId) {
-        let holders = &self.holders[usize::from(id)];
-        assert!(holders.get() != FREE && holders.get() != LENT, "INV-1: block {id} is nobody's to give back");
-        holders.set(holders.get() - 1);
-        if holders.get() == FREE {
-            self.free.borrow_mut().push(id);
-        }
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({} of {} blocks in use)", self.in_use(), self.blocks())
     }
 }
 

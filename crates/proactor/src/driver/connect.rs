@@ -17,9 +17,9 @@ impl<B: Backend> Driver<B> {
     /// machine's loopback address, as on Linux; Windows would refuse them (`WSAEADDRNOTAVAIL`), and the BSDs choose
     /// an interface.
     ///
-    /// A connection to itself fails, with [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): where nobody
-    /// listens on a port of this machine, the system may give that port to the connecting socket, which then is its
-    /// own peer (RFC 9293, section 3.5, "simultaneous open"). A server could not bind the port.
+    /// A connection to itself fails, with [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): if a port of this
+    /// machine has no listener, the system may give that port to the connecting socket, which then is its own peer
+    /// (RFC 9293, section 3.5, "simultaneous open"). A server could not bind the port.
     ///
     /// # Errors
     /// If a socket cannot be made.

@@ -145,7 +145,7 @@ impl<T> Slots<T> {
     }
 
     /// Takes a value out; its key finds nothing from now on. The slot is not reused before [`vacate`](Self::vacate):
-    /// tables kept in parallel must be told of the release first.
+    /// tables kept in parallel must learn of the release first.
     pub(super) fn take(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.index() as usize)?;
         if slot.generation != key.generation() {

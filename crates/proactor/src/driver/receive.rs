@@ -157,17 +157,7 @@ impl<B: Backend> Driver<B> {
         more: bool,
     ) -> Option<Event<B::Socket>> {
         let key = self.owner(owner);
-        let state = self.connection(key);
-        let resume = match state.receive {
-            Receive::Armed(armed) => armed == op,
-            Receive::Cancelling { resume, .. } => resume,
-            _ => false,
-        };
-        if !more {
-            state.let_go();
-            state.receive = Receive::Idle;
-            drop(self.ops.remove(op));
-        }
+        let resume = self.note_completion(op, key, more);
         if !self.connection(key).is_open() {
             self.release_if_joined(key);
             return None;
@@ -213,6 +203,23 @@ impl<B: Backend> Driver<B> {
             self.pause_took_effect(key);
         }
         event
+    }
+
+    /// Removes the operation after its last completion. Returns whether the connection still wants to receive.
+    #[inline]
+    fn note_completion(&mut self, op: OpKey, key: Key, more: bool) -> bool {
+        let state = self.connection(key);
+        let resume = match state.receive {
+            Receive::Armed(armed) => armed == op,
+            Receive::Cancelling { resume, .. } => resume,
+            _ => false,
+        };
+        if !more {
+            state.let_go();
+            state.receive = Receive::Idle;
+            drop(self.ops.remove(op));
+        }
+        resume
     }
 
     fn want_receive(&mut self, key: Key) {

@@ -24,7 +24,7 @@ impl<T> Chunk<T> {
     pub(super) fn retire(&mut self) {
         assert!(!self.retired, "INV-3: an entry is freed once");
         self.retired = true;
-        // SAFETY: written when the chunk was made, and dropped here alone; nobody borrows it any more.
+        // SAFETY: written when the chunk was made, and dropped here alone; it is not borrowed any more.
         unsafe {
             self.at.drop_in_place();
             pages::protect(self.at.cast(), size_of::<T>());
@@ -82,7 +82,7 @@ mod pages {
     /// Frees their memory and makes them inaccessible. Their addresses stay reserved.
     ///
     /// # Safety
-    /// They came from [`take`] with this length, and nobody uses them any more.
+    /// They came from [`take`] with this length, and are not used any more.
     pub(super) unsafe fn protect(at: NonNull<u8>, len: usize) {
         // SAFETY: what the caller promised.
         let done = unsafe {
@@ -111,7 +111,7 @@ mod pages {
     /// Frees their memory and makes them inaccessible. Their addresses stay reserved.
     ///
     /// # Safety
-    /// They came from [`take`] with this length, and nobody uses them any more.
+    /// They came from [`take`] with this length, and are not used any more.
     pub(super) unsafe fn protect(at: NonNull<u8>, len: usize) {
         // SAFETY: what the caller promised.
         let done = unsafe { VirtualFree(at.as_ptr().cast(), len, MEM_DECOMMIT) };

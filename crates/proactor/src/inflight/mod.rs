@@ -101,8 +101,8 @@ impl<H: Default, S> Table<H, S> {
     #[must_use]
     pub fn get_mut(&mut self, key: OpKey) -> Option<EntryMut<'_, H, S>> {
         let entry = self.cell(key.index())?.get();
-        // SAFETY: the table is borrowed as a whole, so nobody else has a reference to an operation. The header is only
-        // shared: a kernel may be writing its cells (INV-1).
+        // SAFETY: the table is borrowed as a whole, so there is no other reference to an operation. The header is
+        // only shared: a kernel may be writing its cells (INV-1).
         let (header, operation, owner, generation) =
             unsafe { (&(*entry).header, &mut (*entry).operation, (*entry).owner, (*entry).generation) };
         if generation.get() != key.generation() {
@@ -126,7 +126,7 @@ impl<H: Default, S> Table<H, S> {
     /// An entry as a whole: free, or with an operation whose last completion was taken. So no kernel writes its header.
     #[inline]
     fn at_mut(&mut self, index: usize) -> Option<&mut Entry<H, S>> {
-        // SAFETY: the table is borrowed as a whole, so nobody else has a reference to an entry.
+        // SAFETY: the table is borrowed as a whole, so there is no other reference to an entry.
         Some(unsafe { &mut *self.cell(index)?.get() })
     }
 

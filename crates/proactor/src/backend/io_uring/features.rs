@@ -1,6 +1,6 @@
 //! Tries the features of a kernel's rings by using each. Nothing is concluded from the kernel's version.
 //!
-//! Flags are told by what a ring with them is answered; multishot operations by two completions of one submission on
+//! Flags are tried by making a ring with them; multishot operations by getting two completions of one submission, on
 //! sockets of our own. Called by [`probe`](crate::backend::probe), never on the hot path.
 
 use std::io::{self, Write};

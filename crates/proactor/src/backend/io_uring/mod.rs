@@ -103,6 +103,65 @@ impl Create for IoUring {
 }
 
 impl IoUring {
+    /// What a completion entry of an operation says. `None` if the operation goes on, or is over already.
+    #[inline]
+    fn completed(
+        &mut self,
+        data: u64,
+        result: i32,
+        flags: u32,
+        ops: &mut InFlight<IoUring>,
+    ) -> Option<Harvested<Socket>> {
+        let more = cqueue::more(flags);
+        let entry = OpKey::from_u64(data).and_then(|key| Some((key, ops.get(key)?)));
+        let Some((key, entry)) = entry else {
+            // Its operation is over: recycle the block that it carries (INV-3).
+            drop(cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id)));
+            return None;
+        };
+        if let Operation::Watch { socket } = *entry.operation {
+            // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
+            match unsafe { watch::outcome(socket, result) } {
+                Some(outcome) => return Some(Harvested::Completed(Completion { key, outcome, more })),
+                None if more => {}
+                // The kernel ends a multishot poll when the completion ring is full.
+                None => self.push(watch::entry(socket).user_data(data)),
+            }
+            return None;
+        }
+        if let Operation::Receive { socket, block } = entry.operation
+            && cqueue::buffer_select(flags).is_none()
+        {
+            let socket = *socket;
+            if block.is_some() {
+                return Some(Harvested::Completed(self.received_into_own_block(key, result, ops)));
+            }
+            // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
+            match unsafe { waiting::next(socket, result) } {
+                None => {}
+                Some(waiting::Next::Poll) => {
+                    self.push(waiting::poll(socket).user_data(data));
+                    return None;
+                }
+                Some(waiting::Next::Receive) => {
+                    // The bytes were not handed out yet.
+                    self.looked = false;
+                    self.push(waiting::receive(socket).user_data(data));
+                    return None;
+                }
+            }
+        }
+        let behind = cqueue::sock_nonempty(flags)
+            && matches!(entry.operation, Operation::Receive { .. })
+            && result > 0
+            && (result as u32) < self.block_len;
+        if self.urgent.concerns(behind) {
+            self.urgent.note(key, behind);
+        }
+        let outcome = self.outcome(entry.operation, result, flags);
+        Some(Harvested::Completed(Completion { key, outcome, more }))
+    }
+
     #[inline]
     fn push(&mut self, entry: squeue::Entry) {
         if !self.overflow.is_empty() || !self.try_push(&entry) {
@@ -366,57 +425,9 @@ impl Backend for IoUring {
                     }
                 }
                 data => {
-                    let entry = OpKey::from_u64(data).and_then(|key| Some((key, ops.get(key)?)));
-                    let Some((key, entry)) = entry else {
-                        // Its operation is over: recycle the block that it carries (INV-3).
-                        drop(cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id)));
-                        continue;
-                    };
-                    if let Operation::Watch { socket } = *entry.operation {
-                        // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
-                        match unsafe { watch::outcome(socket, result) } {
-                            Some(outcome) => {
-                                return Some(Harvested::Completed(Completion { key, outcome, more }));
-                            }
-                            None if more => {}
-                            // The kernel ends a multishot poll when the completion ring is full.
-                            None => self.push(watch::entry(socket).user_data(data)),
-                        }
-                        continue;
+                    if let Some(completed) = self.completed(data, result, flags, ops) {
+                        return Some(completed);
                     }
-                    if let Operation::Receive { socket, block } = entry.operation
-                        && cqueue::buffer_select(flags).is_none()
-                    {
-                        let socket = *socket;
-                        if block.is_some() {
-                            return Some(Harvested::Completed(
-                                self.received_into_own_block(key, result, ops),
-                            ));
-                        }
-                        // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
-                        match unsafe { waiting::next(socket, result) } {
-                            None => {}
-                            Some(waiting::Next::Poll) => {
-                                self.push(waiting::poll(socket).user_data(data));
-                                continue;
-                            }
-                            Some(waiting::Next::Receive) => {
-                                // The bytes were not handed out yet.
-                                self.looked = false;
-                                self.push(waiting::receive(socket).user_data(data));
-                                continue;
-                            }
-                        }
-                    }
-                    let behind = cqueue::sock_nonempty(flags)
-                        && matches!(entry.operation, Operation::Receive { .. })
-                        && result > 0
-                        && (result as u32) < self.block_len;
-                    if self.urgent.concerns(behind) {
-                        self.urgent.note(key, behind);
-                    }
-                    let outcome = self.outcome(entry.operation, result, flags);
-                    return Some(Harvested::Completed(Completion { key, outcome, more }));
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::windows::io::{AsRawSocket, FromRawSocket};
+use std::os::windows::io::FromRawSocket;
 use std::ptr;
 
 use socket2::{Domain, SockAddr};
@@ -16,15 +16,11 @@ use windows_sys::Win32::System::WindowsProgramming::{
 use windows_sys::core::GUID;
 
 use super::errors::{Started, decide};
-use super::header::Header;
-use super::table::{AcceptEx, ConnectEx, GetAcceptExSockaddrs, Table};
+use super::header::{ADDRESS, ADDRESSES, Header};
+use super::table::{AcceptEx, ConnectEx, GetAcceptExSockaddrs, Table, raw};
 use crate::buffer::Gather;
 use crate::socket::{self, Delivery, Discarded, Socket, SocketCalls, SocketOptions, ip};
 
-/// The size of one of the two addresses that `AcceptEx` writes: the longest address, and 16 bytes more.
-const ADDRESS: u32 = size_of::<ws::SOCKADDR_IN6>() as u32 + 16;
-/// The bytes that `AcceptEx` writes: the local address and the peer's.
-pub(super) const ADDRESSES: usize = 2 * ADDRESS as usize;
 /// Winsock 2.2.
 const VERSION: u16 = 0x0202;
 
@@ -381,11 +377,6 @@ fn layer_of(table: &Table, socket: &Socket) -> io::Result<Option<String>> {
     let name = info.szProtocol.split(|unit| *unit == 0).next().unwrap_or_default();
     let is_native = info.dwServiceFlags1 & ws::XP1_IFS_HANDLES != 0;
     Ok((!is_native).then(|| String::from_utf16_lossy(name)))
-}
-
-/// A socket as Winsock names it.
-pub(super) fn raw(socket: &Socket) -> ws::SOCKET {
-    socket.as_raw_socket() as ws::SOCKET
 }
 
 pub(super) fn checked(success: bool) -> io::Result<()> {

@@ -2,18 +2,22 @@
 
 use std::cell::{Cell, UnsafeCell};
 
-use windows_sys::Win32::Networking::WinSock::SOCKET;
+use windows_sys::Win32::Networking::WinSock::{SOCKADDR_IN6, SOCKET};
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
-use super::calls::{ADDRESSES, raw};
+use super::table::raw;
 use crate::buffer::{Block, BlockId, Pool};
 use crate::operation::OpKey;
 use crate::socket::Socket;
 
+/// The size of one of the two addresses that `AcceptEx` writes: the longest address, and 16 bytes more.
+pub(super) const ADDRESS: u32 = size_of::<SOCKADDR_IN6>() as u32 + 16;
+/// The bytes that `AcceptEx` writes: the local address and the peer's.
+pub(super) const ADDRESSES: usize = 2 * ADDRESS as usize;
 /// The extended `OVERLAPPED`. It comes first in the entry of the in-flight table, so the address that a packet
 /// brings is the address of this.
 ///
-/// Everything in it is a cell: from submit to completion the kernel writes the first two fields, so nobody may have a
+/// Everything in it is a cell: from submit to completion the kernel writes the first two fields, so there must be no
 /// `&mut` to it.
 #[repr(C)]
 #[derive(Default)]
@@ -44,7 +48,7 @@ impl Header {
     /// Prepares it for a new operation, or for the next call of one.
     pub(super) fn prepare(&self, key: OpKey) {
         assert!(!self.pending.get(), "INV-1: the kernel has this header");
-        // SAFETY: nothing is pending, so the kernel does not have it, and nobody keeps a reference into it.
+        // SAFETY: nothing is pending, so the kernel does not have it, and no reference into it is kept.
         unsafe {
             *self.overlapped.get() = OVERLAPPED::default();
             *self.flags.get() = 0;
@@ -115,7 +119,7 @@ impl Header {
     /// If no operation is pending at that address: the packet is one too many.
     pub(super) unsafe fn taken(overlapped: *const OVERLAPPED) -> OpKey {
         // SAFETY: the `OVERLAPPED` is the first field of a header (`repr(C)`), the table keeps entries where they
-        // are, and nobody has a unique reference to one whose packet was not taken (INV-1).
+        // are, and there is no unique reference to one whose packet was not taken (INV-1).
         let header = unsafe { &*overlapped.cast::<Header>() };
         assert!(header.pending.replace(false), "INV-3: a packet for an operation that is not pending");
         OpKey::from_u64(header.key.get()).expect("a header has its key from the submission on")

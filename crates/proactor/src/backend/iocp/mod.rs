@@ -116,8 +116,8 @@ impl Iocp {
         if plenty { self.pool.take_unreserved() } else { None }
     }
 
-    /// Makes the calls of an operation until one of them waits, or the operation is over. A receive that failed still has
-    /// its block.
+    /// Makes the calls of an operation until one of them waits, or the operation is over. A receive that failed still
+    /// has its block.
     ///
     /// # Safety
     /// As for [`Backend::submit`].
@@ -272,7 +272,7 @@ impl Backend for Iocp {
     fn adopt(&mut self, socket: &Socket, owner: u32) -> io::Result<Handle> {
         self.calls.skip_on_success(socket)?;
         self.port.associate(socket, owner)?;
-        Ok(Handle(calls::raw(socket)))
+        Ok(Handle(table::raw(socket)))
     }
 
     unsafe fn submit(

@@ -5,7 +5,8 @@ use std::ptr;
 
 use windows_sys::Win32::Networking::WinSock as ws;
 
-use super::calls::{Calls, checked, raw};
+use super::calls::{Calls, checked};
+use super::table::raw;
 use crate::socket::Socket;
 
 impl Calls {

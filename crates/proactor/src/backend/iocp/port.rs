@@ -7,8 +7,8 @@ use std::ptr;
 use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT};
 use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_ENTRY};
 
-use super::calls::raw;
 use super::table::Table;
+use super::table::raw;
 use crate::os::CountedPort;
 use crate::socket::Socket;
 use crate::waker::{OneWake, Wake};

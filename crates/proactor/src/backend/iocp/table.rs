@@ -2,6 +2,7 @@
 //! made to fail. No other file of the backend names a function of the system.
 
 use std::ffi::c_void;
+use std::os::windows::io::AsRawSocket;
 
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Networking::WinSock as ws;
@@ -9,6 +10,8 @@ use windows_sys::Win32::Storage::FileSystem as file;
 use windows_sys::Win32::System::IO::{self as io, OVERLAPPED, OVERLAPPED_ENTRY};
 
 use ws::{SOCKADDR, SOCKET, WSABUF, WSADATA, WSAPROTOCOL_INFOW};
+
+use crate::socket::Socket;
 
 /// `AcceptEx`, which Winsock offers only as a function pointer.
 pub(super) type AcceptEx =
@@ -119,4 +122,9 @@ calls! {
     post: io::PostQueuedCompletionStatus,
         (port: HANDLE, bytes: u32, key: usize, overlapped: *const OVERLAPPED) -> i32,
         failing with 0;
+}
+
+/// A socket as Winsock names it.
+pub(super) fn raw(socket: &Socket) -> SOCKET {
+    socket.as_raw_socket() as SOCKET
 }

@@ -70,8 +70,7 @@ pub(super) fn send_pieces(fd: RawFd, pieces: &[&[u8]]) -> io::Result<usize> {
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = list.as_mut_ptr().cast();
     header.msg_iovlen = pieces.len().min(Gather::MOST) as _;
-    // SAFETY: this number of entries of the list was written, each for bytes that the call, which does not outlive them,
-    // reads.
+    // SAFETY: `msg_iovlen` entries of the list were written, each for bytes that outlive the call, which reads them.
     retried(|| unsafe { libc::sendmsg(fd, &raw const header, SEND_FLAGS) })
 }
 

@@ -147,7 +147,7 @@ impl Net {
 
     pub(super) fn connect(&mut self, id: u32, to: SocketAddr) -> io::Result<()> {
         let (listener, from) = (self.listener_at(to), self.fresh_address());
-        // As in a real kernel, a port where nobody listens may be the next that it gives: a simultaneous open with
+        // As in a real kernel, a port without a listener may be the next that is given out: a simultaneous open with
         // itself (RFC 9293, 3.5).
         if listener.is_none() && from != to {
             return Err(io::ErrorKind::ConnectionRefused.into());

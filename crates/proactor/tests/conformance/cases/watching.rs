@@ -478,12 +478,9 @@ pub fn a_watch_waits_for_memory<K: Kernel>(kernel: &K) -> Finished {
     assert_eq!(fixture.here.driver.snapshot().in_flight, 1);
     fixture.there.abort(ends.there);
     fixture.until("the reset", |fixture| fixture.here.seen(ends.here).over());
-    assert_eq!(fixture.here.seen(ends.here).failures, [RESET]);
-    assert_eq!(
-        fixture.here.seen(ends.here).delayed,
-        [(Verb::Receive, ErrorKind::OutOfMemory); 2],
-        "it is told"
-    );
+    let seen = fixture.here.seen(ends.here);
+    assert_eq!(seen.failures, [RESET]);
+    assert_eq!(seen.delayed, [(Verb::Receive, ErrorKind::OutOfMemory); 2], "it is reported");
 
     for close in [false, true] {
         short_of_memory(&mut fixture, 100);

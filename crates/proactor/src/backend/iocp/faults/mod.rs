@@ -1,5 +1,6 @@
 //! Tests in which the system fails: each of its calls in turn, over real sockets, with the real driver above. What
-//! holds in all of them: the failure is told as what it is, nobody else is touched, and no handle is left.
+//! holds in all of them: the failure is reported as what it is, no other connection is affected, and no handle is
+//! left.
 //!
 //! A case orders what is to fail by the call's name in the [`Table`]; the order is the thread's own. A call that is
 //! under way fails by its packet: [`Orders::packet`].
@@ -64,7 +65,7 @@ fn fail(call: &'static str, code: i32) {
     fail_after(call, 0, code);
 }
 
-/// The same after this number of calls went through.
+/// The same after `through` calls have succeeded.
 fn fail_after(call: &'static str, through: usize, code: i32) {
     orders(|orders| orders.calls.push((call, through, code)));
 }
@@ -234,7 +235,7 @@ unsafe extern "system" fn take(
     // SAFETY: what the caller promised.
     let done = unsafe { twin::take(port, entries, room, count, millis, alertable) };
     if done != 0 {
-        // SAFETY: the call wrote this number of entries.
+        // SAFETY: the call wrote `count` entries.
         let entries = unsafe { std::slice::from_raw_parts(entries, *count as usize) };
         let of_operations = |entry: &&OVERLAPPED_ENTRY| !entry.lpOverlapped.is_null();
         if let Some(entry) = entries.iter().find(of_operations)
@@ -295,7 +296,7 @@ impl Scene {
         self.find(what, |event| is_it(&event).ok_or(event))
     }
 
-    /// Turns until something holds, while nothing is told.
+    /// Turns until `done`, without any event.
     fn quietly(&mut self, what: &str, done: impl Fn(&Driver<Iocp>) -> bool) {
         let start = Instant::now();
         while !done(&self.driver) {

@@ -3,7 +3,7 @@
 use super::*;
 
 cases! {
-    /// Out of sockets or memory: accepting pauses, and loses nobody.
+    /// Out of sockets or memory: accepting pauses, and no connection is lost.
     fn an_accept_that_cannot_start() {
         for (call, code) in [
             ("socket", ws::WSAEMFILE),
@@ -63,7 +63,8 @@ cases! {
         scene.end();
     }
 
-    /// A network that is down is told at once, and accepting pauses; what `AcceptEx` says later is its connection's.
+    /// A network that is down is reported at once, and accepting pauses; a later failure of `AcceptEx` is about its
+    /// connection.
     fn an_accept_without_a_network() {
         let mut scene = Scene::new();
         fail("accept_ex", ws::WSAENETDOWN);

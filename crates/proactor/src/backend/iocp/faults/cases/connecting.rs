@@ -22,8 +22,8 @@ cases! {
         }
     }
 
-    /// `ConnectEx` wants a bound socket, and a bound socket has a port: it is to share that. A system that does not know how
-    /// gives each its own.
+    /// `ConnectEx` wants a bound socket, and a bound socket has a port: it is to share that. A system that does not
+    /// know how gives each its own.
     fn a_connect_shares_its_port_and_becomes_a_full_one() {
         for known in [true, false] {
             let mut scene = Scene::new();
@@ -51,7 +51,7 @@ cases! {
     fn connecting_to_any_is_connecting_to_loopback() {
         for (any, this) in [("0.0.0.0:9", "127.0.0.1:9"), ("[::]:9", "[::1]:9")] {
             let mut scene = Scene::new();
-            // Whether somebody listens there, or IPv6 exists, is not asked here.
+            // Whether there is a listener, or IPv6, does not matter here.
             if scene.driver.connect(any.parse().unwrap()).is_ok() {
                 let to = orders(|orders| orders.connected.clone());
                 assert_eq!(to, [this.parse::<SocketAddr>().unwrap()]);

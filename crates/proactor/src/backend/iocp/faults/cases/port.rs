@@ -23,8 +23,8 @@ cases! {
         drop(alone);
     }
 
-    /// Sockets that are no handles of the kernel's can neither skip packets nor be cancelled one operation at a time: they
-    /// are refused, by the name of who makes them.
+    /// Sockets that are no handles of the kernel's can neither skip packets nor be cancelled one operation at a time:
+    /// they are refused, by the name of who makes them.
     fn a_layered_provider_is_refused() {
         let alone = alone();
         let before = handles();
@@ -82,7 +82,7 @@ cases! {
         assert_eq!(made("post"), 3, "and the next one is posted");
         scene.until("the wake", woken);
 
-        // Somebody else's wake fails while the worker waits, and nobody wakes again.
+        // A wake from another thread fails while the worker waits, and no other wake follows.
         let start = Instant::now();
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -3,7 +3,7 @@
 use super::*;
 
 cases! {
-    /// At once or by its packet, a receive that fails is told as what happened to the connection (INV-7).
+    /// At once or by its packet, a failed receive is reported as what happened to the connection (INV-7).
     fn a_receive_that_fails() {
         let cases = [
             (ws::WSAECONNRESET, win::STATUS_CONNECTION_RESET, ErrorKind::ConnectionReset),
@@ -31,7 +31,7 @@ cases! {
         }
     }
 
-    /// Why an operation failed cannot be told: that it did is known, and the connection is broken.
+    /// The reason of a failure cannot be found out: the connection is broken all the same.
     fn a_result_that_cannot_be_had() {
         for (code, kind) in [(ws::WSAECONNRESET, ErrorKind::ConnectionReset), (0, ErrorKind::ConnectionAborted)] {
             let mut scene = Scene::new();
@@ -191,7 +191,8 @@ cases! {
         scene.end();
     }
 
-    /// A cancel that finds its operation over, or fails for want of something, is no end: the operation's own comes.
+    /// A cancel that finds its operation over, or fails for lack of resources, ends nothing: the operation's own
+    /// completion comes.
     fn a_cancel_that_fails() {
         let mut scene = Scene::new();
         let (key, client) = scene.connection();
