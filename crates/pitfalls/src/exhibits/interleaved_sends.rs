@@ -104,7 +104,7 @@ fn run(stage: &mut Stage, version: Version) -> io::Result<()> {
     }
     server.shutdown(Shutdown::Write)?;
     let received = reader.join().expect("it only reads")?;
-    note(stage, &file, &received, first)
+    note(stage, file, &received, first)
 }
 
 /// What the client has received, and where the chat message lies in it.
