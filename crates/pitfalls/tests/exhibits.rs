@@ -148,7 +148,8 @@ fn ends_are_told_apart(broken: &Facts<'_>, repaired: &Facts<'_>) -> bool {
         && broken.text("upload_stored") == "half of a file"
         && repaired.text("upload_stored").is_empty()
         && [broken, repaired].iter().all(|facts| facts.yes("empty_receive_waited"))
-        && broken.text("idle_client_got") == "a reset"
+        // Under Wine a reset that comes while nobody receives is read as an end.
+        && ["a reset", "an end of stream"].contains(&broken.text("idle_client_got"))
         && repaired.text("idle_client_got") == "hi"
         && !broken.yes("waiting_message_read")
         && repaired.text("answer_received") == "4"

@@ -117,11 +117,12 @@ impl Prompt {
     /// Moves the cursor to a line of its own below the one that is being read. Empty between lines, and while another
     /// thread shows something: for the thread that handles signals.
     pub(super) fn below(&self) -> String {
-        let draft = match self.draft.try_lock() {
+        let mut draft = match self.draft.try_lock() {
             Ok(draft) => draft,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return String::new(),
         };
+        draft.measure();
         if draft.reading { draft.below() } else { String::new() }
     }
 
@@ -139,7 +140,9 @@ impl Prompt {
     }
 
     fn lock(&self) -> MutexGuard<'_, Draft> {
-        self.draft.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner);
+        draft.measure();
+        draft
     }
 }
 
@@ -157,6 +160,15 @@ struct Position {
 }
 
 impl Draft {
+    /// The window may have another size by now. The editor draws the line again then.
+    fn measure(&mut self) {
+        if let Some((width, _)) =
+            terminal_size::terminal_size_of(io::stdout()).filter(|(width, _)| width.0 > 0)
+        {
+            self.columns = width.0.into();
+        }
+    }
+
     /// Clears the prompt and the line, and leaves the cursor where the prompt began.
     fn clear(&self) -> String {
         let up = self.position(&self.line[..self.cursor]).row;

@@ -13,6 +13,7 @@ use crate::server::binary;
 /// What a fact must be.
 enum Is {
     Text(&'static str),
+    OneOf(&'static [&'static str]),
     StartsWith(&'static str),
     Number(u64),
     Between(u64, u64),
@@ -20,7 +21,7 @@ enum Is {
     No,
     List(&'static [&'static str]),
 }
-use Is::{Between, List, No, Number, StartsWith, Text, Yes};
+use Is::{Between, List, No, Number, OneOf, StartsWith, Text, Yes};
 
 const BOB: &str = "Bob's balance: 100";
 const FILE: u64 = 8 << 20;
@@ -53,7 +54,8 @@ const FACTS: &[(&str, &str, Is, Is)] = &[
     ("zero-is-close", "upload_stored", Text("half of a file"), Text("")),
     ("zero-is-close", "empty_receive_waited", Yes, Yes),
     ("zero-is-close", "waiting_message_read", No, Yes),
-    ("zero-is-close", "idle_client_got", Text("a reset"), Text("hi")),
+    // Under Wine a reset that comes while nobody receives is read as an end.
+    ("zero-is-close", "idle_client_got", OneOf(&["a reset", "an end of stream"]), Text("hi")),
     ("short-send", "sent", Number(FILE), Number(FILE)),
     ("short-send", "received", Between(1, FILE - 1), Number(FILE)),
     ("short-send", "what_arrived_is_right", Yes, Yes),
@@ -95,6 +97,7 @@ impl Is {
     fn holds(&self, value: &Value) -> bool {
         match self {
             Text(text) => value == text,
+            OneOf(texts) => texts.iter().any(|text| value == text),
             StartsWith(text) => value.as_str().is_some_and(|value| value.starts_with(text)),
             Number(number) => value == number,
             Between(least, most) => value.as_u64().is_some_and(|value| (*least..=*most).contains(&value)),

@@ -365,3 +365,21 @@ fn typed_lines_whose_echo_goes_elsewhere() {
     assert_eq!(std::fs::read(&path).unwrap(), b"hello\n");
     std::fs::remove_file(&path).unwrap();
 }
+
+/// The line is wrapped at the width that the window has now.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_window_that_has_become_narrower() {
+    let (_server, mut person) = Lines::of(Person::in_a_shell);
+    person.sees("> ");
+    person.types(&"x".repeat(50));
+    person.sees(&"x".repeat(50));
+    person.resize(20);
+    person.types("\x01");
+    person.sees("D");
+    let client = rustix::process::Pid::from_child(&person.child);
+    rustix::process::kill_process(client, Signal::TERM).unwrap();
+    let (status, last) = person.leaves();
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()));
+    assert!(last.contains("\x1b[2B"), "below the last of its rows: {last:?}");
+}
