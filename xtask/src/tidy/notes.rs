@@ -1,4 +1,5 @@
-//! The notes that unsafe code and invariants owe: a `SAFETY` comment above each block, a test that cites each invariant.
+//! Required notes: a `SAFETY` comment above each unsafe block, a test that cites each invariant. Clippy looks for the former
+//! too, but only in the code of the system that it runs for.
 
 use std::collections::BTreeSet;
 

@@ -19,9 +19,6 @@ use crate::output::{Failure, note};
 /// Terminals that cannot move their cursor as the editor needs it; the same list as in `rustyline`.
 const PLAIN: [&str; 3] = ["dumb", "cons25", "emacs"];
 
-/// What a window has whose size is not known.
-const COLUMNS: u16 = 80;
-
 /// Dropped, it leaves the terminal as it was.
 pub(super) struct Editor {
     lines: rustyline::Editor<Watch, DefaultHistory>,
@@ -80,11 +77,6 @@ impl Editor {
                 }
             }
         }
-    }
-
-    /// Columns of the terminal.
-    pub(super) fn columns(&mut self) -> usize {
-        self.lines.dimensions().map_or(COLUMNS, |(columns, _)| columns).into()
     }
 }
 

@@ -18,6 +18,9 @@ pub(super) const PROMPT: &str = "> ";
 /// Has the terminal mark what is pasted, as the editor wants it.
 const PASTE_ON: &str = "\x1b[?2004h";
 
+/// What a window has whose size is not known.
+const COLUMNS: usize = 80;
+
 /// Where the editor's tabs end.
 const TAB_STOP: usize = 8;
 
@@ -49,8 +52,8 @@ impl Prompt {
         Prompt { mode, draft: Mutex::default() }
     }
 
-    /// A line is read from now on, on a terminal of this width.
-    pub(super) fn begin(&self, columns: usize) {
+    /// A line is read from now on.
+    pub(super) fn begin(&self) {
         // The shell may have continued us in the background, and given us the terminal since without a signal.
         if let Some(mode) = &self.mode {
             mode.reenter();
@@ -58,7 +61,7 @@ impl Prompt {
         let mut draft = self.lock();
         PROMPT.clone_into(&mut draft.prompt);
         draft.line.clear();
-        (draft.reading, draft.columns, draft.cursor) = (true, columns, 0);
+        (draft.reading, draft.cursor) = (true, 0);
     }
 
     /// The line is read.
@@ -162,11 +165,8 @@ struct Position {
 impl Draft {
     /// The window may have another size by now. The editor draws the line again then.
     fn measure(&mut self) {
-        if let Some((width, _)) =
-            terminal_size::terminal_size_of(io::stdout()).filter(|(width, _)| width.0 > 0)
-        {
-            self.columns = width.0.into();
-        }
+        let size = terminal_size::terminal_size_of(io::stdout());
+        self.columns = size.map_or(COLUMNS, |(width, _)| width.0.into());
     }
 
     /// Clears the prompt and the line, and leaves the cursor where the prompt began.

@@ -24,7 +24,7 @@ pub(super) fn run(connection: &Arc<Connection>) -> Result<(), Failure> {
         prompt: Arc::clone(&prompt),
     })?;
     loop {
-        prompt.begin(editor.as_mut().map_or(0, Editor::columns));
+        prompt.begin();
         // From here on the receiving thread reports it.
         if connection.echo.has_ended() {
             prompt.end();

@@ -61,6 +61,14 @@ fn child_of(parent: u32) -> Pid {
     found.expect("found")
 }
 
+/// Types Ctrl-Z, and waits until the client has stopped and the shell has said so.
+fn suspends(person: &mut Person, job: Pid) {
+    person.types("\x1a");
+    person.sees("Stopped");
+    person.sees("$ ");
+    stops(job);
+}
+
 fn stops(job: Pid) {
     eventually("the client stops", || is_stopped(job.as_raw_pid().cast_unsigned()));
 }
@@ -100,10 +108,7 @@ const WAYS: [fn(&mut Person, Pid); 4] = [
     |_, job| kill_process(job, Signal::TSTP).unwrap(),
     // In the background it is stopped because it reads the terminal.
     |person, job| {
-        person.types("\x1a");
-        person.sees("Stopped");
-        person.sees("$ ");
-        stops(job);
+        suspends(person, job);
         runs(person, "bg");
         stops(job);
         runs(person, ":");
@@ -153,10 +158,7 @@ fn a_client_that_runs_in_the_background_can_be_killed() {
         let job = job(&person);
         person.types("hello\r");
         assert_eq!(server.line(), b"hello\n");
-        person.types("\x1a");
-        person.sees("Stopped");
-        person.sees("$ ");
-        stops(job);
+        suspends(&mut person, job);
         runs(&mut person, "bg");
         person.types(&format!("kill -{kill} %1\r"));
         ended_by(person, server, word);
@@ -235,10 +237,7 @@ fn an_echo_that_comes_in_the_background() {
         let job = job(&person);
         person.types("hello\r");
         assert_eq!(server.line(), b"hello\n");
-        person.types("\x1a");
-        person.sees("Stopped");
-        person.sees("$ ");
-        stops(job);
+        suspends(&mut person, job);
         runs(&mut person, "bg");
         if echo_first {
             server.sends(b"hello\n");
@@ -292,27 +291,33 @@ fn a_client_that_was_started_in_the_background() {
     person.leaves_with(0);
 }
 
-/// Where the session's leader is in another PID namespace, it has the number 0 for the client.
-#[test]
-fn a_client_whose_session_began_outside_its_namespace() {
-    let Some(namespace) = Namespace::allowed().filter(|_| shell_is_here()) else {
-        return;
-    };
-    let (mut server, mut person) = Lines::of(|server| {
-        Person::with(namespace.with_own_pids(&binary(["client".to_owned(), server.to_string()])), "xterm")
-    });
-    person.sees("> ");
+/// Stops a client that reads a line, and lets it go on. It leaves the terminal as it was meanwhile, and keeps the line.
+pub(crate) fn a_stop_in_the_middle_of_a_line(mut server: Lines, mut person: Person, client: Pid) {
     person.types("half");
     person.sees("f");
-    let client = child_of(child_of(person.child.id()).as_raw_pid().cast_unsigned());
     kill_process(client, Signal::TSTP).unwrap();
     stops(client);
+    person.has_its_mode();
     kill_process(client, Signal::CONT).unwrap();
     person.sees("> half");
     person.types(" a line\r");
     server.echoes(&mut person, "half a line\n");
     person.types("\x04");
     person.leaves_with(0);
+}
+
+/// Where the session's leader is in another PID namespace, it has the number 0 for the client.
+#[test]
+fn a_client_whose_session_began_outside_its_namespace() {
+    let Some(namespace) = Namespace::allowed().filter(|_| shell_is_here()) else {
+        return;
+    };
+    let (server, mut person) = Lines::of(|server| {
+        Person::with(namespace.with_own_pids(&binary(["client".to_owned(), server.to_string()])), "xterm")
+    });
+    person.sees("> ");
+    let client = child_of(child_of(person.child.id()).as_raw_pid().cast_unsigned());
+    a_stop_in_the_middle_of_a_line(server, person, client);
 }
 
 /// As in a container: no signal ends the first process of a PID namespace by default.

@@ -42,11 +42,10 @@ impl Namespace {
     /// The same command as the one job of a shell that is the first process of a PID namespace. Its session's leader has
     /// no number there.
     pub(crate) fn with_own_pids(&self, command: &Command) -> Command {
-        let mut changed = Command::new("unshare");
-        changed.args(self.own_user.then_some("--map-root-user"));
-        changed.args(["--pid", "--fork", "--kill-child", "bash", "-c", "set -m; \"$0\" \"$@\" & wait -f $!"]);
-        changed.arg(command.get_program()).args(command.get_args());
-        changed
+        let mut shell = Command::new("bash");
+        shell.args(["-c", "set -m; \"$0\" \"$@\" & wait -f $!"]);
+        shell.arg(command.get_program()).args(command.get_args());
+        self.as_first_process(&shell)
     }
 
     /// The same command as the first process of a PID namespace.

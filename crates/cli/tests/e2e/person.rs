@@ -28,8 +28,12 @@ pub(crate) fn terminal() -> (File, OwnedFd) {
     unlockpt(&ours).unwrap();
     let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
     let theirs: OwnedFd = File::options().read(true).write(true).open(name).unwrap().into();
-    tcsetwinsize(&theirs, Winsize { ws_row: 24, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    tcsetwinsize(&theirs, window(COLUMNS)).unwrap();
     (File::from(ours), theirs)
+}
+
+fn window(columns: u16) -> Winsize {
+    Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
 /// Starts a process at a terminal. The command keeps copies of the end that it was given.
@@ -80,8 +84,7 @@ impl Person {
 
     /// Gives the window another width.
     pub(crate) fn resize(&self, columns: u16) {
-        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&self.keyboard, size).unwrap();
+        tcsetwinsize(&self.keyboard, window(columns)).unwrap();
     }
 
     pub(crate) fn types(&mut self, text: &str) {

@@ -288,7 +288,7 @@ fn a_client_that_nobody_could_continue_does_not_stop() {
 #[test]
 fn a_stopped_client_leaves_the_terminal_as_it_was() {
     use std::os::unix::process::CommandExt;
-    let (mut server, mut person) = Lines::of(|address| {
+    let (server, mut person) = Lines::of(|address| {
         let mut command = binary(["client".to_owned(), address.to_string()]);
         // As a shell with job control starts it.
         command.process_group(0);
@@ -296,17 +296,7 @@ fn a_stopped_client_leaves_the_terminal_as_it_was() {
     });
     let client = rustix::process::Pid::from_child(&person.child);
     person.sees("> ");
-    person.types("half");
-    person.sees("f");
-    rustix::process::kill_process(client, Signal::TSTP).unwrap();
-    eventually("it stops", || crate::system::is_stopped(person.child.id()));
-    person.has_its_mode();
-    rustix::process::kill_process(client, Signal::CONT).unwrap();
-    person.sees("> half");
-    person.types(" a line\r");
-    server.echoes(&mut person, "half a line\n");
-    person.types("\x04");
-    person.leaves_with(0);
+    crate::jobs::a_stop_in_the_middle_of_a_line(server, person, client);
 }
 
 /// `kill`, and a terminal whose window is closed.

@@ -145,7 +145,7 @@ impl<S> Placement<S> {
     }
 
     fn move_on(&self, from: usize, to: usize, mut delivery: Delivery<S>) -> Option<Delivery<S>> {
-        // Before it can be seen there: whoever takes it may count it out.
+        // Before another thread can take it from there and count it out.
         delivery.place_on(to);
         let Err(mut delivery) = self.deliver(to, delivery) else { return None };
         // That worker has just ended. The next look finds another, or none.

@@ -44,7 +44,7 @@ impl SignalAction {
     /// `EINVAL` if there is no such signal, or its action cannot be changed (SIGKILL, SIGSTOP).
     pub fn install(&self) -> io::Result<()> {
         // SAFETY: the call reads the struct it is given. A handler in it was in place before ([`SignalAction::current`] is
-        // the only source of one), so whoever put it there has promised that it may run at any time, and code stays
+        // the only source of one): the code that installed it promised that it may run at any time, and code stays
         // loaded.
         let result = unsafe { libc::sigaction(self.signal, &raw const self.action, std::ptr::null_mut()) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

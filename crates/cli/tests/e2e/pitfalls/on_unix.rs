@@ -34,7 +34,7 @@ fn the_child_crashes() {
     assert_eq!((ended.text().lines().count(), ended.stderr.as_str()), (1, ""), "{ended:?}");
 }
 
-/// Not in its place it is an unknown flag; and whoever is the child starts none.
+/// Elsewhere it is an unknown flag, and the child itself starts no other child.
 #[test]
 fn a_child_has_no_children() {
     let ended = run(binary(["pitfalls", "--touch-a-deleted-session"]), b"");
