@@ -20,9 +20,10 @@ pub(crate) fn run() -> Result<(), Failure> {
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     for package in PACKAGES {
         let mut build = place::cargo();
-        build.args(["test", "--package", package, "--lib", "--release", "--locked", "--no-run"]);
+        build.args(["test", "--package", package, "--lib", "--locked", "--no-run"]);
         build.arg("--message-format=json-render-diagnostics");
         build.env("RUSTFLAGS", format!("{flags} --cfg loom")).env_remove("CARGO_ENCODED_RUSTFLAGS");
+        build.env("CARGO_PROFILE_DEV_DEBUG", "0");
         build.env("CARGO_TARGET_DIR", place::target("loom"));
         let (lines, _) = bounded::lines_of(&mut build, BUILD, |_| false)?;
         let tests = lines.iter().filter_map(|line| place::program_in(line)).next_back();

@@ -103,15 +103,17 @@ impl<'a> Toolchain<'a> {
         bounded::run(&mut command, BUILD)
     }
 
-    /// Builds tests; `which` chooses as in `cargo test`. Returns the programs.
+    /// Builds tests, and the programs that they start; `which` chooses as in `cargo test`. Returns where both are.
     pub(crate) fn tests(&self, which: &[&str]) -> Result<Vec<PathBuf>, Failure> {
-        self.build("test", &[&["--no-run"], which].concat())
-    }
-
-    /// Builds a package and returns one of its programs.
-    pub(crate) fn program(&self, package: &str, name: &str) -> Result<PathBuf, Failure> {
-        let built = self.build("build", &["--package", package, "--bin", name])?;
-        built.into_iter().next().ok_or_else(|| format!("{package} built no program {name}"))
+        let mut command = self.command(CARGO, "test");
+        command.arg("--no-run").args(which).arg("--message-format=json-render-diagnostics");
+        let (lines, warnings) = bounded::lines_of(&mut command, BUILD, |line| {
+            line.starts_with("warning: `") && line.contains(" generated ")
+        })?;
+        if let Some(warning) = warnings.first() {
+            return Err(format!("a build for Windows has no warnings, but {warning}"));
+        }
+        Ok(lines.iter().filter_map(|line| place::program_in(line)).collect())
     }
 
     /// Cargo, or a program that is used like it, to work for the target.
@@ -120,23 +122,13 @@ impl<'a> Toolchain<'a> {
         command.current_dir(self.root).args([what, "--locked", "--target", self.target]);
         command.arg("-Zbuild-std=std,panic_unwind,test,proc_macro");
         // A stable compiler builds its own library only when it is told that this is meant.
+        // Nobody debugs what is built here, and MinGW's linker needs minutes for what a debugger would read.
+        command.env("CARGO_PROFILE_DEV_DEBUG", "0");
         command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", RUSTC).env("CARGO_TARGET_DIR", &self.into);
         // What the cargo that runs this program says of its own toolchain.
         for name in ["RUSTUP_TOOLCHAIN", "CARGO", "LD_LIBRARY_PATH", "RUSTFLAGS", "RUSTDOC"] {
             command.env_remove(name);
         }
         command
-    }
-
-    fn build(&self, what: &str, words: &[&str]) -> Result<Vec<PathBuf>, Failure> {
-        let mut command = self.command(CARGO, what);
-        command.args(words).arg("--message-format=json-render-diagnostics");
-        let (lines, warnings) = bounded::lines_of(&mut command, BUILD, |line| {
-            line.starts_with("warning: `") && line.contains(" generated ")
-        })?;
-        if let Some(warning) = warnings.first() {
-            return Err(format!("a build for Windows has no warnings, but {warning}"));
-        }
-        Ok(lines.iter().filter_map(|line| place::program_in(line)).collect())
     }
 }

@@ -33,7 +33,9 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     step("build for Windows");
     let packages = ["proactor", "overlapped", "overlapped-cli", "overlapped-pitfalls"];
     let tests = toolchain.tests(&packages.map(|package| ["--package", package]).concat())?;
-    let program = toolchain.program("overlapped-cli", "overlapped")?;
+    // The program that the end-to-end cases start.
+    let program = tests.iter().find(|program| program.ends_with("debug/overlapped.exe"));
+    let program = program.ok_or("the tests came without overlapped.exe")?;
     let with_guard_pages = toolchain.tests(&["--package", "proactor", "--features", "guard-pages"])?;
     step("Wine prefix");
     let wine = Wine::new(&place)?;
@@ -45,7 +47,7 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
         }
     }
     step("Windows and Linux with each other");
-    between_systems(&wine, &program)?;
+    between_systems(&wine, program)?;
     step("all held");
     Ok(())
 }
