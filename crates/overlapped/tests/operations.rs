@@ -11,8 +11,9 @@ use overlapped::{
     Bytes, Call, Choice, Event, Handler, Lease, Moment, OnPanic, OpKey, Server, Session, SessionId, Step,
     TraceResult,
 };
+use overlapped_testing::{PATIENCE, dial};
 
-use common::{PATIENCE, backends, dial};
+use common::backends;
 
 struct Echo;
 

@@ -8,8 +8,9 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use overlapped::{Choice, Error, Server, ServerHandle};
+use overlapped_testing::{PATIENCE, dial};
 
-use common::{PATIENCE, backends, dial};
+use common::backends;
 use echo::Echo;
 
 type Set = fn(Server) -> Server;

@@ -31,7 +31,7 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     toolchain.lint(&["--workspace"])?;
     toolchain.lint(&["--package", "proactor", "--features", "guard-pages"])?;
     step("build for Windows");
-    let packages = ["proactor", "overlapped", "overlapped-cli", "overlapped-pitfalls"];
+    let packages = ["proactor", "overlapped", "overlapped-cli", "overlapped-pitfalls", "overlapped-testing"];
     let tests = toolchain.tests(&packages.map(|package| ["--package", package]).concat())?;
     let program = toolchain.program("overlapped-cli", "overlapped")?;
     let with_guard_pages = toolchain.tests(&["--package", "proactor", "--features", "guard-pages"])?;
