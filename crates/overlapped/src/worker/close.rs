@@ -11,7 +11,8 @@ use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, PhaseAction, PhaseEvent, SessionState};
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
-    /// The next step of a session that is not `Open`, after what could be sent was sent.
+    /// The next step of a session that is not `Open`, after what could be sent was sent; of one that awaits that, after all
+    /// of it was.
     pub(super) fn step_close(&mut self, key: ConnectionKey) {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
         let unsent = state.queue.bytes();
@@ -26,10 +27,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                     self.core.abort(key, CloseReason::Reset);
                 }
             }
-            Phase::AwaitSent if unsent == 0 => self.end_own_stream(key),
+            Phase::AwaitSent => {
+                debug_assert!(unsent == 0, "INV-8: FIN goes out after the last byte");
+                self.end_own_stream(key);
+            }
             Phase::Aborted => self.driver.abort(key),
             // Nothing to do now: it is open, or an event takes the next step.
-            Phase::Open | Phase::AwaitSent | Phase::AwaitFin | Phase::AwaitRelease => {}
+            Phase::Open | Phase::AwaitFin | Phase::AwaitRelease => {}
         }
     }
 
