@@ -6,7 +6,9 @@ use std::time::Duration;
 use overlapped_testing::{eventually_within, with_timeouts};
 use socket2::{Domain, Protocol, Socket, Type};
 
-pub(crate) use overlapped_testing::{Random, assert_same, exchange, fill, noise, read_to_end, reset};
+#[cfg(unix)]
+pub(crate) use overlapped_testing::fill;
+pub(crate) use overlapped_testing::{Random, assert_same, exchange, noise, read_to_end, reset};
 
 /// How long anything may take before a test fails. Longer than in tests of one process: programs of several tests share
 /// the cores, some of them under Wine.

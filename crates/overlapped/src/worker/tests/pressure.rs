@@ -5,6 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use overlapped_testing::pattern;
+use proactor::ConnectionKey;
+use proactor::backend::simulated::Behaviour;
 
 use super::fixture::{End, Fixture, Probe, What, behaviours};
 use crate::SessionId;
@@ -74,16 +76,21 @@ fn relay() -> Probe {
     })
 }
 
+/// Both clients of a relay. The second one does not read.
+fn relay_with_a_slow_side(behaviour: Behaviour) -> (Fixture, ConnectionKey, ConnectionKey) {
+    let config = Config { high_water: 20_000, low_water: 5_000, hard_limit: 600_000, ..Config::default() };
+    let mut fixture = Fixture::new(behaviour, 1, config, relay());
+    let (quick, slow) = (fixture.connect(), fixture.connect());
+    fixture.client.pause_receive(slow);
+    fixture.settle();
+    (fixture, quick, slow)
+}
+
 #[test]
 fn a_relay_is_held_by_its_slow_side_and_not_by_the_other() {
     const BYTES: usize = 1_000_000;
     for behaviour in behaviours() {
-        let config =
-            Config { high_water: 20_000, low_water: 5_000, hard_limit: 600_000, ..Config::default() };
-        let mut fixture = Fixture::new(behaviour, 1, config, relay());
-        let (quick, slow) = (fixture.connect(), fixture.connect());
-        fixture.client.pause_receive(slow);
-        fixture.settle();
+        let (mut fixture, quick, slow) = relay_with_a_slow_side(behaviour);
         let bytes = pattern(BYTES, 0);
         fixture.send(quick, &bytes);
         fixture.settle();
@@ -101,12 +108,7 @@ fn a_relay_is_held_by_its_slow_side_and_not_by_the_other() {
 #[test]
 fn a_full_session_that_goes_lets_its_source_go() {
     for behaviour in behaviours() {
-        let config =
-            Config { high_water: 20_000, low_water: 5_000, hard_limit: 600_000, ..Config::default() };
-        let mut fixture = Fixture::new(behaviour, 1, config, relay());
-        let (quick, slow) = (fixture.connect(), fixture.connect());
-        fixture.client.pause_receive(slow);
-        fixture.settle();
+        let (mut fixture, quick, slow) = relay_with_a_slow_side(behaviour);
         fixture.send(quick, &[5; 1_000_000]);
         fixture.settle();
         fixture.client.abort(slow);
@@ -120,12 +122,7 @@ fn a_full_session_that_goes_lets_its_source_go() {
 #[test]
 fn a_full_session_that_closes_lets_its_source_go_at_once() {
     for behaviour in behaviours() {
-        let config =
-            Config { high_water: 20_000, low_water: 5_000, hard_limit: 600_000, ..Config::default() };
-        let mut fixture = Fixture::new(behaviour, 1, config, relay());
-        let (quick, slow) = (fixture.connect(), fixture.connect());
-        fixture.client.pause_receive(slow);
-        fixture.settle();
+        let (mut fixture, quick, slow) = relay_with_a_slow_side(behaviour);
         fixture.send(quick, &[5; 1_000_000]);
         fixture.settle();
         assert!(fixture.all_stats().bytes_received < 600_000, "INV-6: {behaviour:?}");
