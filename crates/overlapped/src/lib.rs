@@ -72,6 +72,18 @@
 //! * **Exact timing.** Timers are never early and up to 4 ms late, more if a callback blocks its worker.
 //! * **Progress of a worker whose callback blocks.** See [`Handler`].
 //!
+//! # What is where
+//!
+//! | module | what it has |
+//! | --- | --- |
+//! | this one | [`Server`], [`Handler`], [`Session`], [`WorkerContext`], and what nearly every program names, of the others too |
+//! | [`framing`] | frames out of a stream: [`Framed`], and the framings |
+//! | [`settings`] | addresses, backends, options of sockets, policies; what a start reports |
+//! | [`buffers`] | bytes that are received and sent: [`Lease`], [`Bytes`], [`Payload`] |
+//! | [`handles`] | for other threads: [`ServerHandle`], [`WorkerHandle`], [`SessionHandle`] |
+//! | [`events`] | what can be seen of a server: events, [`Stats`], the steps of operations |
+//! | [`docs`] | the classic mistakes, and what refuses each |
+//!
 //! # To do this, use that
 //!
 //! | to … | use |
@@ -199,30 +211,51 @@ mod worker;
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-// What a user writes, and what its callbacks get.
+/// Frames out of a stream: lines, pieces up to a delimiter, length prefixes, or a framing of your own.
+pub mod framing {
+    pub use crate::framed::{
+        Delimiter, Found, FrameError, FrameHandler, Framed, FramedState, Framing, LengthPrefixed, Lines,
+    };
+}
+
+/// What a server is built with, beside numbers and times: addresses, backends, options of sockets, policies. And what its
+/// start reports: refused backends, skipped addresses.
+pub mod settings {
+    pub use crate::config::{OnPanic, Overflow};
+    pub use crate::endpoint::Endpoint;
+    pub use crate::server::SkippedAddress;
+    pub use proactor::backend::choice::{Choice, Refusal};
+    pub use proactor::{BackendKind, SocketOptions};
+}
+
+/// Bytes that are received and sent: blocks of the pool, buffers that many sessions share, copies.
+pub mod buffers {
+    pub use bytes::Bytes;
+    pub use proactor::{AlignedBuf, Lease, Payload};
+}
+
+/// For other threads: handles of a server, of its workers and sessions, and what they answer.
+pub mod handles {
+    pub use crate::server::{DrainReport, ServerHandle};
+    pub use crate::session::{PostError, SessionHandle};
+    pub use crate::worker::WorkerHandle;
+}
+
+/// What can be seen of a server: its events, its counters, and each step of its operations.
+pub mod events {
+    pub use crate::observe::{Event, Rejection, Stats};
+    pub use proactor::{Call, Moment, OpKey, Step, TraceResult};
+}
+
+// What nearly every program names. The rest is in the modules.
 pub use context::{Session, WorkerContext};
-pub use framed::{
-    Delimiter, Found, FrameError, FrameHandler, Framed, FramedState, Framing, LengthPrefixed, Lines,
-};
+pub use error::{Error, Result};
 pub use handler::Handler;
+pub use server::{Server, raise_descriptor_limit};
 pub use session::{CloseReason, Sent, SessionId};
 
-// Bytes.
-pub use bytes::Bytes;
-pub use proactor::{AlignedBuf, Lease, Payload};
-
-// Building a server and running it.
-pub use config::{OnPanic, Overflow};
-pub use endpoint::Endpoint;
-pub use error::{Error, Result};
-pub use proactor::backend::choice::{Choice, Refusal};
-pub use proactor::{BackendKind, SocketOptions};
-pub use server::{DrainReport, Server, ServerHandle, SkippedAddress, raise_descriptor_limit};
-
-// Other threads.
-pub use session::{PostError, SessionHandle};
-pub use worker::WorkerHandle;
-
-// Watching it.
-pub use observe::{Event, Rejection, Stats};
-pub use proactor::{Call, Moment, OpKey, Step, TraceResult};
+pub use buffers::{AlignedBuf, Bytes, Lease, Payload};
+pub use events::{Event, Moment, Rejection, Stats, Step, TraceResult};
+pub use framing::{Delimiter, Found, FrameError, FrameHandler, Framed, Framing, LengthPrefixed, Lines};
+pub use handles::{DrainReport, PostError, ServerHandle, SessionHandle, WorkerHandle};
+pub use settings::{BackendKind, Choice, Endpoint, OnPanic, Overflow, Refusal, SocketOptions};

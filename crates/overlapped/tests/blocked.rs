@@ -11,11 +11,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use overlapped::{Choice, Handler, Lease, Server, ServerHandle, Session};
+use overlapped_testing::{PATIENCE, dial, eventually, eventually_within};
 
-use common::{PATIENCE, backends, dial};
+use common::backends;
 
 /// Greets with its worker's index. Blocks on `B`, and in the next `on_open` if that is asked for, until it is let go.
 struct Blocks {
@@ -239,11 +239,7 @@ fn limits_hold_while_a_worker_is_blocked() {
             let held = held.let_go();
             drop((held, each, late));
             // All are counted out: there is room for as many again.
-            let deadline = Instant::now() + PATIENCE;
-            while fixture.server.stats().sessions > 0 {
-                assert!(Instant::now() < deadline);
-                std::thread::yield_now();
-            }
+            eventually("all are counted out", || fixture.server.stats().sessions == 0);
             assert_eq!(fixture.server.stats().sessions_rejected, 4, "{choice:?}");
             let again: Vec<_> = (0..5).map(|_| greeted(fixture.server.local_addr())).collect();
             drop(again);
@@ -320,11 +316,9 @@ fn a_drain_frees_the_port_before_the_last_session_ends() {
         fixture.server.begin_drain(PATIENCE);
         assert_eq!(held.read(&mut [0]).expect("closed gracefully"), 0);
         // The server waits for this client's FIN, and its worker, which has the listener, with it.
-        let deadline = Instant::now() + PATIENCE / 2;
-        while TcpListener::bind(fixture.server.local_addr()).is_err() {
-            assert!(Instant::now() < deadline, "{choice:?}: somebody has the port");
-            std::thread::yield_now();
-        }
+        eventually_within(PATIENCE / 2, &format!("{choice:?}: nobody has the port"), || {
+            TcpListener::bind(fixture.server.local_addr()).is_ok()
+        });
         drop((held, each, late));
         fixture.ends_well();
     }

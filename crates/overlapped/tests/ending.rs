@@ -16,8 +16,9 @@ use overlapped::{
     Choice, CloseReason, Error, Event, Handler, Lease, OnPanic, Server, ServerHandle, Session, SessionId,
     WorkerContext, WorkerHandle,
 };
+use overlapped_testing::{PATIENCE, dial, eventually};
 
-use common::{PATIENCE, backends, dial};
+use common::backends;
 
 /// Something inside a server that asks to wait for the server's end, and tells whether that was refused.
 #[derive(Clone)]
@@ -242,11 +243,7 @@ fn those_who_wait_at_once_return_when_all_threads_are_joined() {
         }
         server.begin_drain(PATIENCE);
         // The worker has ended once its counters show it; its thread is still held.
-        let deadline = Instant::now() + PATIENCE;
-        while server.stats().in_flight > 0 {
-            assert!(Instant::now() < deadline, "it ends");
-            thread::yield_now();
-        }
+        eventually("the worker ends", || server.stats().in_flight == 0);
         assert!(ends.recv_timeout(Duration::from_millis(50)).is_err(), "{choice:?}: a thread is left");
         gate.wait();
         for _ in 0..2 {
@@ -321,11 +318,7 @@ impl Handler for ComesBack {
 }
 
 fn wait_for_sessions(server: &ServerHandle, sessions: u64) {
-    let deadline = Instant::now() + PATIENCE;
-    while server.stats().sessions < sessions {
-        assert!(Instant::now() < deadline, "they connect");
-        std::thread::yield_now();
-    }
+    eventually("they connect", || server.stats().sessions >= sessions);
 }
 
 #[test]

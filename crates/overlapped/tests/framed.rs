@@ -14,8 +14,9 @@ use overlapped::{
     Choice, CloseReason, Delimiter, Found, FrameError, FrameHandler, Framed, Framing, LengthPrefixed, Lines,
     Payload, Server, ServerHandle, Session, SessionId, WorkerContext,
 };
+use overlapped_testing::{PATIENCE, dial};
 
-use common::{PATIENCE, backends, dial};
+use common::backends;
 
 const MOST: usize = 40_000;
 

@@ -12,8 +12,9 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use overlapped::Server;
+use overlapped_testing::{PATIENCE, dial};
 
-use common::{PATIENCE, backends, dial};
+use common::backends;
 use echo::Echo;
 
 /// How often each of the server's threads gave up its processor: `proc(5)`.

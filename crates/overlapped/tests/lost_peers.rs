@@ -14,9 +14,10 @@ use overlapped::{
     Choice, CloseReason, Handler, Lease, Server, ServerHandle, Session, SessionId, SocketOptions,
     WorkerContext, WorkerHandle,
 };
+use overlapped_testing::{PATIENCE, dial, with_timeouts};
 use socket2::{SockFilter, SockRef};
 
-use common::{PATIENCE, backends, dial};
+use common::backends;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -71,9 +72,7 @@ impl Fixture {
     fn opened_outwards(&self, options: Option<SocketOptions>) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         self.worker.post((listener.local_addr().unwrap(), options)).unwrap();
-        let (stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        with_timeouts(listener.accept().unwrap().0, PATIENCE)
     }
 
     /// The peer has got an echo, and vanishes. If it `speaks`, another echo is sent to it and never acknowledged.

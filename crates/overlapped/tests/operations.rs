@@ -7,12 +7,13 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use overlapped::events::{Call, OpKey};
 use overlapped::{
-    Bytes, Call, Choice, Event, Handler, Lease, Moment, OnPanic, OpKey, Server, Session, SessionId, Step,
-    TraceResult,
+    Bytes, Choice, Event, Handler, Lease, Moment, OnPanic, Server, Session, SessionId, Step, TraceResult,
 };
+use overlapped_testing::{PATIENCE, dial};
 
-use common::{PATIENCE, backends, dial};
+use common::backends;
 
 struct Echo;
 

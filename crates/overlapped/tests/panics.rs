@@ -12,8 +12,9 @@ use overlapped::{
     CloseReason, Error, Event, FrameHandler, Framed, Handler, Lease, Lines, OnPanic, Payload, Server,
     Session, SessionId, Stats, WorkerContext,
 };
+use overlapped_testing::{PATIENCE, dial};
 
-use common::{PATIENCE, backends, dial};
+use common::backends;
 
 /// Counts how many of its kind there are.
 struct Counted(Arc<AtomicUsize>);

@@ -12,17 +12,9 @@ use overlapped::{
     Bytes, Choice, CloseReason, Error, Handler, Lease, Sent, Server, ServerHandle, Session, SessionHandle,
     SessionId, WorkerContext,
 };
+use overlapped_testing::{PATIENCE, dial, eventually};
 
-use common::{PATIENCE, backends, dial};
-
-/// Waits for what another thread brings about.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
+use common::backends;
 
 /// Tells the test what it is called for; echoes.
 struct Reporter {

@@ -8,8 +8,9 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use overlapped::{Choice, Error, Server, ServerHandle};
+use overlapped_testing::{PATIENCE, dial, pattern};
 
-use common::{PATIENCE, backends, dial};
+use common::backends;
 use echo::Echo;
 
 type Set = fn(Server) -> Server;
@@ -120,7 +121,7 @@ fn a_pool_beyond_all_memory_ends_no_process() {
 
 fn serves_and_ends(server: &ServerHandle, number: usize) {
     let mut client = dial(server.local_addr());
-    let sent: Vec<u8> = (0..5000).map(|at| (at % 251) as u8).collect();
+    let sent = pattern(5000, 0);
     let mut got = vec![0; sent.len()];
     let mut writer = client.try_clone().unwrap();
     std::thread::scope(|scope| {

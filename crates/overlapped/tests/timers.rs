@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use overlapped::{Choice, Error, Handler, Lease, Server, Session, WorkerContext};
+use overlapped_testing::{PATIENCE, dial};
 
-use common::{PATIENCE, backends, dial};
+use common::backends;
 
 /// Blocks its worker, sets timers, and reports how long they took.
 struct Slow {

@@ -249,10 +249,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Instant;
 
+    use overlapped_testing::PATIENCE;
+
     use super::*;
     use crate::socket::{ListenOptions, listen};
-
-    const PATIENCE: Duration = Duration::from_secs(20);
 
     fn listener() -> (Socket, std::net::SocketAddr) {
         let socket = listen("127.0.0.1:0".parse().unwrap(), ListenOptions::default()).unwrap();

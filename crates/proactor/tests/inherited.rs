@@ -7,28 +7,18 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use overlapped_testing::{O_CLOEXEC, PATIENCE, descriptor_flags};
 use proactor::backend::readiness::Readiness;
 use proactor::backend::{Create, Wait};
 use proactor::{AcceptWatch, Driver, Event, ListenOptions, Pool, PoolConfig, Socket, listen, os, try_accept};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Open descriptors with their flags, proc(5).
+/// Open descriptors of this process, with their flags.
 fn descriptors() -> BTreeMap<u32, u32> {
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    let open = fs::read_dir("/proc/self/fdinfo").expect("proc(5)");
-    let numbers: Vec<u32> = open.filter_map(|entry| number(entry.ok()?)).collect();
-    let flags = |fd: u32| {
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
-        Some((fd, u32::from_str_radix(flags.trim(), 8).expect("an octal number")))
-    };
-    numbers.into_iter().filter_map(flags).collect()
+    descriptor_flags(std::process::id())
 }
 
 /// Asserts that `count` descriptors are open that were not open before, and that none of them is inherited.
 fn assert_new(before: &BTreeMap<u32, u32>, count: usize, what: &str) {
-    const O_CLOEXEC: u32 = 0o2_000_000;
     let new: Vec<(u32, u32)> = descriptors().into_iter().filter(|(fd, _)| !before.contains_key(fd)).collect();
     assert_eq!(new.len(), count, "{what}: {new:?}");
     let inherited: Vec<u32> =

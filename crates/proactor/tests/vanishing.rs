@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use overlapped_testing::{Random, open_descriptors};
 use proactor::backend::{Create, Wait};
 use proactor::os::handles;
 use proactor::{
@@ -21,7 +22,8 @@ use socket2::SockRef;
 
 const CYCLES: usize = 2_000;
 const CLIENTS: usize = 4;
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long all of them together may take.
+const WHOLE_RUN: Duration = Duration::from_secs(120);
 
 #[test]
 fn two_thousand_clients_vanish() {
@@ -45,7 +47,8 @@ struct Server<B: Create<Socket = Socket>> {
 }
 
 fn vanish<B: Create<Socket = Socket>>() {
-    let (before, descriptors) = (handles(), descriptors());
+    let descriptors = || open_descriptors(std::process::id());
+    let (handles_before, descriptors_before) = (handles(), descriptors());
     let pool = Pool::new(PoolConfig { blocks: 64, block_len: 4096 });
     let backend = match B::create(pool.clone()) {
         Ok(backend) => backend,
@@ -86,11 +89,11 @@ fn vanish<B: Create<Socket = Socket>>() {
     drop(driver);
     assert_eq!(pool.in_use(), 0);
     drop(pool);
-    assert_eq!(handles(), before, "every handle is closed");
-    assert_eq!(self::descriptors(), descriptors, "every descriptor is closed");
+    assert_eq!(handles(), handles_before, "every handle is closed");
+    assert_eq!(descriptors(), descriptors_before, "every descriptor is closed");
     eprintln!(
         "{name}: {CYCLES} clients, {accepted} accepted, {ended} ended, {failed} broke, {waited} sends waited, \
-         {} operations{}; in flight 0, handles {before:?}, descriptors {descriptors:?}",
+         {} operations{}; in flight 0, handles {handles_before:?}, descriptors {descriptors_before:?}",
         submitted.load(Ordering::Relaxed),
         if cfg!(feature = "guard-pages") { ", each on a page of its own" } else { "" },
     );
@@ -101,7 +104,7 @@ impl<B: Create<Socket = Socket>> Server<B> {
         let start = Instant::now();
         while !done(self) {
             let report = || (self.driver.snapshot(), self.driver.in_flight_report());
-            assert!(start.elapsed() < PATIENCE, "waited for {what} in vain: {:?}", report());
+            assert!(start.elapsed() < WHOLE_RUN, "waited for {what} in vain: {:?}", report());
             let soon = self.driver.now() + Duration::from_millis(20);
             self.driver.turn(Wait::Until(soon)).unwrap();
             while let Some(event) = self.driver.next_event() {
@@ -165,14 +168,14 @@ impl<B: Create<Socket = Socket>> Server<B> {
 
 /// A client: sends something, reads some of it, and vanishes.
 fn live(address: SocketAddr, client: usize, cycle: usize) {
-    let mut random = Random((client * CYCLES + cycle) as u64 + 1);
+    let mut random = Random((client * CYCLES + cycle) as u64);
     let stream = TcpStream::connect(address);
     let mut stream = stream.unwrap_or_else(|error| panic!("client {client} finds no server: {error}"));
     SockRef::from(&stream).set_recv_buffer_size(4096).unwrap();
     let mut buffer = [0; 4096];
     // One in eight is gone before it was accepted, for all we know.
     if random.below(8) > 0 {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(WHOLE_RUN)).unwrap();
         stream.write_all(&[7]).unwrap();
         stream.read_exact(&mut buffer[..1]).unwrap();
     }
@@ -198,25 +201,5 @@ fn live(address: SocketAddr, client: usize, cycle: usize) {
         _ => {
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
-    }
-}
-
-/// Descriptors of the process, where the system tells. Wine would tell those of its server.
-fn descriptors() -> Option<usize> {
-    if cfg!(windows) {
-        return None;
-    }
-    std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count)
-}
-
-/// xorshift64*: the same lives each time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % bound
     }
 }

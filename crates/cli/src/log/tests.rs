@@ -4,14 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use overlapped_testing::PATIENCE;
 
 use super::queue::{Batch, Queue, lines};
 use super::stream::{Stream, piece_len};
 use super::{Log, append};
-
-/// How long anything may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What a write does.
 enum Step {

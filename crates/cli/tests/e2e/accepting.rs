@@ -12,7 +12,7 @@ use crate::peer::PATIENCE;
 use crate::peer::{dial, eventually, exchange, noise};
 use crate::server::Server;
 #[cfg(target_os = "linux")]
-use crate::server::{after, serve};
+use crate::server::{after, serve, serves_ten_and_ends};
 #[cfg(target_os = "linux")]
 use crate::system;
 
@@ -135,17 +135,8 @@ pub(crate) fn stdout_without_reader(backend: &str) {
 #[cfg(target_os = "linux")]
 pub(crate) fn stdout_closed(backend: &str) {
     use crate::process::{Keep, Process};
-    let mut process = Process::start(after("exec >&-", &serve(backend, &["-v"])), Keep::All);
-    let mut port = None;
-    eventually("it listens", || {
-        port = system::port_of(process.pid());
-        port.is_some()
-    });
-    for number in 0..10 {
-        exchange(&mut dial(([127, 0, 0, 1], port.unwrap()).into()), noise(number, 10_000));
-    }
-    process.terminate();
-    let ended = process.wait();
+    let process = Process::start(after("exec >&-", &serve(backend, &["-v"])), Keep::All);
+    let ended = serves_ten_and_ends(process);
     let wanted = (Some(0), "", "");
     assert_eq!((ended.status, ended.text().as_str(), ended.stderr.as_str()), wanted, "{ended:?}");
 }

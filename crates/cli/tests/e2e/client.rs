@@ -21,7 +21,7 @@ fn echoes(inputs: &[&[u8]]) {
     for input in inputs {
         let ended = run(client(server.address()), input);
         assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
-        assert_same(&ended.stdout, input);
+        assert_same(&ended.stdout, input, "the output");
     }
 }
 
@@ -152,7 +152,7 @@ fn differs(command: fn(SocketAddr) -> Command, answer: Answer, report: &str) {
     let report =
         format!("error: {report}; is {address} an echo server? (only the first difference is reported)\n");
     assert_eq!((ended.status, ended.stderr.as_str()), (Some(1), report.as_str()), "{ended:?}");
-    assert_same(&ended.stdout, &LINES.map(answer).concat());
+    assert_same(&ended.stdout, &LINES.map(answer).concat(), "the output");
 }
 
 fn differences(command: fn(SocketAddr) -> Command) {
@@ -289,7 +289,7 @@ mod wine {
         for input in [lines.as_bytes(), b"a last line\nwithout its end", noise(3, 300_000)] {
             let ended = run(windows_client(server.address()), input);
             assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
-            assert_same(&ended.stdout, input);
+            assert_same(&ended.stdout, input, "the output");
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn sigterm_loses_nothing(backend: &str) {
     server.terminate();
     thread::scope(|scope| {
         for (client, bytes) in &mut clients {
-            scope.spawn(move || assert_same(&read_to_end(client), bytes));
+            scope.spawn(move || assert_same(&read_to_end(client), bytes, "the echo"));
         }
     });
     let ended = server.wait();

@@ -57,7 +57,7 @@ pub(crate) fn slow_readers(backend: &str) {
                 for (stream, sent) in share {
                     stream.set_nonblocking(false).unwrap();
                     stream.shutdown(Shutdown::Write).unwrap();
-                    assert_same(&read_to_end(stream), &everything[..*sent]);
+                    assert_same(&read_to_end(stream), &everything[..*sent], "the echo");
                 }
             });
         }

@@ -11,9 +11,9 @@ use rustix::io::ioctl_fionbio;
 use crate::drain::{ONE_REQUEST, hold_up};
 use crate::peer::{PATIENCE, dial, eventually, exchange, noise};
 use crate::process::{Keep, Process};
-use crate::server::{Server, Summary, serve};
 #[cfg(target_os = "linux")]
-use crate::system;
+use crate::server::serves_ten_and_ends;
+use crate::server::{Server, Summary, serve};
 
 /// More messages than queues take lines of `--log-ops`, of which each message makes several.
 const FLOOD: usize = 40_000;
@@ -163,17 +163,8 @@ pub(crate) fn both_stuck_second_signal(backend: &str) {
 pub(crate) fn stuck_from_the_start(backend: &str) {
     let (reader, writer) = pipe().unwrap();
     fill(&writer);
-    let mut process = Process::start_into(serve(backend, &["-v"]), Keep::All, writer, Stdio::piped());
-    let mut port = None;
-    eventually("it listens", || {
-        port = system::port_of(process.pid());
-        port.is_some()
-    });
-    for number in 0..10 {
-        exchange(&mut dial(([127, 0, 0, 1], port.unwrap()).into()), noise(number, 10_000));
-    }
-    process.terminate();
-    let ended = process.wait();
+    let process = Process::start_into(serve(backend, &["-v"]), Keep::All, writer, Stdio::piped());
+    let ended = serves_ten_and_ends(process);
     assert_eq!(ended.status, Some(0), "{ended:?}");
     // The first line, two for each session, the summary.
     assert_eq!(ended.stderr, "warning: 22 lines were dropped: the reader of stdout is too slow\n");
@@ -222,17 +213,8 @@ pub(crate) fn one_pipe_for_both(backend: &str) {
 #[cfg(target_os = "linux")]
 pub(crate) fn full_disk(backend: &str) {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let mut process = Process::start_into(serve(backend, &["-v"]), Keep::All, full, Stdio::piped());
-    let mut port = None;
-    eventually("it listens", || {
-        port = system::port_of(process.pid());
-        port.is_some()
-    });
-    for number in 0..10 {
-        exchange(&mut dial(([127, 0, 0, 1], port.unwrap()).into()), noise(number, 10_000));
-    }
-    process.terminate();
-    let ended = process.wait();
+    let process = Process::start_into(serve(backend, &["-v"]), Keep::All, full, Stdio::piped());
+    let ended = serves_ten_and_ends(process);
     assert_eq!(ended.status, Some(1), "{ended:?}");
     let wanted =
         "warning: 22 lines were dropped: stdout cannot be written: No space left on device (os error 28)\n";

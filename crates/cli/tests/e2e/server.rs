@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 #[cfg(target_os = "linux")]
+use crate::peer::{dial, eventually, exchange, noise};
+#[cfg(target_os = "linux")]
 use crate::process::WINE;
 use crate::process::{Ended, Keep, Process};
 #[cfg(target_os = "linux")]
@@ -274,4 +276,19 @@ impl Now {
         }
         now
     }
+}
+
+/// For a server that cannot say where it listens: ten sessions at the port that the system knows, then its end.
+#[cfg(target_os = "linux")]
+pub(crate) fn serves_ten_and_ends(mut process: Process) -> Ended {
+    let mut port = None;
+    eventually("it listens", || {
+        port = system::port_of(process.pid());
+        port.is_some()
+    });
+    for number in 0..10 {
+        exchange(&mut dial(([127, 0, 0, 1], port.expect("just seen")).into()), noise(number, 10_000));
+    }
+    process.terminate();
+    process.wait()
 }

@@ -67,7 +67,7 @@ impl Talk {
             }
             Ok(count) => {
                 let wanted = self.bytes.get(self.read..self.read + count).expect("not more than was sent");
-                assert_same(&buffer[..count], wanted);
+                assert_same(&buffer[..count], wanted, "the echo");
                 self.read += count;
                 true
             }
@@ -146,7 +146,7 @@ pub(crate) fn half_close_tail(backend: &str) {
     let bytes = noise(1, 512 << 10);
     client.write_all(bytes).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
-    assert_same(&read_to_end(&mut client), bytes);
+    assert_same(&read_to_end(&mut client), bytes, "the echo");
     assert_eq!(client.read(&mut [0]).expect("still no reset"), 0);
     // More than all buffers hold: the server has to wait for its reader, long after the FIN came.
     let mut client = dial(server.address());
@@ -157,7 +157,7 @@ pub(crate) fn half_close_tail(backend: &str) {
             writing.write_all(bytes).unwrap();
             writing.shutdown(Shutdown::Write).unwrap();
         });
-        assert_same(&read_to_end(&mut client), bytes);
+        assert_same(&read_to_end(&mut client), bytes, "the echo");
     });
     assert_eq!(client.read(&mut [0]).expect("still no reset"), 0);
     // Nothing but a FIN.

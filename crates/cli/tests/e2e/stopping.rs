@@ -46,11 +46,11 @@ pub(crate) fn speakers_are_not_idle(backend: &str) {
     for (number, client) in clients.iter_mut().enumerate() {
         let mut echo = [0; 100];
         client.read_exact(&mut echo).unwrap_or_else(|error| panic!("client {number} is closed: {error}"));
-        assert_same(&echo, noise(number, 100));
+        assert_same(&echo, noise(number, 100), "the echo");
     }
     // Silence is noticed all the same.
     for client in &mut clients {
-        assert_same(&read_to_end(client), b"");
+        assert_same(&read_to_end(client), b"", "the end of the stream");
     }
     server.end_well();
 }
@@ -69,7 +69,7 @@ pub(crate) fn first_bytes_are_in_time(backend: &str) {
     for (number, client) in clients.iter_mut().enumerate() {
         let mut echo = vec![0; 20_000];
         client.read_exact(&mut echo).unwrap_or_else(|error| panic!("client {number} is closed: {error}"));
-        assert_same(&echo, noise(number, 20_000));
+        assert_same(&echo, noise(number, 20_000), "the echo");
     }
     drop(clients);
     server.end_well();
@@ -110,7 +110,7 @@ pub(crate) fn readers_are_not_stalled(backend: &str) {
         take(&mut client, &mut echo);
         echo.len() == BYTES
     });
-    assert_same(&echo, bytes);
+    assert_same(&echo, bytes, "the echo");
     drop(client);
     server.end_well();
 }

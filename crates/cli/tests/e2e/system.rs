@@ -2,33 +2,19 @@
 
 use std::fs;
 
-fn status(pid: u32, task: Option<&str>) -> String {
-    let path = match task {
-        Some(task) => format!("/proc/{pid}/task/{task}/status"),
-        None => format!("/proc/{pid}/status"),
-    };
-    fs::read_to_string(path).expect("the process lives")
-}
+use overlapped_testing::{O_CLOEXEC, descriptor_flags, open_descriptors, status_field};
 
-fn field(status: &str, name: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.unwrap_or_else(|| panic!("{name} is in every status"))
-}
-
-/// Memory of the process that is in use, in bytes.
-pub(crate) fn resident(pid: u32) -> u64 {
-    field(&status(pid, None), "VmRSS") * 1024
-}
+pub(crate) use overlapped_testing::resident;
 
 /// The most memory that it ever had in use, in bytes.
 pub(crate) fn peak(pid: u32) -> u64 {
-    field(&status(pid, None), "VmHWM") * 1024
+    status_field(pid, None, "VmHWM") * 1024
 }
 
 /// Whether a signal has stopped it.
 pub(crate) fn is_stopped(pid: u32) -> bool {
-    status(pid, None).lines().any(|line| line.starts_with("State:") && line.contains("(stopped)"))
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
+    status.lines().any(|line| line.starts_with("State:") && line.contains("(stopped)"))
 }
 
 /// Whether its thread of this name is in a system call on one of these descriptors.
@@ -45,25 +31,15 @@ pub(crate) fn waits_at(pid: u32, name: &str, descriptors: &[u64]) -> bool {
 
 /// Descriptors the process has open.
 pub(crate) fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()
+    open_descriptors(pid).expect("the process lives")
 }
 
-/// Descriptors of a process that a program it executes would inherit: those without `O_CLOEXEC` in proc(5)'s `fdinfo`,
-/// and what each is.
+/// Descriptors of a process that a program it executes would inherit: and what each is.
 pub(crate) fn inheritable(pid: u32) -> Vec<(u32, String)> {
-    const O_CLOEXEC: u32 = 0o2_000_000;
-    let open = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process lives");
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    let numbers: Vec<u32> = open.filter_map(|entry| number(entry.ok()?)).collect();
-    let is_inheritable = |fd: &u32| {
-        // One that is closed meanwhile is nobody's.
-        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).map(str::trim);
-        flags.is_some_and(|flags| u32::from_str_radix(flags, 8).expect("an octal number") & O_CLOEXEC == 0)
-    };
     let link = |fd: &u32| fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap_or_default();
-    let inheritable = numbers.iter().filter(|fd| is_inheritable(fd));
-    inheritable.map(|fd| (*fd, link(fd).to_string_lossy().into_owned())).collect()
+    let flags = descriptor_flags(pid);
+    let inheritable = flags.iter().filter(|(_, flags)| *flags & O_CLOEXEC == 0);
+    inheritable.map(|(fd, _)| (*fd, link(fd).to_string_lossy().into_owned())).collect()
 }
 
 /// The server of the Wine that this test runs programs in, if it does.
@@ -83,8 +59,9 @@ pub(crate) fn wine_server() -> Option<u32> {
 pub(crate) fn switches(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
     let switches = |task: fs::DirEntry| {
-        let status = status(pid, Some(&task.file_name().to_string_lossy()));
-        field(&status, "voluntary_ctxt_switches") + field(&status, "nonvoluntary_ctxt_switches")
+        let task = task.file_name();
+        let field = |name| status_field(pid, Some(&task.to_string_lossy()), name);
+        field("voluntary_ctxt_switches") + field("nonvoluntary_ctxt_switches")
     };
     tasks.map(|task| switches(task.expect("the process lives"))).sum()
 }

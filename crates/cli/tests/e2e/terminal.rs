@@ -111,7 +111,7 @@ fn bytes_that_nobody_asked_for() {
     );
     person.sees(&format!("\r\n> {draft}"));
     person.types("y\r");
-    assert_same(&server.line(), format!("{draft}y\n").as_bytes());
+    assert_same(&server.line(), format!("{draft}y\n").as_bytes(), "the line");
     server.sends(format!("{draft}y\n").as_bytes());
     person.sees(" bytes in ");
     person.types("q\r");
@@ -176,7 +176,7 @@ fn a_long_line_is_pasted_whole() {
         person.sees("\r\nfirst\r\n  6 bytes in ");
         let line = server.line();
         pasted.join().unwrap();
-        assert_same(&line, format!("{text}\n").as_bytes());
+        assert_same(&line, format!("{text}\n").as_bytes(), "the line");
         server.sends(&line);
         person.sees(&format!("  {} bytes in ", len + 1));
         person.types("\x04");

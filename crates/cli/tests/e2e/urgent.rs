@@ -46,7 +46,7 @@ fn assert_echoed(mut client: &TcpStream, stream: &[&str]) {
     let wanted = bytes_of(stream);
     let mut echo = vec![0; wanted.len()];
     client.read_exact(&mut echo).unwrap_or_else(|error| panic!("{stream:?} does not come back: {error}"));
-    assert_same(&echo, &wanted);
+    assert_same(&echo, &wanted, "the echo");
 }
 
 fn signal(server: &Server, signal: Signal) {
@@ -112,7 +112,7 @@ pub(crate) fn in_a_drain(backend: &str) {
     signal(&server, Signal::CONT);
     let mut bytes = 0;
     for (client, stream) in &mut clients {
-        assert_same(&read_to_end(client), &bytes_of(stream));
+        assert_same(&read_to_end(client), &bytes_of(stream), "the echo");
         bytes += "served".len() + bytes_of(stream).len();
     }
     let ended = server.wait();

@@ -9,7 +9,8 @@ use proactor::{ConnectionKey, SocketOptions, Time};
 use crate::config::{Config, Overflow};
 use crate::observe::{Event, Report};
 use crate::session::{
-    CloseReason, Pending, PhaseAction, PhaseEvent, PostToSession, Sent, SessionId, SessionState, Table,
+    CloseReason, Leftovers, Pending, PhaseAction, PhaseEvent, PostToSession, Sent, SessionId, SessionState,
+    Table,
 };
 use crate::timers::{Due, Wheel};
 
@@ -101,7 +102,7 @@ impl Core {
         }
     }
 
-    /// A session has room again, or takes no more: its source is released.
+    /// A session has room again: its source is released.
     pub(crate) fn no_longer_full(&mut self, key: ConnectionKey) {
         let Some(state) = self.sessions.get_mut(key) else { return };
         if state.pending.remove(Pending::SOURCE) {
@@ -159,11 +160,14 @@ impl Core {
     fn apply(&mut self, key: ConnectionKey, event: PhaseEvent) {
         let Some(state) = self.sessions.get_mut(key) else { return };
         match state.apply(event) {
-            PhaseAction::StopHearing => self.stop_hearing(key),
-            PhaseAction::TakeNoSend => {
-                state.close_handle();
-                self.touch(key);
+            PhaseAction::StopHearing => {
+                let leftovers = state.stop_hearing(self.now);
+                let bytes = self.stop_hearing(key, leftovers);
+                if bytes > 0 {
+                    self.report.emit(&Event::Discarded { session: self.id(key), bytes });
+                }
             }
+            PhaseAction::TakeNoSend => self.touch(key),
             PhaseAction::Nothing
             | PhaseAction::HalfClose
             | PhaseAction::HalfCloseThenClose
@@ -172,24 +176,17 @@ impl Core {
         }
     }
 
-    /// A session closes: its handler is not called any more before `on_close`, and the next flush does the rest.
-    pub(crate) fn stop_hearing(&mut self, key: ConnectionKey) {
-        self.discard_kept(key);
-        self.cancel_timers(key);
-        if let Some(state) = self.sessions.get_mut(key) {
-            state.send_since = self.now;
-            state.close_handle();
+    /// A session closes and has stopped hearing: its timers are cancelled, its source is released, and the next flush does
+    /// the rest. Returns how many received bytes its handler did not get.
+    pub(crate) fn stop_hearing(&mut self, key: ConnectionKey, leftovers: Leftovers) -> usize {
+        if let Some(timers) = leftovers.timers {
+            timers.cancel_all(&mut self.timers);
+        }
+        if let Some(source) = leftovers.source {
+            self.hold(source, -1);
         }
         self.touch(key);
-    }
-
-    /// Kept bytes of a session that closes are discarded.
-    fn discard_kept(&mut self, key: ConnectionKey) {
-        let session = self.id(key);
-        let bytes = self.sessions.get_mut(key).map_or(0, SessionState::drop_kept);
-        if bytes > 0 {
-            self.report.emit(&Event::Discarded { session, bytes });
-        }
+        leftovers.kept
     }
 
     /// Sets a session's timer for `token`, or moves it. Does nothing if the session has begun to close.
@@ -212,7 +209,7 @@ impl Core {
         }
     }
 
-    /// Cancels every timer of a session.
+    /// Cancels every timer of a session: of one that lingers, the end of that.
     pub(crate) fn cancel_timers(&mut self, key: ConnectionKey) {
         if let Some(timers) = self.sessions.get_mut(key).and_then(|state| state.timers.take()) {
             timers.cancel_all(&mut self.timers);

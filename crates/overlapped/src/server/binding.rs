@@ -4,7 +4,7 @@
 //!
 //! * An address of a *name* that this machine does not have is skipped and reported, if another one of the name can be
 //!   listened on: a hosts file may name `::1` in a container without IPv6. A literal address is an error.
-//! * An address in use is retried, for at most [`PATIENCE`] over a whole server: the ports of a killed process stay in use
+//! * An address in use is retried, for at most [`RETRY_LIMIT`] over a whole server: the ports of a killed process stay in use
 //!   for some time after its end if it had a ring (4 to 105 ms on Linux 6.18), and a supervisor starts the next process
 //!   at once.
 
@@ -19,7 +19,7 @@ use proactor::{ListenOptions, Socket, address_unavailable, listen};
 use crate::error::{Error, Result};
 
 /// For how long addresses in use are retried, all addresses of a server together.
-pub(super) const PATIENCE: Duration = Duration::from_millis(250);
+pub(super) const RETRY_LIMIT: Duration = Duration::from_millis(250);
 /// The time between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How often another free port is chosen, because the last one is in use on another address of the same name.
@@ -106,17 +106,17 @@ enum Failure {
     Failed(Error),
 }
 
-/// Listens on all of `wanted`. `patience` is what is left of [`PATIENCE`]; retries shorten it. With port 0 all addresses of a name get the same port, so that a client finds the server at each of them.
+/// Listens on all of `wanted`. `retry_left` is what is left of [`RETRY_LIMIT`]; retries shorten it. With port 0 all addresses of a name get the same port, so that a client finds the server at each of them.
 ///
 /// # Errors
 /// [`Error::Bind`] for the first address that cannot be listened on; for a skipped one, if the name has no other.
 pub(super) fn bind<L: Listen>(
     net: &mut L,
     wanted: &Wanted<'_>,
-    patience: &mut Duration,
+    retry_left: &mut Duration,
 ) -> Result<Bound<L::Socket>> {
     for choice in 1.. {
-        match attempt(net, wanted, patience) {
+        match attempt(net, wanted, retry_left) {
             Ok(bound) => return Ok(bound),
             Err(Failure::PortTaken(_)) if choice < CHOICES => {}
             Err(Failure::PortTaken(error) | Failure::Failed(error)) => return Err(error),
@@ -128,7 +128,7 @@ pub(super) fn bind<L: Listen>(
 fn attempt<L: Listen>(
     net: &mut L,
     wanted: &Wanted<'_>,
-    patience: &mut Duration,
+    retry_left: &mut Duration,
 ) -> std::result::Result<Bound<L::Socket>, Failure> {
     let mut bound = Bound { sockets: Vec::new(), skipped: Vec::new() };
     let mut chosen = None;
@@ -146,7 +146,7 @@ fn attempt<L: Listen>(
                     .find(|at| clash(at, &address))
                 {
                     Some(own) => Err(io::Error::new(error.kind(), Own(*own))),
-                    None => try_again(net, address, error, patience),
+                    None => try_again(net, address, error, retry_left),
                 }
             }
             other => other,
@@ -173,15 +173,15 @@ fn attempt<L: Listen>(
     Ok(bound)
 }
 
-/// Retries an address that is in use until it is free or `patience`, which this shortens, is over.
+/// Retries an address that is in use until it is free or `retry_left`, which this shortens, is over.
 fn try_again<L: Listen>(
     net: &mut L,
     address: SocketAddr,
     mut error: io::Error,
-    patience: &mut Duration,
+    retry_left: &mut Duration,
 ) -> io::Result<(L::Socket, SocketAddr)> {
     let began = net.now();
-    let left = |net: &L| patience.saturating_sub(net.now().saturating_sub(began));
+    let left = |net: &L| retry_left.saturating_sub(net.now().saturating_sub(began));
     let result = loop {
         let left = left(net);
         if left.is_zero() {
@@ -193,7 +193,7 @@ fn try_again<L: Listen>(
             other => break other,
         }
     };
-    *patience = left(net);
+    *retry_left = left(net);
     result
 }
 

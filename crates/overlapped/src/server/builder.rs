@@ -31,7 +31,7 @@ pub struct Server {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) skipped: Vec<SkippedAddress>,
     /// For how much longer addresses in use are retried.
-    patience: Duration,
+    retry_left: Duration,
     workers: Option<usize>,
     pub(super) choice: Choice,
     pub(super) config: Config,
@@ -68,7 +68,7 @@ impl Server {
         let endpoint = endpoint.into();
         let (addresses, name) = (endpoint.resolve()?, endpoint.is_name().then(|| endpoint.to_string()));
         let wanted = binding::Wanted { addresses: &addresses, name: name.as_deref(), taken: &self.addresses };
-        let bound = binding::bind(&mut binding::System::new(), &wanted, &mut self.patience)?;
+        let bound = binding::bind(&mut binding::System::new(), &wanted, &mut self.retry_left)?;
         for (socket, address) in bound.sockets {
             self.sockets.push(socket);
             self.addresses.push(address);
@@ -305,7 +305,7 @@ impl Server {
             sockets,
             addresses,
             skipped: Vec::new(),
-            patience: binding::PATIENCE,
+            retry_left: binding::RETRY_LIMIT,
             workers: None,
             choice: Choice::Auto,
             config: Config::default(),

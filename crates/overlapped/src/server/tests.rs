@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use overlapped_testing::PATIENCE;
 use proactor::Pool;
 use proactor::backend::Create;
 use proactor::backend::choice::Refusal;
@@ -20,7 +20,6 @@ use crate::session::PostError;
 use crate::worker::WorkerHandle;
 use crate::{Error, Lease};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const WORKERS: usize = 3;
 
 #[cfg(unix)]

@@ -21,6 +21,6 @@ pub use id::SessionId;
 pub(crate) use pending::Pending;
 pub use send_queue::Sent;
 pub(crate) use send_queue::{BLOCKS, MOST, SendQueue};
-pub(crate) use state::{Phase, PhaseAction, PhaseEvent, SessionState};
+pub(crate) use state::{Leftovers, Phase, PhaseAction, PhaseEvent, SessionState};
 pub(crate) use table::Table;
 pub(crate) use timers::SessionTimers;

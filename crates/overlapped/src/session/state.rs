@@ -62,10 +62,9 @@ pub(crate) enum PhaseEvent {
 #[must_use]
 pub(crate) enum PhaseAction {
     Nothing,
-    /// Handles answer `Closed` to sends.
+    /// This side's stream ends after what is queued.
     TakeNoSend,
-    /// The handler is not called any more before `on_close`: kept bytes are discarded, timers are cancelled, handles answer
-    /// that the session closes.
+    /// The handler is not called any more before `on_close`: see [`SessionState::stop_hearing`].
     StopHearing,
     /// `on_half_close` is called.
     HalfClose,
@@ -108,6 +107,17 @@ impl Phase {
             (phase, _) => (phase, PhaseAction::Nothing),
         }
     }
+}
+
+/// What a session that stops hearing has held of others.
+#[must_use]
+pub(crate) struct Leftovers {
+    /// Received bytes that its handler will not get.
+    pub(crate) kept: usize,
+    /// Its timers, to be cancelled.
+    pub(crate) timers: Option<Box<SessionTimers>>,
+    /// The session whose receive it has held because it was full, to be released.
+    pub(crate) source: Option<ConnectionKey>,
 }
 
 /// In the order of use: what a message touches is on the first two cache lines.
@@ -239,7 +249,19 @@ impl SessionState {
             PhaseEvent::Cut if phase == Phase::Aborted => self.reason = Some(CloseReason::Cut),
             _ => {}
         }
+        if matches!(action, PhaseAction::TakeNoSend | PhaseAction::StopHearing) {
+            self.close_handle();
+        }
         action
+    }
+
+    /// The session's part of [`PhaseAction::StopHearing`]: it keeps nothing for its handler from now on. What it held of
+    /// others is returned, for [`Core::stop_hearing`](crate::context::Core::stop_hearing).
+    pub(crate) fn stop_hearing(&mut self, now: Time) -> Leftovers {
+        self.send_since = now;
+        let kept = self.drop_kept();
+        let source = self.pending.remove(Pending::SOURCE).then_some(self.source);
+        Leftovers { kept, timers: self.timers.take(), source }
     }
 
     /// Its handler closed it in `on_idle`: for its silence.
@@ -264,7 +286,7 @@ impl SessionState {
     }
 
     /// Handles answer "closed" from now on: to sends, and once the session closes, to `is_closed`.
-    pub(crate) fn close_handle(&self) {
+    fn close_handle(&self) {
         if let Some(handle) = &self.handle {
             handle.close(!self.phase.is_live());
         }
@@ -339,7 +361,7 @@ impl SessionState {
     }
 
     /// Drops what waits. Returns how many bytes that were.
-    pub(crate) fn drop_kept(&mut self) -> usize {
+    fn drop_kept(&mut self) -> usize {
         let held = self.held.take();
         self.update_held_back();
         held.map_or(0, |held| held.bytes())

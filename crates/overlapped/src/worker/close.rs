@@ -3,50 +3,48 @@
 
 use std::io;
 
-use proactor::ConnectionKey;
 use proactor::backend::Backend;
+use proactor::{ConnectionKey, Driver};
 
 use super::{Layer, Worker};
 use crate::handler::Handler;
 use crate::session::{CloseReason, Phase, PhaseAction, PhaseEvent, SessionState};
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
-    /// The next step of a session that is not `Open`, after what could be sent was sent.
+    /// The next step of a session that is not `Open`, after what could be sent was sent; of one that awaits that, after all
+    /// of it was.
     pub(super) fn step_close(&mut self, key: ConnectionKey) {
-        let Some(state) = self.core.sessions.get(key) else { return };
+        let Some(state) = self.core.sessions.get_mut(key) else { return };
         let unsent = state.queue.bytes();
         match state.phase() {
-            Phase::Open => {}
             Phase::HalfClosedLocal => {
+                // This fails only if the connection is gone, which a receive that is paused does not report.
+                let gone = unsent == 0 && send_fin(&mut self.driver, state).is_err();
                 if unsent <= self.core.config.low_water {
                     self.core.no_longer_full(key);
                 }
-                // This fails only if the connection is gone, which a receive that is paused does not report.
-                if unsent == 0 && self.send_fin(key).is_err() {
+                if gone {
                     self.core.abort(key, CloseReason::Reset);
                 }
             }
             Phase::AwaitSent => {
-                self.core.no_longer_full(key);
-                if unsent == 0 {
-                    self.end_own_stream(key);
-                }
+                debug_assert!(unsent == 0, "INV-8: FIN goes out after the last byte");
+                self.end_own_stream(key);
             }
-            Phase::AwaitFin | Phase::AwaitRelease => self.core.no_longer_full(key),
-            Phase::Aborted => {
-                self.driver.abort(key);
-                self.core.no_longer_full(key);
-            }
+            Phase::Aborted => self.driver.abort(key),
+            // Nothing to do now: it is open, or an event takes the next step.
+            Phase::Open | Phase::AwaitFin | Phase::AwaitRelease => {}
         }
     }
 
     /// Everything queued is out: FIN, then the peer's is awaited.
     fn end_own_stream(&mut self, key: ConnectionKey) {
-        let Some(state) = self.core.sessions.get(key) else { return };
-        // Closing the connection sends FIN, too. If the peer's FIN is here, nothing can be unread.
-        let both = state.peer_finished() || self.driver.receive_ended(key) || self.send_fin(key).is_err();
-        let event = if both { PhaseEvent::BothEnded } else { PhaseEvent::FinSent };
         let Some(state) = self.core.sessions.get_mut(key) else { return };
+        // Closing the connection sends FIN, too. If the peer's FIN is here, nothing can be unread.
+        let both = state.peer_finished()
+            || self.driver.receive_ended(key)
+            || send_fin(&mut self.driver, state).is_err();
+        let event = if both { PhaseEvent::BothEnded } else { PhaseEvent::FinSent };
         match state.apply(event) {
             PhaseAction::CloseConnection => self.close_connection(key),
             PhaseAction::Linger => {
@@ -57,12 +55,6 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             }
             action => unreachable!("{event:?} leads to {action:?}"),
         }
-    }
-
-    /// Ends our stream, once.
-    fn send_fin(&mut self, key: ConnectionKey) -> io::Result<()> {
-        let first = self.core.sessions.get_mut(key).is_some_and(SessionState::sends_fin);
-        if first { self.driver.finish(key) } else { Ok(()) }
     }
 
     /// The peer's FIN was awaited for long enough.
@@ -79,4 +71,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.core.cancel_timers(key);
         self.driver.close(key);
     }
+}
+
+/// Ends our stream, once.
+fn send_fin<B: Backend>(driver: &mut Driver<B>, state: &mut SessionState) -> io::Result<()> {
+    if state.sends_fin() { driver.finish(state.key) } else { Ok(()) }
 }

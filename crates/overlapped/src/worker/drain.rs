@@ -94,6 +94,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// Bytes of a session are about to be answered: if nothing more had arrived until now, they are its last.
     #[cold]
     pub(super) fn note_taken_in(&mut self, key: ConnectionKey) {
+        if !self.is_open(key) {
+            return;
+        }
         self.driver.pause_receive(key);
         if !self.driver.is_receiving(key)
             && self.driver.unread(key) == 0
@@ -171,8 +174,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             let Some(state) = self.core.sessions.get_mut(key) else { continue };
             match state.apply(PhaseEvent::Cut) {
                 PhaseAction::StopHearing => {
-                    let kept = state.drop_kept();
-                    self.core.stop_hearing(key);
+                    let leftovers = state.stop_hearing(self.core.now);
+                    let kept = self.core.stop_hearing(key, leftovers);
                     let (session, bytes) = (self.core.id(key), kept + self.driver.unread(key));
                     self.core.report.emit(&Event::Lost { session, bytes, reason: CloseReason::Cut });
                 }

@@ -99,14 +99,21 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// close, its receive is armed or paused, or a drain is done with it.
     fn after_sending(&mut self, key: ConnectionKey) {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
-        if state.phase() != Phase::Open {
-            self.step_close(key);
-        } else if state.pending.has(Pending::LOW) && state.queue.bytes() <= self.core.config.low_water {
-            let writable = state.pending.remove(Pending::WRITABLE);
-            self.core.no_longer_full(key);
-            if writable {
-                self.callback(key, H::on_writable);
+        let unsent = state.queue.bytes();
+        match state.phase() {
+            Phase::Open if state.pending.has(Pending::LOW) && unsent <= self.core.config.low_water => {
+                let writable = state.pending.remove(Pending::WRITABLE);
+                self.core.no_longer_full(key);
+                if writable {
+                    self.callback(key, H::on_writable);
+                }
             }
+            Phase::Open => {}
+            Phase::HalfClosedLocal => self.step_close(key),
+            Phase::AwaitSent if unsent == 0 => return self.step_close(key),
+            Phase::Aborted => return self.step_close(key),
+            // The last send, or an event of the connection, takes the next step.
+            Phase::AwaitSent | Phase::AwaitFin | Phase::AwaitRelease => return,
         }
         self.settle_receive(key);
         if self.core.draining {

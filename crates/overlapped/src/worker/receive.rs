@@ -15,6 +15,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// The one place where received bytes come in.
     #[inline]
     pub(super) fn received(&mut self, key: ConnectionKey, data: Lease) {
+        if self.core.draining {
+            self.note_taken_in(key);
+        }
         let core = &mut self.core;
         let session = SessionId { worker: core.worker, key };
         let Some(state) = core.sessions.get_mut(key) else { return };
@@ -23,13 +26,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             core.report.emit(&Event::Discarded { session, bytes: data.len() });
             return;
         }
-        if core.draining {
-            self.note_taken_in(key);
-        }
-        let core = &mut self.core;
-        if let Some(data) = self.layer.incoming(key, data)
-            && let Some(state) = core.sessions.get_mut(key)
-        {
+        if let Some(data) = self.layer.incoming(key, data) {
             let bytes = data.len();
             state.received += bytes as u64;
             core.report.emit(&Event::Received { session, bytes });

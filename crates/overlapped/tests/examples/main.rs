@@ -4,56 +4,8 @@ mod relay;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-pub(crate) struct Example {
-    child: Child,
-    address: String,
-}
-
-impl Example {
-    /// `cargo test` builds examples beside the tests.
-    pub(crate) fn start(name: &str, more: &[&str]) -> Example {
-        let mut path: PathBuf = std::env::current_exe().expect("a test has a path");
-        path.pop();
-        path.pop();
-        path.push("examples");
-        path.push(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-        let child = Command::new(&path)
-            .arg("127.0.0.1:0")
-            .args(more)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.unwrap_or_else(|error| {
-            panic!("{}: {error}; build it first: cargo build --examples", path.display())
-        });
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("it speaks");
-        let address = line.trim().strip_prefix("listening on ").expect("it listens").to_owned();
-        Example { child, address }
-    }
-
-    #[cfg(target_os = "linux")]
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub(crate) fn dial(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use overlapped_testing::{Example, read_to_end};
 
 #[test]
 fn echo() {
@@ -61,9 +13,7 @@ fn echo() {
     let mut client = example.dial();
     client.write_all(b"hello").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
-    let mut got = String::new();
-    client.read_to_string(&mut got).unwrap();
-    assert_eq!(got, "hello");
+    assert_eq!(read_to_end(&mut client), b"hello");
 }
 
 fn line(from: &mut BufReader<TcpStream>) -> String {
@@ -101,7 +51,7 @@ fn broadcast() {
         assert_eq!(line(subscriber), "subscribed\n");
     }
     drop(subscribers.pop());
-    let mut feed = example.child.stdin.take().expect("piped");
+    let mut feed = example.stdin();
     for text in ["one\n", "two\n"] {
         feed.write_all(text.as_bytes()).unwrap();
         for subscriber in &mut subscribers {
@@ -112,7 +62,7 @@ fn broadcast() {
     for subscriber in &mut subscribers {
         assert_eq!(line(subscriber), "", "the feed is over: each session ends in good order");
     }
-    assert!(example.child.wait().unwrap().success());
+    assert!(example.wait().success());
 }
 
 fn frame(from: &mut TcpStream) -> String {

@@ -6,9 +6,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::Example;
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use overlapped_testing::{
+    Example, PATIENCE, PATTERN_PERIOD, assert_same, expect_bytes, expect_end, pattern, read_to_end,
+    with_timeouts,
+};
 
 /// A relay with one connection through it, seen from both its ends.
 struct Relayed {
@@ -22,8 +23,7 @@ impl Relayed {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let relay = Example::start("proxy", &[&listener.local_addr().unwrap().to_string()]);
         let client = relay.dial();
-        let (target, _) = listener.accept().unwrap();
-        target.set_read_timeout(Some(PATIENCE)).unwrap();
+        let target = with_timeouts(listener.accept().unwrap().0, PATIENCE);
         Relayed { relay, client, target }
     }
 
@@ -38,16 +38,6 @@ impl Relayed {
             test(&other.relay, other.target, other.client);
         });
     }
-}
-
-fn pattern(at: usize, len: usize) -> Vec<u8> {
-    (at..at + len).map(|at| (at % 251) as u8).collect()
-}
-
-fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).expect("an end of stream");
-    bytes
 }
 
 fn wait_for_reset(mut stream: TcpStream) {
@@ -68,33 +58,26 @@ fn wait_for_reset(mut stream: TcpStream) {
 #[test]
 fn either_side_finishes_first() {
     Relayed::each_way(|_, mut first, mut second| {
-        first.write_all(&pattern(0, 300_000)).unwrap();
+        first.write_all(&pattern(300_000, 0)).unwrap();
         first.shutdown(Shutdown::Write).unwrap();
-        assert!(read_to_end(&mut second) == pattern(0, 300_000));
+        assert_same(&read_to_end(&mut second), &pattern(300_000, 0), "one direction");
         // The other direction is as open as before.
         let answer = thread::spawn(move || {
-            second.write_all(&pattern(7, 300_000)).unwrap();
+            second.write_all(&pattern(300_000, 7)).unwrap();
             second
         });
-        let got = read_to_end_after(&mut first, 300_000);
-        let second = answer.join().unwrap();
-        assert!(got == pattern(7, 300_000));
-        drop(second);
-        assert_eq!(first.read(&mut [0]).unwrap(), 0, "now both have ended");
+        expect_bytes(&mut first, &pattern(300_000, 7));
+        drop(answer.join().unwrap());
+        // Now both have ended.
+        expect_end(&mut first);
     });
-}
-
-fn read_to_end_after(stream: &mut TcpStream, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    stream.read_exact(&mut bytes).expect("the other direction goes on");
-    bytes
 }
 
 #[test]
 fn either_side_resets() {
     Relayed::each_way(|_, mut first, mut second| {
         first.write_all(b"hello").unwrap();
-        assert_eq!(read_to_end_after(&mut second, 5), b"hello");
+        expect_bytes(&mut second, b"hello");
         second.write_all(b"hello").unwrap();
         // Closed with bytes unread: that is a reset.
         first.peek(&mut [0]).unwrap();
@@ -106,10 +89,10 @@ fn either_side_resets() {
 /// Writes until the relay, and all kernels on the way, take no more.
 fn fill(stream: &mut TcpStream) -> io::Result<usize> {
     stream.set_write_timeout(Some(Duration::from_secs(1)))?;
-    let bytes = pattern(0, 251 * 256);
+    let bytes = pattern(2 * PATTERN_PERIOD, 0);
     let mut sent = 0;
     loop {
-        match stream.write(&bytes[sent % 251..]) {
+        match stream.write(&bytes[sent % PATTERN_PERIOD..]) {
             Ok(count) => sent += count,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 return Ok(sent);
@@ -124,8 +107,7 @@ fn a_side_that_stalls_holds_the_other_back_and_gets_everything_when_it_goes_on()
     Relayed::each_way(|_, mut first, mut second| {
         let sent = fill(&mut first).expect("held back, not cut");
         first.shutdown(Shutdown::Write).unwrap();
-        let got = read_to_end(&mut second);
-        assert!(got == pattern(0, sent), "{} of {sent} bytes", got.len());
+        assert_same(&read_to_end(&mut second), &pattern(sent, 0), "what was held back");
     });
 }
 
@@ -145,27 +127,20 @@ fn a_target_that_refuses_ends_its_client() {
     wait_for_reset(relay.dial());
 }
 
-/// Memory that a process holds, in bytes.
-#[cfg(target_os = "linux")]
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a resident size");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
-}
-
 /// `RELAY_MIB=1024` and `cargo test -p overlapped slow_reader` carry a gigabyte.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_slow_reader_costs_no_more_memory_than_the_marks_allow() {
+    use overlapped_testing::resident;
     let most: usize =
         std::env::var("RELAY_MIB").map_or(48, |mib| mib.parse().expect("a number of MiB")) << 20;
     Relayed::each_way(|relay, mut first, mut second| {
         let before = resident(relay.pid());
         let writer = thread::spawn(move || {
-            let bytes = pattern(0, 251 * 1024);
+            let bytes = pattern(5 * PATTERN_PERIOD, 0);
             let mut sent = 0;
             while sent < most {
-                sent += first.write(&bytes[sent % 251..]).expect("somebody reads");
+                sent += first.write(&bytes[sent % PATTERN_PERIOD..]).expect("somebody reads");
             }
             first.shutdown(Shutdown::Write).unwrap();
             (first, sent)
@@ -173,13 +148,13 @@ fn a_slow_reader_costs_no_more_memory_than_the_marks_allow() {
         let (mut got, mut highest) = (0, 0);
         let mut piece = vec![0; 64 << 10];
         let mut paused_at = std::time::Instant::now();
-        let wanted = pattern(0, piece.len() + 251);
+        let wanted = pattern(piece.len() + PATTERN_PERIOD, 0);
         loop {
             let count = second.read(&mut piece).expect("no reset");
             if count == 0 {
                 break;
             }
-            assert!(piece[..count] == wanted[got % 251..][..count], "a wrong byte after {got}");
+            assert!(piece[..count] == wanted[got % PATTERN_PERIOD..][..count], "a wrong byte after {got}");
             got += count;
             // Slow: the writer waits for it, not it for the writer.
             if paused_at.elapsed() > Duration::from_millis(5) {
@@ -191,7 +166,8 @@ fn a_slow_reader_costs_no_more_memory_than_the_marks_allow() {
         let (mut first, sent) = writer.join().unwrap();
         assert_eq!(got, sent);
         drop(second);
-        assert_eq!(first.read(&mut [0]).unwrap(), 0, "both ends are told");
+        // Both ends see it.
+        expect_end(&mut first);
         let grown = highest.saturating_sub(before);
         // The marks allow 64 KiB here, what a ring has on its way is 32 blocks of 16 KiB; and the pool's pages are
         // touched for the first time.

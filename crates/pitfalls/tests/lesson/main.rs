@@ -2,23 +2,24 @@
 
 mod reader;
 
-use reader::Lesson;
+use overlapped_testing::Example;
+use reader::serves_everybody;
 
 #[test]
 fn on_proactor() {
-    Lesson::start("lesson_echo").serves_everybody();
+    serves_everybody(&Example::start("lesson_echo", &[]));
 }
 
 #[cfg(windows)]
 #[test]
 fn on_win32_calls() {
-    Lesson::start("lesson_iocp_echo").serves_everybody();
+    serves_everybody(&Example::start("lesson_iocp_echo", &[]));
 }
 
 #[cfg(not(windows))]
 #[test]
 fn on_win32_calls() {
-    let ended = reader::program("lesson_iocp_echo").output().expect("it starts");
+    let ended = Example::command("lesson_iocp_echo").output().expect("it starts");
     assert_eq!(ended.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&ended.stderr).contains("lesson_echo"), "{ended:?}");
 }

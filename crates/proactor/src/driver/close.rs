@@ -90,9 +90,20 @@ impl<B: Backend> Driver<B> {
         self.release_if_joined(key);
     }
 
+    /// An operation of a connection has ended. True if the connection is closing: there is no event for the result then,
+    /// and if it was the last operation in flight, the connection is released.
+    #[inline]
+    pub(super) fn ends_a_closing(&mut self, key: Key) -> bool {
+        let closing = self.connection(key).is_closing();
+        if closing {
+            self.release_if_joined(key);
+        }
+        closing
+    }
+
     /// Releases a closing connection for which nothing is in flight any more. Its slot is reused only after
     /// [`Event::Released`](super::Event::Released) was handed out: until then the caller's tables may still hold it.
-    pub(super) fn release_if_joined(&mut self, key: Key) {
+    fn release_if_joined(&mut self, key: Key) {
         let Some(state) = self.connections.get(key) else { return };
         let Life::Closing(how) = state.life else { return };
         if state.in_flight > 0 {

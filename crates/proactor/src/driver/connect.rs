@@ -56,14 +56,12 @@ impl<B: Backend> Driver<B> {
     ) -> Option<Event<B::Socket>> {
         let key = self.owner(owner);
         drop(self.ops.remove(op));
-        let state: &mut Connection<B> = self.connection(key);
-        state.let_go();
-        let connection = ConnectionKey(key);
-        if matches!(state.life, Life::Closing(_)) {
-            self.release_if_joined(key);
+        self.connection(key).let_go();
+        if self.ends_a_closing(key) {
             return None;
         }
-        state.life = Life::Open;
+        let connection = ConnectionKey(key);
+        self.connection(key).life = Life::Open;
         match outcome {
             Outcome::Connected => Some(match self.met_itself(key) {
                 Some(error) => Event::Failed { connection, verb: Verb::Connect, error },

@@ -85,6 +85,12 @@ impl<B: Backend> Connection<B> {
         self.life == Life::Open
     }
 
+    /// Whether [`close`](super::Driver::close) or [`abort`](super::Driver::abort) was called. Neither this nor
+    /// [`is_open`](Self::is_open) while it connects.
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.life, Life::Closing(_))
+    }
+
     pub(super) fn hold(&mut self) {
         self.in_flight += 1;
         // A connect excludes the others, so three is the maximum: one receive, one send (INV-4), and a watch being

@@ -158,8 +158,7 @@ impl<B: Backend> Driver<B> {
     ) -> Option<Event<B::Socket>> {
         let key = self.owner(owner);
         let resume = self.note_completion(op, key, more);
-        if !self.connection(key).is_open() {
-            self.release_if_joined(key);
+        if self.ends_a_closing(key) {
             return None;
         }
         let connection = ConnectionKey(key);

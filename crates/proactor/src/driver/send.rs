@@ -205,8 +205,7 @@ impl<B: Backend> Driver<B> {
             other => unreachable!("a send ended with {other:?}"),
         };
         self.end_send(connection, op);
-        if !self.connection(key).is_open() {
-            self.release_if_joined(key);
+        if self.ends_a_closing(key) {
             return None;
         }
         match result {

@@ -97,8 +97,7 @@ impl<B: Backend> Driver<B> {
             self.watches[owner as usize] = None;
             drop(self.ops.remove(op));
         }
-        if !self.connection(key).is_open() {
-            self.release_if_joined(key);
+        if self.ends_a_closing(key) {
             return None;
         }
         let error = match outcome {

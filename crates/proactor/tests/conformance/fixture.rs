@@ -2,15 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use overlapped_testing::PATIENCE;
 use proactor::backend::Wait;
 use proactor::{ConnectionKey, PoolConfig};
 
 use crate::endpoint::{Endpoint, Finished};
 use crate::kernel::{ANY_PORT, Kernel};
 
-/// Far longer than any case takes, even on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The same for the simulated kernel, in rounds instead of time.
+/// The bound for the simulated kernel, in rounds instead of time.
 const MOST_ROUNDS: usize = 3_000_000;
 /// How long an endpoint waits in the kernel when neither had anything to do.
 const NAP: Duration = Duration::from_millis(1);
@@ -145,20 +144,4 @@ impl<'k, K: Kernel> Fixture<'k, K> {
         assert_eq!(kernel.open_sockets(), 0, "every socket was closed");
         Finished(())
     }
-}
-
-/// Bytes in which a lost, doubled or moved piece is visible: their period divides no block or buffer size.
-pub fn pattern(len: usize, salt: u8) -> Vec<u8> {
-    (0..len).map(|at| (at % 251) as u8 ^ (at / 251 % 241) as u8 ^ salt).collect()
-}
-
-/// Compares without printing megabytes.
-pub fn assert_same(got: &[u8], wanted: &[u8], what: &str) {
-    let differs = got.iter().zip(wanted).position(|(a, b)| a != b);
-    assert!(
-        differs.is_none() && got.len() == wanted.len(),
-        "{what}: {} bytes for {}, first difference at {differs:?}",
-        got.len(),
-        wanted.len(),
-    );
 }

@@ -85,7 +85,7 @@ fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
 fn bind_name(net: &mut Fake, texts: &[&str]) -> Result<Bound<()>> {
     let addresses = addresses(texts);
     let wanted = Wanted { addresses: &addresses, name: Some("name:port"), taken: &[] };
-    bind(net, &wanted, &mut PATIENCE.clone())
+    bind(net, &wanted, &mut RETRY_LIMIT.clone())
 }
 
 fn bound(bound: &Bound<()>) -> Vec<String> {
@@ -134,7 +134,7 @@ fn a_name_without_an_address_that_is_here_is_an_error() {
 fn literal_addresses_must_all_be_here() {
     let addresses = addresses(&["127.0.0.1:80", "[::1]:80"]);
     let wanted = Wanted { addresses: &addresses, name: None, taken: &[] };
-    let result = bind(&mut Fake::new().without("::1"), &wanted, &mut PATIENCE.clone());
+    let result = bind(&mut Fake::new().without("::1"), &wanted, &mut RETRY_LIMIT.clone());
     assert_eq!(refused(result), ("[::1]:80".to_owned(), io::ErrorKind::AddrNotAvailable));
 }
 
@@ -165,7 +165,7 @@ fn a_free_port_is_the_same_on_all_addresses_of_a_name() {
     // Literal addresses have nothing to do with each other.
     let literal = addresses(&["127.0.0.1:0", "127.0.0.1:0"]);
     let wanted = Wanted { addresses: &literal, name: None, taken: &[] };
-    let result = bind(&mut Fake::new(), &wanted, &mut PATIENCE.clone()).unwrap();
+    let result = bind(&mut Fake::new(), &wanted, &mut RETRY_LIMIT.clone()).unwrap();
     assert_eq!(bound(&result), ["127.0.0.1:40000", "127.0.0.1:40001"]);
 }
 
@@ -185,7 +185,7 @@ fn all_addresses_together_are_tried_again_for_no_longer_than_one() {
     for takes in [Duration::ZERO, Duration::from_millis(3), Duration::from_millis(400)] {
         let mut net = Fake::new().in_use("10.0.0.1:80", Duration::from_millis(100));
         net.attempt_takes = takes;
-        let mut left = PATIENCE;
+        let mut left = RETRY_LIMIT;
         for (text, until) in
             [("10.0.0.1:80", 100), ("10.0.0.2:80", 150), ("10.0.0.3:80", u64::MAX), ("10.0.0.4:80", u64::MAX)]
         {
@@ -197,7 +197,7 @@ fn all_addresses_together_are_tried_again_for_no_longer_than_one() {
         assert_eq!(left, Duration::ZERO);
         // The last try may begin just before the end.
         let first_tries = 4 * takes;
-        assert!(net.now() <= PATIENCE + first_tries + takes, "{takes:?}: {:?}", net.now());
+        assert!(net.now() <= RETRY_LIMIT + first_tries + takes, "{takes:?}: {:?}", net.now());
         assert_eq!(net.attempts("10.0.0.4:80"), 1, "nothing is left for it: {takes:?}");
     }
 }
@@ -207,7 +207,7 @@ fn other_errors_are_not_tried_again() {
     let mut net = Fake::new().without("192.0.2.1");
     let addresses = addresses(&["192.0.2.1:80"]);
     let wanted = Wanted { addresses: &addresses, name: None, taken: &[] };
-    let _ = refused(bind(&mut net, &wanted, &mut PATIENCE.clone()));
+    let _ = refused(bind(&mut net, &wanted, &mut RETRY_LIMIT.clone()));
     assert_eq!((net.attempts.len(), net.now()), (1, Duration::ZERO));
     // With port 0 it means that no port is free at all.
     let mut net = Fake::new();
@@ -227,7 +227,8 @@ fn an_address_that_the_server_has_itself_is_refused_at_once() {
     ] {
         let (mut net, taken) = (Fake::new().in_use(again, FOREVER), addresses(&[taken]));
         let wanted = Wanted { addresses: &addresses(&[again]), name: None, taken: &taken };
-        let error = bind(&mut net, &wanted, &mut PATIENCE.clone()).err().expect("it is in use").to_string();
+        let error =
+            bind(&mut net, &wanted, &mut RETRY_LIMIT.clone()).err().expect("it is in use").to_string();
         let wanted = format!("cannot listen on {again}: this server listens on {} already", taken[0]);
         assert!(error.starts_with(&wanted), "{error}");
         assert_eq!(net.now(), Duration::ZERO);
@@ -274,7 +275,7 @@ fn a_listener_that_another_thread_closes_makes_room() {
     });
     let mut net = Handed { system: System::new(), found_in_use, given_back };
     let wanted = Wanted { addresses: &[address], name: None, taken: &[] };
-    let result = bind(&mut net, &wanted, &mut PATIENCE.clone()).expect("it is free now");
+    let result = bind(&mut net, &wanted, &mut RETRY_LIMIT.clone()).expect("it is free now");
     assert_eq!(result.sockets[0].1, address);
     closing.join().unwrap();
 }

@@ -4,13 +4,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use overlapped_testing::pattern;
+
 use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
 use crate::session::{CloseReason, Sent};
-
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at % 251) as u8).collect()
-}
 
 #[test]
 fn everything_comes_back_and_the_tail_after_a_half_close() {
@@ -18,12 +16,12 @@ fn everything_comes_back_and_the_tail_after_a_half_close() {
         let mut fixture = Fixture::new(behaviour, 1, Config::default(), Probe::echo());
         let keys: Vec<_> = (0..5).map(|_| fixture.connect()).collect();
         for (index, key) in keys.iter().enumerate() {
-            fixture.send(*key, &pattern(index * 40_000));
+            fixture.send(*key, &pattern(index * 40_000, 0));
             fixture.finish(*key);
         }
         fixture.settle();
         for (index, key) in keys.iter().enumerate() {
-            assert_eq!(fixture.got(*key), pattern(index * 40_000), "INV-4, INV-8: {behaviour:?}");
+            assert_eq!(fixture.got(*key), pattern(index * 40_000, 0), "INV-4, INV-8: {behaviour:?}");
             assert_eq!(fixture.end(*key), End::Finished, "INV-7: {behaviour:?}");
         }
         assert_eq!(fixture.reasons(), [CloseReason::EndOfStream; 5]);
@@ -36,13 +34,13 @@ fn a_reset_is_told_from_an_end_of_stream() {
     for behaviour in behaviours() {
         let mut fixture = Fixture::new(behaviour, 1, Config::default(), Probe::echo());
         let (stays, goes) = (fixture.connect(), fixture.connect());
-        fixture.send(goes, &pattern(1000));
+        fixture.send(goes, &pattern(1000, 0));
         fixture.round();
         fixture.client.abort(goes);
-        fixture.send(stays, &pattern(1000));
+        fixture.send(stays, &pattern(1000, 0));
         fixture.settle();
         assert_eq!(fixture.reasons(), [CloseReason::Reset], "INV-7: {behaviour:?}");
-        assert_eq!(fixture.got(stays), pattern(1000));
+        assert_eq!(fixture.got(stays), pattern(1000, 0));
         fixture.finish(stays);
         fixture.settle();
         fixture.assert_clean();
@@ -54,7 +52,7 @@ fn a_local_close_delivers_what_was_queued_then_the_end() {
     for behaviour in behaviours() {
         let probe = Probe::new(|session, what| {
             if let What::Data(_) = what {
-                assert_eq!(session.send(pattern(100_000)), Sent::Ok);
+                assert_eq!(session.send(pattern(100_000, 0)), Sent::Ok);
                 session.close();
                 assert!(session.is_closing());
                 assert_eq!(session.send("too late"), Sent::Closed);
@@ -64,7 +62,7 @@ fn a_local_close_delivers_what_was_queued_then_the_end() {
         let key = fixture.connect();
         fixture.send(key, b"x");
         fixture.settle();
-        assert_eq!(fixture.got(key), pattern(100_000), "INV-8: {behaviour:?}");
+        assert_eq!(fixture.got(key), pattern(100_000, 0), "INV-8: {behaviour:?}");
         assert_eq!(fixture.end(key), End::Finished);
         assert_eq!(fixture.reasons(), [], "it waits for the peer's FIN");
         fixture.send(key, b"talks on");
@@ -84,7 +82,7 @@ fn a_session_that_has_ended_its_own_stream_hears_the_peers_to_the_end() {
             let heard = Rc::clone(&heard);
             move |session, what| match what {
                 What::Open => {
-                    assert_eq!(session.send(pattern(100_000)), Sent::Ok);
+                    assert_eq!(session.send(pattern(100_000, 0)), Sent::Ok);
                     session.finish();
                     assert!(!session.is_closing(), "it still hears");
                     assert_eq!(session.send("too late"), Sent::Closed);
@@ -96,11 +94,11 @@ fn a_session_that_has_ended_its_own_stream_hears_the_peers_to_the_end() {
         let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
         let key = fixture.connect();
         fixture.settle();
-        assert_eq!(fixture.got(key), pattern(100_000), "INV-8: {behaviour:?}");
+        assert_eq!(fixture.got(key), pattern(100_000, 0), "INV-8: {behaviour:?}");
         assert_eq!(fixture.end(key), End::Finished, "FIN follows at once");
         fixture.pass(Duration::from_secs(300));
         assert_eq!(fixture.reasons(), [], "no linger deadline: it is no close");
-        fixture.send(key, &pattern(70_000));
+        fixture.send(key, &pattern(70_000, 0));
         fixture.settle();
         assert_eq!(heard.get(), 70_000, "{behaviour:?}");
         fixture.finish(key);
@@ -121,10 +119,10 @@ fn finishing_after_the_peer_has_is_closing() {
         });
         let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
         let key = fixture.connect();
-        fixture.send(key, &pattern(50_000));
+        fixture.send(key, &pattern(50_000, 0));
         fixture.finish(key);
         fixture.settle();
-        assert_eq!(fixture.got(key), pattern(50_000));
+        assert_eq!(fixture.got(key), pattern(50_000, 0));
         assert_eq!(fixture.reasons(), [CloseReason::EndOfStream], "{behaviour:?}");
         fixture.assert_clean();
     }
@@ -182,7 +180,7 @@ fn an_abort_is_a_reset_at_the_peer_and_drops_what_is_queued() {
     for behaviour in behaviours() {
         let probe = Probe::new(|session, what| {
             if let What::Data(_) = what {
-                let _ = session.send(pattern(200_000));
+                let _ = session.send(pattern(200_000, 0));
                 session.abort();
             }
         });

@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use overlapped_testing::pattern;
+
 use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
 use crate::mailbox::Mail;
@@ -86,7 +88,7 @@ fn nothing_reaches_a_handler_after_it_has_paused() {
         // Large enough that a cut stream does not take a round for each byte.
         let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
         let key = fixture.connect();
-        let bytes: Vec<u8> = (0..3_000).map(|at| (at % 251) as u8).collect();
+        let bytes = pattern(3_000, 0);
         for piece in bytes.chunks(300) {
             fixture.send(key, piece);
             fixture.round();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use overlapped_testing::pattern;
 use proactor::{ConnectionKey, Payload, Pool, PoolConfig};
 
 use super::fixture::{End, Fixture, Probe, behaviours};
@@ -49,8 +50,7 @@ fn a_layer_changes_what_comes_in_and_what_goes_out() {
             halves: HashMap::new(),
         };
         let mut fixture = Fixture::with_layers(behaviour, 1, Config::default(), Probe::echo(), layer);
-        let plain: Vec<Vec<u8>> =
-            (0..3).map(|index| (0..index * 30_000).map(|at| (at % 251) as u8).collect()).collect();
+        let plain: Vec<Vec<u8>> = (0..3).map(|index| pattern(index * 30_000, 0)).collect();
         let keys: Vec<_> = plain.iter().map(|_| fixture.connect()).collect();
         for (key, bytes) in keys.iter().zip(&plain) {
             fixture.send(*key, &hex(bytes));

@@ -98,18 +98,21 @@ fn or_its_send_is_refused_and_it_is_told_when_there_is_room() {
     }
 }
 
+fn short_deadlines() -> Config {
+    Config {
+        idle_timeout: Some(Duration::from_secs(10)),
+        first_byte_timeout: Some(Duration::from_secs(2)),
+        write_timeout: Some(Duration::from_secs(4)),
+        linger_timeout: Duration::ZERO,
+        ..Config::default()
+    }
+}
+
 #[test]
 fn silence_and_stalls_have_deadlines() {
     let second = Duration::from_secs(1);
     for behaviour in behaviours() {
-        let config = Config {
-            idle_timeout: Some(10 * second),
-            first_byte_timeout: Some(2 * second),
-            write_timeout: Some(4 * second),
-            linger_timeout: Duration::ZERO,
-            ..Config::default()
-        };
-        let mut fixture = Fixture::new(behaviour, 1, config, Probe::echo());
+        let mut fixture = Fixture::new(behaviour, 1, short_deadlines(), Probe::echo());
         let (silent, stalled, idle) = (fixture.connect(), fixture.connect(), fixture.connect());
         fixture.client.pause_receive(stalled);
         fixture.settle();
@@ -169,14 +172,7 @@ fn who_is_kept_when_idle_is_asked_again_after_another_such_time() {
 fn a_deadline_left_by_an_earlier_session_of_a_slot_is_good_for_the_next() {
     let second = Duration::from_secs(1);
     for behaviour in behaviours() {
-        let config = Config {
-            idle_timeout: Some(10 * second),
-            first_byte_timeout: Some(2 * second),
-            write_timeout: Some(4 * second),
-            linger_timeout: Duration::ZERO,
-            ..Config::default()
-        };
-        let mut fixture = Fixture::new(behaviour, 1, config, Probe::echo());
+        let mut fixture = Fixture::new(behaviour, 1, short_deadlines(), Probe::echo());
         for _ in 0..3 {
             let passing = fixture.connect();
             fixture.send(passing, &[0; 100]);

@@ -4,6 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use overlapped_testing::pattern;
+use proactor::ConnectionKey;
+use proactor::backend::simulated::Behaviour;
+
 use super::fixture::{End, Fixture, Probe, What, behaviours};
 use crate::SessionId;
 use crate::config::Config;
@@ -45,6 +49,9 @@ fn a_paused_session_receives_nothing_until_it_is_resumed() {
     }
 }
 
+/// When the second session of a relay closes.
+const CLOSES_AFTER: Duration = Duration::from_secs(30);
+
 /// Two sessions that send on what the other receives.
 fn relay() -> Probe {
     let pair: Rc<RefCell<Vec<SessionId>>> = Rc::default();
@@ -55,6 +62,7 @@ fn relay() -> Probe {
             if let [first, second] = pair[..] {
                 assert!(session.feed(first));
                 assert!(session.worker().session(first).expect("it is open").feed(second));
+                session.set_timer(CLOSES_AFTER, 0);
             }
         }
         What::Data(data) => {
@@ -63,22 +71,27 @@ fn relay() -> Probe {
             let sent = session.worker().session(other).map(|mut other| other.send(data));
             assert_ne!(sent, Some(Sent::Full), "INV-6: the relay stays within its limits");
         }
-        What::HalfClose => session.close(),
+        What::HalfClose | What::Timer(_) => session.close(),
         _ => {}
     })
+}
+
+/// Both clients of a relay. The second one does not read.
+fn relay_with_a_slow_side(behaviour: Behaviour) -> (Fixture, ConnectionKey, ConnectionKey) {
+    let config = Config { high_water: 20_000, low_water: 5_000, hard_limit: 600_000, ..Config::default() };
+    let mut fixture = Fixture::new(behaviour, 1, config, relay());
+    let (quick, slow) = (fixture.connect(), fixture.connect());
+    fixture.client.pause_receive(slow);
+    fixture.settle();
+    (fixture, quick, slow)
 }
 
 #[test]
 fn a_relay_is_held_by_its_slow_side_and_not_by_the_other() {
     const BYTES: usize = 1_000_000;
     for behaviour in behaviours() {
-        let config =
-            Config { high_water: 20_000, low_water: 5_000, hard_limit: 600_000, ..Config::default() };
-        let mut fixture = Fixture::new(behaviour, 1, config, relay());
-        let (quick, slow) = (fixture.connect(), fixture.connect());
-        fixture.client.pause_receive(slow);
-        fixture.settle();
-        let bytes: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
+        let (mut fixture, quick, slow) = relay_with_a_slow_side(behaviour);
+        let bytes = pattern(BYTES, 0);
         fixture.send(quick, &bytes);
         fixture.settle();
         assert!(fixture.all_stats().bytes_received < 600_000, "{behaviour:?}: {:?}", fixture.all_stats());
@@ -95,18 +108,33 @@ fn a_relay_is_held_by_its_slow_side_and_not_by_the_other() {
 #[test]
 fn a_full_session_that_goes_lets_its_source_go() {
     for behaviour in behaviours() {
-        let config =
-            Config { high_water: 20_000, low_water: 5_000, hard_limit: 600_000, ..Config::default() };
-        let mut fixture = Fixture::new(behaviour, 1, config, relay());
-        let (quick, slow) = (fixture.connect(), fixture.connect());
-        fixture.client.pause_receive(slow);
-        fixture.settle();
+        let (mut fixture, quick, slow) = relay_with_a_slow_side(behaviour);
         fixture.send(quick, &[5; 1_000_000]);
         fixture.settle();
         fixture.client.abort(slow);
         fixture.settle();
         assert_eq!(fixture.reasons(), [CloseReason::Reset], "{behaviour:?}");
         assert_eq!(fixture.all_stats().bytes_received, 1_000_000, "it receives again: {behaviour:?}");
+    }
+}
+
+/// Its last bytes are still on their way, and nothing more is sent to it: nobody has to wait for it.
+#[test]
+fn a_full_session_that_closes_lets_its_source_go_at_once() {
+    for behaviour in behaviours() {
+        let (mut fixture, quick, slow) = relay_with_a_slow_side(behaviour);
+        fixture.send(quick, &[5; 1_000_000]);
+        fixture.settle();
+        assert!(fixture.all_stats().bytes_received < 600_000, "INV-6: {behaviour:?}");
+        fixture.pass(CLOSES_AFTER);
+        fixture.settle();
+        assert_eq!(fixture.reasons(), [], "it waits for its reader: {behaviour:?}");
+        assert_eq!(fixture.all_stats().bytes_received, 1_000_000, "it receives again: {behaviour:?}");
+        let sent = fixture.all_stats().bytes_sent as usize;
+        fixture.client.receive(slow);
+        fixture.settle();
+        assert!(fixture.got(slow).len() > sent, "INV-8: what was queued goes out: {behaviour:?}");
+        assert!(matches!(fixture.end(slow), End::Finished), "INV-8: {behaviour:?}");
     }
 }
 

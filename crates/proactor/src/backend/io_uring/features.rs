@@ -18,9 +18,10 @@ use crate::buffer::{Pool, PoolConfig};
 
 const ENTRIES: u32 = 8;
 const POOL: PoolConfig = PoolConfig { blocks: 4, block_len: 64 };
-/// On loopback the awaited event has already happened.
-const PATIENCE: Duration = Duration::from_secs(1);
-const MEMORY_PATIENCE: Duration = Duration::from_millis(250);
+/// How long a completion may take. On loopback the awaited event has already happened.
+const COMPLETION_LIMIT: Duration = Duration::from_secs(1);
+/// How long the kernel may take to free the memory of a ring that was closed.
+const MEMORY_LIMIT: Duration = Duration::from_millis(250);
 
 /// Every optional feature that this backend uses. Empty where no ring can be made at all.
 pub(super) fn try_all() -> Vec<Feature> {
@@ -63,7 +64,7 @@ fn make(builder: &Builder) -> io::Result<Ring> {
 /// The kernel frees a ring some time after it was closed, and counts its memory until then: under a small limit
 /// the next attempt has to wait for that.
 fn once_memory_is_back<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let deadline = Instant::now() + MEMORY_PATIENCE;
+    let deadline = Instant::now() + MEMORY_LIMIT;
     loop {
         match attempt() {
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && Instant::now() < deadline => {
@@ -150,7 +151,7 @@ fn push(ring: &mut Ring, entry: &squeue::Entry) {
 
 /// Result and flags of the next completion. It does not wait in the kernel: with a bound, that takes a feature too.
 fn next(ring: &mut Ring) -> Result<(i32, u32), Finding> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + COMPLETION_LIMIT;
     loop {
         ring.submit().map_err(|error| Finding::Untried(format!("submitting failed: {error}")))?;
         if let Some(entry) = ring.completion().next() {

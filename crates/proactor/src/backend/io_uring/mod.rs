@@ -113,12 +113,21 @@ impl IoUring {
         ops: &mut InFlight<IoUring>,
     ) -> Option<Harvested<Socket>> {
         let more = cqueue::more(flags);
-        let entry = OpKey::from_u64(data).and_then(|key| Some((key, ops.get(key)?)));
-        let Some((key, entry)) = entry else {
-            // Its operation is over: recycle the block that it carries (INV-3).
-            drop(cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id)));
-            return None;
-        };
+        let key = OpKey::from_u64(data)?;
+        // The block id means something only when the completion says that it carries one. Then it is of a receive, which
+        // the driver looks up: if that is over, it recycles the block (INV-3).
+        if let Some(id) = cqueue::buffer_select(flags) {
+            let block = self.buffers.reclaim(id);
+            if result > 0 {
+                let behind = cqueue::sock_nonempty(flags) && (result as u32) < self.block_len;
+                if self.urgent.concerns(behind) {
+                    self.urgent.note(key, behind);
+                }
+                let outcome = Outcome::Received(block, result as usize);
+                return Some(Harvested::Completed(Completion { key, outcome, more }));
+            }
+        }
+        let entry = ops.get(key)?;
         if let Operation::Watch { socket } = *entry.operation {
             // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
             match unsafe { watch::outcome(socket, result) } {
@@ -134,7 +143,7 @@ impl IoUring {
         {
             let socket = *socket;
             if block.is_some() {
-                return Some(Harvested::Completed(self.received_into_own_block(key, result, ops)));
+                return Some(Harvested::Completed(Self::received_into_own_block(key, result, ops)));
             }
             // SAFETY: the operation is in flight, and the socket open for as long (INV-2).
             match unsafe { waiting::next(socket, result) } {
@@ -151,14 +160,10 @@ impl IoUring {
                 }
             }
         }
-        let behind = cqueue::sock_nonempty(flags)
-            && matches!(entry.operation, Operation::Receive { .. })
-            && result > 0
-            && (result as u32) < self.block_len;
-        if self.urgent.concerns(behind) {
-            self.urgent.note(key, behind);
+        if self.urgent.concerns(false) {
+            self.urgent.note(key, false);
         }
-        let outcome = self.outcome(entry.operation, result, flags);
+        let outcome = outcome(entry.operation, result);
         Some(Harvested::Completed(Completion { key, outcome, more }))
     }
 
@@ -242,48 +247,15 @@ impl IoUring {
 
     /// The only completion of a receive that brought its own block.
     #[cold]
-    fn received_into_own_block(
-        &self,
-        key: OpKey,
-        result: i32,
-        ops: &mut InFlight<IoUring>,
-    ) -> Completion<Socket> {
+    fn received_into_own_block(key: OpKey, result: i32, ops: &mut InFlight<IoUring>) -> Completion<Socket> {
         let operation = ops.get_mut(key).expect("looked up by the caller").operation;
         let outcome = match operation {
             Operation::Receive { block, .. } if result > 0 => {
                 Outcome::Received(block.take().expect("it has one"), result as usize)
             }
-            operation => self.outcome(operation, result, 0),
+            operation => outcome(operation, result),
         };
         Completion { key, outcome, more: false }
-    }
-
-    #[inline]
-    fn outcome(&self, operation: &Operation<RawFd>, result: i32, flags: u32) -> Outcome<Socket> {
-        // The block id means something only when the completion says that it carries one.
-        let block = cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id));
-        if result < 0 {
-            return match -result {
-                libc::ECANCELED => Outcome::Cancelled,
-                libc::ENOBUFS if matches!(operation, Operation::Receive { block: None, .. }) => {
-                    Outcome::NoBlocks
-                }
-                code => Outcome::Failed(io::Error::from_raw_os_error(code)),
-            };
-        }
-        let count = result as usize;
-        match operation {
-            Operation::Accept { .. } => Outcome::Accepted(wake::socket_of(result), None),
-            Operation::Connect { .. } => Outcome::Connected,
-            Operation::Receive { .. } => match block {
-                Some(block) if count > 0 => Outcome::Received(block, count),
-                _ => Outcome::EndOfStream,
-            },
-            // A stream socket never takes 0 of more than 0 bytes: io_uring would wait instead.
-            Operation::Send { .. } if count == 0 => Outcome::Failed(io::ErrorKind::WriteZero.into()),
-            Operation::Send { .. } => Outcome::Sent(count),
-            Operation::Watch { .. } => unreachable!("`watch::outcome` tells of it"),
-        }
     }
 }
 
@@ -448,6 +420,27 @@ impl Backend for IoUring {
     }
 }
 
+/// The outcome of an operation whose completion brought no bytes in a block of the ring.
+#[inline]
+fn outcome(operation: &Operation<RawFd>, result: i32) -> Outcome<Socket> {
+    if result < 0 {
+        return match -result {
+            libc::ECANCELED => Outcome::Cancelled,
+            libc::ENOBUFS if matches!(operation, Operation::Receive { block: None, .. }) => Outcome::NoBlocks,
+            code => Outcome::Failed(io::Error::from_raw_os_error(code)),
+        };
+    }
+    match operation {
+        Operation::Accept { .. } => Outcome::Accepted(wake::socket_of(result), None),
+        Operation::Connect { .. } => Outcome::Connected,
+        Operation::Receive { .. } => Outcome::EndOfStream,
+        // A stream socket never takes 0 of more than 0 bytes: io_uring would wait instead.
+        Operation::Send { .. } if result == 0 => Outcome::Failed(io::ErrorKind::WriteZero.into()),
+        Operation::Send { .. } => Outcome::Sent(result as usize),
+        Operation::Watch { .. } => unreachable!("`watch::outcome` tells of it"),
+    }
+}
+
 /// Errors that pass: a signal, a deadline, a lack of memory, or a full completion ring.
 fn is_passing(error: &io::Error) -> bool {
     const PASSING: [i32; 5] = [libc::EINTR, libc::ETIME, libc::EAGAIN, libc::EBUSY, libc::ENOMEM];
@@ -458,6 +451,36 @@ fn is_passing(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::buffer::PoolConfig;
+
+    /// Where a completion says that it carries a block, and which.
+    fn carries(block: u32) -> u32 {
+        const F_BUFFER: u32 = 1; // IORING_CQE_F_BUFFER, io_uring(7)
+        F_BUFFER | block << 16
+    }
+
+    /// The operation is looked up once, by the driver; whatever that decides, no block is lost (INV-3).
+    #[test]
+    fn a_block_of_an_operation_that_is_over_goes_back_to_the_pool() {
+        let pool = Pool::new(PoolConfig { blocks: 4, block_len: 64 });
+        let Ok(mut ring) = IoUring::create(pool.clone()) else {
+            return eprintln!("skipped: no ring can be made here");
+        };
+        let mut ops = InFlight::<IoUring>::new();
+        let over = ops.insert(0, Operation::Receive { socket: -1, block: None });
+        drop(ops.remove(over));
+        let before = pool.in_use();
+        let with_bytes = ring.completed(over.to_u64(), 5, carries(0), &mut ops);
+        assert_eq!(pool.in_use(), before + 1);
+        let Some(Harvested::Completed(Completion { key, outcome: Outcome::Received(block, 5), .. })) =
+            with_bytes
+        else {
+            panic!("{with_bytes:?}")
+        };
+        assert!(key == over && ops.get(key).is_none(), "the driver finds nothing");
+        drop(block);
+        assert!(ring.completed(over.to_u64(), 0, carries(1), &mut ops).is_none(), "without bytes");
+        assert_eq!(pool.in_use(), before, "both are back");
+    }
 
     /// A deadline in the past is a look like any other, not a wait that was interrupted: that has all sockets asked for
     /// urgent data.

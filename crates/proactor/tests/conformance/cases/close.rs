@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use overlapped_testing::{assert_same, pattern};
 use proactor::backend::Wait;
 use proactor::{ConnectionKey, Sending, Verb};
 
 use crate::endpoint::Finished;
-use crate::fixture::{Fixture, assert_same, pattern};
+use crate::fixture::Fixture;
 use crate::kernel::{ANY_PORT, Kernel};
 use crate::wine::Limit;
 

@@ -1,9 +1,10 @@
 //! Bytes: what was sent arrives, all of it, once, in order (INV-4).
 
+use overlapped_testing::{assert_same, pattern};
 use proactor::{AlignedBuf, Gather, Payload};
 
 use crate::endpoint::{Finished, Post};
-use crate::fixture::{Fixture, assert_same, pattern};
+use crate::fixture::Fixture;
 use crate::kernel::{ANY_PORT, Kernel};
 
 pub fn a_few_bytes_each_way<K: Kernel>(kernel: &K) -> Finished {

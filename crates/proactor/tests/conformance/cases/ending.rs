@@ -1,10 +1,11 @@
 //! Dropped drivers: nothing is left open, blocks come back, and what the kernel keeps is leaked, not freed (INV-10).
 
+use overlapped_testing::{assert_same, pattern};
 use proactor::backend::Wait;
 use proactor::{ConnectionKey, Lease, Payload, PoolConfig, Sending};
 
 use crate::endpoint::{Endpoint, Finished};
-use crate::fixture::{Ends, Fixture, assert_same, pattern};
+use crate::fixture::{Ends, Fixture};
 use crate::kernel::{ANY_PORT, Kernel};
 use crate::wine::Limit;
 

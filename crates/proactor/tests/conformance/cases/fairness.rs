@@ -1,9 +1,10 @@
 //! The share of a turn that one connection takes: a payload of any size does not delay the others.
 
+use overlapped_testing::{assert_same, pattern};
 use proactor::{Gather, Payload};
 
 use crate::endpoint::{Finished, Post};
-use crate::fixture::{Ends, Fixture, assert_same, pattern};
+use crate::fixture::{Ends, Fixture};
 use crate::kernel::Kernel;
 
 /// The most bytes per call.

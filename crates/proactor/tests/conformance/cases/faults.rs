@@ -2,10 +2,11 @@
 
 use std::io::ErrorKind;
 
+use overlapped_testing::{assert_same, pattern};
 use proactor::{Snapshot, Verb};
 
 use crate::endpoint::Finished;
-use crate::fixture::{Fixture, assert_same, pattern};
+use crate::fixture::Fixture;
 use crate::kernel::{ANY_PORT, Kernel};
 use crate::watched::Call;
 

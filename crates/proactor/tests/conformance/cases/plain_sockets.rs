@@ -1,16 +1,16 @@
 //! Against the standard library's sockets, on real kernels: two drivers with the same fault would not notice it.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
+use overlapped_testing::{PATIENCE, assert_same, dial, pattern, read_to_end, reset, with_timeouts};
 use proactor::ConnectionKey;
 use proactor::SocketCalls;
 use proactor::backend::Backend;
 
 use crate::endpoint::Finished;
-use crate::fixture::{Fixture, assert_same, pattern};
+use crate::fixture::Fixture;
 use crate::kernel::{ANY_PORT, Kernel, Socket};
 use crate::wine::Limit;
 
@@ -26,14 +26,6 @@ pub(super) fn served<K: Kernel, T: Send + 'static>(
     (fixture.there.adopt(socket), thread)
 }
 
-/// A stream whose waits are bounded.
-pub(super) fn dial(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream
-}
-
 /// Sends, half-closes, and reads its echo to the end; the received blocks themselves are sent back.
 pub fn a_client_gets_its_echo_and_the_end<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
@@ -45,8 +37,7 @@ pub fn a_client_gets_its_echo_and_the_end<K: Kernel>(kernel: &K) -> Finished {
             writer.write_all(&sent).unwrap();
             writer.shutdown(Shutdown::Write).unwrap();
         });
-        let mut echo = Vec::new();
-        stream.read_to_end(&mut echo).unwrap();
+        let echo = read_to_end(&mut stream);
         writing.join().unwrap();
         echo
     });
@@ -67,9 +58,7 @@ pub fn a_client_gets_its_echo_and_the_end<K: Kernel>(kernel: &K) -> Finished {
 
 pub fn a_client_that_resets<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
-    let (there, client) = served(&mut fixture, |stream| {
-        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-    });
+    let (there, client) = served(&mut fixture, reset);
     fixture.there.receive(there);
     fixture.until("the reset", |fixture| fixture.there.seen(there).over());
     let seen = fixture.there.seen(there);
@@ -115,8 +104,7 @@ pub fn connecting_to_a_server<K: Kernel>(kernel: &K) -> Finished {
     let listener = TcpListener::bind(ANY_PORT).unwrap();
     let address = listener.local_addr().unwrap();
     let server = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut stream = with_timeouts(listener.accept().unwrap().0, PATIENCE);
         stream.write_all(b"hello").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = String::new();

@@ -1,10 +1,11 @@
 //! Doing without a block (INV-9): who finds none waits, in line, and goes on when one comes back.
 
+use overlapped_testing::{assert_same, pattern};
 use proactor::backend::Wait;
 use proactor::{ConnectionKey, PoolConfig};
 
 use crate::endpoint::Finished;
-use crate::fixture::{Ends, Fixture, assert_same, pattern};
+use crate::fixture::{Ends, Fixture};
 use crate::kernel::Kernel;
 use crate::wine::Limit;
 

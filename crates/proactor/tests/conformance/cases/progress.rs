@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use overlapped_testing::{PATIENCE, assert_same, pattern};
 use proactor::backend::Wait;
 use proactor::{Delivery, PoolConfig};
 
 use crate::endpoint::{Endpoint, Finished};
-use crate::fixture::{Ends, Fixture, assert_same, pattern};
+use crate::fixture::{Ends, Fixture};
 use crate::kernel::Kernel;
 
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Turns that one catching up takes at most, in any case here.
 const MOST_TURNS: usize = 10_000;
 

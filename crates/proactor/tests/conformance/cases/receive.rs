@@ -1,10 +1,11 @@
 //! The receiving half: armed, paused, resumed. Nothing arrives during a pause, and nothing is lost.
 
+use overlapped_testing::{assert_same, pattern};
 use proactor::Event;
 use proactor::backend::Wait;
 
 use crate::endpoint::Finished;
-use crate::fixture::{Fixture, assert_same, pattern};
+use crate::fixture::Fixture;
 use crate::kernel::Kernel;
 use crate::wine::Limit;
 

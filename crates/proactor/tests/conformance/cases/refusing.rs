@@ -6,13 +6,13 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use overlapped_testing::{dial, pattern};
 use proactor::backend::{BackendKind, Wait};
 use proactor::{ConnectionKey, Verb};
 use socket2::SockRef;
 
-use super::plain_sockets::dial;
 use crate::endpoint::Finished;
-use crate::fixture::{Fixture, pattern};
+use crate::fixture::Fixture;
 use crate::kernel::{ANY_PORT, Kernel, Socket};
 use crate::watched::Call;
 

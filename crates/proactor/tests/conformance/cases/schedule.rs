@@ -4,12 +4,13 @@
 //! * An end of stream says that all of it arrived (INV-7, INV-8).
 //! * When everything is closed nothing is left (`Fixture::finish`).
 
+use overlapped_testing::{assert_same, pattern};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::endpoint::{Endpoint, Finished};
-use crate::fixture::{Ends, Fixture, assert_same, pattern};
+use crate::fixture::{Ends, Fixture};
 use crate::kernel::Kernel;
 
 /// Connections of a schedule. More verbs meet fewer connections more often.

@@ -3,10 +3,11 @@
 
 use std::io::ErrorKind::OutOfMemory;
 
+use overlapped_testing::{assert_same, pattern};
 use proactor::{Sending, Snapshot, Verb};
 
 use crate::endpoint::Finished;
-use crate::fixture::{Ends, Fixture, assert_same, pattern};
+use crate::fixture::{Ends, Fixture};
 use crate::kernel::Kernel;
 use crate::watched::Call;
 

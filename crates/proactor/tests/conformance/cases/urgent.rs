@@ -7,14 +7,14 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
+use overlapped_testing::{PATIENCE, assert_same, pattern, with_timeouts};
 use proactor::ConnectionKey;
 use socket2::SockRef;
 
 use super::plain_sockets::{clients_of_a_listener_from_elsewhere, served};
 use crate::endpoint::{Endpoint, Finished};
-use crate::fixture::{Fixture, assert_same, pattern};
+use crate::fixture::Fixture;
 use crate::kernel::{ANY_PORT, Kernel, Socket};
 
 /// What a peer sends with one call.
@@ -162,8 +162,7 @@ pub fn urgent_data_on_an_opened_connection<K: Kernel>(kernel: &K) -> Finished {
         let listener = TcpListener::bind(ANY_PORT).unwrap();
         let address = listener.local_addr().unwrap();
         let server = thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let stream = with_timeouts(listener.accept().unwrap().0, PATIENCE);
             send(&stream, &pieces, &told);
         });
         let here = fixture.here.connect(address);

@@ -2,11 +2,12 @@
 
 use std::io::ErrorKind;
 
+use overlapped_testing::{assert_same, pattern};
 use proactor::Verb;
 use proactor::backend::Wait;
 
 use crate::endpoint::Finished;
-use crate::fixture::{Ends, Fixture, assert_same, pattern};
+use crate::fixture::{Ends, Fixture};
 use crate::kernel::Kernel;
 use crate::watched::Call;
 use crate::wine::Limit;

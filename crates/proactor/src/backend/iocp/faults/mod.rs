@@ -10,11 +10,12 @@ mod cases;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::c_void;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use overlapped_testing::{PATIENCE, dial, expect_bytes, expect_end};
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Networking::WinSock as ws;
 use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_ENTRY};
@@ -25,8 +26,6 @@ use crate::buffer::{Pool, PoolConfig};
 use crate::driver::{ConnectionKey, Driver, Event, ListenerKey};
 use crate::os::{Handles, handles};
 use crate::socket::{ListenOptions, Socket, listen};
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is to fail, in the order in which it was ordered, and what did.
 #[derive(Default)]
@@ -366,22 +365,6 @@ fn alone() -> MutexGuard<'static, ()> {
     alone
 }
 
-fn dial(address: SocketAddr) -> TcpStream {
-    let client = TcpStream::connect(address).expect("it listens");
-    client.set_read_timeout(Some(PATIENCE)).expect("an open socket");
-    client
-}
-
 fn say(mut client: &TcpStream, bytes: &[u8]) {
     client.write_all(bytes).expect("it is connected");
-}
-
-fn hear(mut client: &TcpStream, wanted: &[u8]) {
-    let mut got = vec![0; wanted.len()];
-    client.read_exact(&mut got).expect("it says so much");
-    assert_eq!(got, wanted);
-}
-
-fn hear_the_end(mut client: &TcpStream) {
-    assert_eq!(client.read(&mut [0; 16]).expect("an end, not a reset"), 0);
 }

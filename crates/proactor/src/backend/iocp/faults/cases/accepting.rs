@@ -148,7 +148,7 @@ cases! {
             fail(call, win::ERROR_INVALID_PARAMETER as i32);
             let error = scene.driver.adopt(socket).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(win::ERROR_INVALID_PARAMETER as i32), "{call}");
-            hear_the_end(&client);
+            expect_end(&client);
             assert_eq!(scene.driver.snapshot().connections, 0);
             scene.end();
         }

@@ -42,7 +42,7 @@ cases! {
             let update = set(ws::SO_UPDATE_CONNECT_CONTEXT);
             assert_eq!(update, (ws::SO_UPDATE_CONNECT_CONTEXT, true, 0), "null, and not an address of nothing");
             scene.driver.finish(key).unwrap();
-            hear_the_end(&listener.accept().unwrap().0);
+            expect_end(&listener.accept().unwrap().0);
             scene.end();
         }
     }

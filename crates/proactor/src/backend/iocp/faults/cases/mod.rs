@@ -1,6 +1,6 @@
 //! The cases, call by call. [`no_call_is_left_out`] runs all of them, and asks whether every call has failed once.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::net::TcpListener;
 
 use windows_sys::Win32::Foundation as win;

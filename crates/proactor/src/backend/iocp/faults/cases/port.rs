@@ -54,7 +54,7 @@ cases! {
         fail("shutdown", ws::WSAENOTCONN);
         assert_eq!(scene.driver.finish(key).unwrap_err().kind(), ErrorKind::NotConnected);
         scene.driver.finish(key).unwrap();
-        hear_the_end(&client);
+        expect_end(&client);
         // That it is to reset cannot be said: it is closed all the same.
         fail("set_option", ws::WSAENOTSOCK);
         scene.driver.abort(key);

@@ -165,7 +165,7 @@ cases! {
         assert_eq!(scene.driver.send(key, "once"), Sending::InFlight);
         let sent = |event: &Event<Socket>| matches!(event, Event::Sent { bytes: 4, .. });
         scene.until("the send", |event| sent(event).then_some(()));
-        hear(&client, b"once");
+        expect_bytes(&client, b"once");
         // Told to end meanwhile, it ends.
         orders(|orders| orders.idle_send = Some(key.index()));
         assert_eq!(scene.driver.send(key, "never"), Sending::InFlight);
@@ -184,10 +184,10 @@ cases! {
         assert_eq!(scene.driver.send(key, "once"), Sending::InFlight);
         let sent = |event: &Event<Socket>| matches!(event, Event::Sent { bytes: 4, .. });
         scene.until("the send", |event| sent(event).then_some(()));
-        hear(&client, b"once");
+        expect_bytes(&client, b"once");
         scene.driver.close(key);
         scene.until("the release", |event| matches!(event, Event::Released { .. }).then_some(()));
-        hear_the_end(&client);
+        expect_end(&client);
         scene.end();
     }
 

@@ -1,0 +1,107 @@
+//! An example of the crate under test, run as a program.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+
+use crate::{PATIENCE, dial, eventually};
+
+/// A server that is an example: it takes the address to listen on as its first argument, and prints
+/// `listening on ADDRESS`. Killed when dropped.
+pub struct Example {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Example {
+    /// The program of an example. `cargo test` builds examples beside the tests.
+    ///
+    /// # Panics
+    /// If this is no test that cargo built.
+    #[must_use]
+    pub fn command(name: &str) -> Command {
+        let test = std::env::current_exe().expect("a test has a path");
+        let built =
+            test.parent().and_then(std::path::Path::parent).expect("a test lies in a folder of the build");
+        Command::new(built.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+    }
+
+    /// Starts an example on a free port, with more arguments after the address, and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not within [`PATIENCE`].
+    #[must_use]
+    #[track_caller]
+    pub fn start(name: &str, more: &[&str]) -> Example {
+        let mut command = Example::command(name);
+        command.arg("127.0.0.1:0").args(more).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}; build it first: cargo build --examples"));
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (tell, told) = channel();
+        // From a thread, which also reads the rest, so that the example is never held up by a full pipe.
+        thread::spawn(move || {
+            let mut line = String::new();
+            let read = stdout.read_line(&mut line);
+            let _ = tell.send(read.map(|_| line));
+            let _ = std::io::copy(&mut stdout, &mut std::io::sink());
+        });
+        // Ended with the test, also if it does not listen.
+        let mut example = Example { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let line = told.recv_timeout(PATIENCE).expect("it says that it listens").expect("text");
+        let address = line.trim().strip_prefix("listening on ").and_then(|address| address.parse().ok());
+        example.address = address.unwrap_or_else(|| panic!("{name} says {line:?}"));
+        example
+    }
+
+    /// The number of its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A connection to it.
+    ///
+    /// # Panics
+    /// If it does not listen any more.
+    #[must_use]
+    #[track_caller]
+    pub fn dial(&self) -> TcpStream {
+        dial(self.address)
+    }
+
+    /// Its stdin.
+    ///
+    /// # Panics
+    /// If it was taken before.
+    #[must_use]
+    #[track_caller]
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("taken once")
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// If it does not within [`PATIENCE`].
+    #[must_use]
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the example ends", || {
+            status = self.child.try_wait().expect("a child of ours");
+            status.is_some()
+        });
+        status.expect("just seen")
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

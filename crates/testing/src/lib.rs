@@ -1,0 +1,23 @@
+//! What the tests of several crates share: bounded waits, plain sockets at the other end, bytes in which a fault shows,
+//! seeded random numbers, and what Linux says about a process.
+//!
+//! Every helper fails the test, with the place of its caller, instead of hanging. The crates depend on this one for their
+//! tests alone, by path and without a version, so that it is no part of what is published. It depends on none of them: a
+//! unit test of `proactor` uses it too.
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod example;
+mod process;
+mod random;
+mod sockets;
+mod waiting;
+
+pub use bytes::{PATTERN_PERIOD, assert_same, noise, pattern};
+pub use example::Example;
+pub use process::{O_CLOEXEC, open_descriptors};
+#[cfg(target_os = "linux")]
+pub use process::{descriptor_flags, resident, status_field};
+pub use random::Random;
+pub use sockets::{dial, exchange, expect_bytes, expect_end, fill, read_to_end, reset, with_timeouts};
+pub use waiting::{PATIENCE, eventually, eventually_within};
