@@ -153,7 +153,8 @@ fn test(crates: &[&Package], packed: &Path) -> Result<(), Failure> {
         cargo.args(["test", "--quiet"]);
         cargo
     };
-    bounded::run(cargo().args(["--workspace", "--all-targets", "--no-run"]), BUILD)?;
+    // Without `--all-targets`, which would build the examples as tests in place of programs.
+    bounded::run(cargo().args(["--workspace", "--no-run"]), BUILD)?;
     for package in crates {
         let directory = package.manifest_path.parent().unwrap_or(Path::new(""));
         let tests =
