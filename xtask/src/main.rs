@@ -2,10 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod bounded;
+mod dist;
 mod hang;
 #[cfg(unix)]
 mod kernels;
 mod loom;
+mod metadata;
+mod package;
 mod packages;
 mod pictures;
 mod place;
@@ -18,6 +21,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask tidy
        cargo xtask loom
+       cargo xtask package [--publish]
+       cargo xtask dist [TARGET]
        cargo xtask portability [--install]
        cargo xtask pictures [--install] [NAME...]
        cargo xtask windows [--install]
@@ -26,6 +31,9 @@ const USAGE: &str = "usage: cargo xtask tidy
   tidy         looks for long files and functions, circles of imports, layers that are crossed, missing notes, and
                words that this project does not use
   loom         runs the models of what crosses threads, in every order of their steps
+  package      packs each crate for crates.io, looks for what its archive lacks, and tests the archives without this
+               workspace; with --publish, as it must be to be published
+  dist         builds the archive of a release for one system, with man pages, completions and a checksum
   portability  checks types for systems that cannot be run here: 32-bit Linux and Windows, FreeBSD, macOS
   windows      builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, and a
                Windows server against Linux clients
@@ -40,6 +48,10 @@ fn main() -> ExitCode {
     let result = match args[..] {
         ["tidy"] => tidy::run(),
         ["loom"] => loom::run(),
+        ["package"] => package::run(false),
+        ["package", "--publish"] => package::run(true),
+        ["dist"] => dist::run(None),
+        ["dist", target] if !target.starts_with('-') => dist::run(Some(target)),
         ["portability"] => portability::run(false),
         ["portability", "--install"] => portability::run(true),
         ["pictures", "--install", ref names @ ..] => pictures::run(true, names),

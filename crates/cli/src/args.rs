@@ -13,10 +13,40 @@ use crate::units::{Limit, duration, limit, listen_address, server_address, size,
 /// TCP sessions on completion I/O: IOCP on Windows, io_uring on Linux, readiness where a ring may not be made
 #[derive(Parser)]
 #[command(name = "overlapped", version, propagate_version = true, arg_required_else_help = true, styles = Styles::plain())]
-#[command(max_term_width = WIDEST)]
+#[command(max_term_width = WIDEST, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+#[command(override_usage = "overlapped <COMMAND>\n       overlapped --generate <KIND>")]
 pub(crate) struct Args {
+    /// Print a man page, or completions for a shell
+    #[arg(long, value_name = "KIND", required = true, exclusive = true, hide_possible_values = true)]
+    #[arg(long_help = GENERATE)]
+    pub(crate) generate: Option<Kind>,
+
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
+}
+
+const GENERATE: &str = "\
+Print a man page, or completions for a shell
+
+  man: the page of this program; man-serve, man-client, man-pitfalls, man-doctor: of its commands.
+  complete-bash, complete-elvish, complete-fish, complete-powershell, complete-zsh: completions.
+
+`overlapped --generate man-serve | man -l -` shows a page. `source <(overlapped --generate complete-bash)` completes in \
+this bash.";
+
+/// What `--generate` prints.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Kind {
+    Man,
+    ManServe,
+    ManClient,
+    ManPitfalls,
+    ManDoctor,
+    CompleteBash,
+    CompleteElvish,
+    CompleteFish,
+    CompletePowershell,
+    CompleteZsh,
 }
 
 /// Columns. Help is as wide as the terminal up to here: longer lines are hard to read.

@@ -4,7 +4,7 @@
 mod args;
 mod client;
 mod doctor;
-mod json;
+mod generate;
 mod log;
 mod output;
 mod pitfalls;
@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Args, Command};
+use output::Failure;
 
 fn main() -> ExitCode {
     // Before anything else: the child that shows a crash is this program, and must do nothing but crash.
@@ -31,10 +32,13 @@ fn main() -> ExitCode {
         Err(error) => return output::usage(&error),
     };
     let result = match args.command {
-        Command::Serve(options) => serve::run(&options),
-        Command::Client(options) => client::run(&options),
-        Command::Doctor(options) => doctor::run(&options),
-        Command::Pitfalls(options) => pitfalls::run(&options),
+        Some(Command::Serve(options)) => serve::run(&options),
+        Some(Command::Client(options)) => client::run(&options),
+        Some(Command::Doctor(options)) => doctor::run(&options),
+        Some(Command::Pitfalls(options)) => pitfalls::run(&options),
+        None => {
+            args.generate.map_or_else(|| Err(Failure::usage("give a command; see --help")), generate::run)
+        }
     };
     result.unwrap_or_else(|failure| output::fail(&failure))
 }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
+use serde::Serialize;
 
 use crate::args;
 
@@ -53,6 +54,15 @@ pub(crate) fn reader_gone(error: &io::Error) -> bool {
 pub(crate) fn say(line: impl Display) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     written("the output", writeln!(out, "{line}").and_then(|()| out.flush()))
+}
+
+/// A report as one JSON value on stdout, indented.
+///
+/// # Errors
+/// As [`written`].
+pub(crate) fn say_json(report: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(report);
+    say(text.map_err(|error| Failure::failed(format_args!("cannot write this as JSON: {error}")))?)
 }
 
 /// What came of writing `what` to stdout.

@@ -1,4 +1,10 @@
 //! Durations, sizes and addresses, as they are written on a command line.
+//!
+//! Durations and sizes are parsed here because the crates for it accept what is probably a mistake, and their errors do
+//! not list what is accepted. `humantime` 2.4 reads `5M` as five months (152 days) and knows no upper limit; `jiff` 0.2
+//! refuses `0`, accepts `-1s`, and answers `5M` with "expected to find unit designator suffix". `bytesize` 2 reads `16k`
+//! as 16000 and a number that is too large as 2^64 - 1; `parse-size` 1 reads `1.5MiB` and answers `5s` with "invalid
+//! digit found in string".
 
 use std::net::Ipv6Addr;
 use std::str::FromStr;

@@ -1,7 +1,7 @@
 //! The lesson "22주차: IOCP 에코 서버 구현" (week 22: an IOCP echo server), step by step, on the calls of the system: one
 //! completion port, N worker threads, an extended `OVERLAPPED`, reference counting. For Windows:
 //! `cargo run -p overlapped-pitfalls --example lesson_iocp_echo -- 127.0.0.1:9999`
-//! Unlike there, every result is looked at, and short sends are continued. Its portable twin: `examples/lesson_echo.rs`.
+//! Unlike there, every result is looked at, and short sends are continued. Its portable twin: `lesson_echo.rs`.
 #[cfg(not(windows))]
 fn main() -> std::process::ExitCode {
     eprintln!("this is the program on Win32 calls; `--example lesson_echo` is its twin for this system");

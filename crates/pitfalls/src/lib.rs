@@ -58,6 +58,11 @@ mod large;
 mod stage;
 mod story;
 
+/// The crate's README: its example is compiled with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 use std::io;
 
 pub use crash::{CHILD, Crash, child, watch};

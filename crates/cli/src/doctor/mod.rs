@@ -15,7 +15,7 @@ use proactor::backend::{PREFERENCE, probe};
 use proactor::os;
 
 use crate::args::DoctorArgs;
-use crate::output::{Failure, say};
+use crate::output::{Failure, say, say_json};
 use limits::{Facts, Rings, Row};
 use machine::{Answer, Machine};
 
@@ -52,7 +52,7 @@ impl Report {
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let report = examine(&Machine::this());
     if args.json {
-        say(json::of(&report))?;
+        say_json(&json::of(&report))?;
     } else {
         say(text::of(&report).trim_end())?;
     }

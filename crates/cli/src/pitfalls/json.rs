@@ -1,109 +1,189 @@
 //! The evidence as data: one object, its keys as stable as those of a command line. They are listed in `--help` and in
 //! the documentation of `overlapped_pitfalls`.
 
-use std::fmt;
-
-use overlapped_pitfalls::{Bar, Crash, Exhibit, Moment, Run, SeenIn, Timeline, Value};
+use overlapped_pitfalls::{Crash, Evidence, Run, SeenIn, Timeline, Value};
+use serde::{Serialize, Serializer};
 
 use super::{Results, Shown};
-use crate::json::{Json, optional, text};
 
-pub(super) fn of(results: &Results) -> impl fmt::Display + use<> {
+/// Everything that was run. A field is null for what was not run or does not apply.
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    version: &'static str,
+    kernel: KernelRow<'a>,
+    without_repair: bool,
+    as_expected: Option<bool>,
+    exhibits: Vec<ExhibitRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct KernelRow<'a> {
+    name: &'static str,
+    reason: Option<&'a str>,
+    remedy: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ExhibitRow<'a> {
+    name: &'static str,
+    aliases: &'static [&'static str],
+    title: &'static str,
+    mistake: &'static str,
+    repair: &'static str,
+    invariant: &'static str,
+    upheld_by: &'static str,
+    runs_on: &'static str,
+    on_windows: &'static str,
+    on_linux: &'static str,
+    seen_in: Vec<SeenInRow>,
+    as_expected: Option<bool>,
+    error: Option<&'a str>,
+    broken: Option<RunRow<'a>>,
+    repaired: Option<RunRow<'a>>,
+    crash: Option<CrashRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct SeenInRow {
+    name: &'static str,
+    url: &'static str,
+    what: &'static str,
+}
+
+#[derive(Serialize)]
+struct RunRow<'a> {
+    held: bool,
+    #[serde(serialize_with = "facts")]
+    evidence: &'a Evidence,
+    timeline: TimelineRow<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Fact<'a> {
+    Number(u64),
+    Bool(bool),
+    Text(&'a str),
+    List(&'a [String]),
+}
+
+#[derive(Serialize)]
+struct TimelineRow<'a> {
+    moments: Vec<MomentRow<'a>>,
+    bars: Vec<BarRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct MomentRow<'a> {
+    text: &'a str,
+    wrong: bool,
+}
+
+#[derive(Serialize)]
+struct BarRow<'a> {
+    lane: &'a str,
+    kind: &'static str,
+    label: &'a str,
+    from: usize,
+    to: usize,
+}
+
+#[derive(Serialize)]
+struct CrashRow<'a> {
+    crashed: bool,
+    child_ended: &'a str,
+    kernel_refused: bool,
+    kernel_answered: &'a str,
+}
+
+pub(super) fn of(results: &Results) -> Document<'_> {
     let instead = results.kernel.instead.as_ref();
-    Json::Object(vec![
-        ("version", text(env!("CARGO_PKG_VERSION"))),
-        (
-            "kernel",
-            Json::Object(vec![
-                ("name", text(results.kernel.name.as_str())),
-                ("reason", optional(instead.map(|instead| instead.reason.as_str()))),
-                ("remedy", optional(instead.and_then(|instead| instead.remedy.as_deref()))),
-            ]),
-        ),
-        ("without_repair", Json::Bool(results.without_repair)),
-        ("as_expected", ran(results).map_or(Json::Null, Json::Bool)),
-        ("exhibits", Json::List(results.exhibits.iter().map(exhibit).collect())),
-    ])
-}
-
-/// `None`: nothing was run.
-fn ran(results: &Results) -> Option<bool> {
-    results.exhibits.iter().any(|shown| shown.outcome.is_some()).then(|| results.as_expected())
-}
-
-fn exhibit(shown: &Shown) -> Json {
-    let Exhibit { name, aliases, title, mistake, repair, invariant, upheld_by, on_windows, on_linux, .. } =
-        shown.exhibit;
-    let ok = shown.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
-    let error = shown.outcome.as_ref().and_then(|outcome| outcome.as_ref().err());
-    Json::Object(vec![
-        ("name", text(name)),
-        ("aliases", Json::List(aliases.iter().map(|alias| text(alias)).collect())),
-        ("title", text(title)),
-        ("mistake", text(mistake)),
-        ("repair", text(repair)),
-        ("invariant", text(invariant)),
-        ("upheld_by", text(upheld_by)),
-        ("runs_on", text(shown.exhibit.medium().as_str())),
-        ("on_windows", text(on_windows)),
-        ("on_linux", text(on_linux)),
-        ("seen_in", Json::List(shown.exhibit.seen_in.iter().map(seen_in).collect())),
-        ("as_expected", shown.outcome.as_ref().map_or(Json::Null, |_| Json::Bool(shown.fault().is_none()))),
-        ("error", optional(error.map(String::as_str))),
-        ("broken", ok.map_or(Json::Null, |outcome| run(&outcome.report.broken))),
-        ("repaired", ok.map_or(Json::Null, |outcome| run(&outcome.report.repaired))),
-        ("crash", ok.and_then(|outcome| outcome.crash.as_ref()).map_or(Json::Null, crash)),
-    ])
-}
-
-fn seen_in(seen: &SeenIn) -> Json {
-    Json::Object(vec![("name", text(seen.name)), ("url", text(seen.url)), ("what", text(seen.what))])
-}
-
-fn run(run: &Run) -> Json {
-    let evidence = run.evidence.iter().map(|(name, fact)| (name, value(fact))).collect();
-    Json::Object(vec![
-        ("held", Json::Bool(run.held)),
-        ("evidence", Json::Object(evidence)),
-        ("timeline", timeline(&run.timeline)),
-    ])
-}
-
-fn value(value: &Value) -> Json {
-    match value {
-        Value::Number(number) => Json::Number(*number),
-        Value::Bool(yes) => Json::Bool(*yes),
-        Value::Text(written) => text(written),
-        Value::List(texts) => Json::List(texts.iter().map(|written| text(written)).collect()),
+    Document {
+        version: env!("CARGO_PKG_VERSION"),
+        kernel: KernelRow {
+            name: results.kernel.name.as_str(),
+            reason: instead.map(|instead| instead.reason.as_str()),
+            remedy: instead.and_then(|instead| instead.remedy.as_deref()),
+        },
+        without_repair: results.without_repair,
+        as_expected: ran(results).then(|| results.as_expected()),
+        exhibits: results.exhibits.iter().map(exhibit).collect(),
     }
 }
 
-fn timeline(timeline: &Timeline) -> Json {
-    Json::Object(vec![
-        ("moments", Json::List(timeline.moments.iter().map(moment).collect())),
-        ("bars", Json::List(timeline.bars.iter().map(bar).collect())),
-    ])
+/// Whether anything was run.
+fn ran(results: &Results) -> bool {
+    results.exhibits.iter().any(|shown| shown.outcome.is_some())
 }
 
-fn moment(moment: &Moment) -> Json {
-    Json::Object(vec![("text", text(&moment.text)), ("wrong", Json::Bool(moment.wrong))])
+fn exhibit(shown: &Shown) -> ExhibitRow<'_> {
+    let exhibit = shown.exhibit;
+    let ok = shown.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+    let error = shown.outcome.as_ref().and_then(|outcome| outcome.as_ref().err());
+    ExhibitRow {
+        name: exhibit.name,
+        aliases: exhibit.aliases,
+        title: exhibit.title,
+        mistake: exhibit.mistake,
+        repair: exhibit.repair,
+        invariant: exhibit.invariant,
+        upheld_by: exhibit.upheld_by,
+        runs_on: exhibit.medium().as_str(),
+        on_windows: exhibit.on_windows,
+        on_linux: exhibit.on_linux,
+        seen_in: exhibit.seen_in.iter().map(seen_in).collect(),
+        as_expected: shown.outcome.is_some().then(|| shown.fault().is_none()),
+        error: error.map(String::as_str),
+        broken: ok.map(|outcome| run(&outcome.report.broken)),
+        repaired: ok.map(|outcome| run(&outcome.report.repaired)),
+        crash: ok.and_then(|outcome| outcome.crash.as_ref()).map(crash),
+    }
 }
 
-fn bar(bar: &Bar) -> Json {
-    Json::Object(vec![
-        ("lane", text(&bar.lane)),
-        ("kind", text(bar.kind.as_str())),
-        ("label", text(&bar.label)),
-        ("from", Json::Number(bar.from as u64)),
-        ("to", Json::Number(bar.to as u64)),
-    ])
+fn seen_in(seen: &SeenIn) -> SeenInRow {
+    SeenInRow { name: seen.name, url: seen.url, what: seen.what }
 }
 
-fn crash(crash: &Crash) -> Json {
-    Json::Object(vec![
-        ("crashed", Json::Bool(crash.crashed)),
-        ("child_ended", text(&crash.child_ended)),
-        ("kernel_refused", Json::Bool(crash.kernel_refused)),
-        ("kernel_answered", text(&crash.kernel_answered)),
-    ])
+fn run(run: &Run) -> RunRow<'_> {
+    RunRow { held: run.held, evidence: &run.evidence, timeline: timeline(&run.timeline) }
+}
+
+/// An object: each fact under its name, in the order in which they were noted.
+fn facts<S: Serializer>(evidence: &Evidence, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(evidence.iter().map(|(name, value)| (name, fact(value))))
+}
+
+fn fact(value: &Value) -> Fact<'_> {
+    match value {
+        Value::Number(number) => Fact::Number(*number),
+        Value::Bool(yes) => Fact::Bool(*yes),
+        Value::Text(text) => Fact::Text(text),
+        Value::List(texts) => Fact::List(texts),
+    }
+}
+
+fn timeline(timeline: &Timeline) -> TimelineRow<'_> {
+    let moments = timeline.moments.iter();
+    let bars = timeline.bars.iter();
+    TimelineRow {
+        moments: moments.map(|moment| MomentRow { text: &moment.text, wrong: moment.wrong }).collect(),
+        bars: bars
+            .map(|bar| BarRow {
+                lane: &bar.lane,
+                kind: bar.kind.as_str(),
+                label: &bar.label,
+                from: bar.from,
+                to: bar.to,
+            })
+            .collect(),
+    }
+}
+
+fn crash(crash: &Crash) -> CrashRow<'_> {
+    CrashRow {
+        crashed: crash.crashed,
+        child_ended: &crash.child_ended,
+        kernel_refused: crash.kernel_refused,
+        kernel_answered: &crash.kernel_answered,
+    }
 }

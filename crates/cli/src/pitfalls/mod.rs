@@ -20,7 +20,7 @@ use overlapped_pitfalls::{ALL, CHILD, Crash, Exhibit, KernelName, Report, availa
 use proactor::backend::probe;
 
 use crate::args::{KernelChoice, PitfallsArgs};
-use crate::output::{Failure, note, remedy, say};
+use crate::output::{Failure, note, remedy, say, say_json};
 use progress::Progress;
 use screen::Screen;
 
@@ -136,7 +136,7 @@ fn finish(
         screen.print(&text::summary(screen, results))?;
     }
     if args.json {
-        say(json::of(results))?;
+        say_json(&json::of(results))?;
     }
     match &args.html {
         Some(_) if to_stdout => say(page::of(results).trim_end())?,
@@ -190,7 +190,7 @@ fn list(args: &PitfallsArgs) -> Result<ExitCode, Failure> {
     if args.json {
         let exhibits = ALL.iter().map(|exhibit| Shown { exhibit, outcome: None }).collect();
         let kernel = kernel(args.kernel, false)?;
-        say(json::of(&Results { kernel, without_repair: args.without_repair, exhibits }))?;
+        say_json(&json::of(&Results { kernel, without_repair: args.without_repair, exhibits }))?;
     } else {
         let screen = Screen::of_stdout();
         screen.print(&text::list(&screen))?;

@@ -28,6 +28,7 @@ mod doctor;
 mod drain;
 #[cfg(target_os = "linux")]
 mod fallback;
+mod generate;
 #[cfg(target_os = "linux")]
 mod jobs;
 #[cfg(target_os = "linux")]

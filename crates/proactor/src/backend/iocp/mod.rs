@@ -1,7 +1,7 @@
 //! I/O completion ports: an operation is one call, and its completion is a packet in the worker's port.
 //!
 //! Immediate success posts no packet (`FILE_SKIP_COMPLETION_PORT_ON_SUCCESS`), immediate failure has none, and only
-//! "pending" means that one will come: [`errors::decide`]. The in-flight entry is the extended `OVERLAPPED`: a
+//! "pending" means that one will come: `errors::decide`. The in-flight entry is the extended `OVERLAPPED`: a
 //! packet's address leads to its [`Header`], and that to its key. Several accepts are kept in flight per listener. A
 //! receive is armed with a block while the pool has plenty. Else it is armed with no memory and takes a block when
 //! bytes have arrived, so that idle connections hold none.
