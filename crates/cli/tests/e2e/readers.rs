@@ -234,8 +234,8 @@ pub(crate) fn full_disk(backend: &str) {
     process.terminate();
     let ended = process.wait();
     assert_eq!(ended.status, Some(1), "{ended:?}");
-    let wanted =
-        "warning: 22 lines were dropped: stdout cannot be written: No space left on device (os error 28)\n";
+    let wanted = "warning: 22 lines were dropped: stdout cannot be written: No space left on device (os error 28); \
+                  make room on the disk (`df` shows it), or write elsewhere\n";
     assert_eq!(ended.stderr, wanted);
 }
 
