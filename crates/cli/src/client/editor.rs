@@ -114,6 +114,8 @@ struct Beginning<'a>(&'a Mode);
 
 impl rustyline::Prompt for Beginning<'_> {
     fn raw(&self) -> &str {
+        // The process may have been stopped, and continued in the background, as the editor took the terminal.
+        self.0.reenter();
         self.0.hold_interrupt();
         PROMPT
     }
