@@ -62,7 +62,8 @@ pub(crate) enum Command {
     ///
     /// Prints `listening on ADDR (BACKEND, N workers)` once connections are accepted, a line per address, and one line
     /// at the end that sums up. There, `echoed` counts the bytes that the kernel has taken to send; what of them a peer
-    /// has read, no server can know.
+    /// has read, no server can know. `drained` counts the sessions that the drain closed with everything echoed, `cut`
+    /// those that its deadline closed, and `lost` the bytes that these still had to echo.
     ///
     /// SIGTERM, SIGINT, SIGHUP (unless it is ignored, as under nohup), Ctrl-C and Ctrl-Break drain: what was received
     /// is echoed, and sessions are closed gracefully. A second signal, half a second or more after the first, ends at
@@ -86,7 +87,8 @@ pub(crate) enum Command {
     /// printed bare, so that `diff` shows a faithful echo. A line of more than 1 MiB goes in pieces.
     ///
     /// Says when nothing comes for 5 seconds, and waits on. Exit status 1 when what came back is not what was
-    /// sent, when the server has gone, and when the echo cannot be written.
+    /// sent, when the server closes the connection while an echo is awaited or, on a terminal, the next line, and when
+    /// the echo cannot be written (a full disk; a reader that has gone is no error).
     Client(ClientArgs),
     /// See the classic mistakes of completion I/O happen, and not happen
     ///
@@ -183,7 +185,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = limit)]
     pub(crate) write_timeout: Limit,
 
-    /// How long a drain may take before what is left is cut; 0s cuts it at once
+    /// How long a drain may take before what is left is cut. With 0s nothing is waited for: sessions with nothing left
+    /// to send are closed, all others are cut at once
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
 
@@ -211,12 +214,15 @@ pub(crate) struct ServeArgs {
     pub(crate) busy_poll: Limit,
 
     /// Write every submission and completion to a file that Perfetto opens (ui.perfetto.dev); it grows fast.
+    /// Events are buffered, and written 16 KiB at a time; the file is complete when the server has ended.
     /// Events that a slow disk leaves no room for (16 MiB may wait) are dropped and counted, in the file and on stderr
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
 
-    /// Print a line per submission and completion to stderr, in the system's own words. Lines that come faster than
-    /// they are read are dropped and counted
+    /// Print a line per submission and completion to stderr, in the system's own words. Its columns: seconds since the
+    /// start; the session, WORKER/SLOT.GENERATION, or WORKER/- where there is none; `op` and the number of the
+    /// operation, the same from its submission to its last completion; the call; and after a colon, what became of it.
+    /// Lines that come faster than they are read are dropped and counted
     #[arg(long)]
     pub(crate) log_ops: bool,
 
@@ -334,10 +340,17 @@ pub(crate) fn tip(error: &clap::Error) -> String {
         && !values.is_empty()
     {
         let given = first(ContextKind::InvalidValue).unwrap_or_default();
-        let hint = other_word(&given).map_or(String::new(), |hint| format!("; {hint}"));
+        // Only what can be chosen here.
+        let known = other_word(&given).filter(|(_, name)| values.iter().any(|value| value == name));
+        let hint = known.map_or(String::new(), |(hint, name)| format!("; {hint} `{name}`"));
         return format!("{hint}; choose one of: {}", values.join(", "));
     }
     let flag = first(ContextKind::InvalidArg).unwrap_or_default();
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(meant) = address_meant(&flag, std::env::args().skip(1))
+    {
+        return format!("; did you mean `{meant}`?");
+    }
     let command = Args::command();
     let has_it = |command: &&clap::Command| {
         command.get_arguments().any(|arg| Some(flag.as_str()) == long(arg).as_deref())
@@ -354,18 +367,43 @@ fn long(arg: &clap::Arg) -> Option<String> {
     arg.get_long().map(|long| format!("--{long}"))
 }
 
-/// The backend that goes by another word elsewhere.
-fn other_word(given: &str) -> Option<String> {
+/// The backend or kernel that goes by another word elsewhere: the beginning of a sentence, and the name that ends it.
+fn other_word(given: &str) -> Option<(&'static str, &'static str)> {
+    const WRITTEN: &str = "it is written";
     let word = given.to_ascii_lowercase().replace('-', "_");
     match word.as_str() {
-        "epoll" | "kqueue" | "poll" | "select" => {
-            Some("that kind of backend is called `readiness` here".to_owned())
+        "epoll" | "kqueue" | "poll" | "select" => Some(("here that kind of backend is called", "readiness")),
+        "uring" | "iouring" | "ring" => Some(("here the ring of Linux is called", "io_uring")),
+        "io_uring" => Some((WRITTEN, "io_uring")),
+        "iocp" => Some((WRITTEN, "iocp")),
+        "readiness" => Some((WRITTEN, "readiness")),
+        "auto" => Some((WRITTEN, "auto")),
+        "own" => Some((WRITTEN, "own")),
+        _ => None,
+    }
+}
+
+/// How the address is given that somebody meant who wrote `unknown`: a port or an address without a flag, or one of the
+/// flags that other programs have for a port. `line` is the whole command line, without the program's name.
+fn address_meant(unknown: &str, line: impl Iterator<Item = String>) -> Option<String> {
+    let line: Vec<String> = line.collect();
+    let command = line.first()?.as_str();
+    let given = match unknown.split('=').next()? {
+        flag @ ("--port" | "-p" | "--listen" | "--address" | "--addr" | "-l") => {
+            let at = line.iter().position(|word| word.split('=').next() == Some(flag))?;
+            line[at]
+                .split_once('=')
+                .map(|(_, value)| value)
+                .or_else(|| line.get(at + 1).map(String::as_str))?
         }
-        "uring" | "iouring" | "io_uring" | "ring" => {
-            Some("the ring of Linux is called `io_uring` here".to_owned())
-        }
-        "iocp" => Some("it is written `iocp`".to_owned()),
-        "readiness" => Some("it is written `readiness`".to_owned()),
+        bare => bare,
+    };
+    let given = given.strip_prefix(':').unwrap_or(given);
+    let address = if given.parse::<u16>().is_ok() { format!("127.0.0.1:{given}") } else { given.to_owned() };
+    listen_address(&address).ok()?;
+    match command {
+        "serve" => Some(format!("overlapped serve --bind {address}")),
+        "client" => Some(format!("overlapped client {address}")),
         _ => None,
     }
 }
@@ -378,5 +416,31 @@ mod tests {
     #[test]
     fn the_definitions_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_is_found_however_it_is_given() {
+        let meant = |unknown: &str, line: &str| address_meant(unknown, line.split(' ').map(str::to_owned));
+        for (unknown, line, address) in [
+            ("9998", "serve 9998", "127.0.0.1:9998"),
+            (":9998", "serve :9998", "127.0.0.1:9998"),
+            ("[::1]:80", "serve -v [::1]:80", "[::1]:80"),
+            ("--port", "serve --port 9998", "127.0.0.1:9998"),
+            ("--port", "serve -v --port=9998", "127.0.0.1:9998"),
+            ("-p", "serve -p 9998", "127.0.0.1:9998"),
+            ("--listen", "serve --listen localhost:80", "localhost:80"),
+        ] {
+            let wanted = format!("overlapped serve --bind {address}");
+            assert_eq!(meant(unknown, line), Some(wanted), "{line}");
+        }
+        assert_eq!(meant("--port", "client --port 80").as_deref(), Some("overlapped client 127.0.0.1:80"));
+        for (unknown, line) in [
+            ("--port", "serve --port"),
+            ("--port", "doctor --port 80"),
+            ("x", "serve x"),
+            ("--x", "serve --x 80"),
+        ] {
+            assert_eq!(meant(unknown, line), None, "{line}");
+        }
     }
 }

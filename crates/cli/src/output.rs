@@ -85,6 +85,11 @@ pub(crate) fn remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull => "make room on the disk (`df` shows it), or write elsewhere",
         io::ErrorKind::QuotaExceeded => "make room within the quota, or write elsewhere",
         io::ErrorKind::FileTooLarge => "raise the limit (`ulimit -f`), or write elsewhere",
+        io::ErrorKind::NotFound => "create the directory first, or write elsewhere",
+        io::ErrorKind::IsADirectory => "name a file in it",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "choose a place where this user may write"
+        }
         _ => "write elsewhere",
     }
 }

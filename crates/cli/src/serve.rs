@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use overlapped::{Error, Event, Handler, Lease, Rejection, Server, ServerHandle, Session, Stats};
 
+use proactor::os;
+
 use crate::args::ServeArgs;
 use crate::log::{AT_MOST, Log, STUCK};
-use crate::output::Failure;
+use crate::output::{Failure, remedy};
 use crate::signals;
 use crate::trace::{self, Trace};
 use crate::units::{bytes, count, span};
@@ -34,9 +36,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let trace = match &args.trace {
         None => None,
         Some(path) => Some(Arc::new(Trace::create(path, log.clone()).map_err(|error| {
-            Failure::failed(format_args!("cannot write the trace {}: {error}", path.display()))
+            let next = remedy(&error);
+            Failure::failed(format_args!("cannot write the trace {}: {error}; {next}", path.display()))
         })?)),
     };
+    // Before the server opens any.
+    let too_many = too_many_sessions(args);
     let server = build(args).map(|server| observe(server, args, &log, trace.clone()));
     let handle = server.and_then(|server| server.start(|_worker| Echo)).map_err(explain)?;
     if let Some(trace) = &trace {
@@ -50,6 +55,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     }
     for skipped in handle.skipped_addresses() {
         log.note(format_args!("note: {skipped}"));
+    }
+    if let Some(warning) = too_many {
+        log.note(warning);
     }
     log.open(&first_lines(&handle)).map_err(|error| {
         Failure::failed(format_args!("cannot start a thread to print with: {error}; raise `ulimit -u`"))
@@ -121,6 +129,23 @@ fn summary_of(stats: &Stats) -> String {
         stats.cut,
         count(stats.bytes_lost, "byte"),
     )
+}
+
+/// A warning if more sessions are asked for than there are descriptors for.
+fn too_many_sessions(args: &ServeArgs) -> Option<String> {
+    let sessions = u64::from(args.max_sessions?);
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    let workers = args.workers.map_or_else(cores, |workers| workers as usize);
+    let (limit, room) = (os::descriptor_limit()?, Server::room_for_sessions(workers)?);
+    let needed = os::open_descriptors() + Server::descriptors_needed(sessions, workers);
+    (sessions > room).then(|| {
+        format!(
+            "warning: --max-sessions {sessions} needs {needed} descriptors, and the limit is {limit}: accepting will \
+             pause at about {}; raise the limit (`ulimit -n {needed}`; `overlapped doctor` says how), or lower \
+             --max-sessions",
+            count(room, "session")
+        )
+    })
 }
 
 /// Returns what becomes true when a second request ends the process at once. Nothing in here waits for a reader for more
@@ -236,7 +261,7 @@ fn tell(log: &Log, event: &Event<'_>, verbose: bool) {
     match event {
         Event::AcceptPaused { error, .. } => {
             log.note(format_args!(
-                "warning: accepting pauses: {error}; raise the descriptor limit (`ulimit -n`), or set --max-sessions"
+                "warning: accepting pauses: {error}; raise the descriptor limit (`ulimit -n`), or lower --max-sessions"
             ));
         }
         Event::Delayed { error } => {
@@ -263,9 +288,29 @@ fn tell(log: &Log, event: &Event<'_>, verbose: bool) {
     }
 }
 
+/// The flag for a setting of the library.
+fn flag_of(setting: &str) -> Option<&'static str> {
+    Some(match setting {
+        "the number of workers" => "--workers",
+        "the session limit" => "--max-sessions",
+        "the limit per address" => "--max-per-address",
+        "the idle timeout" => "--idle-timeout",
+        "the first-byte timeout" => "--first-byte-timeout",
+        "the write timeout" => "--write-timeout",
+        "the keep-alive" => "--keepalive",
+        "the user timeout" => "--user-timeout",
+        "the low-water mark" => "--low-water",
+        "the hard limit" => "--high-water",
+        _ => return None,
+    })
+}
+
 fn explain(error: Error) -> Failure {
     match error {
-        error @ Error::Config { .. } => Failure::usage(error),
+        Error::Config { setting, problem } => match flag_of(setting) {
+            Some(flag) => Failure::usage(format_args!("{flag}: {setting} {problem}")),
+            None => Failure::usage(Error::Config { setting, problem }),
+        },
         error => Failure::failed(error),
     }
 }

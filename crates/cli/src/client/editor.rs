@@ -1,6 +1,7 @@
 //! Line editing and history on a terminal, with `rustyline`.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -19,6 +20,9 @@ use crate::output::{Failure, note};
 /// Terminals that cannot move their cursor as the editor needs it; the same list as in `rustyline`.
 const PLAIN: [&str; 3] = ["dumb", "cons25", "emacs"];
 
+/// What to do about a terminal that cannot be used.
+const INSTEAD: &str = "raise the limits (`ulimit -n`, `ulimit -u`), try TERM=dumb, or pipe the input";
+
 /// Dropped, it leaves the terminal as it was.
 pub(super) struct Editor {
     lines: rustyline::Editor<Watch, DefaultHistory>,
@@ -28,9 +32,12 @@ pub(super) struct Editor {
 
 impl Editor {
     /// `None` if this terminal cannot edit.
-    pub(super) fn new() -> Option<Editor> {
+    ///
+    /// # Errors
+    /// If the system does not let us put the terminal back in order when a signal comes. Then its mode is not changed.
+    pub(super) fn new() -> Result<Option<Editor>, Failure> {
         if !is_capable(std::env::var("TERM").ok().as_deref()) {
-            return None;
+            return Ok(None);
         }
         // Not for colours, of which there are none: only with them it asks how to show a line, which is how we learn
         // what it shows. Its `ExternalPrinter` would know, but loses sight of keys that come together (18.0).
@@ -38,13 +45,16 @@ impl Editor {
         // Signals: it would stop the process itself at Ctrl-Z, without the mode in which the terminal was.
         let config =
             Config::builder().auto_add_history(true).color_mode(ColorMode::Forced).enable_signals(true);
-        let mut lines = rustyline::Editor::with_config(config.build()).ok()?;
-        let mode = Arc::new(Mode::enter().ok()?);
+        let Ok(mut lines) = rustyline::Editor::with_config(config.build()) else { return Ok(None) };
+        let mode = Arc::new(Mode::read().map_err(untaken)?);
         let prompt = Arc::new(Prompt::new(Some(Arc::clone(&mode))));
         let (resumed, left) = (Arc::clone(&prompt), Arc::clone(&prompt));
-        mode::watch(&mode, move || resumed.redraw(), move || left.below()).ok()?;
+        mode::watch(&mode, move || resumed.redraw(), move || left.below()).map_err(untaken)?;
         lines.set_helper(Some(Watch { prompt: Arc::clone(&prompt), mode: Arc::clone(&mode) }));
-        Some(Editor { lines, prompt, mode })
+        // From here on it is left as it was when this is dropped.
+        let editor = Editor { lines, prompt, mode };
+        editor.mode.enter().map_err(untaken)?;
+        Ok(Some(editor))
     }
 
     /// Where messages go while a line is edited.
@@ -72,7 +82,7 @@ impl Editor {
                 }
                 Err(error) => {
                     return Err(Failure::failed(format_args!(
-                        "cannot read the terminal: {error}; try TERM=dumb, or pipe the input"
+                        "cannot read the terminal: {error}; {INSTEAD}"
                     )));
                 }
             }
@@ -82,8 +92,13 @@ impl Editor {
 
 impl Drop for Editor {
     fn drop(&mut self) {
-        self.prompt.restore();
+        self.prompt.leave();
     }
+}
+
+/// The terminal's mode is as it was.
+fn untaken(error: impl Display) -> Failure {
+    Failure::failed(format_args!("cannot take the terminal: {error}; {INSTEAD}"))
 }
 
 /// Whether a terminal of this name can edit. Windows has no such names.
@@ -99,6 +114,8 @@ struct Beginning<'a>(&'a Mode);
 
 impl rustyline::Prompt for Beginning<'_> {
     fn raw(&self) -> &str {
+        // The process may have been stopped, and continued in the background, as the editor took the terminal.
+        self.0.reenter();
         self.0.hold_interrupt();
         PROMPT
     }

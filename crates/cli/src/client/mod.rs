@@ -18,7 +18,6 @@ use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use overlapped::Endpoint;
@@ -95,17 +94,10 @@ impl Connection {
     /// If the system has no threads.
     fn receive(self: &Arc<Self>, mut sink: impl Sink + Send + 'static) -> Result<(), Failure> {
         let (receiving, watching) = (Arc::clone(self), Arc::clone(self));
-        let receive = move || {
-            mode::leave_signals_to_main();
-            receiving.echo.receive(&receiving.stream, &mut sink);
-        };
-        let watch = move || {
-            mode::leave_signals_to_main();
-            watching.echo.watch(warn);
-        };
-        let start = |name: &str| thread::Builder::new().name(name.into());
-        let started = start("receive").spawn(receive).and_then(|_| start("watch").spawn(watch));
-        started.map(drop).map_err(|error| {
+        let receive = move || receiving.echo.receive(&receiving.stream, &mut sink);
+        let watch = move || watching.echo.watch(warn);
+        let started = mode::spawn("receive", receive).and_then(|()| mode::spawn("watch", watch));
+        started.map_err(|error| {
             Failure::failed(format_args!("cannot start a thread to receive with: {error}; raise `ulimit -u`"))
         })
     }

@@ -15,9 +15,6 @@ use crate::output::{Failure, fail, note};
 
 pub(super) const PROMPT: &str = "> ";
 
-/// Has the terminal mark what is pasted, as the editor wants it.
-const PASTE_ON: &str = "\x1b[?2004h";
-
 /// What a window has whose size is not known.
 const COLUMNS: usize = 80;
 
@@ -102,10 +99,17 @@ impl Prompt {
     pub(super) fn give_up(&self, failure: &Failure) {
         let draft = self.lock();
         if draft.reading {
-            let _ = write(&if self.mode.is_some() { draft.clear() } else { "\n".to_owned() });
-            self.restore();
-            fail(failure);
-            std::process::exit(1);
+            match &self.mode {
+                Some(mode) => {
+                    let _ = write(&draft.clear());
+                    mode.end(&failure.line(), failure.status());
+                }
+                None => {
+                    let _ = write("\n");
+                    fail(failure);
+                    std::process::exit(failure.status().into());
+                }
+            }
         }
     }
 
@@ -113,7 +117,7 @@ impl Prompt {
     pub(super) fn redraw(&self) {
         let draft = self.lock();
         if draft.reading {
-            let _ = write(&format!("{PASTE_ON}\r{}", draft.again()));
+            let _ = write(&format!("\r{}", draft.again()));
         }
     }
 
@@ -129,16 +133,16 @@ impl Prompt {
         if draft.reading { draft.below() } else { String::new() }
     }
 
-    /// Leaves the terminal as it was.
-    pub(super) fn restore(&self) {
+    /// Leaves the terminal as it was, for good.
+    pub(super) fn leave(&self) {
         if let Some(mode) = &self.mode {
-            mode.restore();
+            mode.leave();
         }
     }
 
     /// Ends the process as Ctrl-C does, with the terminal as it was.
     pub(super) fn interrupt(&self) -> ! {
-        self.restore();
+        self.leave();
         super::mode::interrupt();
     }
 

@@ -16,7 +16,7 @@ use crate::output::{Failure, note, say, written};
 use crate::units::count;
 
 pub(super) fn run(connection: &Arc<Connection>) -> Result<(), Failure> {
-    let mut editor = Editor::new();
+    let mut editor = Editor::new()?;
     let prompt = editor.as_ref().map_or_else(|| Arc::new(Prompt::new(None)), Editor::prompt);
     connection.receive(Shown {
         screen: Screen::default(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::append;
 use super::queue::{Batch, Queue, lines};
-use crate::output::reader_gone;
+use crate::output::{reader_gone, remedy};
 
 /// Most bytes of one write, in whole lines: a pipe takes this number in one piece, and another writer to the same pipe
 /// (`2>&1`) cannot come in between. POSIX, `PIPE_BUF`: Linux has 4096, others promise 512.
@@ -60,7 +60,7 @@ pub(crate) struct Stream {
     name: &'static str,
     /// Missing lines that were reported in the stream itself.
     reported: AtomicU64,
-    /// What writing fails with. `None` while it works: then lines are lost to a slow reader only.
+    /// What writing fails with, and what to do about it. `None` while it works: then lines are lost to a slow reader only.
     failure: Mutex<Option<String>>,
 }
 
@@ -209,7 +209,7 @@ impl Writer {
         if reader_gone(error) || error.raw_os_error() == Some(NO_STREAM) {
             return Err(Gone);
         }
-        *self.stream.failure() = Some(error.to_string());
+        *self.stream.failure() = Some(format!("{error}; {}", remedy(error)));
         Ok(())
     }
 }

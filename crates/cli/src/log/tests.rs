@@ -304,7 +304,8 @@ fn a_failed_write_loses_lines_and_says_why() {
     push(&stream.queue, "four");
     written(&stream.queue);
     let failure = io::Error::from(ErrorKind::StorageFull);
-    let warning = format!("warning: 3 lines were dropped: stdout cannot be written: {failure}\n");
+    let next = "make room on the disk (`df` shows it), or write elsewhere";
+    let warning = format!("warning: 3 lines were dropped: stdout cannot be written: {failure}; {next}\n");
     assert_eq!(text.get(), format!("on\n{warning}four\n"));
     assert_eq!(stream.unreported(), 0);
 }
@@ -391,8 +392,9 @@ fn an_end_that_cannot_be_written_is_an_error() {
         written(&log.out.queue);
         disk.full.store(full_at_the_end, Relaxed);
         assert_eq!(log.finish("last\n", later()), !full_at_the_end);
-        let warning =
-            |lines| format!("warning: {lines} dropped: stdout cannot be written: the disk is full\n");
+        let warning = |lines| {
+            format!("warning: {lines} dropped: stdout cannot be written: the disk is full; write elsewhere\n")
+        };
         if full_at_the_end {
             assert_eq!((disk.text.get(), err.get()), ("first\n".into(), warning("2 lines were")));
         } else {

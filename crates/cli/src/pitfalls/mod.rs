@@ -201,10 +201,11 @@ fn list(args: &PitfallsArgs) -> Result<ExitCode, Failure> {
 fn unknown(name: &str) -> Failure {
     let names =
         ALL.iter().flat_map(|exhibit| [exhibit.name].into_iter().chain(exhibit.aliases.iter().copied()));
-    let begun = names.clone().find(|known| name.len() > 2 && known.starts_with(name));
+    let lower = name.to_lowercase();
+    let begun = names.clone().find(|known| lower.len() > 2 && known.starts_with(&lower));
     let similar = || {
-        let (distance, known) = names.map(|known| (distance(name, known), known)).min()?;
-        (distance <= name.chars().count().max(known.len()) / 3).then_some(known)
+        let (distance, known) = names.map(|known| (distance(&lower, known), known)).min()?;
+        (distance <= lower.chars().count().max(known.len()) / 3).then_some(known)
     };
     let hint = match begun.or_else(similar) {
         Some(known) => format!("did you mean {known}?"),
@@ -258,7 +259,12 @@ fn kernel(choice: KernelChoice, needed: bool) -> Result<Kernel, Failure> {
         KernelName::Own => None,
     };
     let reason = reason.unwrap_or(Reason { reason: error.to_string(), remedy: None });
-    Err(Failure::failed(format_args!("{name} is not available: {reason}; or choose --kernel auto")))
+    // What is left: a kernel without a remedy is another system's.
+    let next = match &reason.remedy {
+        Some(_) => "or choose --kernel auto or --kernel own",
+        None => "choose --kernel auto or --kernel own",
+    };
+    Err(Failure::failed(format_args!("{name} is not available: {reason}; {next}")))
 }
 
 fn note_if(needed: bool, text: std::fmt::Arguments<'_>) {
@@ -309,6 +315,8 @@ mod tests {
             ("short-sends", "short-send"),
             ("handel-reuse", "handle-reuse"),
             ("unchecked", "unchecked-result"),
+            ("USE-AFTER-RELEASE", "use-after-release"),
+            ("Short", "short-send"),
         ] {
             assert!(unknown(typed).line().contains(&format!("did you mean {meant}?")), "{typed}");
         }

@@ -79,8 +79,18 @@ pub(crate) fn thirty_two_descriptors(backend: &str) {
     for client in &mut clients {
         std::io::Write::write_all(client, b"here").expect("the backlog takes it");
     }
+    let warning = server.error_line().expect("it says that these are too many");
+    assert!(warning.starts_with("warning: --max-sessions 1000 needs 1"), "{warning:?}");
+    for wanted in
+        ["and the limit is 32: accepting will pause at about ", "`ulimit -n 1", "or lower --max-sessions"]
+    {
+        assert!(warning.contains(wanted), "{wanted}: {warning:?}");
+    }
     let warning = server.error_line().expect("it says that accepting pauses");
-    assert!(warning.contains("accepting pauses"), "{warning:?}");
+    assert!(
+        warning.contains("accepting pauses") && warning.contains("or lower --max-sessions"),
+        "{warning:?}"
+    );
     let served = |client: &mut TcpStream, wait: Duration| {
         client.set_read_timeout(Some(wait)).unwrap();
         client.read_exact(&mut [0; 4]).is_ok()

@@ -50,6 +50,6 @@ fn beyond_what_systems_take() {
     {
         let ended = run(binary(["serve", "--bind", "127.0.0.1:0", flag, value]), b"");
         assert_eq!((ended.status, ended.text().as_str()), (Some(2), ""), "{ended:?}");
-        assert!(ended.stderr.contains(reason), "{ended:?}");
+        assert!(ended.stderr.contains(reason) && ended.stderr.contains(flag), "{ended:?}");
     }
 }

@@ -10,6 +10,8 @@ use std::thread;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+#[cfg(target_os = "linux")]
+use rustix::termios::LocalModes;
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::peer::{PATIENCE, eventually};
@@ -80,6 +82,12 @@ impl Person {
             }
         });
         Person { child, keyboard, screen, seen: Vec::new(), mode }
+    }
+
+    /// Whether the terminal has a mode in which it edits lines itself.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn edits_lines(&self) -> bool {
+        tcgetattr(&self.keyboard).unwrap().local_modes.contains(LocalModes::ICANON)
     }
 
     /// Gives the window another width.

@@ -273,12 +273,17 @@ fn wrong_usage() {
     let missing = missing.to_str().unwrap();
     for (args, status, wanted) in [
         (&["use-after-fre"][..], 2, &["use-after-fre", "did you mean use-after-free?"][..]),
+        (&["USE-AFTER-RELEASE"], 2, &["USE-AFTER-RELEASE", "did you mean use-after-release?"]),
         (&["nonsense"], 2, &["nonsense", "overlapped pitfalls", "lists them"]),
         (&["--all", "short-send"], 2, &["cannot be used with"]),
         (&["--html", "page.html"], 2, &["--html", "name an exhibit"]),
         (&["--all", "--json", "--html", "-"], 2, &["--html", "stdout"]),
         (&["--kernel", "nonsense", "--all"], 2, &["nonsense", "io_uring", "own"]),
-        (&["--kernel", other, "--all"], 1, &[other, "is not available", "--kernel auto"]),
+        (
+            &["--kernel", other, "--all"],
+            1,
+            &[other, "is not available", "; choose --kernel auto or --kernel own"],
+        ),
         (&["parse-loop", "--html", missing], 1, &["cannot write", "no-such-directory"]),
     ] {
         let ended = run(binary([&["pitfalls"], args].concat()), b"");
@@ -372,8 +377,12 @@ mod on_linux {
         let ended = run(forbidding_rings(&binary(["pitfalls", "--all", "--kernel", "io_uring"])), b"");
         assert_eq!(ended.status, Some(1), "{ended:?}");
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
-        for wanted in ["error: io_uring is not available", "seccomp", "allow io_uring_setup", "--kernel auto"]
-        {
+        for wanted in [
+            "error: io_uring is not available",
+            "seccomp",
+            "allow io_uring_setup",
+            "; or choose --kernel auto",
+        ] {
             assert!(ended.stderr.contains(wanted), "{wanted:?} is missing: {ended:?}");
         }
     }

@@ -47,12 +47,17 @@ pub(crate) fn run(command: Command, input: &[u8]) -> Ended {
 #[cfg(unix)]
 pub(crate) fn with_default_signals() {
     use signal_hook::consts::{
-        SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGXFSZ,
+        SIGABRT, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN,
+        SIGTTOU, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
     };
+    const SENT: [i32; 17] = [
+        SIGABRT, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN,
+        SIGTTOU, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+    ];
     use std::sync::{Arc, Once, atomic::AtomicBool};
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGXFSZ] {
+        for signal in SENT {
             if proactor::os::ignores_signal(signal) {
                 let caught = Arc::new(AtomicBool::new(false));
                 signal_hook::flag::register(signal, caught).expect("a signal that can be caught");

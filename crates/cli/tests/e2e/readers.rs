@@ -216,8 +216,8 @@ pub(crate) fn full_disk(backend: &str) {
     let process = Process::start_into(serve(backend, &["-v"]), Keep::All, full, Stdio::piped());
     let ended = serves_ten_and_ends(process);
     assert_eq!(ended.status, Some(1), "{ended:?}");
-    let wanted =
-        "warning: 22 lines were dropped: stdout cannot be written: No space left on device (os error 28)\n";
+    let wanted = "warning: 22 lines were dropped: stdout cannot be written: No space left on device (os error 28); \
+                  make room on the disk (`df` shows it), or write elsewhere\n";
     assert_eq!(ended.stderr, wanted);
 }
 

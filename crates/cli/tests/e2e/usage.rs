@@ -110,6 +110,14 @@ fn flags_that_make_no_sense() {
     for poller in ["epoll", "kqueue", "EPOLL"] {
         is_wrong(&["serve", "--backend", poller], &[poller, "`readiness`"]);
     }
+    // Of these, an exhibit can run on none.
+    for poller in ["epoll", "readiness"] {
+        is_wrong(&["pitfalls", "--kernel", poller], &[poller, "'; choose one of: auto, io_uring, iocp, own"]);
+    }
+    is_wrong(&["pitfalls", "--kernel", "uring"], &["uring", "`io_uring`"]);
+    is_wrong(&["serve", "9998"], &["9998", "`overlapped serve --bind 127.0.0.1:9998`"]);
+    is_wrong(&["serve", "--port", "9998"], &["--port", "`overlapped serve --bind 127.0.0.1:9998`"]);
+    is_wrong(&["client", "--port=9998"], &["--port", "`overlapped client 127.0.0.1:9998`"]);
     for ring in ["uring", "io-uring", "IO_URING"] {
         is_wrong(&["serve", "--backend", ring], &[ring, "`io_uring`"]);
     }
@@ -170,6 +178,17 @@ fn a_backend_of_another_system() {
     fails(&["serve", "--bind", "127.0.0.1:0", "--backend", other], &[other, "not available", here]);
 }
 
+/// What fails says what to do.
+#[test]
+fn a_trace_that_cannot_be_written() {
+    let missing = std::env::temp_dir().join("no-such-directory").join("trace.json");
+    let trace = |path: &str| ["serve", "--bind", "127.0.0.1:0", "--trace", path].map(str::to_owned);
+    let missing = trace(missing.to_str().unwrap());
+    fails(&missing.each_ref().map(String::as_str), &["cannot write the trace", "create the directory"]);
+    let directory = trace(std::env::temp_dir().to_str().unwrap());
+    fails(&directory.each_ref().map(String::as_str), &["cannot write the trace", "; "]);
+}
+
 /// Nobody listening on a client's address.
 #[test]
 fn no_server_for_a_client() {
@@ -205,8 +224,20 @@ fn help_and_version() {
         "64k is 65536",
         "taken to send",
         "or the trace could not be written to its end",
+        "`drained` counts the sessions that the drain closed with everything echoed",
+        "`cut` those that its deadline closed, and `lost` the bytes that these still had to echo",
+        "With 0s nothing is waited for",
+        "written 16 KiB at a time",
+        "Its columns: seconds since the start",
     ] {
         assert!(serve.split_whitespace().collect::<Vec<_>>().join(" ").contains(wanted), "{wanted}: {serve}");
+    }
+    let client = run(binary(["client", "--help"]), b"").text();
+    let client = client.split_whitespace().collect::<Vec<_>>().join(" ");
+    for wanted in
+        ["while an echo is awaited or, on a terminal, the next line", "a reader that has gone is no error"]
+    {
+        assert!(client.contains(wanted), "{wanted}: {client}");
     }
     assert_eq!(run(binary([""; 0]), b"").status, Some(2), "no command is wrong usage");
 }

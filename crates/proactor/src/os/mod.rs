@@ -1,8 +1,10 @@
 //! What the operating system says of itself and of the process: descriptors, open handles, errors, interfaces, signals;
-//! and the one hint to the processor, [`prefetch`].
+//! a thread that is halted for a moment; and the one hint to the processor, [`prefetch`].
 
 mod descriptors;
 mod errors;
+#[cfg(unix)]
+mod halt;
 mod handles;
 mod interface;
 mod prefetch;
@@ -14,6 +16,8 @@ pub use errors::address_unavailable;
 #[cfg(unix)]
 pub(crate) use errors::is_about_the_peer;
 pub(crate) use errors::{ACCEPT_FAILURES, concerns_the_listener, is_out_of_descriptors, is_shortage};
+#[cfg(unix)]
+pub use halt::{Halted, halt};
 pub(crate) use handles::{CountedPort, CountedSocket};
 pub use handles::{Handles, handles};
 pub use interface::interface_index;

@@ -63,8 +63,12 @@ pub fn ignores_signal(signal: i32) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use std::sync::{Mutex, PoisonError};
+
+    /// Tests that change what the process does with SIGURG run one after the other.
+    pub(in super::super) static SIGURG_IS_MINE: Mutex<()> = Mutex::new(());
 
     #[test]
     fn a_signal_is_ignored_or_not() {
@@ -74,9 +78,10 @@ mod tests {
         assert!(!ignores_signal(-1), "no signal");
     }
 
-    /// SIGURG: nobody else here uses it, and its default does nothing.
+    /// SIGURG: its default does nothing.
     #[test]
     fn an_action_comes_back() {
+        let _mine = SIGURG_IS_MINE.lock().unwrap_or_else(PoisonError::into_inner);
         let before = SignalAction::current(libc::SIGURG).unwrap();
         let ignored = SignalAction { signal: libc::SIGURG, ..SignalAction::current(libc::SIGPIPE).unwrap() };
         ignored.install().unwrap();
