@@ -14,22 +14,22 @@ pub(crate) const TURNED_AWAY: usize = 128;
 /// What happens to a session when more is queued for it than the hard limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// It is closed with a reset: the server does not wait for a peer that does not read.
+    /// The session is closed with a reset: the server does not wait for a peer that does not read.
     #[default]
     Close,
-    /// The send is refused; the handler decides.
+    /// The send is refused with [`Sent::Full`](crate::Sent::Full); the handler decides what to do with the session.
     Refuse,
 }
 
-/// What a panic in a handler ends.
+/// The policy for a panic in a handler: what it ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnPanic {
     /// The session it happened in is aborted; the worker goes on. The handler's own fields are as the panic left them,
     /// and [`on_panic`](crate::Handler::on_panic) lets it repair them.
     #[default]
     AbortSession,
-    /// The whole server: [`ServerHandle::wait`](crate::ServerHandle::wait) returns the panic as an error, and no
-    /// callback follows on that worker. For handlers whose fields must not be trusted after one.
+    /// The whole server ends: [`ServerHandle::wait`](crate::ServerHandle::wait) returns the panic as an error, and no
+    /// callback follows on that worker. For handlers whose fields cannot be trusted after a panic.
     StopServer,
 }
 

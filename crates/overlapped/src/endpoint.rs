@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 ///   `[fe80::1%eth0]:9999`, `[fe80::1%2]:9999` (RFC 4007 §11). On Windows the name is the alias that `ipconfig` prints;
 /// * a name, `localhost:9999`, which means all addresses that the system's resolver has for it.
 ///
-/// An IPv4-mapped address (`[::ffff:127.0.0.1]:9999`, RFC 4291 §2.5.5.2) is that IPv4 address, on every system: an IPv6
-/// socket takes it on some of them only.
+/// An IPv4-mapped address (`[::ffff:127.0.0.1]:9999`, RFC 4291 §2.5.5.2) is converted to that IPv4 address on every
+/// system, because only some systems accept such an address on an IPv6 socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(Given);
 
@@ -37,8 +37,8 @@ enum Host<'a> {
 }
 
 impl Endpoint {
-    /// Its addresses, at least one, each once, in the resolver's order, in which a client tries them. Asks
-    /// the system's resolver if it is a name, and blocks for as long as that takes.
+    /// The addresses of this endpoint: at least one, without duplicates, in the order of the resolver. A client tries
+    /// them in this order. For a name this asks the system's resolver, and blocks until it answers.
     ///
     /// # Errors
     /// [`Error::Resolve`] if it is not `HOST:PORT`, if the resolver has no address for the name, if this machine has no

@@ -8,11 +8,11 @@ use proactor::backend::choice::Refusal;
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a server did not start, or ended. Each message has what failed, why, and what to do next.
+/// Why a server did not start, or why it ended. Each message says what failed, why, and what to do next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Text that is no address, or a name without an address.
+    /// The text is not an address, or the name has no address.
     #[error("cannot resolve {address}: {}", explain_resolve(source))]
     Resolve {
         /// What was given.
@@ -31,7 +31,7 @@ pub enum Error {
     /// No backend could be made.
     #[error("{}", list(.0))]
     NoBackend(Vec<Refusal>),
-    /// A setting makes no sense.
+    /// A setting is invalid.
     #[error("{setting} {problem}")]
     Config {
         /// Which.
@@ -58,7 +58,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// A worker's own thread asked to wait for the end of its server.
+    /// `wait` or `drain` was called on a thread of the server's own workers: this thread would wait for itself.
     #[error(
         "drain() and wait() would never return here: they wait for the worker whose callback this is; call \
          begin_drain(), or drain() from another thread"

@@ -7,23 +7,27 @@ use proactor::Lease;
 use crate::context::{Session, WorkerContext};
 use crate::session::{CloseReason, SessionId};
 
-/// What happens in sessions. One handler is made per worker, on its thread, and its callbacks never overlap: its
-/// fields need no lock, and need not be `Send`.
+/// The callbacks for the sessions of one worker. Each worker creates its own handler on its own thread, and its
+/// callbacks never overlap, so the handler's fields need no lock and need not be `Send`.
 ///
 /// A callback must not block: every session of its worker waits for it. Do long work on another thread, and bring the
 /// result back with [`WorkerHandle::post`](crate::WorkerHandle::post).
 ///
-/// While a callback blocks, the sessions of its worker, their timers, deadlines, ticks and messages wait until it
-/// returns. After 100 to 150 ms in one turn a worker counts as blocked. Until it turns again, new connections go to
-/// workers that turn, those that were placed on it and not yet opened are placed on others, and others accept from the
-/// listeners that it owns. With one worker, or with all of them blocked, new connections wait in the backlog. They
-/// also wait on Windows if the blocked worker owns the listener, because the accepts in flight belong to its port, and on
-/// Linux 6.0, where io_uring accepts for a worker that does not ask. Completions that the worker had harvested before the
-/// callback, accepted connections among them, wait with it.
+/// While a callback blocks, everything else on its worker waits: sessions, timers, deadlines, ticks, messages, and
+/// completions that the worker has already taken from the kernel (accepted connections, too).
+///
+/// A worker that has been in one turn of its loop for 100 to 150 ms counts as blocked. Until its callback returns, new
+/// connections are placed on other workers, accepted connections that the blocked worker has not opened yet move to
+/// other workers, and another thread accepts from the listeners that it owns. New connections wait in the backlog:
+///
+/// * if the server has only one worker, or all workers are blocked;
+/// * on Windows, if the blocked worker owns the listener: the accepts in flight belong to its completion port;
+/// * on Linux 6.0, where io_uring accepts connections for the blocked worker, too.
 ///
 /// If a callback panics, its session is aborted and its state dropped, the panic is reported and counted
-/// ([`Stats::panics`](crate::Stats::panics)), and the worker goes on. The handler's own fields are then as the panic
-/// left them: [`on_panic`](Self::on_panic) is called to repair them. No other callback of that session follows.
+/// ([`Stats::panics`](crate::Stats::panics)), and the worker continues. The handler's own fields may be half updated:
+/// [`on_panic`](Self::on_panic) is called so that the handler can repair them. No other callback for that session
+/// follows.
 pub trait Handler: Sized + 'static {
     /// What is kept for each session.
     type State: 'static;
@@ -33,9 +37,9 @@ pub trait Handler: Sized + 'static {
     /// A session began, accepted or outbound. Returns its state.
     fn on_open(&mut self, session: &mut Session<'_>) -> Self::State;
 
-    /// At least one byte arrived. TCP keeps no message boundaries: a message may come in parts, or several at once. To
-    /// answer with the bytes as they are, send the lease itself; to keep them, copy them. Urgent bytes (RFC 6093) are
-    /// among them, in order, and look like any other.
+    /// At least one byte arrived. TCP keeps no message boundaries: `data` may hold a part of a message, or several
+    /// messages. To send the same bytes back, send the lease itself; to keep them, copy them. Urgent bytes (RFC 6093)
+    /// are delivered in order like all other bytes, and are not marked.
     fn on_data(&mut self, session: &mut Session<'_>, state: &mut Self::State, data: Lease);
 
     /// The peer sends no more; it may still read. By default the session is closed gracefully: everything queued
@@ -45,14 +49,15 @@ pub trait Handler: Sized + 'static {
         session.close();
     }
 
-    /// What is unsent fell to the low-water mark, after it had been above the high-water mark or a send had been
-    /// refused.
+    /// The number of unsent bytes has fallen to the low-water mark, after it was above the high-water mark or a send
+    /// was refused.
     fn on_writable(&mut self, session: &mut Session<'_>, state: &mut Self::State) {
         let _ = (session, state);
     }
 
-    /// Nothing was received or sent for the idle timeout. By default the session is closed gracefully; to keep
-    /// it, do not close it: if it stays silent, this is called again after another such time.
+    /// No byte was received or sent for the duration of the idle timeout. By default the session is closed gracefully.
+    /// An implementation that does not close the session keeps it; this is called again after each further idle
+    /// timeout.
     fn on_idle(&mut self, session: &mut Session<'_>, state: &mut Self::State) {
         let _ = state;
         session.close();
@@ -73,22 +78,23 @@ pub trait Handler: Sized + 'static {
         let _ = (worker, message);
     }
 
-    /// A connect asked for with [`WorkerContext::connect`] failed. In a drain, connecting again fails too.
+    /// A connect requested with [`WorkerContext::connect`] failed. During a drain, a new connect from here fails, too.
     fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_>, token: u64, error: &io::Error) {
         let _ = (worker, token, error);
     }
 
-    /// A callback panicked: the one of `session`, if it was for a session, with `message`. That session has no
-    /// [`on_close`](Self::on_close); its state is dropped already. Remove it from the handler's own tables here. After a panic in `on_open`, the session never had a state; after one in `on_close`, it ended
-    /// otherwise. Not called for a panic in here, nor if the server stops for the panic
-    /// ([`OnPanic::StopServer`](crate::OnPanic::StopServer)).
+    /// A callback panicked with `message`. `session` is the session that the callback was for, if it was for one. That
+    /// session gets no [`on_close`](Self::on_close), and its state is already dropped: remove the session from the
+    /// handler's own tables here. After a panic in `on_open`, the session never had a state; after a panic in
+    /// `on_close`, it had already ended. Not called after a panic in `on_panic` itself, nor if the server stops because
+    /// of the panic ([`OnPanic::StopServer`](crate::OnPanic::StopServer)).
     fn on_panic(&mut self, worker: &mut WorkerContext<'_>, session: Option<SessionId>, message: &str) {
         let _ = (worker, session, message);
     }
 
-    /// A session ended: nothing is in flight for it, and its id finds nothing any more. Called exactly once for each
-    /// session whose `on_open` returned, except after a panic ([`on_panic`](Self::on_panic) is called instead), and if
-    /// the whole server broke down.
+    /// A session ended: nothing is in flight for it, and its id is no longer valid. Called exactly once for each
+    /// session whose `on_open` returned. Exceptions: after a panic [`on_panic`](Self::on_panic) is called instead, and
+    /// nothing is called if the whole server fails.
     fn on_close(
         &mut self,
         worker: &mut WorkerContext<'_>,

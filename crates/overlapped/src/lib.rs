@@ -1,9 +1,10 @@
-//! TCP sessions on completion I/O: the kernel gets a buffer, and reports when the operation is done.
+//! TCP sessions on completion I/O: the program gives the kernel a buffer, and the kernel reports when the operation is
+//! done.
 //!
-//! IOCP on Windows, io_uring on Linux, and readiness (epoll, kqueue) where a ring cannot be made: one behaviour on all of
-//! them. You write a [`Handler`]; the engine keeps the sessions: it accepts, receives, sends in order, holds back a peer
-//! that reads slowly, closes gracefully, and drains. For servers with many long-lived sessions: games, gateways, device
-//! hubs, brokers, relays.
+//! The backends are IOCP on Windows, io_uring on Linux, and readiness (epoll, kqueue) where io_uring is not available.
+//! All of them behave the same. You write a [`Handler`]; the engine manages the sessions: it accepts connections,
+//! receives, sends in order, stops receiving from a peer that reads slowly, closes gracefully, and drains. The crate is
+//! for servers with many long-lived sessions: games, gateways, device hubs, brokers, relays.
 //!
 //! ```no_run
 //! use overlapped::{Handler, Lease, Server, Session};
@@ -31,8 +32,8 @@
 //! ```text
 //!   accepted, or connected
 //!          │
-//!       on_open ──► on_data … on_data ──► on_half_close            the peer's FIN; closes, unless overridden
-//!                   on_writable, on_idle, on_timer                 in between, for the same session
+//!       on_open ──► on_data … on_data ──► on_half_close            at the peer's FIN; the default closes the session
+//!                   on_writable, on_idle, on_timer                 at any time in between
 //!          │
 //!       session.close() ──► what is queued goes out ──► FIN ──► the peer's FIN, or the linger timeout
 //!          │                                                           │
@@ -43,34 +44,37 @@
 //!                                on_close      exactly once, with the reason
 //! ```
 //!
-//! [`Session::finish`] ends this side's stream alone: what is queued goes out, then FIN, and `on_data` goes on until the
-//! peer ends its own. [`CloseReason`] tells the ends apart: end of stream, reset, abort, local close, a timeout, a drain.
+//! [`Session::finish`] ends only this side's stream: queued bytes are sent, then FIN, and `on_data` is still called
+//! until the peer ends its stream. [`CloseReason`] says why a session ended: end of stream, reset, abort, local close,
+//! timeout, drain.
 //!
 //! # Promises
 //!
-//! * **Order.** Bytes that are sent to one session leave in the order of the calls that took them, and are neither lost nor
-//!   doubled while the connection lives. Posts of one thread arrive in their order. Between sessions, and between threads,
-//!   there is no order.
-//! * **Graceful close.** [`close`](Session::close) delivers everything that was queued before it, then ends the stream. It
-//!   never becomes a reset from this side because the peer still sends; only a peer that sends beyond the linger timeout is
-//!   reset.
-//! * **One end.** Each session whose `on_open` returned gets exactly one `on_close`, unless a callback panicked (then
-//!   [`on_panic`](Handler::on_panic)) or the server broke down.
-//! * **No stale effect.** A [`SessionId`] or [`SessionHandle`] that is kept too long finds nothing; it never reaches another
-//!   session.
-//! * **Bounded memory.** Above the high-water mark of unsent bytes a session's receive pauses; above the hard limit
-//!   [`send`](Session::send) answers [`Sent::Full`], and a policy decides (see [`Server::overflow`]). Mailboxes are
-//!   bounded: [`PostError::Full`].
-//! * **Shortages are retried.** When descriptors, blocks or kernel memory run out, accepting and receiving wait and are
-//!   retried with back-off. No connection is closed for it. [`Stats`] counts it.
+//! * **Order.** Bytes for one session are sent in the order of the `send` calls that queued them. No byte is lost or
+//!   duplicated while the connection lives. Messages that one thread posts arrive in the order in which they were
+//!   posted. There is no order between sessions or between threads.
+//! * **Graceful close.** [`close`](Session::close) sends everything that was queued before it, then FIN. This side
+//!   sends no reset while the peer still sends, except when the peer sends beyond the linger timeout.
+//! * **One end.** `on_close` is called exactly once for each session whose `on_open` returned, unless a callback
+//!   panicked (then [`on_panic`](Handler::on_panic) is called) or the whole server failed.
+//! * **No stale effect.** A [`SessionId`] or [`SessionHandle`] of a session that has ended has no effect; it never
+//!   affects another session.
+//! * **Bounded memory.** When a session's unsent bytes exceed the high-water mark, its receive pauses until they have
+//!   fallen to the low-water mark. Above the hard limit [`send`](Session::send) returns [`Sent::Full`], and
+//!   [`Server::overflow`] decides whether the session is closed. Mailboxes are bounded: a post to a full one returns
+//!   [`PostError::Full`].
+//! * **Shortages are retried.** When descriptors, blocks or kernel memory run out, accepts, receives and sends wait, or
+//!   are retried with back-off. No connection is closed because of a shortage. [`Stats`] counts shortages.
 //!
 //! Not promised:
 //!
-//! * **Delivery.** [`Sent::Ok`] means "queued", and [`Stats::bytes_sent`] counts what the kernel has accepted. Whether the
-//!   peer's program has read it, only an answer of the peer can tell.
-//! * **Message boundaries.** TCP is a stream: `on_data` gets bytes as the network cut them. [`Framed`] makes frames.
-//! * **Exact timing.** Timers are never early and up to 4 ms late, more if a callback blocks its worker.
-//! * **Progress of a worker whose callback blocks.** See [`Handler`].
+//! * **Delivery.** [`Sent::Ok`] means "queued", and [`Stats::bytes_sent`] counts bytes that the kernel has accepted.
+//!   Only an answer from the peer's program can show that it has read them.
+//! * **Message boundaries.** TCP is a stream: `on_data` gets pieces of any length. [`Framed`] cuts the stream into
+//!   frames.
+//! * **Exact timing.** A timer never fires early. It may fire up to 4 ms late, or later if a callback blocks its
+//!   worker.
+//! * **Progress while a callback blocks.** See [`Handler`].
 //!
 //! # What is where
 //!
@@ -89,7 +93,7 @@
 //! | to … | use |
 //! | --- | --- |
 //! | listen, on one or several addresses | [`Server::bind`], [`Server::also_bind`], `Server::from(TcpListener)` |
-//! | send the received block on, without a copy | [`Session::send`] with the [`Lease`] |
+//! | forward the received block without a copy | [`Session::send`] with the [`Lease`] |
 //! | send one buffer to many sessions | [`Bytes`] with [`WorkerContext::broadcast`] or [`WorkerHandle::broadcast`] |
 //! | cut the stream into lines or frames | [`Framed`] with [`Lines`], [`Delimiter`], [`LengthPrefixed`], or your [`Framing`] |
 //! | send from another thread | [`Session::handle`], [`SessionHandle::send`] |
@@ -99,16 +103,17 @@
 //! | stop and resume receiving | [`Session::pause`], [`Session::resume`] |
 //! | send more when there is room again | [`Handler::on_writable`] |
 //! | run something later, or periodically | [`Session::set_timer`], [`Server::tick`] |
-//! | end silent, slow or vanished peers | [`Server::idle_timeout`], [`Server::first_byte_timeout`], [`Server::write_timeout`], [`Server::keepalive`], [`Server::user_timeout`] |
+//! | close sessions of silent, slow or lost peers | [`Server::idle_timeout`], [`Server::first_byte_timeout`], [`Server::write_timeout`], [`Server::keepalive`], [`Server::user_timeout`] |
 //! | limit sessions | [`Server::max_sessions`], [`Server::max_per_address`], [`raise_descriptor_limit`] |
 //! | end the server without losing answers | [`ServerHandle::drain`], or [`ServerHandle::begin_drain`] in a callback |
-//! | watch it | [`ServerHandle::stats`], [`Server::observer`], [`Server::trace_operations`] |
+//! | monitor the server | [`ServerHandle::stats`], [`Server::observer`], [`Server::trace_operations`] |
 //! | choose the backend | [`Server::backend`]; [`ServerHandle::refusals`] says why a better one was refused |
 //!
 //! # Ending a server
 //!
-//! A drain stops accepting, answers what was received, closes every session gracefully, and cuts what is left at its
-//! deadline.
+//! A drain accepts the connections that wait in the backlog, then stops accepting. The sessions answer what they have
+//! received, and each is closed gracefully. The drain's deadline *cuts* the remaining sessions: it
+//! ends them at once.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -139,7 +144,7 @@
 //! client.read_exact(&mut answer)?;
 //! assert_eq!(&answer, b"hello");
 //!
-//! // `main` would wait for a signal here. The client reads an end of stream, and ends its own.
+//! // A real program would wait for a signal here. The client reads the end of stream, then closes its side.
 //! let client = std::thread::spawn(move || client.read_to_end(&mut Vec::new()));
 //! let report = server.drain(Duration::from_secs(5))?;
 //! assert_eq!((report.drained, report.cut, report.bytes_lost), (1, 0, 0));
@@ -150,40 +155,42 @@
 //!
 //! # Threads
 //!
-//! One worker is one thread. A session stays on its worker, and handlers of one worker never overlap, so a handler's
-//! fields need no lock. Handles ([`SessionHandle`], [`WorkerHandle`], [`ServerHandle`]) may be used on any thread: they post
-//! to a worker's mailbox.
+//! One worker is one thread with one handler. A session stays on its worker, and the callbacks of one worker never
+//! overlap, so the fields of a handler need no lock. Handles ([`SessionHandle`], [`WorkerHandle`], [`ServerHandle`])
+//! may be used on any thread: they post to the mailboxes of workers.
 //!
 //! # Platforms
 //!
 //! | system | backend | notes |
 //! | --- | --- | --- |
-//! | Linux 6.0 or newer, 64-bit | io_uring | falls back to readiness where a ring is forbidden (many containers) |
+//! | Linux 6.0 or newer, 64-bit | io_uring | falls back to readiness where io_uring is forbidden (many containers) |
 //! | other Linux, macOS, the BSDs | readiness | epoll or kqueue. macOS and the BSDs are only type-checked |
 //! | Windows | IOCP | tested under Wine; not yet run on Windows itself |
 //!
 //! # Absent on purpose
 //!
-//! * **TLS, HTTP, WebSocket.** This is the transport. Terminate TLS in front of it, for instance with HAProxy.
-//! * **async/await.** A session costs a few hundred bytes and no task; a callback runs as soon as its completion is seen.
-//!   For request handlers that await databases, take an async runtime.
+//! * **TLS, HTTP, WebSocket.** This crate provides only TCP transport. Terminate TLS in front of the server, for
+//!   instance with HAProxy.
+//! * **async/await.** A session uses a few hundred bytes and no task; a callback runs as soon as the worker takes the
+//!   completion. If your request handlers wait for databases, use an async runtime.
 //! * **UDP, Unix sockets, files.**
-//! * **A client API of its own.** Outbound sessions belong to a server's workers.
+//! * **A separate client API.** Outbound sessions belong to the workers of a server.
 //! * **Clustering.** Between machines, use a broker or a load balancer.
 //!
 //! # Other processes
 //!
 //! All descriptors that this library opens are close-on-exec: a program that the process starts, as
-//! [`std::process::Command`] does, inherits none of them. A process that is made by `fork(2)` and executes nothing holds a
-//! copy of each, and a connection ends only with its last copy: while such a process lives, the peer of a session that was
-//! closed or [aborted](Session::abort) sees no reset, and no end beyond the FIN that a graceful close sends before, and the
-//! port of a server that has ended stays in use. Fork before the server starts, or execute a program. A listener that was
-//! [handed over](Server#impl-From<TcpListener>-for-Server) keeps the flags it came with.
+//! [`std::process::Command`] does, inherits none of them. A process that was made by `fork(2)` and has not called
+//! `exec` holds a copy of each descriptor, and a connection ends only when its last copy is closed. While such a
+//! process lives, the peer of an [aborted](Session::abort) session sees no reset, the peer of a gracefully closed
+//! session sees only its FIN, and the ports of a server that has ended stay in use. So fork before the server starts,
+//! or call `exec` after `fork`. A listener that was [handed over](Server#impl-From<TcpListener>-for-Server) keeps its
+//! `FD_CLOEXEC` flag as it was.
 //!
 //! # Mistakes
 //!
-//! [`docs::pitfalls`] lists the classic mistakes of completion I/O, and what refuses each: the compiler, or a check at run
-//! time.
+//! [`docs::pitfalls`] lists the classic mistakes of completion I/O. For each it says what prevents the mistake: the
+//! compiler, or a check at run time.
 #![forbid(unsafe_code)]
 
 mod admission;

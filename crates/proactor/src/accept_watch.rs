@@ -1,5 +1,5 @@
-//! Accepting on another thread than the driver's: while a driver is blocked, connections on its listeners can be
-//! accepted here.
+//! Accepts connections on a thread other than the driver's: while a driver is blocked, another thread can accept from
+//! its listeners.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::waker::Waker;
 pub struct AcceptWatch(imp::Watch);
 
 impl AcceptWatch {
-    /// Whether a connection can be taken beside the driver that owns its listener.
+    /// Whether another thread can accept a connection from a listener that a driver owns.
     pub const ACCEPTS: bool = cfg!(unix);
 
     /// Makes one that watches nothing yet. On Unix it uses two descriptors.
@@ -23,7 +23,7 @@ impl AcceptWatch {
         imp::Watch::new().map(AcceptWatch)
     }
 
-    /// A handle that ends the present or the next [`wait`](Self::wait), from any thread.
+    /// A handle with which any thread can end the current or the next [`wait`](Self::wait).
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.0.waker()
@@ -52,13 +52,13 @@ impl AcceptWatch {
     }
 }
 
-/// Takes a connection from the backlog of `listener`, if one waits there. Never blocks for longer than a tick of the
+/// Accepts a connection from the backlog of `listener`, if one waits there. It blocks for at most one tick of the
 /// kernel's clock, even if another holder of this listener takes the connection first.
 ///
-/// The listener itself may be a blocking one, and has to stay one: its other handles share that flag, and io_uring
-/// does not wait on a listener that does not block.
+/// If the listener is in blocking mode, this does not change its mode: its other handles share the flag, and io_uring
+/// does not wait on a non-blocking listener.
 ///
-/// On Windows it takes none: the connection that comes next belongs to the accepts in flight on the owner's port.
+/// On Windows it accepts no connection: the next connection belongs to the accepts in flight on the owner's port.
 ///
 /// # Errors
 /// If the system is short of something. Errors that concern only one connection are not reported.

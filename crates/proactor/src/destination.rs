@@ -1,4 +1,4 @@
-//! What connecting to an address means, the same on every system: for the driver and for blocking clients.
+//! Rules for connecting to an address, the same on every system. The driver and blocking clients use them.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,16 +1,16 @@
-//! Completion I/O for TCP sockets: submit an operation, take its completion. One behaviour on io_uring, IOCP, epoll and
-//! kqueue.
+//! Completion I/O for TCP sockets: submit an operation, take its completion. The crate behaves the same on io_uring,
+//! IOCP, epoll and kqueue.
 //!
-//! `proactor` is for programs that drive sockets themselves: a server framework, a proxy, a load generator. It knows
-//! sockets and bytes, no sessions and no protocols. The crate `overlapped` adds those: sessions, send queues, deadlines,
-//! draining. If you write a server, begin there.
+//! `proactor` is for programs that manage sockets themselves: a server framework, a proxy, a load generator. It handles
+//! sockets and bytes, but no sessions and no protocols. The crate `overlapped` adds sessions, send queues, deadlines
+//! and draining. If you write a server, use that crate.
 //!
 //! It has two layers:
 //!
 //! * [`Driver`], written once for all kernels. It owns the connections, the operations in flight and their memory. It
 //!   decides when an operation is submitted, continued or cancelled, and when a socket may be closed.
-//! * [`backend`], one translation per kernel interface: *submit this operation*, *cancel that one*, *what has
-//!   completed?*
+//! * [`backend`], one module per kernel interface. A backend translates three requests into system calls: submit an
+//!   operation, cancel an operation, return what has completed.
 //!
 //! # Example: an echo server
 //!
@@ -30,7 +30,7 @@
 //!     ended: bool,
 //! }
 //!
-//! /// Sends what waits, one block at a time. Receives again when all of it is out; closes when the peer has ended, too.
+//! /// Sends the waiting blocks, one at a time. Then receives again, or closes if the peer has ended its stream.
 //! fn advance<B: Backend>(driver: &mut Driver<B>, key: ConnectionKey, echo: &mut Echo) {
 //!     while !driver.is_sending(key) {
 //!         match echo.waiting.pop_front() {
@@ -96,21 +96,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What is promised
+//! # Guarantees
 //!
 //! * From submit to completion the driver owns every byte that the kernel may touch. Dropping a driver with
 //!   operations in flight is safe.
-//! * Bytes leave in order; a short send is continued. A graceful close never turns into a reset.
+//! * Bytes are sent in order; a short send is continued. A graceful close sends no reset as long as the caller receives
+//!   until the peer's FIN (see [`Driver::finish`]).
 //! * End of stream, reset, abort and local close are four different outcomes.
-//! * A key of a connection that is gone does nothing: its slot's next connection has another key.
+//! * Calls with the key of a connection that is gone are no-ops: the next connection in its slot has another key.
 //! * When descriptors, buffers or memory run out, operations are retried with back-off; no connection is closed for it.
 //!
 //! One suite of conformance tests checks this on every backend, the simulated kernel included.
 //!
 //! # Threads
 //!
-//! A driver, its leases and its pool live on one thread; use a driver per thread. Only a [`Waker`] and an accepted
-//! socket may be handed to another thread. An [`AcceptWatch`] lives on a thread of its own, beside the drivers'.
+//! A driver, its leases and its pool stay on one thread; use one driver per thread. Only a [`Waker`] and an accepted
+//! socket may be passed to another thread. An [`AcceptWatch`] is used on a separate thread, which runs no driver.
 //!
 //! # Platforms
 //!
@@ -122,18 +123,18 @@
 //! | macOS, BSDs | readiness (kqueue) |
 //! | everywhere, for tests | [`simulated`](backend::simulated): a kernel in memory with a virtual clock and a seed |
 //!
-//! [`backend::visit`] leads from a kind that is known at run time to its type, [`backend::probe`] tells what this
-//! machine offers.
+//! [`backend::visit`] calls a visitor with the backend type of a kind that is known only at run time.
+//! [`backend::probe`] reports what this machine supports.
 //!
-//! # What is absent on purpose
+//! # Absent on purpose
 //!
-//! * No `async`: a driver is turned by a loop. There is no executor, and there are no futures.
+//! * No `async`: the caller's loop calls [`Driver::turn`]. There is no executor, and there are no futures.
 //! * No UDP, no files, no Unix sockets, no TLS.
-//! * No timers: [`backend::Wait::Until`] ends a wait; which deadline is next is the caller's to know.
-//! * No queue of sends: one send per connection is in flight at a time, and what waits behind it is the caller's.
+//! * No timers: [`backend::Wait::Until`] limits a wait, and the caller keeps its own deadlines.
+//! * No send queue: at most one send per connection is in flight, and the caller queues further sends.
 //!
-//! This is the only crate of the workspace with `unsafe` code, apart from the programs of `overlapped-pitfalls`, which
-//! are broken on purpose.
+//! This is the only crate of the workspace with `unsafe` code, except for `overlapped-pitfalls`, whose programs are
+//! broken on purpose.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod accept_watch;

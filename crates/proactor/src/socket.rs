@@ -136,9 +136,10 @@ fn exclusive(socket: &Socket) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Has urgent data delivered in line, as RFC 6093 recommends. Returns whether it was so before. A read still stops
-/// short before the last urgent byte; bytes before and behind it are counted by `FIONREAD` alike, which otherwise
-/// stops there too. Accepted sockets inherit it from their listener on Linux (`sk_clone_lock`) and the BSDs.
+/// Makes the system deliver urgent data in line, as RFC 6093 recommends. Returns whether this was set before. A read
+/// still stops before the last urgent byte. `FIONREAD` then counts the bytes before and after the urgent byte; without
+/// this option it stops there, too. On Linux (`sk_clone_lock`) and the BSDs accepted sockets inherit the option from
+/// their listener.
 pub(crate) fn inline_urgent(socket: &socket2::Socket) -> io::Result<bool> {
     let before = socket.out_of_band_inline()?;
     if !before {
@@ -212,9 +213,9 @@ pub(crate) fn discard_arrived(mut discard: impl FnMut() -> io::Result<Discarded>
     }
 }
 
-/// Turns away an accepted socket that no driver has: FIN, then what has arrived, up to 8 MiB, is discarded and the
-/// socket closed, so that its peer reads an end of stream. It does not wait for the peer: what arrives later resets
-/// the connection. A driver does better: [`Driver::refuse`](crate::Driver::refuse).
+/// Turns away an accepted socket that belongs to no driver: it sends FIN, discards up to 8 MiB of received bytes, and
+/// closes the socket, so that the peer reads an end of stream. It does not wait for the peer: bytes that arrive later
+/// cause a reset. [`Driver::refuse`](crate::Driver::refuse) waits.
 pub fn turn_away(socket: Socket) {
     let _ = socket.shutdown(std::net::Shutdown::Write);
     discard_arrived(|| discard(&socket), &mut { MOST_DISCARDS });
@@ -232,7 +233,7 @@ pub enum Discarded {
     More,
 }
 
-/// How far the peer's system has taken what was sent.
+/// How many of the sent bytes the peer's system has acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Bytes the system holds that the peer's system has not acknowledged.

@@ -52,7 +52,7 @@ impl<'a> Session<'a> {
 
     /// Queues bytes: a [`Lease`](crate::Lease) (the received block itself), [`Bytes`](crate::Bytes), a `Vec<u8>`,
     /// a `String`, a `&'static str` or an [`AlignedBuf`](crate::AlignedBuf). They are submitted when the callback
-    /// returns. Large ones leave fastest if they start on a cache line: see [`Payload`].
+    /// returns. Large payloads are sent fastest if they start on a cache line: see [`Payload`].
     pub fn send(&mut self, bytes: impl Into<Payload>) -> Sent {
         let payload = bytes.into();
         let charge = payload.charge();
@@ -93,10 +93,10 @@ impl<'a> Session<'a> {
         self.state().map_or(0, |state| state.queue.bytes())
     }
 
-    /// Stops receiving until [`resume`](Self::resume): no `on_data` follows, also for what has arrived already. A reset
-    /// by the peer still ends the session at once (on Windows only while nothing has arrived unread); the peer's end of
-    /// stream is reported after everything before it was delivered. A paused session is not idle: its idle timeout begins
-    /// anew with `resume`. A drain waits for a paused session until its deadline.
+    /// Stops receiving until [`resume`](Self::resume). Until then `on_data` is not called, not even for bytes that have
+    /// already arrived. A reset by the peer still ends the session at once (on Windows only if no bytes wait unread).
+    /// The peer's end of stream is reported after all bytes before it were delivered. A paused session is not idle: its
+    /// idle timeout starts again with `resume`. A drain waits for a paused session until the drain's deadline.
     pub fn pause(&mut self) {
         self.set_paused(true);
     }
@@ -133,10 +133,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Declares that what this session receives is sent on `to`, another session of this worker, as a relay does: from
-    /// now on receiving here pauses while more than the high-water mark is unsent *there*. Without this, a session's
-    /// receive pauses while too much is unsent in itself. A session may feed several, and is fed by one: by the last that
-    /// called this. False if either session is gone.
+    /// Declares that this session's received bytes are sent on another session of this worker, `to`, as a relay does.
+    /// From now on this session pauses its receive while the unsent bytes of `to` exceed its high-water mark. Without
+    /// this call, a session pauses its receive while its own unsent bytes exceed the mark. A session may feed several
+    /// sessions, but is fed by only one: the last one that called this. Returns false if either session is gone.
     pub fn feed(&mut self, to: SessionId) -> bool {
         to.worker == self.core.worker && self.core.feed(self.key, to.key)
     }
@@ -157,8 +157,8 @@ impl<'a> Session<'a> {
         self.core.close(self.key, reason);
     }
 
-    /// Closes at once: what is queued is dropped, the peer sees a reset, unless a
-    /// [forked process](crate#other-processes) holds a copy of the connection.
+    /// Closes at once: queued bytes are dropped, and the peer sees a reset (unless a [forked
+    /// process](crate#other-processes) holds a copy of the connection).
     pub fn abort(&mut self) {
         self.core.abort(self.key, CloseReason::Aborted);
     }

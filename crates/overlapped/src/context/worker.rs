@@ -48,24 +48,26 @@ impl WorkerContext<'_> {
     }
 
     /// Opens an outbound connection: a session of this worker, with the same handler. It begins with
-    /// [`on_open`](crate::Handler::on_open), where [`Session::token`] is `token`, or ends with
-    /// [`on_connect_failed`](crate::Handler::on_connect_failed), which gets it too. Exactly one of the two follows.
+    /// [`on_open`](crate::Handler::on_open), where [`Session::token`] is `token`. If the connect fails,
+    /// [`on_connect_failed`](crate::Handler::on_connect_failed) is called with `token` instead. Exactly one of the two
+    /// follows.
     ///
-    /// While the server [drains](Self::is_draining), only the callbacks of a session that is not closing may connect,
-    /// as a relay does for what the backlog brings; what is not connected at the drain's deadline fails with
-    /// [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted). From everywhere else (`on_tick`, `on_message`,
-    /// `on_close`, `on_connect_failed`, a session that closes) no connection is made, and `on_connect_failed` follows
-    /// with the same kind of error. If that callback asks again each time, there is no answer after 16 refusals in a row;
-    /// nor is there one to a connect in [`on_panic`](crate::Handler::on_panic) during a drain.
+    /// While the server [drains](Self::is_draining), only the callbacks of a session that is not closing may connect: a
+    /// relay needs this for connections from the backlog. Connects that are not complete at the drain's deadline fail
+    /// with [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted). In all other callbacks (`on_tick`,
+    /// `on_message`, `on_close`, `on_connect_failed`, those of a closing session) no connection is made, and
+    /// `on_connect_failed` follows with the same kind of error. If `on_connect_failed` requests a new connect each
+    /// time, only the first 16 refusals in a row are reported. During a drain a connect in
+    /// [`on_panic`](crate::Handler::on_panic) is not reported at all.
     ///
-    /// A connection to itself fails as if it had been refused: if no socket listens on a port of this machine, the system
-    /// may give that port to the socket that connects there.
+    /// If no socket listens on a port of this machine, the system may give that port to the socket that connects to it;
+    /// the socket is then connected to itself. Such a connect fails as if it had been refused.
     pub fn connect(&mut self, address: SocketAddr, token: u64) {
         self.ask_to_connect(address, token, None);
     }
 
-    /// The same, with its own socket options instead of the server's ([`Server::keepalive`](crate::Server::keepalive)
-    /// and [`Server::user_timeout`](crate::Server::user_timeout)).
+    /// Like [`connect`](Self::connect), but with `options` instead of the server's options
+    /// ([`Server::keepalive`](crate::Server::keepalive) and [`Server::user_timeout`](crate::Server::user_timeout)).
     ///
     /// Options that this system does not have are left out: try them first with
     /// [`SocketOptions::check_keepalive`] and [`SocketOptions::check_user_timeout`].
@@ -80,7 +82,8 @@ impl WorkerContext<'_> {
         }
     }
 
-    /// Whether the server is draining: sessions end as they fall silent, and only they may [connect](Self::connect).
+    /// Whether the server is draining: each session ends when everything that it received is answered, and only
+    /// callbacks of sessions may [connect](Self::connect).
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.core.draining

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Why what arrived is no frame.
+/// Why the received bytes are not a valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -54,13 +54,14 @@ impl Found {
 
 /// Finds the end of the first frame in a piece of a stream.
 pub trait Framing: 'static {
-    /// Looks for the first frame of `bytes`, which begin with one; none was complete in their first `searched`
-    /// bytes. `None` if it is not complete. A frame takes at least one byte of the stream ([`Found::end`] is not 0), and
-    /// lies within `bytes`; another answer ends the session with [`FrameError::Impossible`].
+    /// Looks for the first frame in `bytes`, which starts at their beginning. An earlier call has found that the first
+    /// `searched` bytes contain no complete frame. Returns `None` if the frame is not complete yet. A frame has at
+    /// least one byte ([`Found::end`] is not 0) and lies within `bytes`; any other result ends the session with
+    /// [`FrameError::Impossible`].
     ///
     /// # Errors
-    /// [`FrameError`] as soon as it is clear that it will be none: what is kept of an unfinished frame is bounded by
-    /// this.
+    /// [`FrameError`] as soon as it is clear that `bytes` cannot become a valid frame. Only this bounds how many bytes
+    /// of an unfinished frame are kept.
     fn find(&self, bytes: &[u8], searched: usize) -> Result<Option<Found>, FrameError>;
 }
 

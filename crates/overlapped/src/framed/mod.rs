@@ -1,8 +1,8 @@
 //! Frames out of a stream: an adapter between a handler of frames and the engine, which knows only bytes.
 //!
-//! A frame that lies in one received block is handed on as it is, without a copy; one that spans several is put
-//! together. What is kept of an unfinished frame is bounded by the framing's longest frame. Frames wait, in their block,
-//! while their session is paused or too much is unsent in it.
+//! A frame that lies in one received block is delivered without a copy; a frame that spans several blocks is assembled
+//! in a buffer. The bytes kept for an unfinished frame are limited by the framing's maximum frame length. While a
+//! session is paused, or too many bytes are unsent in it, its frames wait in their block.
 
 mod framing;
 
@@ -30,9 +30,10 @@ pub trait FrameHandler: Sized + 'static {
     /// A session began.
     fn on_open(&mut self, session: &mut Session<'_>) -> Self::State;
 
-    /// A frame arrived, without its prefix or delimiter. It may be [sent](Session::send) as it is; a framed answer is
-    /// made with the framing's `encode`. No frame follows while the session is [paused](Session::pause), or while as
-    /// much as the high-water mark is unsent: frames that have arrived wait.
+    /// A frame arrived; its prefix or delimiter is removed. The payload may be [sent](Session::send) unchanged; to send
+    /// it as a frame, use [`LengthPrefixed::encode`](crate::LengthPrefixed::encode) or append the delimiter. While the
+    /// session is [paused](Session::pause), or while its unsent bytes exceed the high-water mark, frames that have
+    /// arrived wait, and `on_frame` is not called.
     fn on_frame(&mut self, session: &mut Session<'_>, state: &mut Self::State, frame: Payload);
 
     /// What arrived is no valid frame, or one that is too long. The session is closed when this returns; what is sent here
@@ -41,7 +42,7 @@ pub trait FrameHandler: Sized + 'static {
         let _ = (session, state, error);
     }
 
-    /// See [`Handler::on_half_close`]. Bytes of an unfinished frame are gone.
+    /// See [`Handler::on_half_close`]. Bytes of an unfinished frame are discarded.
     fn on_half_close(&mut self, session: &mut Session<'_>, state: &mut Self::State) {
         let _ = state;
         session.close();

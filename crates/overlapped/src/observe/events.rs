@@ -70,7 +70,8 @@ pub enum Event<'a> {
         /// How many.
         bytes: usize,
     },
-    /// Bytes were queued, or received by the kernel, and not sent when their session ended.
+    /// A session ended with bytes that were queued but not sent, or that the kernel had received but the session had
+    /// not.
     Lost {
         /// Which.
         session: SessionId,
@@ -97,7 +98,7 @@ pub enum Event<'a> {
         /// Why.
         error: &'a io::Error,
     },
-    /// A message or command found its mailbox or queue full.
+    /// A message or command was refused because the mailbox or the session's queue was full.
     PostRefused,
     /// A handler panicked, in a callback or in a destructor of what it keeps. If it was in a callback for a session that
     /// still lives, that one is aborted.
@@ -114,7 +115,8 @@ pub enum Event<'a> {
         worker: usize,
         /// Its backend: [`call_names`](crate::BackendKind::call_names) has its kernel's names of calls.
         backend: BackendKind,
-        /// The session it is for, if for one; while it is being connected it is no session yet.
+        /// The session that the operation is for, if there is one. An outbound connection is a session only once it is
+        /// connected.
         session: Option<SessionId>,
         /// Which operation, and whether it was submitted or has completed.
         step: &'a Step,

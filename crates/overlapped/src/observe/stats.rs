@@ -79,11 +79,11 @@ stats! {
         sessions_overflowed,
         /// Sessions closed by an idle, first-byte or write deadline, or because the peer's system stopped answering.
         sessions_timed_out,
-        /// Sessions closed because what they sent was no frame, or too long a one.
+        /// Sessions closed because they sent an invalid frame, or one that was too long.
         sessions_misframed,
         /// Outbound connections that failed.
         connects_failed,
-        /// Times accepting paused because the system was short of something.
+        /// How often accepting paused because the system was short of descriptors or memory.
         accept_pauses,
         /// Receives and sends delayed because the system had no memory for them.
         delays,
@@ -91,13 +91,14 @@ stats! {
         ticks_skipped,
         /// Bytes received.
         bytes_received,
-        /// Bytes sent: accepted by the kernel, in full payloads.
+        /// Bytes sent: bytes of payloads that the kernel has accepted completely.
         bytes_sent,
         /// Bytes that arrived after a session had begun to close, and were discarded.
         bytes_discarded,
-        /// Bytes queued for sessions that a drain's deadline cut, or received and not answered.
+        /// Bytes of sessions that were cut at a drain's deadline: bytes that were queued for them, and received bytes
+        /// that were not answered.
         bytes_lost,
-        /// Bytes queued for sessions that ended otherwise: reset, aborted, timed out.
+        /// Bytes that were queued for sessions that ended for another reason: reset, abort, timeout.
         bytes_dropped,
         /// Messages and commands refused because a mailbox or a session's queue was full.
         posts_refused,

@@ -24,8 +24,9 @@ use super::descriptors;
 
 /// A server that is bound and not started yet.
 ///
-/// The default of every setting is fit for production; see each method. A process that is made by `fork(2)` while a server runs,
-/// and executes no program, holds its connections and ports open: see [the crate's page](crate#other-processes).
+/// The defaults of all settings are suitable for production; each method documents its default. A child process that is
+/// made by `fork(2)` while a server runs, and that does not call `exec`, keeps the server's connections and ports open:
+/// see [the crate's page](crate#other-processes).
 pub struct Server {
     pub(super) sockets: Vec<Socket>,
     pub(super) addresses: Vec<SocketAddr>,
@@ -77,9 +78,9 @@ impl Server {
         Ok(self)
     }
 
-    /// How many workers, each a thread with a ring or port of its own. Default: one per core. With
-    /// several, there is one more thread, the monitor: it sleeps while they wait, and moves new connections away from a
-    /// worker whose [`Handler`](crate::Handler) blocks.
+    /// The number of workers; each is a thread with its own ring, completion port or poller. Default: one per core. A
+    /// server with several workers has one more thread, the monitor. It sleeps while the workers wait, and moves new
+    /// connections away from a worker whose [`Handler`](crate::Handler) blocks.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Server {
         self.workers = Some(workers);
@@ -94,22 +95,24 @@ impl Server {
         self
     }
 
-    /// Sessions at most, over all workers; connections beyond are turned away and counted. Default: what the descriptor
-    /// limit leaves room for (see [`raise_descriptor_limit`](crate::raise_descriptor_limit)).
+    /// The maximum number of sessions of all workers together. Further connections are turned away and counted.
+    /// Default: the number that the descriptor limit allows (see
+    /// [`raise_descriptor_limit`](crate::raise_descriptor_limit)).
     ///
-    /// A client that is turned away reads an end of stream, not a reset, even if it has already sent something: FIN goes
-    /// out at once, what it sends is discarded, and its connection is closed when it ends its own stream, at the latest after 100
-    /// ms. Only one that still sends after that time is reset. Up to 128 on each worker (a sixteenth of a small
-    /// descriptor limit, on all workers together) are turned away at a time, in addition to the sessions; in a flood,
-    /// the oldest of them is closed when another one comes. A drain waits for them until its deadline.
+    /// A client that is turned away reads an end of stream and not a reset, even if it has already sent bytes: FIN is
+    /// sent at once, received bytes are discarded, and the connection is closed when the client ends its stream, at the
+    /// latest after 100 ms. Only a client that still sends after that time is reset. In addition to the sessions, each
+    /// worker may be turning away up to 128 connections at a time (under a small descriptor limit, all workers together
+    /// up to a sixteenth of the limit); when one more arrives, the oldest is closed. A drain waits for these
+    /// connections until its deadline.
     #[must_use]
     pub fn max_sessions(mut self, sessions: usize) -> Server {
         self.config.max_sessions = sessions;
         self
     }
 
-    /// Sessions from one peer address at most; connections beyond are turned away, as over the
-    /// [session limit](Self::max_sessions), and counted. Default: no such limit.
+    /// The maximum number of sessions from one peer address. Further connections are turned away and counted, as above
+    /// the [session limit](Self::max_sessions). Default: no limit.
     #[must_use]
     pub fn max_per_address(mut self, sessions: Option<usize>) -> Server {
         self.config.max_per_address = sessions;
@@ -130,9 +133,9 @@ impl Server {
         self
     }
 
-    /// Bytes that may be queued for a session, blocks charged in full; at most 1 GiB. Default: 2 MiB over the
-    /// high-water mark, or 64 blocks if they are larger than usual: room for what one turn may still receive after
-    /// that mark.
+    /// Bytes that may be queued for a session, at most 1 GiB. A queued block counts with its full size. Default: the
+    /// high-water mark plus 2 MiB, or plus 64 blocks if that is more: room for the bytes that one turn may still
+    /// receive above the mark.
     #[must_use]
     pub fn hard_limit(mut self, bytes: usize) -> Server {
         self.hard_limit = Some(bytes);
@@ -198,14 +201,14 @@ impl Server {
         self
     }
 
-    /// TCP keep-alive, on sessions of both directions: when nothing has arrived for `idle`, the peer's system is asked for
-    /// an acknowledgement, up to four times, a quarter of `idle` apart. If it answers none, the session ends with
-    /// [`CloseReason::PeerLost`](crate::CloseReason::PeerLost): about twice `idle` after the last sign of life. In whole
-    /// seconds, rounded up, at least one between two probes; at most 32,767 s. More, and zero, is an error at the start.
-    /// Default: off. [`SocketOptions::keepalive`] has the system's names for it.
+    /// TCP keep-alive, for accepted and outbound sessions. When nothing has arrived for `idle`, the system sends up to
+    /// four keep-alive probes, a quarter of `idle` apart. If the peer answers none, the session ends with
+    /// [`CloseReason::PeerLost`](crate::CloseReason::PeerLost), about `2 * idle` after the last byte or answer. Times
+    /// are rounded up to whole seconds, with at least one second between two probes; the maximum is 32,767 s. A larger
+    /// value, or zero, is an error at the start. Default: off. [`SocketOptions::keepalive`] names the system's options.
     ///
-    /// It detects machines that are gone, not programs that hang: their systems still answer. For those there is the
-    /// [idle timeout](Self::idle_timeout).
+    /// Keep-alive detects machines that no longer answer. It does not detect programs that hang, because their systems
+    /// still answer: use the [idle timeout](Self::idle_timeout) for these.
     #[must_use]
     pub fn keepalive(mut self, idle: Option<Duration>) -> Server {
         self.config.options.keepalive = idle;
@@ -213,13 +216,13 @@ impl Server {
     }
 
     /// Ends sessions of both directions with [`CloseReason::PeerLost`](crate::CloseReason::PeerLost) when what was sent
-    /// stays unacknowledged by the peer's system for this long (`TCP_USER_TIMEOUT`, RFC 793); also how long a
-    /// [`connect`](crate::WorkerContext::connect) may take. It counts in place of the number of probes if there is
-    /// [keep-alive](Self::keepalive) too. In milliseconds, rounded up, at most 2,147,483,647. More, zero, and a system that
-    /// has no such option (macOS, the BSDs, older Windows) is an error at the start. Default: off; the system's own limit
-    /// is a quarter of an hour or so.
+    /// stays unacknowledged by the peer's system for this long (`TCP_USER_TIMEOUT`, RFC 793). It also limits how long a
+    /// [`connect`](crate::WorkerContext::connect) may take. If [keep-alive](Self::keepalive) is on, too, this limit is
+    /// used instead of the number of probes. The value is rounded up to milliseconds, at most 2,147,483,647 ms. A
+    /// larger value, zero, or a system without this option (macOS, the BSDs, older Windows) is an error at the start.
+    /// Default: off; the system's own limit is about 15 minutes.
     ///
-    /// For a peer that acknowledges and does not read there is the [write timeout](Self::write_timeout).
+    /// For a peer that acknowledges but does not read, use the [write timeout](Self::write_timeout).
     #[must_use]
     pub fn user_timeout(mut self, limit: Option<Duration>) -> Server {
         self.config.options.user_timeout = limit;
@@ -228,11 +231,11 @@ impl Server {
 
     /// Calls [`Handler::on_tick`] on every worker this often, at most 250 times a second. Default: off.
     ///
-    /// A tick is due one period after the previous one was due, so a late call delays no later one, and the average rate
-    /// is exact. A single call may be late by the granularity of the system's waits: 1 ms on readiness, 16 ms on Windows.
-    /// After a long callback, or after the process was stopped, a worker calls up to 8 overdue ticks, one in a turn so
-    /// that other work comes in between; the ticks before them are skipped. With a period below
-    /// 4 ms the call comes every 4 ms, for all ticks due by then: all but one of them are skipped.
+    /// Each tick is due one period after the previous tick was due, so a late call does not delay later calls, and the
+    /// average rate is exact. A single call may be late by the granularity of the system's waits: 1 ms on readiness, 16
+    /// ms on Windows. After a long callback, or after the process was stopped, a worker makes up to 8 overdue calls,
+    /// one per turn, so that other work runs in between; older overdue ticks are skipped. With a period below 4 ms
+    /// there is one call every 4 ms; the other ticks that are due by then are skipped.
     /// [`Stats::ticks_skipped`](crate::Stats::ticks_skipped) counts what is skipped. A period of zero is an error at
     /// the start.
     #[must_use]
@@ -241,8 +244,8 @@ impl Server {
         self
     }
 
-    /// For how long after its last completion a worker looks for more without sleeping: lower latency, for a whole core.
-    /// Default: off.
+    /// How long after its last completion a worker polls for more without sleeping. This lowers latency and uses a
+    /// whole core per worker. Default: off.
     #[must_use]
     pub fn busy_poll(mut self, spin: Option<Duration>) -> Server {
         self.config.busy_poll = spin;
@@ -265,7 +268,7 @@ impl Server {
 
     /// Calls `observer` with every event, on the worker's thread, between two operations: it must be quick. A panic in it is
     /// counted ([`Stats::observer_panics`](crate::Stats::observer_panics)) and affects nothing else: it gets the next event
-    /// as before. State that it left half done, such as a poisoned mutex, stays so.
+    /// as before. State that the panic left half updated, such as a poisoned mutex, is not repaired.
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Server {
         self.observer = Some(Arc::new(observer));

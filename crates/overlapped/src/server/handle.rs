@@ -92,9 +92,9 @@ impl ServerHandle {
         sum
     }
 
-    /// Begins to drain and returns at once: accepting ends, what was received is answered, every session is
-    /// closed gracefully, what is left after `limit` is cut. A second call can only shorten the time. This is
-    /// how a callback ends its server.
+    /// Begins to drain and returns at once. The server stops accepting when the backlog is empty, the sessions answer
+    /// what they have received, and each is closed gracefully. Sessions that are left after `limit` are cut: they end
+    /// at once. A second call can only shorten the time. A callback uses this method to end its own server.
     pub fn begin_drain(&self, limit: Duration) {
         self.control.drain(limit);
     }

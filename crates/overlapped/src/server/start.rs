@@ -62,8 +62,8 @@ struct Plan<B: Backend, H: Handler, F> {
 }
 
 impl Server {
-    /// Starts, and blocks for as long as the server lives, which only a broken backend ends. A server that is to be
-    /// drained, or asked for its counters, is started with [`start`](Self::start).
+    /// Starts the server and blocks until it ends. It ends only if a backend or a worker fails. If you want to drain
+    /// the server or read its counters, use [`start`](Self::start) instead.
     ///
     /// # Errors
     /// As for [`start`](Self::start) and [`ServerHandle::wait`].

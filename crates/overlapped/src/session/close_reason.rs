@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 
-/// Why a session ended. The first cause counts: a session that is reset while it is being closed was closed.
+/// Why a session ended. The first cause counts: if a session is being closed and is then reset, the reason is the
+/// close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {

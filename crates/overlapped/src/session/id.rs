@@ -4,8 +4,8 @@ use std::fmt;
 
 use proactor::ConnectionKey;
 
-/// Identifies one session of a server, for as long as that session lives. An id that is kept longer finds nothing; it never
-/// finds another session.
+/// Identifies one session of a server while that session lives. After that, a lookup by this id finds no session; it
+/// never finds another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId {
     pub(crate) worker: u32,

@@ -9,7 +9,8 @@ use proactor::ConnectionKey;
 use crate::mailbox::{Mail, Mailbox};
 use crate::session::{PostError, SessionId};
 
-/// Posts messages to a worker's handler: how results of other threads reach it. Cheap to clone, usable from any thread.
+/// Posts messages to a worker's handler, for instance the results of other threads. Cheap to clone, usable from any
+/// thread.
 pub struct WorkerHandle<M> {
     index: usize,
     all: Arc<[Arc<Mailbox<M>>]>,
@@ -30,7 +31,7 @@ impl<M: Send> WorkerHandle<M> {
     /// thread arrive in the order in which they were posted.
     ///
     /// # Errors
-    /// [`PostError::Full`] if the mailbox is, [`PostError::Stopped`] if the worker has ended.
+    /// [`PostError::Full`] if the mailbox is full, [`PostError::Stopped`] if the worker has ended.
     pub fn post(&self, message: M) -> Result<(), PostError> {
         self.all[self.index].post(Mail::Message(message), true)
     }
@@ -40,8 +41,8 @@ impl<M: Send> WorkerHandle<M> {
         (0..self.all.len()).map(|index| WorkerHandle { index, all: Arc::clone(&self.all) })
     }
 
-    /// Sends one buffer to sessions of any worker, at one mailbox message per worker. Returns how many workers'
-    /// mailboxes refused it.
+    /// Sends one buffer to `sessions`, which may be on any workers, with one mailbox message per worker. Returns how
+    /// many workers' mailboxes refused the message.
     pub fn broadcast(&self, sessions: &[SessionId], bytes: &Bytes) -> usize {
         let mut refused = 0;
         for mailbox in self.all.iter() {

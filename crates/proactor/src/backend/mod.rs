@@ -139,9 +139,9 @@ pub trait Backend: Sized {
         header: &Self::Header,
     ) -> Submitted<Self::Socket>;
 
-    /// Tries to send without waiting, before the send enters the table. Returns the number of bytes sent, which may
-    /// be fewer than given. `None`: it would wait, or this backend never sends at once; the driver then submits the
-    /// send.
+    /// Tries to send without waiting, before the send enters the in-flight table. Returns the number of bytes sent,
+    /// which may be smaller than the payload. Returns `None` if the send would block, or if this backend never sends at
+    /// once; the driver then submits the send.
     ///
     /// # Safety
     /// The socket that `socket` names is open.

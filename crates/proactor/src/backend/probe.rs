@@ -1,4 +1,4 @@
-//! What this machine offers, found out by trying: a backend is there when it can be made.
+//! Probes which backends this machine supports, by creating each of them.
 
 use super::choice::Refusal;
 use super::feature::{Feature, Offer, RingSize};

@@ -3,12 +3,12 @@
 use super::Create;
 use crate::socket::Socket;
 
-/// What is done with a backend once its type is known.
+/// A generic operation on a backend, which [`visit`](super::visit) calls with the backend's type.
 pub trait Visitor {
-    /// What comes of it.
+    /// The result of the operation.
     type Output;
 
-    /// Does it with `B`.
+    /// Runs the operation with the backend type `B`.
     fn visit<B: Create<Socket = Socket> + 'static>(self) -> Self::Output;
 }
 

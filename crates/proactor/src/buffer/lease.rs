@@ -51,7 +51,7 @@ impl Lease {
         self.len = self.len.min(u32::try_from(len).unwrap_or(u32::MAX));
     }
 
-    /// A copy that does not pin the block and may cross threads.
+    /// Returns a copy of the bytes. The copy does not pin the block, and may be passed to other threads.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         Bytes::copy_from_slice(self)

@@ -7,9 +7,9 @@ use super::{AlignedBuf, CACHE_LINE, Lease};
 /// Bytes to send. From submit to completion the driver owns them; in each form they stay at the same address when the
 /// payload is moved.
 ///
-/// Kernels copy them fastest from where a cache line starts: up to twice as fast on some processors, for pieces of
-/// some KiB and more. A received block that is sent on whole, and an [`AlignedBuf`], start there. A `Vec` of 128 KiB or
-/// more from the GNU C library starts 16 bytes behind a page.
+/// Kernels copy bytes fastest if the memory starts on a cache line: up to twice as fast on some processors, for pieces
+/// of a few KiB or more. A received block that is forwarded completely starts on a cache line, and so does an
+/// [`AlignedBuf`]. The GNU C library places a `Vec` of 128 KiB or more 16 bytes after the start of a page.
 #[derive(Debug)]
 pub enum Payload {
     /// A received block, forwarded as it is.
@@ -54,8 +54,9 @@ impl Payload {
         self.len() == 0
     }
 
-    /// What this payload counts against a memory limit: the whole block for a lease, however little it shows; its
-    /// bytes for the others, and at least half of the memory that a vector has in reserve.
+    /// The number of bytes that this payload counts against a memory limit. A lease counts as its whole block, even if
+    /// it shows only a few bytes. Other payloads count as their length; for a vector, at least half of its capacity
+    /// counts.
     #[inline]
     #[must_use]
     pub fn charge(&self) -> usize {

@@ -48,7 +48,7 @@ impl Pool {
         Pool::try_new(config).unwrap_or_else(|error| panic!("no pool of {config:?}: {error}"))
     }
 
-    /// The same, for a configuration that may be invalid.
+    /// Like [`new`](Self::new), but returns an error for an invalid configuration or if there is no memory.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) without blocks or bytes, or with more than 32,768 blocks;

@@ -75,7 +75,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Accepts again.
+    /// Resumes accepting after a [failure](super::Event::AcceptFailed) or a [pause](Self::pause_accept).
     pub fn resume_accept(&mut self, listener: ListenerKey) {
         if let Some(state) = self.listeners.get_mut(listener.0)
             && state.life == ListenerLife::Paused

@@ -34,15 +34,15 @@ impl<B: Backend> Driver<B> {
         result
     }
 
-    /// Closes gracefully: the receive or watch is cancelled, a send in flight completes; when nothing is in flight
-    /// any more the socket is closed, and [`Event::Released`](super::Event::Released) is the connection's last event.
+    /// Closes gracefully: the receive or watch is cancelled, and a send in flight is completed. When nothing is in
+    /// flight, the socket is closed. [`Event::Released`](super::Event::Released) is the last event of the connection.
     ///
-    /// Closing closes this process's descriptor. A process made by `fork(2)` without a later `exec` holds a copy of
-    /// each descriptor that was open, and a connection ends only with the last copy: while such a process lives,
-    /// neither FIN nor the reset of an [abort](Self::abort) is sent, and the port stays in use. A process that calls
-    /// `exec`, as every [`std::process::Command`] does, holds none: all descriptors of this library are
-    /// close-on-exec. Where a copy may exist, call [`finish`](Self::finish) before `close`: that sends FIN even if
-    /// another process holds the socket.
+    /// A close closes only the descriptor of this process. A child process made by `fork(2)` that has not called `exec`
+    /// holds a copy of each descriptor that was open, and a connection ends only when the last copy is closed. While
+    /// such a process lives, neither FIN nor the reset of an [abort](Self::abort) is sent, and the port stays in use. A
+    /// process that has called `exec`, as [`std::process::Command`] does, holds no copy: all descriptors of this
+    /// library are close-on-exec. Where a copy may exist, call [`finish`](Self::finish) before `close`: `finish` sends
+    /// FIN even if another process holds the socket.
     pub fn close(&mut self, connection: ConnectionKey) {
         self.begin_close(connection, Close::Graceful);
     }

@@ -17,9 +17,9 @@ impl<B: Backend> Driver<B> {
     /// machine's loopback address, as on Linux; Windows would refuse them (`WSAEADDRNOTAVAIL`), and the BSDs choose
     /// an interface.
     ///
-    /// A connection to itself fails, with [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): if a port of this
-    /// machine has no listener, the system may give that port to the connecting socket, which then is its own peer
-    /// (RFC 9293, section 3.5, "simultaneous open"). A server could not bind the port.
+    /// If a port of this machine has no listener, the system may give that port to the connecting socket, which is then
+    /// its own peer (RFC 9293, section 3.5, "simultaneous open"), and no server can bind the port. Such a connect fails
+    /// with [`ConnectionRefused`](io::ErrorKind::ConnectionRefused).
     ///
     /// # Errors
     /// If a socket cannot be made.
@@ -27,7 +27,7 @@ impl<B: Backend> Driver<B> {
         self.connect_with(address, self.options)
     }
 
-    /// The same, with these options instead of the [driver's](Self::set_options).
+    /// Like [`connect`](Self::connect), but with `options` instead of the [driver's options](Self::set_options).
     ///
     /// # Errors
     /// If a socket cannot be made.

@@ -75,9 +75,9 @@ pub enum Event<S> {
     Failed {
         /// Which.
         connection: ConnectionKey,
-        /// In what.
+        /// The operation that failed.
         verb: Verb,
-        /// Why: `ConnectionReset` is a reset by the peer (INV-7).
+        /// The error: `ConnectionReset` is a reset by the peer (INV-7).
         error: io::Error,
     },
     /// The system had no memory for a receive, a watch (reported as a receive) or a send (INV-9). The driver retries
@@ -85,13 +85,13 @@ pub enum Event<S> {
     Delayed {
         /// Where.
         connection: ConnectionKey,
-        /// In what.
+        /// The operation that is retried.
         verb: Verb,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// A closed connection is gone: nothing is in flight for it, its key is stale and its socket is closed. The
-    /// descriptor is free, and FIN or the reset was sent, unless another process holds a copy of the socket (see
+    /// A connection was released: nothing is in flight for it, its key is stale, and its socket is closed. The
+    /// descriptor can be reused. FIN or the reset was sent, unless another process holds a copy of the socket (see
     /// [`Driver::close`](super::Driver::close)).
     Released {
         /// Which.

@@ -50,7 +50,7 @@ use turn_away::TurnedAway;
 /// How many immediate results one turn handles before the kernel is asked again, in order. It bounds the share of a
 /// turn that a peer without pauses can take. Asking costs about as much as a message.
 const READY_BUDGET: usize = 64;
-/// Connections that tables have address space for: up to this many, a table does not move as it grows.
+/// The number of connections for which tables reserve address space: up to this number, a growing table does not move.
 pub const CONNECTIONS: usize = 16 * 1024;
 /// How much a driver holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl<B: Backend> Driver<B> {
         self.backend.now()
     }
 
-    /// A handle that ends a wait in [`turn`](Self::turn), from any thread.
+    /// A handle with which any thread can end a wait in [`turn`](Self::turn).
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.backend.waker()
@@ -152,7 +152,7 @@ impl<B: Backend> Driver<B> {
         self.backend.pool()
     }
 
-    /// The backend, for questions that only it can answer.
+    /// The backend, for calls that only this backend has.
     #[must_use]
     pub fn backend(&self) -> &B {
         &self.backend

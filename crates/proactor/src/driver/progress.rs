@@ -23,8 +23,8 @@ impl<B: Backend> Driver<B> {
         self.ready.is_empty() && self.rearm.is_none() && !hungry && self.backend.looked()
     }
 
-    /// How far the peer's system has taken what was sent; `None` for a connection that is gone, or where the system
-    /// does not report it. One or two system calls.
+    /// How many of the sent bytes the peer's system has acknowledged. `None` for a connection that is gone, or if the
+    /// system does not report it. Costs one or two system calls.
     ///
     /// On Linux `SIOCOUTQ` and `TCP_INFO`, see tcp(7); our FIN counts as a byte. On Windows `SIO_TCP_INFO`: bytes
     /// that are in flight, without those that the system still holds back. macOS and the BSDs do not report it.

@@ -93,10 +93,10 @@ impl<S> TurnedAway<S> {
 }
 
 impl<B: Backend> Driver<B> {
-    /// Turns away a socket that was accepted and is not wanted: FIN goes out at once, what its peer has sent or still
-    /// sends is discarded, and the socket is closed when the peer ends its stream, at the latest after 100 ms. So the
-    /// peer reads an end of stream. Closing resets the connection only if bytes wait unread at that moment (RFC 2525,
-    /// section 2.17) or arrive later: if the peer still sends after the 100 ms.
+    /// Turns away a socket that was accepted but is not wanted. FIN is sent at once, all received bytes are discarded,
+    /// and the socket is closed when the peer ends its stream, at the latest after 100 ms. So the peer reads an end of
+    /// stream. Only a peer that still sends after the 100 ms sees a reset: closing a socket resets the connection if
+    /// bytes are unread at that moment (RFC 2525, section 2.17) or arrive later.
     ///
     /// Sockets turned away are counted in [`Snapshot::turned_away`](super::Snapshot::turned_away) until they are closed.
     /// No event follows. Dropping the driver closes what is left.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, TcpKeepalive, Type};
 
-/// How the system notices that a peer no longer answers: its machine is down, or the way to it. Default: the system's
-/// settings, usually after hours, or never while nothing is sent.
+/// How the system detects that a peer no longer answers: the peer's machine is down, or the network path to it.
+/// Default: the system's settings, which usually detect this only after hours, or never while nothing is sent.
 ///
 /// A connection that ends by one of these fails with [`TimedOut`](io::ErrorKind::TimedOut) (`ETIMEDOUT`), or, if a
 /// router reported the cause, with [`HostUnreachable`](io::ErrorKind::HostUnreachable) or
