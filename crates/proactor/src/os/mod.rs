@@ -1,5 +1,5 @@
-//! What the operating system says of itself and of the process: descriptors, open handles, errors, interfaces, signals;
-//! a thread that is halted for a moment; and the one hint to the processor, [`prefetch`].
+//! Information from the operating system about itself and the process: descriptors, open handles, errors, interfaces,
+//! signals. Also a way to halt the main thread for a moment, and [`prefetch`], a hint to the processor.
 
 mod descriptors;
 mod errors;
