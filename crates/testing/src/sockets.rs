@@ -141,7 +141,8 @@ mod tests {
         one.set_nonblocking(true).unwrap();
         let bytes = crate::pattern(64 << 20, 0);
         let taken = fill(&one, &bytes);
-        assert!(taken > 0 && taken < bytes.len());
+        // Windows takes a large send whole.
+        assert!(taken > 0 && (taken < bytes.len() || cfg!(windows)));
         drop(one);
         crate::assert_same(&read_to_end(&other), &bytes[..taken], "what was taken");
     }

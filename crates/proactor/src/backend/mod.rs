@@ -159,7 +159,8 @@ pub trait Backend: Sized {
     /// Only if the ring, port or poller itself is broken; the worker ends then.
     fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Self>) -> io::Result<()>;
 
-    /// The next completion or wake of this harvest; `None` when it is time for the next one.
+    /// The next completion or wake of this harvest; `None` when it is time for the next one. The driver looks its key up:
+    /// what comes for an operation that is over is dropped (INV-3).
     fn next(&mut self, ops: &mut InFlight<Self>) -> Option<Harvested<Self::Socket>>;
 
     /// Whether the last harvest found everything that was ready, and all of it was handed out. Called after

@@ -86,3 +86,41 @@ fn map(bytes: usize) -> io::Result<*mut libc::c_void> {
     let at = unsafe { libc::mmap(ptr::null_mut(), bytes, prot, flags, -1, 0) };
     if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(at) }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::backend::io_uring::IoUring;
+    use crate::backend::{Create, InFlight};
+    use crate::buffer::{Pool, PoolConfig};
+    use crate::operation::{Completion, Harvested, Operation, Outcome};
+
+    /// Where a completion says that it carries a block, and which.
+    fn carries(block: u32) -> u32 {
+        const F_BUFFER: u32 = 1; // IORING_CQE_F_BUFFER, io_uring(7)
+        F_BUFFER | block << 16
+    }
+
+    /// The operation is looked up once, by the driver; whatever that decides, no block is lost (INV-3).
+    #[test]
+    fn a_block_of_an_operation_that_is_over_goes_back_to_the_pool() {
+        let pool = Pool::new(PoolConfig { blocks: 4, block_len: 64 });
+        let Ok(mut ring) = IoUring::create(pool.clone()) else {
+            return eprintln!("skipped: no ring can be made here");
+        };
+        let mut ops = InFlight::<IoUring>::new();
+        let over = ops.insert(0, Operation::Receive { socket: -1, block: None });
+        drop(ops.remove(over));
+        let before = pool.in_use();
+        let with_bytes = ring.completed(over.to_u64(), 5, carries(0), &mut ops);
+        assert_eq!(pool.in_use(), before + 1);
+        let Some(Harvested::Completed(Completion { key, outcome: Outcome::Received(block, 5), .. })) =
+            with_bytes
+        else {
+            panic!("{with_bytes:?}")
+        };
+        assert!(key == over && ops.get(key).is_none(), "the driver finds nothing");
+        drop(block);
+        assert!(ring.completed(over.to_u64(), 0, carries(1), &mut ops).is_none(), "without bytes");
+        assert_eq!(pool.in_use(), before, "both are back");
+    }
+}

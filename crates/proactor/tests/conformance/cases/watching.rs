@@ -466,9 +466,7 @@ pub fn a_watch_waits_for_memory<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
     let delayed = |fixture: &Fixture<'_, K>| fixture.here.driver.snapshot().delayed;
     let short_of_memory = |fixture: &mut Fixture<'_, K>, times| {
-        for _ in 0..times {
-            fixture.here.backend().fail(Call::Watch, ErrorKind::OutOfMemory);
-        }
+        (0..times).for_each(|_| fixture.here.backend().fail(Call::Watch, ErrorKind::OutOfMemory));
     };
     short_of_memory(&mut fixture, 2);
     let ends = watched(&mut fixture, Before::Paused);
