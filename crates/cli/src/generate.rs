@@ -7,7 +7,8 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::args::{Args, Kind};
-use crate::output::{Failure, say};
+use crate::failure::Failure;
+use crate::output::say;
 
 pub(crate) fn run(kind: Kind) -> Result<ExitCode, Failure> {
     let text = match kind {

@@ -4,6 +4,7 @@
 mod args;
 mod client;
 mod doctor;
+mod failure;
 mod generate;
 mod log;
 mod output;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Args, Command};
-use output::Failure;
+use failure::Failure;
 
 fn main() -> ExitCode {
     // Before anything else: the child that shows a crash is this program, and must do nothing but crash.

@@ -9,34 +9,7 @@ use clap::error::ErrorKind;
 use serde::Serialize;
 
 use crate::args;
-
-/// What ends the program early: one line, and the status.
-pub(crate) struct Failure {
-    message: String,
-    status: u8,
-}
-
-impl Failure {
-    /// It did not work.
-    pub(crate) fn failed(message: impl Display) -> Failure {
-        Failure { message: message.to_string(), status: 1 }
-    }
-
-    /// It was asked for wrongly.
-    pub(crate) fn usage(message: impl Display) -> Failure {
-        Failure { message: message.to_string(), status: 2 }
-    }
-
-    /// What a user reads.
-    pub(crate) fn line(&self) -> String {
-        format!("error: {}", self.message)
-    }
-
-    /// The exit status.
-    pub(crate) fn status(&self) -> u8 {
-        self.status
-    }
-}
+use crate::failure::Failure;
 
 /// Whether a write failed because nobody reads the stream any more: that is the reader's choice, and no error.
 pub(crate) fn reader_gone(error: &io::Error) -> bool {
@@ -101,7 +74,7 @@ pub(crate) fn note(line: impl Display) {
 
 pub(crate) fn fail(failure: &Failure) -> ExitCode {
     note(failure.line());
-    ExitCode::from(failure.status)
+    ExitCode::from(failure.status())
 }
 
 /// Help and version as they are; an error in one line.

@@ -11,8 +11,9 @@ use overlapped::{Error, Event, Handler, Lease, Rejection, Server, ServerHandle, 
 use proactor::os;
 
 use crate::args::ServeArgs;
+use crate::failure::Failure;
 use crate::log::{AT_MOST, Log, STUCK};
-use crate::output::{Failure, remedy};
+use crate::output::remedy;
 use crate::signals;
 use crate::trace::{self, Trace};
 use crate::units::{bytes, count, span};

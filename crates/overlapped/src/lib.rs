@@ -194,6 +194,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod catch_panic;
 mod config;
 mod context;
 pub mod docs;
@@ -205,7 +206,6 @@ mod handler;
 mod loom_models;
 mod mailbox;
 mod observe;
-mod panics;
 mod server;
 mod session;
 mod shared;

@@ -1,9 +1,8 @@
 //! What the tests of several crates share: bounded waits, plain sockets at the other end, bytes in which a fault shows,
 //! seeded random numbers, and what Linux says about a process.
 //!
-//! Every helper fails the test, with the place of its caller, instead of hanging. The crates depend on this one for their
-//! tests alone, by path and without a version, so that it is no part of what is published. It depends on none of them: a
-//! unit test of `proactor` uses it too.
+//! Every helper fails the test, with the place of its caller, instead of hanging. Only tests depend on this crate, and it
+//! depends on no other crate of the workspace: a unit test of `proactor` uses it too.
 #![forbid(unsafe_code)]
 
 mod bytes;

@@ -1,6 +1,6 @@
 //! Which crate may use which: kernels below the engine, the engine below the program.
 
-use super::source::{Page, Tree};
+use super::source::Tree;
 
 /// A crate, and those of the workspace that it may name, in its manifest and in its sources.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// What each is called in code.
 const NAMES: &[&str] = &["proactor", "overlapped", "overlapped_pitfalls", "overlapped_cli", TESTING];
 
-/// The helpers of tests: a dependency of tests alone, imported in tests alone, and no part of what is published.
+/// The helpers of tests: a dependency of tests alone.
 const TESTING: &str = "overlapped_testing";
 
 pub(super) fn check(tree: &Tree) -> Vec<String> {
@@ -47,19 +47,7 @@ pub(super) fn check(tree: &Tree) -> Vec<String> {
             }
         }
     }
-    findings.extend(tree.manifests.iter().flat_map(published_with_testing));
     findings
-}
-
-/// Cargo leaves a dependency of tests out of what it publishes only if it has a path and no version.
-fn published_with_testing(page: &Page) -> Option<String> {
-    let finding = |at, what| format!("{}:{}: {what}", page.path, at + 1);
-    if own_name(&page.text) == TESTING && !page.text.contains("\npublish = false\n") {
-        return Some(finding(0, "the helpers of tests are not published"));
-    }
-    let line = |line: &str| line.replace('-', "_").starts_with(TESTING) && line.contains("version =");
-    let at = page.text.lines().position(line)?;
-    Some(finding(at, "with a version, it would be a dependency of what is published"))
 }
 
 fn own_name(manifest: &str) -> String {
@@ -89,19 +77,5 @@ mod tests {
         let manifest = "[package]\nname = \"a-b\"\n[dependencies]\nproactor.workspace = true\n[dev-dependencies]\noverlapped = \"1\"\n";
         assert_eq!(own_name(manifest), "a_b");
         assert_eq!(dependencies(manifest).collect::<Vec<_>>(), [(4, "proactor".to_owned())]);
-    }
-
-    #[test]
-    fn the_helpers_of_tests_are_not_published() {
-        let found =
-            |text: &str| published_with_testing(&Page { path: "Cargo.toml".into(), text: text.into() });
-        assert_eq!(
-            found("[workspace.dependencies]\noverlapped-testing = { path = \"crates/testing\" }\n"),
-            None
-        );
-        assert!(found("[package]\n\noverlapped-testing = { path = \"x\", version = \"1\" }\n").is_some());
-        let own = "[package]\nname = \"overlapped-testing\"\nedition = \"2024\"\n";
-        assert!(found(own).is_some());
-        assert_eq!(found(&format!("{own}publish = false\n")), None);
     }
 }

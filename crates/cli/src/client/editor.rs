@@ -15,7 +15,8 @@ use rustyline::{ColorMode, Config, Helper};
 
 use super::mode::{self, Mode};
 use super::prompt::{PROMPT, Prompt};
-use crate::output::{Failure, note};
+use crate::failure::Failure;
+use crate::output::note;
 
 /// Terminals that cannot move their cursor as the editor needs it; the same list as in `rustyline`.
 const PLAIN: [&str; 3] = ["dumb", "cons25", "emacs"];

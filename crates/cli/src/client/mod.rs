@@ -24,7 +24,8 @@ use overlapped::Endpoint;
 use proactor::{destination, refuse_itself};
 
 use crate::args::ClientArgs;
-use crate::output::{Failure, note, written};
+use crate::failure::Failure;
+use crate::output::{note, written};
 use echo::{Echo, Missing, Sink, Trouble};
 
 /// How long the server has to end its stream when we have ended ours.

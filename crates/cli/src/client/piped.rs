@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::Connection;
 use super::echo::{Difference, PIECE, Sink, Unasked};
 use super::screen::Screen;
-use crate::output::{Failure, note};
+use crate::failure::Failure;
+use crate::output::note;
 
 /// Sends stdin line by line, to its end. If it is `typed`, a line of `q` ends it too: then stdout is the file or pipe.
 pub(super) fn run(connection: &Arc<Connection>, typed: bool) -> Result<(), Failure> {

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use rustyline::GraphemeClusterMode;
 
 use super::mode::Mode;
-use crate::output::{Failure, fail, note};
+use crate::failure::Failure;
+use crate::output::{fail, note};
 
 pub(super) const PROMPT: &str = "> ";
 

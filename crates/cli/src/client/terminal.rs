@@ -12,7 +12,8 @@ use super::echo::{Difference, PIECE, Sink, Unasked};
 use super::editor::Editor;
 use super::prompt::{PROMPT, Prompt};
 use super::screen::Screen;
-use crate::output::{Failure, note, say, written};
+use crate::failure::Failure;
+use crate::output::{note, say, written};
 use crate::units::count;
 
 pub(super) fn run(connection: &Arc<Connection>) -> Result<(), Failure> {

@@ -15,7 +15,8 @@ use proactor::backend::{PREFERENCE, probe};
 use proactor::os;
 
 use crate::args::DoctorArgs;
-use crate::output::{Failure, say, say_json};
+use crate::failure::Failure;
+use crate::output::{say, say_json};
 use limits::{Facts, Rings, Row};
 use machine::{Answer, Machine};
 

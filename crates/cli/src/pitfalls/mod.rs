@@ -20,7 +20,8 @@ use overlapped_pitfalls::{ALL, CHILD, Crash, Exhibit, KernelName, Report, availa
 use proactor::backend::probe;
 
 use crate::args::{KernelChoice, PitfallsArgs};
-use crate::output::{Failure, note, remedy, say, say_json};
+use crate::failure::Failure;
+use crate::output::{note, remedy, say, say_json};
 use progress::Progress;
 use screen::Screen;
 

@@ -7,7 +7,8 @@ use std::io::{self, IsTerminal, Write};
 use anstream::{AutoStream, ColorChoice};
 use overlapped_pitfalls::Kind;
 
-use crate::output::{Failure, written};
+use crate::failure::Failure;
+use crate::output::written;
 
 /// Wider lines are hard to read; narrower ones leave no room for words.
 const WIDTHS: (usize, usize) = (30, 140);

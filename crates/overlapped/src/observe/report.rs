@@ -9,7 +9,7 @@ use proactor::{Driver, Time};
 
 use super::stats::Counters;
 use super::{Event, Published};
-use crate::panics::contain;
+use crate::catch_panic::contain;
 use crate::session::SessionId;
 
 /// How often a shortage is reported. Each is counted.

@@ -19,12 +19,12 @@ use super::handle::ServerHandle;
 use super::monitor::Monitor;
 use super::worker_threads::{Breakdown, StartError, WorkerThreads};
 use crate::admission::Placement;
+use crate::catch_panic::contain;
 use crate::config::{Config, OnPanic};
 use crate::error::{Error, Result};
 use crate::handler::Handler;
 use crate::mailbox::Mailbox;
 use crate::observe::{Event, Observe, Observer};
-use crate::panics::contain;
 use crate::shared::WorkerShared;
 use crate::worker::{Arrival, Parts, Plain, Worker, WorkerHandle};
 

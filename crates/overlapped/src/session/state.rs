@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use proactor::{ConnectionKey, Lease, Time};
 
-use super::{CloseReason, HandleState, Held, Pending, SendQueue, SessionTimers};
+use super::{CloseReason, HandleState, Kept, Pending, SendQueue, SessionTimers};
 
 /// Where a session is in its life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,7 +155,7 @@ pub(crate) struct SessionState {
     /// How many sessions hold its receive because they are full: those that it feeds, or itself.
     holds: u32,
     /// What arrived and waits until the session may go on; allocated when there is some.
-    held: Option<Box<Held>>,
+    kept: Option<Box<Kept>>,
     /// The system's progress when a deadline last asked for it: bytes sent of the payload in flight, plus bytes that the
     /// peer's system has acknowledged. Only a change of this number means something.
     pub(crate) moved: u64,
@@ -195,7 +195,7 @@ impl SessionState {
             peer: None,
             source: key,
             holds: 0,
-            held: None,
+            kept: None,
             moved: 0,
             moved_at: Time::ZERO,
             spoke_unheard: false,
@@ -334,27 +334,27 @@ impl SessionState {
     /// Keeps what arrived until the session may go on: behind what waits already, or before it if the handler was called
     /// with it and could not take it.
     pub(crate) fn keep(&mut self, data: Lease, handler_had_it: bool) {
-        let held = self.held.get_or_insert_default();
+        let kept = self.kept.get_or_insert_default();
         if handler_had_it {
-            held.push_front(data);
+            kept.push_front(data);
         } else {
-            held.push_back(data);
+            kept.push_back(data);
         }
         self.update_held_back();
     }
 
     /// The peer's end of stream waits behind kept bytes. False if there are none.
     pub(crate) fn keep_end(&mut self) -> bool {
-        self.held.as_mut().map(|held| held.ended = true).is_some()
+        self.kept.as_mut().map(|kept| kept.ended = true).is_some()
     }
 
     /// Takes out the first piece of what waits, and whether the peer's end of stream came behind it.
     pub(crate) fn take_kept(&mut self) -> Option<(Lease, bool)> {
-        let held = self.held.as_mut()?;
-        let data = held.pop()?;
-        let ended = held.ended && held.is_empty();
-        if held.is_empty() {
-            self.held = None;
+        let kept = self.kept.as_mut()?;
+        let data = kept.pop()?;
+        let ended = kept.ended && kept.is_empty();
+        if kept.is_empty() {
+            self.kept = None;
         }
         self.update_held_back();
         Some((data, ended))
@@ -362,13 +362,13 @@ impl SessionState {
 
     /// Drops what waits. Returns how many bytes that were.
     fn drop_kept(&mut self) -> usize {
-        let held = self.held.take();
+        let kept = self.kept.take();
         self.update_held_back();
-        held.map_or(0, |held| held.bytes())
+        kept.map_or(0, |kept| kept.bytes())
     }
 
     fn update_held_back(&mut self) {
-        self.held_back = !self.may_go_on() || self.held.is_some();
+        self.held_back = !self.may_go_on() || self.kept.is_some();
     }
 
     /// The payload in flight is out. Returns its length.

@@ -7,11 +7,11 @@ use proactor::ConnectionKey;
 use proactor::backend::Backend;
 
 use super::{Layer, Worker};
+use crate::catch_panic::{contain, into_message};
 use crate::config::OnPanic;
 use crate::context::{CurrentCallback, MOST_REFUSALS, WorkerContext};
 use crate::handler::Handler;
 use crate::observe::Event;
-use crate::panics::{contain, into_message};
 use crate::session::CloseReason;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {

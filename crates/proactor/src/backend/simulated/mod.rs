@@ -5,7 +5,7 @@
 //! over a real kernel. It reads a payload and writes a block when the operation completes: as late as a real kernel
 //! may.
 
-mod net;
+mod calls;
 mod network;
 
 use std::collections::VecDeque;
@@ -21,8 +21,8 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Time;
 use crate::waker::{Wake, Waker};
 
-pub use net::SimSocket;
-pub use network::Network;
+pub use calls::SharedNetwork;
+pub use network::SimSocket;
 
 /// How the simulated kernel behaves.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ impl Default for Behaviour {
 /// A simulated network and its clock. Backends made from it can reach each other. Lives on one thread.
 #[derive(Clone)]
 pub struct Simulation {
-    net: Network,
+    net: SharedNetwork,
     behaviour: Behaviour,
 }
 
@@ -56,7 +56,7 @@ impl Simulation {
     /// An empty network at time zero.
     #[must_use]
     pub fn new(behaviour: Behaviour) -> Simulation {
-        Simulation { net: Network::new(behaviour), behaviour }
+        Simulation { net: SharedNetwork::new(behaviour), behaviour }
     }
 
     /// A backend in this network, receiving into blocks of `pool`.
@@ -111,7 +111,7 @@ struct Pending {
 
 /// One worker's backend in a [`Simulation`].
 pub struct Simulated {
-    net: Network,
+    net: SharedNetwork,
     behaviour: Behaviour,
     pool: Pool,
     pending: Vec<Pending>,
@@ -217,7 +217,7 @@ impl Backend for Simulated {
     type Socket = SimSocket;
     type Handle = u32;
     type Header = ();
-    type Calls = Network;
+    type Calls = SharedNetwork;
 
     const KIND: BackendKind = BackendKind::Simulated;
     const CALL_NAMES: CallNames = CallNames::SOCKETS;
@@ -226,7 +226,7 @@ impl Backend for Simulated {
         &self.pool
     }
 
-    fn calls(&self) -> &Network {
+    fn calls(&self) -> &SharedNetwork {
         &self.net
     }
 

@@ -15,7 +15,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// What waits in one session, in order.
 #[derive(Default)]
-pub(crate) struct Held {
+pub(crate) struct Kept {
     parts: VecDeque<Part>,
     bytes: usize,
     blocks: u8,
@@ -28,7 +28,7 @@ enum Part {
     Copy(Vec<u8>),
 }
 
-impl Held {
+impl Kept {
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -94,34 +94,34 @@ mod tests {
     #[test]
     fn bytes_keep_their_order_and_few_blocks_are_held() {
         let pool = Pool::new(PoolConfig { blocks: 16, block_len: 8 });
-        let (mut held, mut wanted) = (Held::default(), Vec::new());
+        let (mut kept, mut wanted) = (Kept::default(), Vec::new());
         for number in 0..40u8 {
-            held.push_back(lease(&pool, &[number; 3]));
+            kept.push_back(lease(&pool, &[number; 3]));
             wanted.extend_from_slice(&[number; 3]);
             assert!(pool.in_use() <= u32::from(BLOCKS), "INV-6");
         }
-        assert_eq!(held.bytes(), 120);
+        assert_eq!(kept.bytes(), 120);
         let mut got = Vec::new();
         // Half of each piece is put back once.
-        while let Some(mut data) = held.pop() {
+        while let Some(mut data) = kept.pop() {
             if data.len() > 1 {
-                held.push_front(data.split_off(data.len() / 2));
+                kept.push_front(data.split_off(data.len() / 2));
             }
             got.extend_from_slice(&data);
         }
-        assert_eq!((got, held.bytes(), pool.in_use()), (wanted, 0, 0));
+        assert_eq!((got, kept.bytes(), pool.in_use()), (wanted, 0, 0));
     }
 
     #[test]
     fn a_pool_without_reserve_lends_nothing() {
         let pool = Pool::new(PoolConfig { blocks: 4, block_len: 8 });
         let _others: Vec<Lease> = (0..3).map(|_| lease(&pool, b"x")).collect();
-        let mut held = Held::default();
-        held.push_back(lease(&pool, b"abc"));
+        let mut kept = Kept::default();
+        kept.push_back(lease(&pool, b"abc"));
         assert_eq!(pool.in_use(), 3, "the block went back at once");
-        held.push_front(lease(&pool, b"put back"));
+        kept.push_front(lease(&pool, b"put back"));
         assert_eq!(pool.in_use(), 3, "and so did one that the handler could not take");
-        assert_eq!(held.pop().as_deref(), Some(&b"put back"[..]));
-        assert_eq!(held.pop().as_deref(), Some(&b"abc"[..]));
+        assert_eq!(kept.pop().as_deref(), Some(&b"put back"[..]));
+        assert_eq!(kept.pop().as_deref(), Some(&b"abc"[..]));
     }
 }
