@@ -1,5 +1,5 @@
 //! What goes to crates.io: that each crate says what its page there needs, that its archive has everything that its
-//! reader and its tests need, and that the archives build and pass together, without this workspace around them.
+//! reader and its tests need, and that the archives build together, without this workspace around them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -44,7 +44,7 @@ pub(crate) fn run(publish: bool) -> Result<(), Failure> {
     fail_with(&findings)?;
     test(&crates, &packed)?;
     let names: Vec<_> = crates.iter().map(|package| package.full_name()).collect();
-    println!("package: {} are complete, build and pass their tests", names.join(", "));
+    println!("package: {} are complete, their tests build, and their examples pass", names.join(", "));
     Ok(())
 }
 
