@@ -2,7 +2,7 @@
 //! done.
 //!
 //! The backends are IOCP on Windows, io_uring on Linux, and readiness (epoll, kqueue) where io_uring is not available.
-//! All of them behave the same. You write a [`Handler`]; the engine manages the sessions: it accepts connections,
+//! All of them behave the same. You write a [`Handler`]; this crate manages the sessions: it accepts connections,
 //! receives, sends in order, stops receiving from a peer that reads slowly, closes gracefully, and drains. The crate is
 //! for servers with many long-lived sessions: games, gateways, device hubs, brokers, relays.
 //!
@@ -45,8 +45,8 @@
 //! ```
 //!
 //! [`Session::finish`] ends only this side's stream: queued bytes are sent, then FIN, and `on_data` is still called
-//! until the peer ends its stream. [`CloseReason`] says why a session ended: end of stream, reset, abort, local close,
-//! timeout, drain.
+//! until the peer ends its stream. [`CloseReason`] says why a session ended, for instance end of stream, reset, abort,
+//! local close, timeout or drain.
 //!
 //! # Promises
 //!
@@ -54,11 +54,11 @@
 //!   duplicated while the connection lives. Messages that one thread posts arrive in the order in which they were
 //!   posted. There is no order between sessions or between threads.
 //! * **Graceful close.** [`close`](Session::close) sends everything that was queued before it, then FIN. This side
-//!   sends no reset while the peer still sends, except when the peer sends beyond the linger timeout.
+//!   sends no reset, unless the peer still sends after the linger timeout.
 //! * **One end.** `on_close` is called exactly once for each session whose `on_open` returned, unless a callback
 //!   panicked (then [`on_panic`](Handler::on_panic) is called) or the whole server failed.
-//! * **No stale effect.** A [`SessionId`] or [`SessionHandle`] of a session that has ended has no effect; it never
-//!   affects another session.
+//! * **Stale ids are harmless.** A call with the [`SessionId`] or [`SessionHandle`] of a session that has ended has no
+//!   effect. It never affects another session.
 //! * **Bounded memory.** When a session's unsent bytes exceed the high-water mark, its receive pauses until they have
 //!   fallen to the low-water mark. Above the hard limit [`send`](Session::send) returns [`Sent::Full`], and
 //!   [`Server::overflow`] decides whether the session is closed. Mailboxes are bounded: a post to a full one returns
@@ -80,13 +80,13 @@
 //!
 //! | module | what it has |
 //! | --- | --- |
-//! | this one | [`Server`], [`Handler`], [`Session`], [`WorkerContext`], and what nearly every program names, of the others too |
+//! | this one | [`Server`], [`Handler`], [`Session`], [`WorkerContext`], and those items of the other modules that nearly every program uses |
 //! | [`framing`] | frames out of a stream: [`Framed`], and the framings |
 //! | [`settings`] | addresses, backends, options of sockets, policies; what a start reports |
 //! | [`buffers`] | bytes that are received and sent: [`Lease`], [`Bytes`], [`Payload`] |
 //! | [`handles`] | for other threads: [`ServerHandle`], [`WorkerHandle`], [`SessionHandle`] |
-//! | [`events`] | what can be seen of a server: events, [`Stats`], the steps of operations |
-//! | [`docs`] | the classic mistakes, and what refuses each |
+//! | [`events`] | what a server reports: events, [`Stats`], the steps of operations |
+//! | [`docs`] | the classic mistakes, and what prevents each |
 //!
 //! # To do this, use that
 //!
@@ -218,15 +218,15 @@ mod worker;
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-/// Frames out of a stream: lines, pieces up to a delimiter, length prefixes, or a framing of your own.
+/// Cuts a stream into frames: lines, pieces up to a delimiter, length-prefixed frames, or a framing of your own.
 pub mod framing {
     pub use crate::framed::{
         Delimiter, Found, FrameError, FrameHandler, Framed, FramedState, Framing, LengthPrefixed, Lines,
     };
 }
 
-/// What a server is built with, beside numbers and times: addresses, backends, options of sockets, policies. And what its
-/// start reports: refused backends, skipped addresses.
+/// Types of the settings that are not numbers or times: addresses, backends, socket options, policies; and what a start
+/// reports: refused backends, skipped addresses.
 pub mod settings {
     pub use crate::config::{OnPanic, Overflow};
     pub use crate::endpoint::Endpoint;
@@ -241,14 +241,14 @@ pub mod buffers {
     pub use proactor::{AlignedBuf, Lease, Payload};
 }
 
-/// For other threads: handles of a server, of its workers and sessions, and what they answer.
+/// For other threads: handles of a server, its workers and its sessions, and the results that their methods return.
 pub mod handles {
     pub use crate::server::{DrainReport, ServerHandle};
     pub use crate::session::{PostError, SessionHandle};
     pub use crate::worker::WorkerHandle;
 }
 
-/// What can be seen of a server: its events, its counters, and each step of its operations.
+/// What a server reports: its events, its counters, and each step of its operations.
 pub mod events {
     pub use crate::observe::{Event, Rejection, Stats};
     pub use proactor::{Call, Moment, OpKey, Step, TraceResult};

@@ -5,7 +5,7 @@
 //! sockets and bytes, but no sessions and no protocols. The crate `overlapped` adds sessions, send queues, deadlines
 //! and draining. If you write a server, use that crate.
 //!
-//! It has two layers:
+//! `proactor` has two layers:
 //!
 //! * [`Driver`], written once for all kernels. It owns the connections, the operations in flight and their memory. It
 //!   decides when an operation is submitted, continued or cancelled, and when a socket may be closed.
@@ -104,9 +104,10 @@
 //!   until the peer's FIN (see [`Driver::finish`]).
 //! * End of stream, reset, abort and local close are four different outcomes.
 //! * Calls with the key of a connection that is gone are no-ops: the next connection in its slot has another key.
-//! * When descriptors, buffers or memory run out, operations are retried with back-off; no connection is closed for it.
+//! * When buffers or memory run out, receives and sends wait or are retried with back-off. When an accept fails,
+//!   accepting pauses until [`Driver::resume_accept`]. No connection is closed because of a shortage.
 //!
-//! One suite of conformance tests checks this on every backend, the simulated kernel included.
+//! One suite of conformance tests checks these guarantees on every backend, the simulated kernel included.
 //!
 //! # Threads
 //!
@@ -123,7 +124,7 @@
 //! | macOS, BSDs | readiness (kqueue) |
 //! | everywhere, for tests | [`simulated`](backend::simulated): a kernel in memory with a virtual clock and a seed |
 //!
-//! [`backend::visit`] calls a visitor with the backend type of a kind that is known only at run time.
+//! If the kind of backend is known only at run time, [`backend::visit`] calls a visitor with the type of that backend.
 //! [`backend::probe`] reports what this machine supports.
 //!
 //! # Absent on purpose

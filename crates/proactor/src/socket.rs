@@ -82,8 +82,8 @@ impl From<TcpListener> for Socket {
 /// How a listening socket is made.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenOptions {
-    /// Connections the kernel may hold completed and not yet accepted. Linux caps this at `net.core.somaxconn`, Windows
-    /// at 65,535.
+    /// The number of established connections that may wait in the kernel until they are accepted. Linux caps this at
+    /// `net.core.somaxconn`, Windows at 65,535.
     pub backlog: i32,
 }
 
@@ -93,8 +93,8 @@ impl Default for ListenOptions {
     }
 }
 
-/// Binds `address` and listens on it. Port 0 picks a free one. An IPv6 address listens on IPv6 alone, so that
-/// `[::]` and `0.0.0.0` can be bound side by side on every system.
+/// Binds `address` and listens on it. Port 0 picks a free one. An IPv6 address listens on IPv6 only, so that `[::]` and
+/// `0.0.0.0` can be bound side by side on every system.
 ///
 /// # Errors
 /// What the system says: address in use, not available here, permission denied …

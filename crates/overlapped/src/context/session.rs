@@ -141,14 +141,14 @@ impl<'a> Session<'a> {
         to.worker == self.core.worker && self.core.feed(self.key, to.key)
     }
 
-    /// Closes gracefully: what is queued goes out, then FIN; what still arrives is discarded until the peer's
-    /// FIN, or for the linger timeout. No `on_data` follows.
+    /// Closes gracefully: queued bytes are sent, then FIN. Bytes that still arrive are discarded until the peer's FIN
+    /// arrives or the linger timeout has passed. No `on_data` follows.
     pub fn close(&mut self) {
         self.close_for(CloseReason::Local);
     }
 
-    /// Ends this side's stream: what is queued goes out, then FIN. The peer may go on sending, and `on_data`
-    /// goes on; the session closes when both streams have ended. Further sends answer [`Sent::Closed`].
+    /// Ends this side's stream: what is queued goes out, then FIN. The peer may still send, and `on_data` is still
+    /// called; the session closes when both streams have ended. Further sends return [`Sent::Closed`].
     pub fn finish(&mut self) {
         self.core.end_stream(self.key);
     }
@@ -191,12 +191,13 @@ impl<'a> Session<'a> {
     /// call: never earlier, and at most 4 ms later unless the worker is busy. A session has at most one timer per token:
     /// setting it again moves it, in constant time for a session with few tokens and without an allocation.
     ///
-    /// When a session begins to close, its timers are cancelled; in one that is closing, none is set.
+    /// When a session begins to close, its timers are cancelled; calls on a closing session set no timer.
     pub fn set_timer(&mut self, after: Duration, token: u64) {
         self.core.set_timer(self.key, self.endpoints.now() + after, token);
     }
 
-    /// Cancels the timer for `token`: it does not fire any more, also if it is due already. False if none was set.
+    /// Cancels the timer for `token`: it does not fire any more, even if it is already due. Returns false if no such
+    /// timer was set.
     pub fn cancel_timer(&mut self, token: u64) -> bool {
         self.core.cancel_timer(self.key, token)
     }

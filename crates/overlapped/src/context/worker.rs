@@ -22,8 +22,8 @@ impl WorkerContext<'_> {
         self.core.worker as usize
     }
 
-    /// A session of this worker. `None` if it has ended, or lives on another worker: reach that one through a
-    /// [`SessionHandle`](crate::SessionHandle) or a message.
+    /// A session of this worker. `None` if it has ended or lives on another worker. Reach a session of another worker
+    /// through a [`SessionHandle`](crate::SessionHandle) or a message.
     pub fn session(&mut self, id: SessionId) -> Option<Session<'_>> {
         self.core.lives_here(id).then(|| Session::new(self.core, self.endpoints, id.key))
     }
@@ -35,7 +35,7 @@ impl WorkerContext<'_> {
         open.map(|(key, _)| self.core.id(key)).collect()
     }
 
-    /// Sends one buffer to every session of this worker, except `but`. Returns how many took it.
+    /// Sends one buffer to every session of this worker, except `but`. Returns how many sessions queued it.
     pub fn broadcast(&mut self, bytes: &Bytes, but: Option<SessionId>) -> usize {
         let mut taken = 0;
         for id in self.sessions() {

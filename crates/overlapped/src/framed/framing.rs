@@ -54,9 +54,9 @@ impl Found {
 
 /// Finds the end of the first frame in a piece of a stream.
 pub trait Framing: 'static {
-    /// Looks for the first frame in `bytes`, which starts at their beginning. An earlier call has found that the first
-    /// `searched` bytes contain no complete frame. Returns `None` if the frame is not complete yet. A frame has at
-    /// least one byte ([`Found::end`] is not 0) and lies within `bytes`; any other result ends the session with
+    /// Looks for the first frame in `bytes`. The frame starts at the first byte. An earlier call has found that the
+    /// first `searched` bytes contain no complete frame. Returns `None` if the frame is not complete yet. A frame has
+    /// at least one byte ([`Found::end`] is not 0) and lies within `bytes`; any other result ends the session with
     /// [`FrameError::Impossible`].
     ///
     /// # Errors

@@ -19,8 +19,8 @@ use crate::session::{CloseReason, SessionId};
 /// How much of a block is copied at first to complete an unfinished frame; then twice as much, and so on.
 const FIRST_STEP: usize = 256;
 
-/// What happens in sessions whose bytes come in frames. Like [`Handler`], with [`on_frame`](Self::on_frame) instead of
-/// `on_data`; the other callbacks are the same.
+/// The callbacks for sessions whose bytes are cut into frames. Like [`Handler`], with [`on_frame`](Self::on_frame)
+/// instead of `on_data`; the other callbacks are the same.
 pub trait FrameHandler: Sized + 'static {
     /// What is kept for each session.
     type State: 'static;

@@ -103,7 +103,7 @@ pub enum Event<'a> {
     /// A handler panicked, in a callback or in a destructor of what it keeps. If it was in a callback for a session that
     /// still lives, that one is aborted.
     Panicked {
-        /// In a callback for which session, if for one.
+        /// The session that the callback was for, if there is one.
         session: Option<SessionId>,
         /// The panic's message.
         message: &'a str,
@@ -113,7 +113,8 @@ pub enum Event<'a> {
     Operation {
         /// The worker's index.
         worker: usize,
-        /// Its backend: [`call_names`](crate::BackendKind::call_names) has its kernel's names of calls.
+        /// The worker's backend. [`call_names`](crate::BackendKind::call_names) returns the kernel's own names for its
+        /// calls.
         backend: BackendKind,
         /// The session that the operation is for, if there is one. An outbound connection is a session only once it is
         /// connected.

@@ -171,21 +171,23 @@ impl Server {
         self
     }
 
-    /// Closes sessions that never sent a byte. Zero is an error at the start. Default: off.
+    /// Closes accepted sessions whose peer sends no byte within this time after the session began. Zero is an error at
+    /// the start. Default: off.
     #[must_use]
     pub fn first_byte_timeout(mut self, after: Option<Duration>) -> Server {
         self.config.first_byte_timeout = after;
         self
     }
 
-    /// Aborts sessions whose peer does not read what is sent. Zero is an error at the start. Default: 60 s.
+    /// Aborts sessions whose peer has read nothing for this long while bytes for it were in flight. Zero is an error at
+    /// the start. Default: 60 s.
     #[must_use]
     pub fn write_timeout(mut self, after: Option<Duration>) -> Server {
         self.config.write_timeout = after;
         self
     }
 
-    /// How long [`WorkerContext::connect`](crate::WorkerContext::connect) may take before it has failed with
+    /// How long [`WorkerContext::connect`](crate::WorkerContext::connect) may take before it fails with
     /// [`TimedOut`](std::io::ErrorKind::TimedOut). Zero is an error at the start. Default: 10 s. The system's own limit
     /// holds too.
     #[must_use]
@@ -342,11 +344,12 @@ impl Server {
     }
 }
 
-/// Takes over a listener made elsewhere, for instance by a service manager. It and what it accepts get `TCP_NODELAY` and
-/// urgent data in line, as a listener of [`Server::bind`] does; its backlog stays as it is.
+/// Takes over a listener made elsewhere, for instance by a service manager. `TCP_NODELAY` and `SO_OOBINLINE` (urgent
+/// data in line) are set on the listener and on the connections that it accepts, as with [`Server::bind`]. The backlog
+/// of the listener is not changed.
 ///
-/// Whether programs that the process executes inherit it is left as it was (`FD_CLOEXEC`); the server's own duplicates
-/// of it are never inherited.
+/// The listener's `FD_CLOEXEC` flag, which decides whether programs that the process executes inherit it, is not
+/// changed. The server's own duplicates of the listener are never inherited.
 impl From<TcpListener> for Server {
     fn from(listener: TcpListener) -> Server {
         let addresses = listener.local_addr().into_iter().collect();

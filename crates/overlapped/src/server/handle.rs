@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::observe::{Event, Observer, Stats};
 use crate::shared::WorkerShared;
 
-/// A running server. Cheap to clone, usable from any thread. Dropping handles ends nothing.
+/// A running server. Cheap to clone, usable from any thread. Dropping a handle does not end the server.
 #[derive(Clone)]
 pub struct ServerHandle {
     pub(super) addresses: Arc<[SocketAddr]>,
@@ -35,7 +35,7 @@ pub struct DrainReport {
     pub drained: u64,
     /// Sessions that were cut at the deadline.
     pub cut: u64,
-    /// Bytes that were queued for those, or received and not answered.
+    /// Bytes of the cut sessions: queued and not sent, or received and not answered.
     pub bytes_lost: u64,
 }
 

@@ -75,13 +75,14 @@ impl Server {
     }
 
     /// Starts the workers and returns when each of them accepts. `factory` makes each worker's handler, on that
-    /// worker's thread: it is called once for each worker, and only when it is certain on which backend they run. What
-    /// is posted to the handles it gets is delivered, also to workers whose handler is still to be made.
+    /// worker's thread: it is called once for each worker, and only when it is certain on which backend they run.
+    /// Messages posted to the handles that the factory gets are delivered, even to workers whose handler does not exist
+    /// yet.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings that make no sense, [`Error::NoRoom`] if the descriptor limit leaves none for
-    /// a session, [`Error::NoBackend`] if none of the chosen backends works here, [`Error::Worker`] if a thread
-    /// cannot be had or the factory panics. Nothing is left of the others then.
+    /// [`Error::Config`] for settings that make no sense, [`Error::NoRoom`] if the descriptor limit leaves no
+    /// descriptor for a session, [`Error::NoBackend`] if none of the chosen backends works here, [`Error::Worker`] if a
+    /// thread cannot be created or the factory panics. The workers that had already started are then ended.
     pub fn start<H: Handler>(
         mut self,
         factory: impl Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,

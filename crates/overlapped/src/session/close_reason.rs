@@ -30,7 +30,7 @@ pub enum CloseReason {
     Overflow,
     /// The server drained, and the session got everything that was queued for it.
     Drained,
-    /// The server drained, and its deadline came first.
+    /// The server drained, and the drain's deadline came before the session had ended.
     Cut,
     /// It sent an invalid frame, or one that is too long (see [`Framed`](crate::Framed)).
     BadFrame,

@@ -92,8 +92,8 @@ impl SessionHandle {
         self.id
     }
 
-    /// Queues `bytes` for the session. [`Sent::Full`]: the session's hard limit or its worker's mailbox is
-    /// reached, and nothing was queued. Sends of one thread leave in their order.
+    /// Queues `bytes` for the session. [`Sent::Full`]: the session's hard limit or its worker's mailbox is reached, and
+    /// nothing was queued. The sends of one thread are sent in the order of the calls.
     pub fn send(&self, bytes: impl Into<Bytes>) -> Sent {
         let bytes = bytes.into();
         let len = bytes.len();
@@ -115,7 +115,7 @@ impl SessionHandle {
     /// Closes the session gracefully, after what was sent before.
     ///
     /// # Errors
-    /// [`PostError::Full`] if the worker's mailbox is, [`PostError::Stopped`] if the worker has ended.
+    /// [`PostError::Full`] if the worker's mailbox is full, [`PostError::Stopped`] if the worker has ended.
     pub fn close(&self) -> Result<(), PostError> {
         self.mailbox.post_to_session(self.id.key, SessionCommand::Close)
     }

@@ -19,10 +19,10 @@ pub struct SocketOptions {
     /// `TCP_KEEPIDLE`, `TCP_KEEPINTVL` and `TCP_KEEPCNT` of `tcp(7)`; `SIO_KEEPALIVE_VALS` on Windows, which before
     /// Windows 10 1703 sends ten probes.
     pub keepalive: Option<Duration>,
-    /// How long data may stay unacknowledged before the connection fails; also how long connecting may take, and what
-    /// decides in place of the number of probes if there is keep-alive too. Whole milliseconds, rounded up; at most
-    /// 2,147,483,647 ms. `TCP_USER_TIMEOUT` of `tcp(7)` and RFC 793; on Windows `TCP_MAXRTMS`, or `TCP_MAXRT`
-    /// in whole seconds, where the system has them. macOS and the BSDs have no such option.
+    /// How long data may stay unacknowledged before the connection fails; also how long connecting may take. If
+    /// keep-alive is on, too, this limit is used instead of the number of probes. Whole milliseconds, rounded up; at
+    /// most 2,147,483,647 ms. `TCP_USER_TIMEOUT` of `tcp(7)` and RFC 793; on Windows `TCP_MAXRTMS`, or `TCP_MAXRT` in
+    /// whole seconds, where the system has them. macOS and the BSDs have no such option.
     pub user_timeout: Option<Duration>,
 }
 
