@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -245,9 +245,11 @@ fn observe(server: Server, args: &ServeArgs, log: &Log, trace: Option<Arc<Trace>
         return server;
     }
     let (began, log) = (Instant::now(), log.clone());
+    let rejected = [AtomicBool::new(false), AtomicBool::new(false)];
     server.observer(move |event| {
         if !quiet {
             tell(&log, event, verbose);
+            warn_once(&log, event, &rejected);
         }
         if log_ops {
             trace::log_step(&log, began, event);
@@ -286,6 +288,22 @@ fn tell(log: &Log, event: &Event<'_>, verbose: bool) {
             _ => "a connection was rejected: the system could not take it",
         }),
         _ => {}
+    }
+}
+
+/// Says that a limit has been reached, when it turns the first client away: all further ones are counted in silence.
+fn warn_once(log: &Log, event: &Event<'_>, rejected: &[AtomicBool; 2]) {
+    let Event::Rejected { reason } = event else { return };
+    let (limit, warning) = match reason {
+        Rejection::SessionLimit => (
+            0,
+            "the session limit is reached; raise --max-sessions, or the descriptor limit (`ulimit -n`), which it follows by default",
+        ),
+        Rejection::AddressLimit => (1, "an address has as many sessions as it may; raise --max-per-address"),
+        _ => return,
+    };
+    if !rejected[limit].swap(true, Relaxed) {
+        log.note(format_args!("warning: connections are rejected: {warning}"));
     }
 }
 
