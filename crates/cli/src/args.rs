@@ -76,7 +76,7 @@ pub(crate) enum Command {
     /// of stderr; what does not fit is dropped, and a warning says how many lines. At the end a reader that has stopped
     /// is given one second.
     ///
-    /// Durations read 500ms, 30s, 5m, 1h; 0s or off means none. Sizes are in bytes and read 64, 16KiB, 1MiB, 1GiB;
+    /// Durations read 500ms, 30s, 5m, 1h; as a limit that may be absent, 0s or off means none. Sizes are in bytes and read 64, 16KiB, 1MiB, 1GiB;
     /// k, m and g are short for these units, so 64k is 65536.
     #[cfg_attr(unix, command(after_help = ASKED))]
     Serve(ServeArgs),
@@ -197,7 +197,7 @@ pub(crate) struct ServeArgs {
     pub(crate) keepalive: Limit,
 
     /// End sessions whose peer's system does not acknowledge what was sent for this long (TCP_USER_TIMEOUT; refused on
-    /// systems without it). At most 24 days
+    /// systems without it). At most 596h
     #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
     pub(crate) user_timeout: Limit,
 
@@ -347,7 +347,7 @@ pub(crate) fn tip(error: &clap::Error) -> String {
     }
     let flag = first(ContextKind::InvalidArg).unwrap_or_default();
     if error.kind() == ErrorKind::UnknownArgument
-        && let Some(meant) = address_meant(&flag, std::env::args().skip(1))
+        && let Some(meant) = address_meant(&flag, words())
     {
         return format!("; did you mean `{meant}`?");
     }
@@ -381,6 +381,11 @@ fn other_word(given: &str) -> Option<(&'static str, &'static str)> {
         "own" => Some((WRITTEN, "own")),
         _ => None,
     }
+}
+
+/// The command line, without the program's name. A word need not be UTF-8: a file may have any name.
+fn words() -> impl Iterator<Item = String> {
+    std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned())
 }
 
 /// How the address is given that somebody meant who wrote `unknown`: a port or an address without a flag, or one of the

@@ -104,15 +104,17 @@
 //!   until the peer's FIN (see [`Driver::finish`]).
 //! * End of stream, reset, abort and local close are four different outcomes.
 //! * Calls with the key of a connection that is gone are no-ops: the next connection in its slot has another key.
-//! * When buffers or memory run out, receives and sends wait or are retried with back-off. When an accept fails,
-//!   accepting pauses until [`Driver::resume_accept`]. No connection is closed because of a shortage.
+//! * When buffers or memory run out, receives and sends wait or are retried with back-off. When descriptors or memory
+//!   for an accept run out, accepting pauses until [`Driver::resume_accept`]. No connection is closed because of a
+//!   shortage.
 //!
 //! One suite of conformance tests checks these guarantees on every backend, the simulated kernel included.
 //!
 //! # Threads
 //!
-//! A driver, its leases and its pool stay on one thread; use one driver per thread. Only a [`Waker`] and an accepted
-//! socket may be passed to another thread. An [`AcceptWatch`] is used on a separate thread, which runs no driver.
+//! A driver, its leases and its pool stay on one thread; use one driver per thread. A [`Waker`], and a socket that no
+//! driver owns (accepted, or from [`listen`]), may be passed to another thread. An [`AcceptWatch`] is used on a
+//! separate thread, which runs no driver.
 //!
 //! # Platforms
 //!

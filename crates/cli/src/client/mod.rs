@@ -18,6 +18,7 @@ use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use overlapped::Endpoint;
@@ -89,15 +90,20 @@ struct Connection {
 }
 
 impl Connection {
-    /// Begins to receive, into `sink`.
+    /// Begins to receive, into `sink`. `edited`: beside a line editor, whose terminal must be put back before a signal ends
+    /// or stops the process. Without one the threads take signals as those of any program do.
     ///
     /// # Errors
     /// If the system has no threads.
-    fn receive(self: &Arc<Self>, mut sink: impl Sink + Send + 'static) -> Result<(), Failure> {
+    fn receive(self: &Arc<Self>, edited: bool, mut sink: impl Sink + Send + 'static) -> Result<(), Failure> {
         let (receiving, watching) = (Arc::clone(self), Arc::clone(self));
         let receive = move || receiving.echo.receive(&receiving.stream, &mut sink);
         let watch = move || watching.echo.watch(warn);
-        let started = mode::spawn("receive", receive).and_then(|()| mode::spawn("watch", watch));
+        let started = if edited {
+            mode::spawn("receive", receive).and_then(|()| mode::spawn("watch", watch))
+        } else {
+            spawn("receive", receive).and_then(|()| spawn("watch", watch))
+        };
         started.map_err(|error| {
             Failure::failed(format_args!("cannot start a thread to receive with: {error}; raise `ulimit -u`"))
         })
@@ -128,6 +134,10 @@ impl Connection {
 fn warn(missing: &Missing) {
     let own_line = if missing.is_partial() && io::stdout().is_terminal() { "\n" } else { "" };
     note(format_args!("{own_line}warning: {missing}"));
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.into()).spawn(run).map(drop)
 }
 
 #[cfg(test)]

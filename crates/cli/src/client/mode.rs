@@ -120,8 +120,13 @@ mod imp {
             let _halted = self.halt(&state);
             self.put_back(&mut state, &[]);
             state.go(Place::Left);
-            // Whoever reads it may be slow: a signal ends the process meanwhile.
+            // Whoever reads it may be slow: a signal ends or stops the process meanwhile. The main thread blocks those that
+            // stop it while it is halted.
             drop(state);
+            for signal in STOPPING.into_iter().filter(|&signal| !ignores_signal(signal)) {
+                let _ = SignalAction::default_of(signal).install();
+            }
+            let _ = stopping().thread_unblock();
             let mut rest = text.as_bytes();
             while !rest.is_empty() {
                 match rustix::io::write(io::stderr(), rest) {
@@ -252,6 +257,8 @@ mod imp {
         let heeded = |signal: &i32| !ignores_signal(*signal);
         let watched = ENDING.iter().copied().chain(STOPPING).filter(heeded).chain([SIGCONT]);
         let (mode, mut signals) = (Arc::clone(mode), Signals::new(watched)?);
+        // Whoever started us may have blocked it; then the main thread would not halt.
+        SigSet::from(Signal::SIGURG).thread_unblock()?;
         mode.ending.are_caught()?;
         spawn("signals", move || {
             let mut came = Pending::default();
@@ -311,15 +318,18 @@ mod imp {
         ENDING.iter().filter_map(|&signal| Signal::try_from(signal).ok()).collect()
     }
 
-    /// Starts a thread that takes no signal that ends, stops or halts, from its first moment on. The main thread takes
+    fn stopping() -> SigSet {
+        STOPPING.into_iter().filter_map(|signal| Signal::try_from(signal).ok()).collect()
+    }
+
+    /// Starts a thread beside an editor. It takes no signal that ends, stops or halts, from its first moment on. The main thread takes
     /// them in their order, and before it goes on to read the terminal, which in the background stops the process: one
     /// that another thread had taken, and not handled yet, would wait for the next SIGCONT.
     ///
     /// # Errors
     /// If the system has no threads.
     pub(in super::super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let stopping = STOPPING.into_iter().filter_map(|signal| Signal::try_from(signal).ok());
-        let signals: SigSet = ending().iter().chain(stopping).chain([Signal::SIGURG]).collect();
+        let signals: SigSet = ending().iter().chain(stopping().iter()).chain([Signal::SIGURG]).collect();
         // The thread inherits the mask.
         let before = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
         let thread = thread::Builder::new().name(name.into()).spawn(run);

@@ -13,7 +13,7 @@ use crate::output::note;
 /// Sends stdin line by line, to its end. If it is `typed`, a line of `q` ends it too: then stdout is the file or pipe.
 pub(super) fn run(connection: &Arc<Connection>, typed: bool) -> Result<(), Failure> {
     let screen = io::stdout().is_terminal().then(Screen::default);
-    connection.receive(Output { screen, address: connection.address.clone(), reported: false })?;
+    connection.receive(false, Output { screen, address: connection.address.clone(), reported: false })?;
     let mut input = io::stdin().lock();
     let (mut piece, mut offset) = (Vec::new(), 0);
     loop {

@@ -19,11 +19,9 @@ use crate::units::count;
 pub(super) fn run(connection: &Arc<Connection>) -> Result<(), Failure> {
     let mut editor = Editor::new()?;
     let prompt = editor.as_ref().map_or_else(|| Arc::new(Prompt::new(None)), Editor::prompt);
-    connection.receive(Shown {
-        screen: Screen::default(),
-        connection: Arc::clone(connection),
-        prompt: Arc::clone(&prompt),
-    })?;
+    let shown =
+        Shown { screen: Screen::default(), connection: Arc::clone(connection), prompt: Arc::clone(&prompt) };
+    connection.receive(editor.is_some(), shown)?;
     loop {
         prompt.begin();
         // From here on the receiving thread reports it.

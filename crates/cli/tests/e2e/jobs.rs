@@ -1,7 +1,7 @@
 //! `overlapped client` as a job of a shell: stopped, continued in the background and in the foreground, and killed.
 
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 
@@ -335,4 +335,28 @@ fn a_client_that_is_the_first_process() {
         kill_process(child_of(person.child.id()), signal).unwrap();
         person.leaves_with(128 + signal.as_raw());
     }
+}
+
+/// Without an editor there is no mode to put back: the client heeds `stty tostop` like any other program.
+#[test]
+fn a_piped_client_in_the_background_heeds_tostop() {
+    if !shell_is_here() {
+        return;
+    }
+    let (mut server, mut person) = Lines::of(|server| {
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "bash", "--norc", "--noprofile", "-i"]);
+        command.env("PS1", "$ ").env("HISTFILE", "/dev/null").env_remove("PROMPT_COMMAND");
+        let mut person = Person::with(command, "xterm");
+        person.sees("$ ");
+        person.types(&format!("stty tostop; printf 'hello\\n' | {BINARY} client {server} &\r"));
+        person
+    });
+    let mut line = [0; 6];
+    server.stream.read_exact(&mut line).unwrap();
+    server.stream.get_mut().write_all(&line).unwrap();
+    person.types("while [ -z \"$(jobs -s)\" ]; do :; done; jobs\r");
+    person.sees("Stopped");
+    person.types("kill -KILL %1; wait; stty -tostop; exit 0\r");
+    person.leaves_with(0);
 }

@@ -1,7 +1,10 @@
 //! Whatever ends or stops `overlapped client` leaves the terminal as it was, at whatever moment it comes.
 
+use std::fs::File;
 use std::hint::spin_loop;
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
 use std::time::Instant;
@@ -12,6 +15,8 @@ use crate::peer::{PATIENCE, eventually};
 use crate::person::{Lines, Person};
 use crate::server::{BINARY, after, binary};
 use crate::system::is_stopped;
+
+const NON_BLOCKING: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 /// How often a moment is tried, each time somewhat later.
 const ATTEMPTS: usize = 40;
@@ -85,6 +90,32 @@ fn a_server_that_closes_at_the_start() {
         drop(server);
         person.leaves_with(1);
     }
+}
+
+/// A client whose last line waits for whoever reads stderr has left the terminal: it stops like any other process.
+#[test]
+fn a_stop_while_the_last_line_waits() {
+    let path = std::env::temp_dir().join(format!("overlapped-stderr-{}", std::process::id()));
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let mut pipe = File::options().read(true).write(true).custom_flags(NON_BLOCKING).open(&path).unwrap();
+    while pipe.write(&[b'x'; 4096]).is_ok() || pipe.write(b"x").is_ok() {}
+    let (server, mut person) = Lines::of(|server| {
+        let client = binary(["client".to_owned(), server.to_string()]);
+        let mut command = after(&format!("exec 2> '{}'", path.display()), &client);
+        command.process_group(0);
+        Person::with(command, "xterm")
+    });
+    std::fs::remove_file(&path).unwrap();
+    person.sees("> ");
+    drop(server);
+    eventually("it leaves the terminal", || person.edits_lines());
+    kill_process(pid(&person), Signal::TSTP).unwrap();
+    eventually("it stops", || is_stopped(person.child.id()));
+    kill_process(pid(&person), Signal::CONT).unwrap();
+    while pipe.read(&mut [0; 4096]).is_ok() {}
+    let (status, _) = person.leaves();
+    assert_eq!(status.code(), Some(1));
 }
 
 /// The editor sets the mode once more.

@@ -96,6 +96,27 @@ fn a_port_without_permission() {
     one_line(command, 1, &["cannot listen on 127.0.0.1:7", "privileges", "above 1023"]);
 }
 
+/// A word that is not UTF-8 is wrong usage, or the name of a file.
+#[cfg(unix)]
+#[test]
+fn words_that_are_not_utf8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let raw = OsStr::from_bytes;
+    for words in [
+        &[raw(b"serve"), raw(b"\xff")][..],
+        &[raw(b"doctor"), raw(b"\xff")],
+        &[raw(b"serve"), raw(b"--x=\xff")],
+        &[raw(b"client"), raw(b"\xff")],
+        &[raw(b"serve"), raw(b"9998"), raw(b"--trace"), raw(b"/no/such/\xff")],
+    ] {
+        let output = std::process::Command::new(crate::server::BINARY).args(words).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), told.lines().count()), (Some(2), 1), "{words:?}: {told}");
+    }
+}
+
 #[test]
 fn flags_that_make_no_sense() {
     is_wrong(&["serve", "--nonsense"], &["--nonsense"]);

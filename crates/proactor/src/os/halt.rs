@@ -22,8 +22,9 @@ static STATE: AtomicU8 = AtomicU8::new(RUNS);
 pub struct Halted(());
 
 /// Halts the one thread that does not block SIGURG, usually the main one, and waits until it has halted, for at most
-/// `patience`. The thread stays outside of system calls, and takes no signal that stops the process (SIGTSTP, SIGTTIN,
-/// SIGTTOU) until it goes on; a call that it waited in is made again then (`SA_RESTART`).
+/// `patience`. Until it goes on, the thread makes no system call of its own, and takes no signal that stops the
+/// process (SIGTSTP, SIGTTIN, SIGTTOU). Then a call in which it waited is made again if `SA_RESTART` covers it; `poll`,
+/// `select`, `epoll_wait` and sleeps fail with `EINTR` (signal(7)). A child that `fork` makes meanwhile can halt nobody.
 ///
 /// For any thread that blocks SIGURG itself. The halted thread may hold any lock, the allocator's too: until the value is
 /// dropped make system calls only, or end the process. From the first call on SIGURG has a handler, which does nothing

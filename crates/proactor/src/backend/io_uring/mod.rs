@@ -113,14 +113,14 @@ impl IoUring {
         ops: &mut InFlight<IoUring>,
     ) -> Option<Harvested<Socket>> {
         let more = cqueue::more(flags);
-        let key = OpKey::from_u64(data)?;
         // The block id means something only when the completion says that it carries one. Then it is of a receive, which
         // the driver looks up: if that is over, it recycles the block (INV-3).
-        if let Some(id) = cqueue::buffer_select(flags) {
-            let block = self.buffers.reclaim(id);
-            if result > 0 {
-                return Some(Harvested::Completed(self.received(key, block, result as u32, flags)));
-            }
+        let block = cqueue::buffer_select(flags).map(|id| self.buffers.reclaim(id));
+        let key = OpKey::from_u64(data)?;
+        if let Some(block) = block
+            && result > 0
+        {
+            return Some(Harvested::Completed(self.received(key, block, result as u32, flags)));
         }
         let entry = ops.get(key)?;
         if let Operation::Watch { socket } = *entry.operation {
