@@ -1,8 +1,8 @@
 //! `overlapped serve`: every byte back.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -245,11 +245,9 @@ fn observe(server: Server, args: &ServeArgs, log: &Log, trace: Option<Arc<Trace>
         return server;
     }
     let (began, log) = (Instant::now(), log.clone());
-    let rejected = [AtomicBool::new(false), AtomicBool::new(false)];
     server.observer(move |event| {
         if !quiet {
             tell(&log, event, verbose);
-            warn_once(&log, event, &rejected);
         }
         if log_ops {
             trace::log_step(&log, began, event);
@@ -280,31 +278,37 @@ fn tell(log: &Log, event: &Event<'_>, verbose: bool) {
             let received = count(*received, "byte");
             log.say(format_args!("{session} closed: {reason}; received {received}, echoed {sent}"));
         }
-        Event::Rejected { reason } if verbose => log.say(match reason {
-            Rejection::SessionLimit => "a connection was rejected: the session limit is reached",
-            Rejection::AddressLimit => {
-                "a connection was rejected: its address has as many sessions as it may"
+        Event::Rejected { reason } => {
+            warn_once(log, *reason);
+            if verbose {
+                log.say(match reason {
+                    Rejection::SessionLimit => "a connection was rejected: the session limit is reached",
+                    Rejection::AddressLimit => {
+                        "a connection was rejected: its address has as many sessions as it may"
+                    }
+                    _ => "a connection was rejected: the system could not take it",
+                });
             }
-            _ => "a connection was rejected: the system could not take it",
-        }),
+        }
         _ => {}
     }
 }
 
 /// Says that a limit has been reached, when it turns the first client away: all further ones are counted in silence.
-fn warn_once(log: &Log, event: &Event<'_>, rejected: &[AtomicBool; 2]) {
-    let Event::Rejected { reason } = event else { return };
-    let (limit, warning) = match reason {
+fn warn_once(log: &Log, reason: Rejection) {
+    static SESSIONS: Once = Once::new();
+    static ADDRESS: Once = Once::new();
+    let (once, warning) = match reason {
         Rejection::SessionLimit => (
-            0,
+            &SESSIONS,
             "the session limit is reached; raise --max-sessions, or the descriptor limit (`ulimit -n`), which it follows by default",
         ),
-        Rejection::AddressLimit => (1, "an address has as many sessions as it may; raise --max-per-address"),
+        Rejection::AddressLimit => {
+            (&ADDRESS, "an address has as many sessions as it may; raise --max-per-address")
+        }
         _ => return,
     };
-    if !rejected[limit].swap(true, Relaxed) {
-        log.note(format_args!("warning: connections are rejected: {warning}"));
-    }
+    once.call_once(|| log.note(format_args!("warning: connections are rejected: {warning}")));
 }
 
 /// The flag for a setting of the library.

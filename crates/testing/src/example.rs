@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
 
-use crate::{PATIENCE, dial, eventually};
+use crate::{PATIENCE, dial, exit_of};
 
 /// A server that is an example: it takes the address to listen on as its first argument, and prints
 /// `listening on ADDRESS`. Killed when dropped.
@@ -90,12 +90,7 @@ impl Example {
     #[must_use]
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        let mut status = None;
-        eventually("the example ends", || {
-            status = self.child.try_wait().expect("a child of ours");
-            status.is_some()
-        });
-        status.expect("just seen")
+        exit_of(&mut self.child, PATIENCE)
     }
 }
 

@@ -19,4 +19,4 @@ pub use process::{O_CLOEXEC, open_descriptors};
 pub use process::{descriptor_flags, resident, status_field};
 pub use random::Random;
 pub use sockets::{dial, exchange, expect_bytes, expect_end, fill, read_to_end, reset, with_timeouts};
-pub use waiting::{PATIENCE, eventually, eventually_within};
+pub use waiting::{PATIENCE, eventually, eventually_within, exit_of};

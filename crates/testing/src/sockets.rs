@@ -33,7 +33,7 @@ pub fn with_timeouts(stream: TcpStream, limit: Duration) -> TcpStream {
 /// Closes with a reset.
 ///
 /// # Panics
-/// If the system refuses to be told to.
+/// If the system refuses the option.
 #[track_caller]
 pub fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("an open socket");

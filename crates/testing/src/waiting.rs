@@ -1,5 +1,6 @@
 //! Waiting with a bound for what another thread, a kernel or a program brings about.
 
+use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,20 @@ pub fn eventually_within(limit: Duration, what: &str, mut holds: impl FnMut() ->
         assert!(Instant::now() < deadline, "in vain: {what}");
         thread::sleep(STEP);
     }
+}
+
+/// Waits until a child has ended by itself.
+///
+/// # Panics
+/// If it does not within `limit`.
+#[track_caller]
+pub fn exit_of(child: &mut Child, limit: Duration) -> ExitStatus {
+    let mut status = None;
+    eventually_within(limit, "the program ends", || {
+        status = child.try_wait().expect("a child of ours");
+        status.is_some()
+    });
+    status.expect("just seen")
 }
 
 #[cfg(test)]

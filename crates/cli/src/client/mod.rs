@@ -99,11 +99,7 @@ impl Connection {
         let (receiving, watching) = (Arc::clone(self), Arc::clone(self));
         let receive = move || receiving.echo.receive(&receiving.stream, &mut sink);
         let watch = move || watching.echo.watch(warn);
-        let started = if edited {
-            mode::spawn("receive", receive).and_then(|()| mode::spawn("watch", watch))
-        } else {
-            spawn("receive", receive).and_then(|()| spawn("watch", watch))
-        };
+        let started = spawn(edited, "receive", receive).and_then(|()| spawn(edited, "watch", watch));
         started.map_err(|error| {
             Failure::failed(format_args!("cannot start a thread to receive with: {error}; raise `ulimit -u`"))
         })
@@ -136,8 +132,12 @@ fn warn(missing: &Missing) {
     note(format_args!("{own_line}warning: {missing}"));
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.into()).spawn(run).map(drop)
+fn spawn(edited: bool, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    if edited {
+        mode::spawn(name, run)
+    } else {
+        thread::Builder::new().name(name.into()).spawn(run).map(drop)
+    }
 }
 
 #[cfg(test)]

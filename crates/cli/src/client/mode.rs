@@ -120,7 +120,7 @@ mod imp {
             let _halted = self.halt(&state);
             self.put_back(&mut state, &[]);
             state.go(Place::Left);
-            // Whoever reads it may be slow: a signal ends or stops the process meanwhile. The main thread blocks those that
+            // Its reader may be slow: a signal ends or stops the process meanwhile. The main thread blocks those that
             // stop it while it is halted.
             drop(state);
             for signal in STOPPING.into_iter().filter(|&signal| !ignores_signal(signal)) {
@@ -257,7 +257,7 @@ mod imp {
         let heeded = |signal: &i32| !ignores_signal(*signal);
         let watched = ENDING.iter().copied().chain(STOPPING).filter(heeded).chain([SIGCONT]);
         let (mode, mut signals) = (Arc::clone(mode), Signals::new(watched)?);
-        // Whoever started us may have blocked it; then the main thread would not halt.
+        // The parent process may have blocked it; then the main thread would not halt.
         SigSet::from(Signal::SIGURG).thread_unblock()?;
         mode.ending.are_caught()?;
         spawn("signals", move || {

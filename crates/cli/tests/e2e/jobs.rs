@@ -26,13 +26,19 @@ fn shell_is_here() -> bool {
     here
 }
 
-/// A person at a shell, which has started the client with `ending` behind its command.
-fn at_a_shell(server: SocketAddr, ending: &str) -> Person {
+/// A person at the prompt of a shell.
+fn at_a_prompt() -> Person {
     let mut command = Command::new("setsid");
     command.args(["--ctty", "bash", "--norc", "--noprofile", "-i"]);
     command.env("PS1", "$ ").env("HISTFILE", "/dev/null").env_remove("PROMPT_COMMAND");
     let mut person = Person::with(command, "xterm");
     person.sees("$ ");
+    person
+}
+
+/// A person at a shell, which has started the client with `ending` behind its command.
+fn at_a_shell(server: SocketAddr, ending: &str) -> Person {
+    let mut person = at_a_prompt();
     person.types(&format!("{BINARY} client {server}{ending}\r"));
     person
 }
@@ -344,11 +350,7 @@ fn a_piped_client_in_the_background_heeds_tostop() {
         return;
     }
     let (mut server, mut person) = Lines::of(|server| {
-        let mut command = Command::new("setsid");
-        command.args(["--ctty", "bash", "--norc", "--noprofile", "-i"]);
-        command.env("PS1", "$ ").env("HISTFILE", "/dev/null").env_remove("PROMPT_COMMAND");
-        let mut person = Person::with(command, "xterm");
-        person.sees("$ ");
+        let mut person = at_a_prompt();
         person.types(&format!("stty tostop; printf 'hello\\n' | {BINARY} client {server} &\r"));
         person
     });

@@ -92,7 +92,7 @@ fn a_server_that_closes_at_the_start() {
     }
 }
 
-/// A client whose last line waits for whoever reads stderr has left the terminal: it stops like any other process.
+/// A client that waits to write its last line to stderr has left the terminal: it stops like any other process.
 #[test]
 fn a_stop_while_the_last_line_waits() {
     let path = std::env::temp_dir().join(format!("overlapped-stderr-{}", std::process::id()));

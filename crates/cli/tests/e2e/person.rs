@@ -8,13 +8,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 
+use overlapped_testing::exit_of;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 #[cfg(target_os = "linux")]
 use rustix::termios::LocalModes;
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::peer::{PATIENCE, eventually};
+use crate::peer::PATIENCE;
 use crate::process::with_default_signals;
 use crate::server::binary;
 
@@ -129,11 +130,7 @@ impl Person {
     /// Waits until the client has ended, and asserts that it left the terminal as it was. Returns its status, and what
     /// it wrote last.
     pub(crate) fn leaves(mut self) -> (ExitStatus, String) {
-        let mut status = None;
-        eventually("the client ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
+        let status = exit_of(&mut self.child, PATIENCE);
         loop {
             match self.screen.recv_timeout(PATIENCE) {
                 Ok(bytes) => self.seen.extend(bytes),
@@ -142,7 +139,7 @@ impl Person {
             }
         }
         self.has_its_mode();
-        (status.expect("it has ended"), String::from_utf8_lossy(&self.seen).into_owned())
+        (status, String::from_utf8_lossy(&self.seen).into_owned())
     }
 
     /// Asserts that the terminal is as it was before.

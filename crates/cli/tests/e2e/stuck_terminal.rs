@@ -7,10 +7,11 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
 
+use overlapped_testing::exit_of;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{Action, LocalModes, tcflow, tcgetattr};
 
-use crate::peer::eventually;
+use crate::peer::{PATIENCE, eventually};
 use crate::person::{Lines, spawn_at, terminal};
 use crate::server::binary;
 use crate::system::{is_stopped, waits_at};
@@ -62,12 +63,7 @@ impl Unread {
     }
 
     fn ends(&mut self) -> ExitStatus {
-        let mut status = None;
-        eventually("the client ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.expect("it has ended")
+        exit_of(&mut self.child, PATIENCE)
     }
 }
 
