@@ -107,7 +107,7 @@ impl SessionHandle {
             Ok(()) => Sent::Ok,
             Err(error) => {
                 self.state.unpost(len);
-                if error == PostError::Full { Sent::Full } else { Sent::Closed }
+                if error.is_full() { Sent::Full } else { Sent::Closed }
             }
         }
     }

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use proactor::ConnectionKey;
 use proactor::backend::Backend;
+use proactor::{ConnectionKey, Payload};
 
 use super::{Layer, Worker};
-use crate::context::Session;
 use crate::handler::Handler;
-use crate::mailbox::Mail;
+use crate::mailbox::{Audience, Mail};
 use crate::observe::Event;
 use crate::session::{CloseReason, Sent, SessionCommand};
 
@@ -31,9 +30,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                     self.worker_callback(|handler, worker| handler.on_message(worker, message));
                 }
                 Mail::Session(key, command) => self.obey(key, command),
-                Mail::Broadcast(keys, bytes) => {
+                Mail::Broadcast(audience, bytes) => {
+                    let keys = match audience {
+                        Audience::All => self.core.sessions.keys(),
+                        Audience::These(keys) => keys,
+                    };
                     for key in keys {
-                        Session::new(&mut self.core, &self.driver, key).send(bytes.clone());
+                        self.core.send(key, Payload::Shared(bytes.clone()));
                     }
                 }
                 Mail::Drain(limit) => self.begin_drain(limit),
@@ -62,7 +65,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
             SessionCommand::Send(bytes) => {
                 let len = bytes.len();
-                let sent = Session::new(&mut self.core, &self.driver, key).send(bytes);
+                let sent = self.core.send(key, Payload::Shared(bytes));
                 if let Some(state) = self.core.sessions.get(key)
                     && let Some(handle) = &state.handle
                 {
