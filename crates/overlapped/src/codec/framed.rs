@@ -268,3 +268,6 @@ fn check_progress<T, E>(result: &Result<Option<T>, E>, consumed: usize) {
     let stuck = consumed == 0 && matches!(result, Ok(Some(_)));
     assert!(!stuck, "a decoder returned an item without removing a byte: it would do so for ever");
 }
+
+#[cfg(test)]
+mod tests;

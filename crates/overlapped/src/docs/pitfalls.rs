@@ -27,11 +27,11 @@
 //! can hold one when the session ends:
 //!
 //! ```compile_fail,E0521
-//! use overlapped::Session;
+//! use overlapped::{Handler, Session};
 //!
 //! fn run_later(_job: impl FnOnce() + 'static) {}
 //!
-//! fn on_open(session: &mut Session<'_, Self>) {
+//! fn on_open<H: Handler>(session: &mut Session<'_, H>) {
 //!     run_later(move || {
 //!         session.send("are you still there?");
 //!     });
@@ -43,11 +43,11 @@
 //! again. Once the session has ended, the handle answers [`Sent::Closed`](crate::Sent::Closed).
 //!
 //! ```
-//! use overlapped::Session;
+//! use overlapped::{Handler, Session};
 //!
 //! fn run_later(_job: impl FnOnce() + 'static) {}
 //!
-//! fn on_open(session: &mut Session<'_, Self>) {
+//! fn on_open<H: Handler>(session: &mut Session<'_, H>) {
 //!     let handle = session.handle();
 //!     run_later(move || {
 //!         handle.send("are you still there?");
@@ -84,9 +84,9 @@
 //! takes its bytes by value, so a local buffer cannot be lent to it:
 //!
 //! ```compile_fail,E0277
-//! use overlapped::Session;
+//! use overlapped::{Handler, Session};
 //!
-//! fn greet(session: &mut Session<'_, Self>) {
+//! fn greet<H: Handler>(session: &mut Session<'_, H>) {
 //!     let text = *b"Alice, your code is 1111";
 //!     session.send(&text[..]);
 //! }
@@ -96,9 +96,9 @@
 //! a slice owns nothing. Copy it, or give the buffer away.
 //!
 //! ```
-//! use overlapped::Session;
+//! use overlapped::{Handler, Session};
 //!
-//! fn greet(session: &mut Session<'_, Self>) {
+//! fn greet<H: Handler>(session: &mut Session<'_, H>) {
 //!     let text = *b"Alice, your code is 1111";
 //!     session.send_copy(&text[..]);
 //! }
@@ -107,9 +107,9 @@
 //! Only what lives as long as the program may be borrowed: a `&'static str`. A local string does not:
 //!
 //! ```compile_fail,E0597
-//! use overlapped::Session;
+//! use overlapped::{Handler, Session};
 //!
-//! fn greet(session: &mut Session<'_, Self>, name: &str) {
+//! fn greet<H: Handler>(session: &mut Session<'_, H>, name: &str) {
 //!     let text = format!("{name}, your code is 1111");
 //!     session.send(text.as_str());
 //! }
@@ -119,9 +119,9 @@
 //! be sent.
 //!
 //! ```
-//! use overlapped::Session;
+//! use overlapped::{Handler, Session};
 //!
-//! fn greet(session: &mut Session<'_, Self>, name: &str) {
+//! fn greet<H: Handler>(session: &mut Session<'_, H>, name: &str) {
 //!     let text = format!("{name}, your code is 1111");
 //!     session.send(text);
 //! }
@@ -130,9 +130,9 @@
 //! What was sent cannot be changed either:
 //!
 //! ```compile_fail,E0382
-//! use overlapped::Session;
+//! use overlapped::{Handler, Session};
 //!
-//! fn greet(alice: &mut Session<'_, Self>) {
+//! fn greet<H: Handler>(alice: &mut Session<'_, H>) {
 //!     let mut text = String::from("Alice, your code is 1111");
 //!     alice.send(text);
 //!     text.replace_range(20.., "2222");
@@ -142,9 +142,9 @@
 //! E0382, *borrow of moved value*: `text` belongs to the send. A copy made before is another buffer.
 //!
 //! ```
-//! use overlapped::Session;
+//! use overlapped::{Handler, Session};
 //!
-//! fn greet(alice: &mut Session<'_, Self>) {
+//! fn greet<H: Handler>(alice: &mut Session<'_, H>) {
 //!     let mut text = String::from("Alice, your code is 1111");
 //!     alice.send(text.clone());
 //!     text.replace_range(20.., "2222");
@@ -157,9 +157,9 @@
 //! entry of its own, and asserts that the entry is free (INV-1). What a program could use twice are the bytes:
 //!
 //! ```compile_fail,E0382
-//! use overlapped::{Lease, Session};
+//! use overlapped::{Handler, Lease, Session};
 //!
-//! fn twice(session: &mut Session<'_, Self>, data: Lease) {
+//! fn twice<H: Handler>(session: &mut Session<'_, H>, data: Lease) {
 //!     session.send(data);
 //!     session.send(data);
 //! }
@@ -169,9 +169,9 @@
 //! block, which is free when both are dropped.
 //!
 //! ```
-//! use overlapped::{Lease, Session};
+//! use overlapped::{Handler, Lease, Session};
 //!
-//! fn twice(session: &mut Session<'_, Self>, data: Lease) {
+//! fn twice<H: Handler>(session: &mut Session<'_, H>, data: Lease) {
 //!     session.send(data.clone());
 //!     session.send(data);
 //! }
@@ -205,9 +205,9 @@
 //! The same holds for the answer of a send:
 //!
 //! ```compile_fail,E0004
-//! use overlapped::{Lease, Sent, Session};
+//! use overlapped::{Handler, Lease, Sent, Session};
 //!
-//! fn answer(session: &mut Session<'_, Self>, data: Lease) -> &'static str {
+//! fn answer<H: Handler>(session: &mut Session<'_, H>, data: Lease) -> &'static str {
 //!     match session.send(data) {
 //!         Sent::Ok => "queued",
 //!         Sent::Full => "at its limit",
@@ -218,9 +218,9 @@
 //! E0004, *non-exhaustive patterns: `Sent::Closed` not covered*.
 //!
 //! ```
-//! use overlapped::{Lease, Sent, Session};
+//! use overlapped::{Handler, Lease, Sent, Session};
 //!
-//! fn answer(session: &mut Session<'_, Self>, data: Lease) -> &'static str {
+//! fn answer<H: Handler>(session: &mut Session<'_, H>, data: Lease) -> &'static str {
 //!     match session.send(data) {
 //!         Sent::Ok => "queued",
 //!         Sent::Full => "at its limit",
@@ -268,12 +268,10 @@
 //! [`Driver::send`](proactor::Driver::send) panics if one is in flight already. Another thread gets no session at all:
 //!
 //! ```compile_fail,E0277
-//! use overlapped::Session;
+//! use overlapped::{Handler, Session};
 //!
-//! fn on_open(session: &mut Session<'_, Self>) {
-//!     std::thread::scope(|scope| {
-//!         scope.spawn(|| session.send("from another thread"));
-//!     });
+//! fn on_open<H: Handler>(session: &mut Session<'_, H>) {
+//!     std::thread::scope(|scope| drop(scope.spawn(|| session.send("from another thread"))));
 //! }
 //! ```
 //!
@@ -281,13 +279,11 @@
 //! worker, whose queue decides the order.
 //!
 //! ```
-//! use overlapped::Session;
+//! use overlapped::{Handler, Session};
 //!
-//! fn on_open(session: &mut Session<'_, Self>) {
+//! fn on_open<H: Handler>(session: &mut Session<'_, H>) {
 //!     let handle = session.handle();
-//!     std::thread::scope(|scope| {
-//!         scope.spawn(|| handle.send("from another thread"));
-//!     });
+//!     std::thread::scope(|scope| drop(scope.spawn(|| handle.send("from another thread"))));
 //! }
 //! ```
 //!
@@ -296,9 +292,9 @@
 //! A number outlives its socket, and names another one. No session is found by a number:
 //!
 //! ```compile_fail,E0308
-//! use overlapped::WorkerContext;
+//! use overlapped::{Handler, WorkerContext};
 //!
-//! fn is_here(worker: &mut WorkerContext<'_, Self>, socket: u64) -> bool {
+//! fn is_here<H: Handler>(worker: &mut WorkerContext<'_, H>, socket: u64) -> bool {
 //!     worker.session(socket).is_some()
 //! }
 //! ```
@@ -307,9 +303,9 @@
 //! constructor. It holds a slot and the slot's generation (INV-3).
 //!
 //! ```
-//! use overlapped::{SessionId, WorkerContext};
+//! use overlapped::{Handler, SessionId, WorkerContext};
 //!
-//! fn is_here(worker: &mut WorkerContext<'_, Self>, id: SessionId) -> bool {
+//! fn is_here<H: Handler>(worker: &mut WorkerContext<'_, H>, id: SessionId) -> bool {
 //!     worker.session(id).is_some()
 //! }
 //! ```
@@ -317,9 +313,9 @@
 //! An id may be kept for any time, so its session may have ended. A program has to ask:
 //!
 //! ```compile_fail,E0599
-//! use overlapped::{SessionId, WorkerContext};
+//! use overlapped::{Handler, SessionId, WorkerContext};
 //!
-//! fn send_statement(worker: &mut WorkerContext<'_, Self>, alice: SessionId) {
+//! fn send_statement<H: Handler>(worker: &mut WorkerContext<'_, H>, alice: SessionId) {
 //!     worker.session(alice).send("your balance is 5000");
 //! }
 //! ```
@@ -327,10 +323,10 @@
 //! E0599, *no method named `send` found for enum `Option<T>`*: there may be no such session any more.
 //!
 //! ```
-//! use overlapped::{SessionId, WorkerContext};
+//! use overlapped::{Handler, SessionId, WorkerContext};
 //!
-//! fn send_statement(worker: &mut WorkerContext<'_, Self>, alice: SessionId) {
-//!     if let Some(mut alice) = worker.session(alice) {
+//! fn send_statement<H: Handler>(worker: &mut WorkerContext<'_, H>, alice: SessionId) {
+//!     if let Some((mut alice, _state)) = worker.session(alice) {
 //!         alice.send("your balance is 5000");
 //!     }
 //! }
@@ -419,17 +415,19 @@
 //!
 //! ## lock-while-sending
 //!
-//! A broadcast holds the lock of the session list while it sends. A list of sessions behind a lock does not compile:
+//! A broadcast holds the lock of the session list while it sends. Threads cannot share a list of sessions behind a lock:
 //!
 //! ```compile_fail,E0277
 //! use std::sync::Mutex;
 //!
-//! use overlapped::Session;
+//! use overlapped::{Handler, Session};
 //!
-//! static ROOM: Mutex<Vec<Session<'static>>> = Mutex::new(Vec::new());
+//! fn share<H: Handler>(room: &Mutex<Vec<Session<'_, H>>>) {
+//!     std::thread::scope(|scope| drop(scope.spawn(|| room.lock().unwrap().len())));
+//! }
 //! ```
 //!
-//! E0277: a static is for all threads, so a mutex in it may only hold what can be sent between them. Handles can. Their
+//! E0277: a mutex that several threads use may only hold what can be sent between them. Handles can. Their
 //! `send` posts to a worker and returns: [`Sent::Full`](crate::Sent::Full) at the session's limit, however slow the
 //! peer. Many sessions at once are reached with [`WorkerHandle::broadcast_to`](crate::WorkerHandle::broadcast_to).
 //!
@@ -438,7 +436,9 @@
 //!
 //! use overlapped::SessionHandle;
 //!
-//! static ROOM: Mutex<Vec<SessionHandle>> = Mutex::new(Vec::new());
+//! fn share(room: &Mutex<Vec<SessionHandle>>) {
+//!     std::thread::scope(|scope| drop(scope.spawn(|| room.lock().unwrap().len())));
+//! }
 //! ```
 //!
 //! The compiler does not see a program that holds a lock of its own while it does something slow. Within callbacks no
