@@ -27,11 +27,11 @@
 //! can hold one when the session ends:
 //!
 //! ```compile_fail,E0521
-//! use overlapped::{Handler, Session};
+//! use overlapped::Session;
 //!
 //! fn run_later(_job: impl FnOnce() + 'static) {}
 //!
-//! fn on_open<H: Handler>(session: &mut Session<'_, H>) {
+//! fn on_open<S>(session: &mut Session<'_, S>) {
 //!     run_later(move || {
 //!         session.send("are you still there?");
 //!     });
@@ -43,11 +43,11 @@
 //! again. Once the session has ended, the handle answers [`Sent::Closed`](crate::Sent::Closed).
 //!
 //! ```
-//! use overlapped::{Handler, Session};
+//! use overlapped::Session;
 //!
 //! fn run_later(_job: impl FnOnce() + 'static) {}
 //!
-//! fn on_open<H: Handler>(session: &mut Session<'_, H>) {
+//! fn on_open<S>(session: &mut Session<'_, S>) {
 //!     let handle = session.handle();
 //!     run_later(move || {
 //!         handle.send("are you still there?");
@@ -84,9 +84,9 @@
 //! takes its bytes by value, so a local buffer cannot be lent to it:
 //!
 //! ```compile_fail,E0277
-//! use overlapped::{Handler, Session};
+//! use overlapped::Session;
 //!
-//! fn greet<H: Handler>(session: &mut Session<'_, H>) {
+//! fn greet<S>(session: &mut Session<'_, S>) {
 //!     let text = *b"Alice, your code is 1111";
 //!     session.send(&text[..]);
 //! }
@@ -96,9 +96,9 @@
 //! a slice owns nothing. Copy it, or give the buffer away.
 //!
 //! ```
-//! use overlapped::{Handler, Session};
+//! use overlapped::Session;
 //!
-//! fn greet<H: Handler>(session: &mut Session<'_, H>) {
+//! fn greet<S>(session: &mut Session<'_, S>) {
 //!     let text = *b"Alice, your code is 1111";
 //!     session.send_copy(&text[..]);
 //! }
@@ -107,9 +107,9 @@
 //! Only what lives as long as the program may be borrowed: a `&'static str`. A local string does not:
 //!
 //! ```compile_fail,E0597
-//! use overlapped::{Handler, Session};
+//! use overlapped::Session;
 //!
-//! fn greet<H: Handler>(session: &mut Session<'_, H>, name: &str) {
+//! fn greet<S>(session: &mut Session<'_, S>, name: &str) {
 //!     let text = format!("{name}, your code is 1111");
 //!     session.send(text.as_str());
 //! }
@@ -119,9 +119,9 @@
 //! be sent.
 //!
 //! ```
-//! use overlapped::{Handler, Session};
+//! use overlapped::Session;
 //!
-//! fn greet<H: Handler>(session: &mut Session<'_, H>, name: &str) {
+//! fn greet<S>(session: &mut Session<'_, S>, name: &str) {
 //!     let text = format!("{name}, your code is 1111");
 //!     session.send(text);
 //! }
@@ -130,9 +130,9 @@
 //! What was sent cannot be changed either:
 //!
 //! ```compile_fail,E0382
-//! use overlapped::{Handler, Session};
+//! use overlapped::Session;
 //!
-//! fn greet<H: Handler>(alice: &mut Session<'_, H>) {
+//! fn greet<S>(alice: &mut Session<'_, S>) {
 //!     let mut text = String::from("Alice, your code is 1111");
 //!     alice.send(text);
 //!     text.replace_range(20.., "2222");
@@ -142,9 +142,9 @@
 //! E0382, *borrow of moved value*: `text` belongs to the send. A copy made before is another buffer.
 //!
 //! ```
-//! use overlapped::{Handler, Session};
+//! use overlapped::Session;
 //!
-//! fn greet<H: Handler>(alice: &mut Session<'_, H>) {
+//! fn greet<S>(alice: &mut Session<'_, S>) {
 //!     let mut text = String::from("Alice, your code is 1111");
 //!     alice.send(text.clone());
 //!     text.replace_range(20.., "2222");
@@ -157,9 +157,9 @@
 //! entry of its own, and asserts that the entry is free (INV-1). What a program could use twice are the bytes:
 //!
 //! ```compile_fail,E0382
-//! use overlapped::{Handler, Lease, Session};
+//! use overlapped::{Lease, Session};
 //!
-//! fn twice<H: Handler>(session: &mut Session<'_, H>, data: Lease) {
+//! fn twice<S>(session: &mut Session<'_, S>, data: Lease) {
 //!     session.send(data);
 //!     session.send(data);
 //! }
@@ -169,9 +169,9 @@
 //! block, which is free when both are dropped.
 //!
 //! ```
-//! use overlapped::{Handler, Lease, Session};
+//! use overlapped::{Lease, Session};
 //!
-//! fn twice<H: Handler>(session: &mut Session<'_, H>, data: Lease) {
+//! fn twice<S>(session: &mut Session<'_, S>, data: Lease) {
 //!     session.send(data.clone());
 //!     session.send(data);
 //! }
@@ -205,9 +205,9 @@
 //! The same holds for the answer of a send:
 //!
 //! ```compile_fail,E0004
-//! use overlapped::{Handler, Lease, Sent, Session};
+//! use overlapped::{Lease, Sent, Session};
 //!
-//! fn answer<H: Handler>(session: &mut Session<'_, H>, data: Lease) -> &'static str {
+//! fn answer<S>(session: &mut Session<'_, S>, data: Lease) -> &'static str {
 //!     match session.send(data) {
 //!         Sent::Ok => "queued",
 //!         Sent::Full => "at its limit",
@@ -218,9 +218,9 @@
 //! E0004, *non-exhaustive patterns: `Sent::Closed` not covered*.
 //!
 //! ```
-//! use overlapped::{Handler, Lease, Sent, Session};
+//! use overlapped::{Lease, Sent, Session};
 //!
-//! fn answer<H: Handler>(session: &mut Session<'_, H>, data: Lease) -> &'static str {
+//! fn answer<S>(session: &mut Session<'_, S>, data: Lease) -> &'static str {
 //!     match session.send(data) {
 //!         Sent::Ok => "queued",
 //!         Sent::Full => "at its limit",
@@ -268,9 +268,9 @@
 //! [`Driver::send`](proactor::Driver::send) panics if one is in flight already. Another thread gets no session at all:
 //!
 //! ```compile_fail,E0277
-//! use overlapped::{Handler, Session};
+//! use overlapped::Session;
 //!
-//! fn on_open<H: Handler>(session: &mut Session<'_, H>) {
+//! fn on_open<S>(session: &mut Session<'_, S>) {
 //!     std::thread::scope(|scope| drop(scope.spawn(|| session.send("from another thread"))));
 //! }
 //! ```
@@ -279,9 +279,9 @@
 //! worker, whose queue decides the order.
 //!
 //! ```
-//! use overlapped::{Handler, Session};
+//! use overlapped::Session;
 //!
-//! fn on_open<H: Handler>(session: &mut Session<'_, H>) {
+//! fn on_open<S>(session: &mut Session<'_, S>) {
 //!     let handle = session.handle();
 //!     std::thread::scope(|scope| drop(scope.spawn(|| handle.send("from another thread"))));
 //! }
@@ -292,9 +292,9 @@
 //! A number outlives its socket, and names another one. No session is found by a number:
 //!
 //! ```compile_fail,E0308
-//! use overlapped::{Handler, WorkerContext};
+//! use overlapped::WorkerContext;
 //!
-//! fn is_here<H: Handler>(worker: &mut WorkerContext<'_, H>, socket: u64) -> bool {
+//! fn is_here<S>(worker: &mut WorkerContext<'_, S>, socket: u64) -> bool {
 //!     worker.session(socket).is_some()
 //! }
 //! ```
@@ -303,9 +303,9 @@
 //! constructor. It holds a slot and the slot's generation (INV-3).
 //!
 //! ```
-//! use overlapped::{Handler, SessionId, WorkerContext};
+//! use overlapped::{SessionId, WorkerContext};
 //!
-//! fn is_here<H: Handler>(worker: &mut WorkerContext<'_, H>, id: SessionId) -> bool {
+//! fn is_here<S>(worker: &mut WorkerContext<'_, S>, id: SessionId) -> bool {
 //!     worker.session(id).is_some()
 //! }
 //! ```
@@ -313,9 +313,9 @@
 //! An id may be kept for any time, so its session may have ended. A program has to ask:
 //!
 //! ```compile_fail,E0599
-//! use overlapped::{Handler, SessionId, WorkerContext};
+//! use overlapped::{SessionId, WorkerContext};
 //!
-//! fn send_statement<H: Handler>(worker: &mut WorkerContext<'_, H>, alice: SessionId) {
+//! fn send_statement<S>(worker: &mut WorkerContext<'_, S>, alice: SessionId) {
 //!     worker.session(alice).send("your balance is 5000");
 //! }
 //! ```
@@ -323,9 +323,9 @@
 //! E0599, *no method named `send` found for enum `Option<T>`*: there may be no such session any more.
 //!
 //! ```
-//! use overlapped::{Handler, SessionId, WorkerContext};
+//! use overlapped::{SessionId, WorkerContext};
 //!
-//! fn send_statement<H: Handler>(worker: &mut WorkerContext<'_, H>, alice: SessionId) {
+//! fn send_statement<S>(worker: &mut WorkerContext<'_, S>, alice: SessionId) {
 //!     if let Some((mut alice, _state)) = worker.session(alice) {
 //!         alice.send("your balance is 5000");
 //!     }
@@ -420,9 +420,9 @@
 //! ```compile_fail,E0277
 //! use std::sync::Mutex;
 //!
-//! use overlapped::{Handler, Session};
+//! use overlapped::Session;
 //!
-//! fn share<H: Handler>(room: &Mutex<Vec<Session<'_, H>>>) {
+//! fn share<S>(room: &Mutex<Vec<Session<'_, S>>>) {
 //!     std::thread::scope(|scope| drop(scope.spawn(|| room.lock().unwrap().len())));
 //! }
 //! ```
