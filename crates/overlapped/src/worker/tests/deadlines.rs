@@ -10,7 +10,7 @@ use proactor::ConnectionKey;
 use proactor::PoolConfig;
 use proactor::backend::simulated::Behaviour;
 
-use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
+use super::fixture::{End, Fixture, Kept, Probe, Seen, What, behaviours};
 use crate::config::Config;
 use crate::session::CloseReason;
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
+use super::fixture::{End, Fixture, Kept, Probe, Seen, What, behaviours};
 use proactor::Time;
 
 use crate::config::Config;

@@ -9,7 +9,7 @@ use proactor::Time;
 use proactor::backend::Wait;
 use proactor::backend::simulated::{Behaviour, Simulation};
 
-use super::fixture::{Fixture, Probe, Seen, What, behaviours};
+use super::fixture::{Fixture, Kept, Probe, Seen, What, behaviours};
 use crate::config::Config;
 use crate::context::Session;
 use crate::mailbox::Mail;
