@@ -5,6 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 use proactor::ConnectionKey;
 
+use super::Directory;
+
 /// A message was not taken. It is returned, as `std::sync::mpsc::TrySendError` does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PostError<M = ()> {
@@ -60,9 +62,14 @@ pub(crate) enum SessionCommand {
     Send(Bytes),
     Close,
     Abort,
+    /// A handle was made by the session's id.
+    Attach,
 }
 
 /// Posting to a session's worker without knowing its handler: what session handles are made of.
 pub(crate) trait PostToSession: Send + Sync {
     fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError>;
+
+    /// The handles of the worker's sessions.
+    fn directory(&self) -> &Directory;
 }
