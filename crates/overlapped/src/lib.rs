@@ -85,7 +85,8 @@
 //! | [`settings`] | addresses, backends, options of sockets, policies; what a start reports |
 //! | [`buffers`] | bytes that are received and sent: [`Lease`], [`Bytes`], [`Payload`] |
 //! | [`handles`] | for other threads: [`ServerHandle`], [`WorkerHandle`], [`SessionHandle`] |
-//! | [`events`] | what a server reports: events, [`Stats`], the steps of operations |
+//! | [`events`] | what a server reports: events, [`Stats`] |
+//! | [`trace`] | the steps of operations, as [`Server::trace_operations`] reports them |
 //! | [`docs`] | the classic mistakes, and what prevents each |
 //!
 //! # To do this, use that
@@ -250,9 +251,13 @@ pub mod handles {
     pub use crate::worker::WorkerHandle;
 }
 
-/// What a server reports: its events, its counters, and each step of its operations.
+/// What a server reports: its events and its counters.
 pub mod events {
     pub use crate::observe::{Event, Rejection, Stats};
+}
+
+/// The steps of a worker's operations, which [`Event::Operation`] reports with [`Server::trace_operations`].
+pub mod trace {
     pub use proactor::{Call, Moment, OpKey, Step, TraceResult};
 }
 
@@ -264,8 +269,8 @@ pub use handler::Handler;
 pub use server::{Server, raise_descriptor_limit};
 pub use session::{CloseReason, Sent, SessionId};
 
-pub use buffers::{AlignedBuf, Bytes, Lease, Payload};
-pub use events::{Event, Moment, Rejection, Stats, Step, TraceResult};
+pub use buffers::{Bytes, Lease, Payload};
+pub use events::{Event, Stats};
 pub use framing::{Delimiter, Found, FrameError, FrameHandler, Framed, Framing, LengthPrefixed, Lines};
 pub use handles::{DrainReport, PostError, ServerHandle, SessionHandle, WorkerHandle};
-pub use settings::{BackendKind, Choice, Endpoint, OnPanic, Overflow, Refusal, SocketOptions};
+pub use settings::{BackendKind, Choice, Endpoint, OnPanic, Overflow, SocketOptions};

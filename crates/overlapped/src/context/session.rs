@@ -50,9 +50,9 @@ impl<'a> Session<'a> {
         self.endpoints.local(self.key)
     }
 
-    /// Queues bytes: a [`Lease`](crate::Lease) (the received block itself), [`Bytes`](crate::Bytes), a `Vec<u8>`,
-    /// a `String`, a `&'static str` or an [`AlignedBuf`](crate::AlignedBuf). They are submitted when the callback
-    /// returns. Large payloads are sent fastest if they start on a cache line: see [`Payload`].
+    /// Queues bytes: whatever a [`Payload`] is made of, for instance a [`Lease`] (the received block itself),
+    /// [`Bytes`](crate::Bytes), a `Vec<u8>`, a `String` or `b"static bytes"`. They are submitted when the callback
+    /// returns. Bytes that are only borrowed: [`send_copy`](Self::send_copy).
     pub fn send(&mut self, bytes: impl Into<Payload>) -> Sent {
         let payload = bytes.into();
         let charge = payload.charge();

@@ -1,5 +1,6 @@
 //! A server before it starts: what it listens on, and every setting.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -22,11 +23,29 @@ use crate::session::MOST;
 use super::binding::{self, SkippedAddress};
 use super::descriptors;
 
+/// The shortest timeout: even a peer on the same machine needs some time.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// A server that is bound and not started yet.
 ///
 /// The defaults of all settings are suitable for production; each method documents its default. A child process that is
 /// made by `fork(2)` while a server runs, and that does not call `exec`, keeps the server's connections and ports open:
 /// see [the crate's page](crate#other-processes).
+///
+/// Settings that can be off take `impl Into<Option<_>>`: a value turns the setting on, `None` turns it off.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # fn main() -> overlapped::Result<()> {
+/// let server = overlapped::Server::bind("127.0.0.1:9999")?
+///     .idle_timeout(Duration::from_secs(300)) // on; it is off by default
+///     .write_timeout(None); // off; it is 60 s by default
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`linger_timeout`](Server::linger_timeout) cannot be off: each close ends after a bounded time. Settings that cannot
+/// work are refused by [`start`](Server::start) and [`run`](Server::run) with [`Error::Config`].
 pub struct Server {
     pub(super) sockets: Vec<Socket>,
     pub(super) addresses: Vec<SocketAddr>,
@@ -114,8 +133,8 @@ impl Server {
     /// The maximum number of sessions from one peer address. Further connections are turned away and counted, as above
     /// the [session limit](Self::max_sessions). Default: no limit.
     #[must_use]
-    pub fn max_per_address(mut self, sessions: Option<usize>) -> Server {
-        self.config.max_per_address = sessions;
+    pub fn max_per_address(mut self, sessions: impl Into<Option<usize>>) -> Server {
+        self.config.max_per_address = sessions.into();
         self
     }
 
@@ -163,36 +182,36 @@ impl Server {
         self
     }
 
-    /// Calls [`Handler::on_idle`] for sessions that have received and sent nothing for this long. Zero is an error at the start.
-    /// Default: off.
-    #[must_use]
-    pub fn idle_timeout(mut self, after: Option<Duration>) -> Server {
-        self.config.idle_timeout = after;
-        self
-    }
-
-    /// Closes accepted sessions whose peer sends no byte within this time after the session began. Zero is an error at
+    /// Calls [`Handler::on_idle`] for sessions that have received and sent nothing for this long. Less than 1 ms is an error at
     /// the start. Default: off.
     #[must_use]
-    pub fn first_byte_timeout(mut self, after: Option<Duration>) -> Server {
-        self.config.first_byte_timeout = after;
+    pub fn idle_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {
+        self.config.idle_timeout = after.into();
         self
     }
 
-    /// Aborts sessions whose peer has read nothing for this long while bytes for it were in flight. Zero is an error at
-    /// the start. Default: 60 s.
+    /// Closes accepted sessions whose peer sends no byte within this time after the session began. Less than 1 ms is
+    /// an error at the start. Default: off.
     #[must_use]
-    pub fn write_timeout(mut self, after: Option<Duration>) -> Server {
-        self.config.write_timeout = after;
+    pub fn first_byte_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {
+        self.config.first_byte_timeout = after.into();
+        self
+    }
+
+    /// Aborts sessions whose peer has read nothing for this long while bytes for it were in flight. Less than 1 ms
+    /// is an error at the start. Default: 60 s.
+    #[must_use]
+    pub fn write_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {
+        self.config.write_timeout = after.into();
         self
     }
 
     /// How long [`WorkerContext::connect`](crate::WorkerContext::connect) may take before it fails with
-    /// [`TimedOut`](std::io::ErrorKind::TimedOut). Zero is an error at the start. Default: 10 s. The system's own limit
+    /// [`TimedOut`](std::io::ErrorKind::TimedOut). Less than 1 ms is an error at the start. Default: 10 s. The system's own limit
     /// holds too.
     #[must_use]
-    pub fn connect_timeout(mut self, after: Option<Duration>) -> Server {
-        self.config.connect_timeout = after;
+    pub fn connect_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {
+        self.config.connect_timeout = after.into();
         self
     }
 
@@ -212,8 +231,8 @@ impl Server {
     /// Keep-alive detects machines that no longer answer. It does not detect programs that hang, because their systems
     /// still answer: use the [idle timeout](Self::idle_timeout) for these.
     #[must_use]
-    pub fn keepalive(mut self, idle: Option<Duration>) -> Server {
-        self.config.options.keepalive = idle;
+    pub fn keepalive(mut self, idle: impl Into<Option<Duration>>) -> Server {
+        self.config.options.keepalive = idle.into();
         self
     }
 
@@ -226,8 +245,8 @@ impl Server {
     ///
     /// For a peer that acknowledges but does not read, use the [write timeout](Self::write_timeout).
     #[must_use]
-    pub fn user_timeout(mut self, limit: Option<Duration>) -> Server {
-        self.config.options.user_timeout = limit;
+    pub fn user_timeout(mut self, limit: impl Into<Option<Duration>>) -> Server {
+        self.config.options.user_timeout = limit.into();
         self
     }
 
@@ -241,16 +260,16 @@ impl Server {
     /// [`Stats::ticks_skipped`](crate::Stats::ticks_skipped) counts what is skipped. A period of zero is an error at
     /// the start.
     #[must_use]
-    pub fn tick(mut self, every: Option<Duration>) -> Server {
-        self.config.tick = every;
+    pub fn tick(mut self, every: impl Into<Option<Duration>>) -> Server {
+        self.config.tick = every.into();
         self
     }
 
     /// How long after its last completion a worker polls for more without sleeping. This lowers latency and uses a
     /// whole core per worker. Default: off.
     #[must_use]
-    pub fn busy_poll(mut self, spin: Option<Duration>) -> Server {
-        self.config.busy_poll = spin;
+    pub fn busy_poll(mut self, spin: impl Into<Option<Duration>>) -> Server {
+        self.config.busy_poll = spin.into();
         self
     }
 
@@ -261,7 +280,8 @@ impl Server {
         self
     }
 
-    /// The observer gets [`Event::Operation`], too: every submission and every completion. Default: off, at no cost.
+    /// The observer gets [`Event::Operation`], too: every submission and every completion. Default: off, at no cost. On
+    /// without an [observer](Self::observer) is an error at the start.
     #[must_use]
     pub fn trace_operations(mut self, on: bool) -> Server {
         self.config.trace_operations = on;
@@ -340,6 +360,10 @@ impl Server {
         }
         config.turned_away = descriptors::turned_away(workers);
         config.check()?;
+        if config.trace_operations && self.observer.is_none() {
+            let problem = "has no observer to report to; set one, or leave it off".to_owned();
+            return Err(Error::Config { setting: "the trace of operations", problem });
+        }
         Ok(workers)
     }
 }
@@ -354,6 +378,17 @@ impl From<TcpListener> for Server {
     fn from(listener: TcpListener) -> Server {
         let addresses = listener.local_addr().into_iter().collect();
         Server::listening(vec![listener.into()], addresses)
+    }
+}
+
+/// Where it listens; not every setting.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("addresses", &self.addresses)
+            .field("backend", &self.choice)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -405,8 +440,17 @@ impl Config {
             ("the connect timeout", self.connect_timeout, "no connection could be made in time"),
         ];
         for (setting, time, consequence) in times {
-            if time == Some(Duration::ZERO) {
-                return wrong(setting, format!("is 0: {consequence}; give more, or none"));
+            match time {
+                Some(Duration::ZERO) => {
+                    return wrong(setting, format!("is 0: {consequence}; give more, or none"));
+                }
+                Some(time) if time < SHORTEST => {
+                    return wrong(
+                        setting,
+                        format!("is {time:?}: {consequence}; give at least 1 ms, or none"),
+                    );
+                }
+                _ => {}
             }
         }
         if self.tick == Some(Duration::ZERO) {

@@ -13,7 +13,7 @@ mod timers;
 
 pub use close_reason::CloseReason;
 pub use command::PostError;
-pub(crate) use command::{PostToSession, SessionCommand};
+pub(crate) use command::{PostToSession, PostedPayload, SessionCommand};
 pub(crate) use handle::HandleState;
 pub use handle::SessionHandle;
 pub use id::SessionId;

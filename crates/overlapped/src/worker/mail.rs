@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use proactor::ConnectionKey;
 use proactor::backend::Backend;
+use proactor::{ConnectionKey, Payload};
 
 use super::{Layer, Worker};
 use crate::context::Session;
@@ -60,13 +60,14 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         match command {
             SessionCommand::Close => self.core.close(key, CloseReason::Local),
             SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
-            SessionCommand::Send(bytes) => {
-                let len = bytes.len();
-                let sent = Session::new(&mut self.core, &self.driver, key).send(bytes);
+            SessionCommand::Send(posted) => {
+                let payload = Payload::from(posted);
+                let charge = payload.charge();
+                let sent = Session::new(&mut self.core, &self.driver, key).send(payload);
                 if let Some(state) = self.core.sessions.get(key)
                     && let Some(handle) = &state.handle
                 {
-                    handle.taken(len, state.queue.charge());
+                    handle.taken(charge, state.queue.charge());
                 }
                 if sent != Sent::Ok {
                     self.core.report.emit(&Event::PostRefused);
