@@ -25,9 +25,9 @@ impl Handler for Echo {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
 
-    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
         session.send(data);
     }
 }
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let server = build(args).map(|server| observe(server, args, &log, trace.clone()));
     let handle = server.and_then(|server| server.start(|_worker| Echo)).map_err(explain)?;
     if let Some(trace) = &trace {
-        trace.name_workers(handle.workers());
+        trace.name_workers(handle.workers().len());
     }
     let ends_at_once = watch_signals(args, &handle, &log, trace.clone())?;
     let on_panic = log.clone();
@@ -109,7 +109,7 @@ fn conclude(
 
 /// `listening on 127.0.0.1:9999 (io_uring, 2 workers)`, for each address.
 fn first_lines(handle: &ServerHandle) -> String {
-    let how = format!("{}, {}", handle.backend(), count(handle.workers() as u64, "worker"));
+    let how = format!("{}, {}", handle.backend(), count(handle.workers().len() as u64, "worker"));
     handle.local_addrs().iter().map(|address| format!("listening on {address} ({how})\n")).collect()
 }
 

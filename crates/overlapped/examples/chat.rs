@@ -1,9 +1,9 @@
 //! A chat room: every line goes to everybody else, on whatever worker they are.
 //! `cargo run --release --example chat -- 127.0.0.1:9999`, then `nc 127.0.0.1 9999` in two terminals.
 
-use overlapped::{Bytes, Handler, Lease, Server, Session, SessionId, WorkerContext, WorkerHandle};
-
-const LONGEST_LINE: usize = 4096;
+use overlapped::{
+    Bytes, Framed, Handler, Lease, Lines, Server, Session, SessionId, WorkerContext, WorkerHandle,
+};
 
 struct Room {
     workers: Vec<WorkerHandle<Line>>,
@@ -17,33 +17,34 @@ struct Line {
 }
 
 impl Handler for Room {
-    /// The line that is not complete yet: the network cuts where it pleases.
-    type State = Vec<u8>;
+    type State = Framed<Lines>;
     type Message = Line;
 
-    fn on_open(&mut self, session: &mut Session<'_>) -> Vec<u8> {
-        session.send(format!("you are {}\n", session.id()).into_bytes());
-        Vec::new()
+    fn on_open(&mut self, session: &mut Session<'_, Self>) -> Framed<Lines> {
+        session.send(format!("you are {}\n", session.id()));
+        Framed::new(Lines::up_to(4096))
     }
 
-    fn on_data(&mut self, session: &mut Session<'_>, line: &mut Vec<u8>, data: Lease) {
-        for byte in data.iter() {
-            line.push(*byte);
-            if *byte == b'\n' {
-                let text = [format!("{}: ", session.id()).as_bytes(), line.as_slice()].concat().into();
-                let line_of_all = Line { from: session.id(), text };
-                line.clear();
-                for worker in &self.workers {
-                    let _ = worker.post(line_of_all.clone()); // a worker that is too busy misses it
+    fn on_data(&mut self, session: &mut Session<'_, Self>, lines: &mut Framed<Lines>, data: Lease) {
+        lines.push(data);
+        while let Some(line) = lines.next(session) {
+            match line {
+                Ok(line) => {
+                    let text =
+                        [format!("{}: ", session.id()).as_bytes(), line.as_slice(), b"\n"].concat().into();
+                    let line = Line { from: session.id(), text };
+                    for worker in &self.workers {
+                        let _ = worker.post(line.clone()); // a worker that is too busy misses it
+                    }
                 }
-            } else if line.len() > LONGEST_LINE {
-                session.send("line too long\n");
-                return session.close();
+                Err(error) => {
+                    session.send(format!("{error}\n")); // the session is closed after this
+                }
             }
         }
     }
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_>, line: Line) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, line: Line) {
         worker.broadcast(&line.text, Some(line.from));
     }
 }

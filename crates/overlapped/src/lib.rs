@@ -15,9 +15,9 @@
 //!     type State = ();
 //!     type Message = ();
 //!
-//!     fn on_open(&mut self, _session: &mut Session<'_>) {}
+//!     fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
 //!
-//!     fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+//!     fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
 //!         session.send(data); // the received block itself is sent: no copy
 //!     }
 //! }
@@ -81,7 +81,7 @@
 //! | module | what it has |
 //! | --- | --- |
 //! | this one | [`Server`], [`Handler`], [`Session`], [`WorkerContext`], and those items of the other modules that nearly every program uses |
-//! | [`framing`] | frames out of a stream: [`Framed`], and the framings |
+//! | [`codec`] | items out of a stream, and back: [`Framed`], the traits [`Decoder`](codec::Decoder) and [`Encoder`](codec::Encoder), and the usual framings |
 //! | [`settings`] | addresses, backends, options of sockets, policies; what a start reports |
 //! | [`buffers`] | bytes that are received and sent: [`Lease`], [`Bytes`], [`Payload`] |
 //! | [`handles`] | for other threads: [`ServerHandle`], [`WorkerHandle`], [`SessionHandle`] |
@@ -95,8 +95,8 @@
 //! | --- | --- |
 //! | listen, on one or several addresses | [`Server::bind`], [`Server::also_bind`], `Server::from(TcpListener)` |
 //! | forward the received block without a copy | [`Session::send`] with the [`Lease`] |
-//! | send one buffer to many sessions | [`Bytes`] with [`WorkerContext::broadcast`] or [`WorkerHandle::broadcast`] |
-//! | cut the stream into lines or frames | [`Framed`] with [`Lines`], [`Delimiter`], [`LengthPrefixed`], or your [`Framing`] |
+//! | send one buffer to many sessions | [`Bytes`] with [`WorkerContext::broadcast`] or [`ServerHandle::broadcast`], [`WorkerHandle::broadcast_to`] |
+//! | cut the stream into lines or frames | [`Framed`] with [`Lines`], [`Delimiter`], [`LengthPrefixed`], or a [`Decoder`](codec::Decoder) of your own |
 //! | send from another thread | [`Session::handle`], [`SessionHandle::send`] |
 //! | bring a result back from another thread | [`WorkerHandle::post`], [`Handler::on_message`] |
 //! | connect to another server | [`WorkerContext::connect`], [`Session::token`] |
@@ -130,9 +130,9 @@
 //!     type State = ();
 //!     type Message = ();
 //!
-//!     fn on_open(&mut self, _session: &mut Session<'_>) {}
+//!     fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
 //!
-//!     fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+//!     fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
 //!         session.send(data);
 //!     }
 //! }
@@ -198,12 +198,12 @@
 mod admission;
 mod backoff;
 mod catch_panic;
+pub mod codec;
 mod config;
 mod context;
 pub mod docs;
 mod endpoint;
 mod error;
-mod framed;
 mod handler;
 #[cfg(all(loom, test))]
 mod loom_models;
@@ -220,13 +220,6 @@ mod worker;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
-
-/// Cuts a stream into frames: lines, pieces up to a delimiter, length-prefixed frames, or a framing of your own.
-pub mod framing {
-    pub use crate::framed::{
-        Delimiter, Found, FrameError, FrameHandler, Framed, FramedState, Framing, LengthPrefixed, Lines,
-    };
-}
 
 /// Types of the settings that are not numbers or times: addresses, backends, socket options, policies; and what a start
 /// reports: refused backends, skipped addresses.
@@ -267,10 +260,10 @@ pub use context::{Session, WorkerContext};
 pub use error::{Error, Result};
 pub use handler::Handler;
 pub use server::{Server, raise_descriptor_limit};
-pub use session::{CloseReason, Sent, SessionId};
+pub use session::{CloseReason, Closed, Sent, SessionId};
 
 pub use buffers::{Bytes, Lease, Payload};
+pub use codec::{Delimiter, FrameError, Framed, LengthPrefixed, Lines};
 pub use events::{Event, Stats};
-pub use framing::{Delimiter, Found, FrameError, FrameHandler, Framed, Framing, LengthPrefixed, Lines};
 pub use handles::{DrainReport, PostError, ServerHandle, SessionHandle, WorkerHandle};
 pub use settings::{BackendKind, Choice, Endpoint, OnPanic, Overflow, SocketOptions};

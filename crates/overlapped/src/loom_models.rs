@@ -107,7 +107,7 @@ fn a_queue_takes_no_more_than_its_limit_and_nothing_once_closed() {
         queue.take_all(&mut taken);
         let left = queue.close();
         assert!(taken.len() <= 1 && left.len() <= 1, "INV-6");
-        assert_eq!(queue.push(3, false), Err((3, PostError::Stopped)));
+        assert_eq!(queue.push(3, false), Err(PostError::Stopped(3)));
         let answers = pushers.map(|pusher| pusher.join().unwrap());
         let pushed = answers.iter().filter(|answer| answer.is_ok()).count();
         assert_eq!(pushed, taken.len() + left.len(), "what was taken in came out");

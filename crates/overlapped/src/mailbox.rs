@@ -14,10 +14,16 @@ pub(crate) enum Mail<M> {
     Message(M),
     Session(ConnectionKey, SessionCommand),
     /// One shared buffer to many sessions of this worker.
-    Broadcast(Vec<ConnectionKey>, Bytes),
+    Broadcast(Audience, Bytes),
     Drain(Duration),
     /// Abort everything and end.
     Stop,
+}
+
+/// The sessions of one worker that a broadcast is for.
+pub(crate) enum Audience {
+    All,
+    These(Vec<ConnectionKey>),
 }
 
 /// One worker's mailbox.
@@ -33,22 +39,30 @@ impl<M> Mailbox<M> {
     }
 
     /// `limited` is false for the engine's own mail, which is bounded by other means.
-    pub(crate) fn post(&self, mail: Mail<M>, limited: bool) -> Result<(), PostError> {
-        match self.mail.push(mail, limited) {
-            Ok(()) => {
-                self.shared.doorbell.ring();
-                Ok(())
-            }
-            Err((_, error)) => {
-                self.shared.published.count_refused_post();
-                Err(error)
-            }
+    pub(crate) fn post(&self, mail: Mail<M>, limited: bool) -> Result<(), PostError<Mail<M>>> {
+        let posted = self.mail.push(mail, limited);
+        match posted {
+            Ok(()) => self.shared.doorbell.ring(),
+            Err(_) => self.shared.published.count_refused_post(),
         }
+        posted
+    }
+}
+
+impl<M> Mailbox<M> {
+    /// Posts a message to the worker's handler.
+    pub(crate) fn post_message(&self, message: M) -> Result<(), PostError<M>> {
+        self.post(Mail::Message(message), true).map_err(|error| {
+            error.map(|mail| match mail {
+                Mail::Message(message) => message,
+                _ => unreachable!("what was posted is returned"),
+            })
+        })
     }
 }
 
 impl<M: Send> PostToSession for Mailbox<M> {
     fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError> {
-        self.post(Mail::Session(session, command), true)
+        self.post(Mail::Session(session, command), true).map_err(|error| error.map(drop))
     }
 }

@@ -41,14 +41,14 @@ impl Handler for Blocks {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_>) {
+    fn on_open(&mut self, session: &mut Session<'_, Self>) {
         if self.shared.block_next_open.swap(false, Ordering::Relaxed) {
             self.shared.block(session.id().worker());
         }
         session.send(vec![session.id().worker() as u8]);
     }
 
-    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
         if data[0] == b'B' {
             self.shared.block(session.id().worker());
         }
@@ -100,7 +100,8 @@ fn greeted(address: SocketAddr) -> (TcpStream, usize) {
 impl Fixture {
     /// One session on each worker, by worker.
     fn one_each(&self) -> Vec<TcpStream> {
-        let mut all: Vec<_> = (0..self.server.workers()).map(|_| greeted(self.server.local_addr())).collect();
+        let mut all: Vec<_> =
+            (0..self.server.workers().len()).map(|_| greeted(self.server.local_addr())).collect();
         all.sort_by_key(|(_, worker)| *worker);
         assert!(all.iter().enumerate().all(|(index, (_, worker))| index == *worker), "fewest sessions first");
         all.into_iter().map(|(client, _)| client).collect()

@@ -10,9 +10,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use overlapped::codec::{Decoder, Encoder, Input};
 use overlapped::{
-    Choice, CloseReason, Delimiter, Found, FrameError, FrameHandler, Framed, Framing, LengthPrefixed, Lines,
-    Payload, Server, ServerHandle, Session, SessionId, WorkerContext,
+    Choice, CloseReason, Closed, Delimiter, FrameError, Framed, Handler, Lease, LengthPrefixed, Lines,
+    Payload, Server, ServerHandle, Session, WorkerContext,
 };
 use overlapped_testing::{PATIENCE, dial};
 
@@ -27,37 +28,54 @@ enum FrameEvent {
 }
 
 /// Tells the test of every frame, and sends each back without its frame.
-struct Reporter(Sender<FrameEvent>);
+struct Reporter<D>(D, Sender<FrameEvent>);
 
-impl FrameHandler for Reporter {
-    type State = ();
+impl<D> Handler for Reporter<D>
+where
+    D: Decoder<Item = Payload, Error = FrameError> + Clone + 'static,
+{
+    type State = Framed<D>;
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_>) {}
-
-    fn on_frame(&mut self, session: &mut Session<'_>, _state: &mut (), frame: Payload) {
-        let _ = self.0.send(FrameEvent::Frame(frame.as_slice().to_vec()));
-        session.send(frame);
+    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Framed<D> {
+        Framed::new(self.0.clone())
     }
 
-    fn on_bad_frame(&mut self, session: &mut Session<'_>, _state: &mut (), error: &FrameError) {
-        let _ = self.0.send(FrameEvent::Bad(*error));
-        session.send("bad");
+    fn on_data(&mut self, session: &mut Session<'_, Self>, frames: &mut Framed<D>, data: Lease) {
+        frames.push(data);
+        while let Some(frame) = frames.next(session) {
+            match frame {
+                Ok(frame) => {
+                    let _ = self.1.send(FrameEvent::Frame(frame.as_slice().to_vec()));
+                    session.send(frame);
+                }
+                Err(error) => {
+                    let _ = self.1.send(FrameEvent::Bad(error));
+                    session.send("bad");
+                }
+            }
+        }
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_>, _: SessionId, _state: (), reason: CloseReason) {
-        let _ = self.0.send(FrameEvent::Closed(reason));
+    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, closed: Closed, _frames: Framed<D>) {
+        let _ = self.1.send(FrameEvent::Closed(closed.reason));
     }
 }
 
 fn start_with(
     choice: Choice,
-    framing: impl Framing + Clone + Send + Sync,
+    decoder: impl Decoder<Item = Payload, Error = FrameError> + Clone + Send + Sync + 'static,
 ) -> (ServerHandle, Receiver<FrameEvent>) {
     let (tell, events) = channel();
     let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
-    let server = server.start(move |_worker| Framed::new(framing.clone(), Reporter(tell.clone())));
+    let server = server.start(move |_worker| Reporter(decoder.clone(), tell.clone()));
     (server.expect("it starts"), events)
+}
+
+fn encoded(mut encoder: impl for<'a> Encoder<&'a [u8], Error = FrameError>, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encoder.encode(content, &mut out).expect("it is a frame");
+    out
 }
 
 /// Writes `stream` in pieces of many sizes, each in its own segment where the system does that.
@@ -82,9 +100,12 @@ fn contents() -> Vec<Vec<u8>> {
     lens.iter().map(|len| (0..*len).map(byte).collect()).collect()
 }
 
-fn same_frames(framing: &(impl Framing + Clone + Send + Sync), encode: impl Fn(&[u8]) -> Vec<u8>) {
+fn same_frames<D>(decoder: &D, encode: impl Fn(&[u8]) -> Vec<u8>)
+where
+    D: Decoder<Item = Payload, Error = FrameError> + Clone + Send + Sync + 'static,
+{
     for choice in backends() {
-        let (server, events) = start_with(choice, framing.clone());
+        let (server, events) = start_with(choice, decoder.clone());
         let wanted = [contents(), contents()].concat();
         let stream: Vec<u8> = wanted.iter().flat_map(|content| encode(content)).collect();
         let mut client = dial(server.local_addr());
@@ -109,14 +130,14 @@ fn same_frames(framing: &(impl Framing + Clone + Send + Sync), encode: impl Fn(&
 #[test]
 fn by_length() {
     let framing = LengthPrefixed::of_width(4, MOST);
-    same_frames(&framing, |content| framing.encode(content).unwrap());
+    same_frames(&framing, |content| encoded(framing, content));
     let framing = LengthPrefixed::of_width(2, MOST).little_endian();
-    same_frames(&framing, |content| framing.encode(content).unwrap());
+    same_frames(&framing, |content| encoded(framing, content));
 }
 
 #[test]
 fn by_line() {
-    same_frames(&Lines::up_to(MOST), |content| [content, b"\n"].concat());
+    same_frames(&Lines::up_to(MOST), |content| encoded(Lines::up_to(MOST), content));
     same_frames(&Lines::up_to(MOST), |content| [content, b"\r\n"].concat());
 }
 
@@ -162,19 +183,25 @@ struct Answers {
     tell: Sender<FrameEvent>,
 }
 
-impl FrameHandler for Answers {
-    type State = ();
+impl Handler for Answers {
+    type State = Framed<Lines>;
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_>) {}
-
-    fn on_frame(&mut self, session: &mut Session<'_>, _state: &mut (), _frame: Payload) {
-        session.send(vec![b'v'; self.len]);
-        self.most_unsent.fetch_max(session.unsent(), Relaxed);
+    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Framed<Lines> {
+        Framed::new(Lines::up_to(100))
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_>, _: SessionId, _state: (), reason: CloseReason) {
-        let _ = self.tell.send(FrameEvent::Closed(reason));
+    fn on_data(&mut self, session: &mut Session<'_, Self>, lines: &mut Framed<Lines>, data: Lease) {
+        lines.push(data);
+        while let Some(line) = lines.next(session) {
+            line.expect("it is short");
+            session.send(vec![b'v'; self.len]);
+            self.most_unsent.fetch_max(session.unsent(), Relaxed);
+        }
+    }
+
+    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, closed: Closed, _lines: Framed<Lines>) {
+        let _ = self.tell.send(FrameEvent::Closed(closed.reason));
     }
 }
 
@@ -194,7 +221,7 @@ fn a_client_that_pipelines_gets_every_answer() {
             let most_unsent = Arc::new(AtomicUsize::new(0));
             let handler = Answers { len, most_unsent: Arc::clone(&most_unsent), tell };
             let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
-            let server = server.start(move |_| Framed::new(Lines::up_to(100), handler.clone())).unwrap();
+            let server = server.start(move |_| handler.clone()).unwrap();
             let client = dial(server.local_addr());
             let mut writing = client.try_clone().unwrap();
             let (written, all_written) = channel();
@@ -232,29 +259,34 @@ fn a_client_that_pipelines_gets_every_answer() {
     }
 }
 
-/// Takes one frame at a time: pauses, and is resumed by a handle's message.
+/// Takes one frame at a time: pauses, and is resumed by a timer.
 struct OneAtATime(Sender<FrameEvent>, bool);
 
-impl FrameHandler for OneAtATime {
-    type State = ();
-    type Message = SessionId;
+impl Handler for OneAtATime {
+    type State = Framed<Lines>;
+    type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_>) {}
-
-    fn on_frame(&mut self, session: &mut Session<'_>, _state: &mut (), frame: Payload) {
-        assert!(!std::mem::replace(&mut self.1, true), "no frame after pause()");
-        session.pause();
-        let _ = self.0.send(FrameEvent::Frame(frame.as_slice().to_vec()));
-        session.set_timer(Duration::ZERO, 0);
+    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Framed<Lines> {
+        Framed::new(Lines::up_to(100))
     }
 
-    fn on_timer(&mut self, session: &mut Session<'_>, _state: &mut (), _token: u64) {
+    fn on_data(&mut self, session: &mut Session<'_, Self>, lines: &mut Framed<Lines>, data: Lease) {
+        lines.push(data);
+        while let Some(line) = lines.next(session) {
+            assert!(!std::mem::replace(&mut self.1, true), "no frame after pause()");
+            session.pause();
+            let _ = self.0.send(FrameEvent::Frame(line.expect("it is short").as_slice().to_vec()));
+            session.set_timer(Duration::ZERO, 0);
+        }
+    }
+
+    fn on_timer(&mut self, session: &mut Session<'_, Self>, _lines: &mut Framed<Lines>, _token: u64) {
         self.1 = false;
         session.resume();
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_>, _: SessionId, _state: (), reason: CloseReason) {
-        let _ = self.0.send(FrameEvent::Closed(reason));
+    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, closed: Closed, _lines: Framed<Lines>) {
+        let _ = self.0.send(FrameEvent::Closed(closed.reason));
     }
 }
 
@@ -263,8 +295,7 @@ fn no_frame_follows_a_pause() {
     for choice in backends() {
         let (tell, events) = channel();
         let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
-        let server =
-            server.start(move |_| Framed::new(Lines::up_to(100), OneAtATime(tell.clone(), false))).unwrap();
+        let server = server.start(move |_| OneAtATime(tell.clone(), false)).unwrap();
         let mut client = dial(server.local_addr());
         let lines: Vec<Vec<u8>> = (0..200).map(|number| format!("line {number}").into_bytes()).collect();
         for line in &lines {
@@ -287,60 +318,68 @@ fn no_frame_follows_a_pause() {
     }
 }
 
-/// A framing that is wrong about the first byte `0`, and right about all others.
+/// A decoder that is wrong about the first byte `0`, and right about all others.
 #[derive(Clone)]
-struct Wrong(Found);
+struct Wrong(fn(&mut Input<'_>) -> Payload);
 
-impl Framing for Wrong {
-    fn find(&self, bytes: &[u8], _searched: usize) -> Result<Option<Found>, FrameError> {
-        Ok(Some(if bytes[0] == b'0' { self.0 } else { Found { start: 0, len: 1, end: 1 } }))
+impl Decoder for Wrong {
+    type Item = Payload;
+    type Error = FrameError;
+
+    fn decode(&mut self, input: &mut Input<'_>) -> Result<Option<Payload>, FrameError> {
+        Ok((!input.is_empty()).then(|| if input[0] == b'0' { (self.0)(input) } else { input.take(1) }))
     }
 }
 
+fn skips_too_much(input: &mut Input<'_>) -> Payload {
+    input.skip(2);
+    Payload::from("")
+}
+
 #[test]
-fn an_impossible_frame_ends_its_session_and_no_other() {
-    let impossible =
-        [(0, 0, 0), (0, 5, 5), (2, 1, 2), (usize::MAX, 1, 1), (0, usize::MAX, 1), (1, 0, usize::MAX)];
+fn a_decoder_that_is_wrong_ends_its_session_and_no_other() {
+    let wrong: [fn(&mut Input<'_>) -> Payload; 4] =
+        [|_| Payload::from("stuck"), |input| input.take(2), skips_too_much, |input| input.take(usize::MAX)];
     for choice in backends() {
-        for (start, len, end) in impossible {
-            let (server, events) = start_with(choice, Wrong(Found { start, len, end }));
+        for decode in wrong {
+            let (server, events) = start_with(choice, Wrong(decode));
             let (mut other, mut client) = (dial(server.local_addr()), dial(server.local_addr()));
             client.write_all(b"0").unwrap();
-            let mut got = Vec::new();
-            client.read_to_end(&mut got).expect("an end of stream, not a reset");
-            assert_eq!(got, b"bad", "{choice:?}");
-            drop(client);
-            match events.recv_timeout(PATIENCE) {
-                Ok(FrameEvent::Bad(error)) => {
-                    assert_eq!(error, FrameError::Impossible { start, len, end, bytes: 1 });
-                }
-                _ => panic!("{choice:?}: a bad frame was expected"),
-            }
+            assert!(client.read(&mut [0]).is_err(), "{choice:?}: it is aborted");
             other.write_all(b"x").unwrap();
             other.read_exact(&mut [0]).unwrap();
             drop(other);
+            assert!(matches!(events.recv_timeout(PATIENCE), Ok(FrameEvent::Frame(frame)) if frame == b"x"));
             server.drain(PATIENCE).unwrap();
-            assert_eq!(server.stats().sessions_misframed, 1);
+            assert_eq!(server.stats().sessions_panicked, 1);
         }
     }
 }
 
+const COUNTED: fn() -> LengthPrefixed = || LengthPrefixed::of_width(4, 1_000);
+
 /// Counts frames by whether they were copied.
 struct Counts(Arc<[AtomicUsize; 2]>, Sender<FrameEvent>);
 
-impl FrameHandler for Counts {
-    type State = ();
+impl Handler for Counts {
+    type State = Framed<LengthPrefixed>;
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_>) {}
-
-    fn on_frame(&mut self, _session: &mut Session<'_>, _state: &mut (), frame: Payload) {
-        assert!(frame.as_slice().iter().all(|byte| *byte == 7) && frame.len() == 93);
-        self.0[usize::from(!matches!(frame, Payload::Lease(_)))].fetch_add(1, Relaxed);
+    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Self::State {
+        Framed::new(COUNTED())
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_>, _: SessionId, _state: (), reason: CloseReason) {
-        let _ = self.1.send(FrameEvent::Closed(reason));
+    fn on_data(&mut self, session: &mut Session<'_, Self>, frames: &mut Self::State, data: Lease) {
+        frames.push(data);
+        while let Some(frame) = frames.next(session) {
+            let frame = frame.expect("it is short");
+            assert!(frame.as_slice().iter().all(|byte| *byte == 7) && frame.len() == 93);
+            self.0[usize::from(!matches!(frame, Payload::Lease(_)))].fetch_add(1, Relaxed);
+        }
+    }
+
+    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, closed: Closed, _frames: Self::State) {
+        let _ = self.1.send(FrameEvent::Closed(closed.reason));
     }
 }
 
@@ -351,12 +390,10 @@ fn frames_within_a_block_are_not_copied() {
     for choice in backends() {
         let counts: Arc<[AtomicUsize; 2]> = Arc::default();
         let (ours, (tell, events)) = (Arc::clone(&counts), channel());
-        let framing = LengthPrefixed::of_width(4, 1_000);
         let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
-        let server =
-            server.start(move |_| Framed::new(framing, Counts(Arc::clone(&ours), tell.clone()))).unwrap();
+        let server = server.start(move |_| Counts(Arc::clone(&ours), tell.clone())).unwrap();
         let mut client = dial(server.local_addr());
-        client.write_all(&framing.encode(&[7; 93]).unwrap().repeat(FRAMES)).unwrap();
+        client.write_all(&encoded(COUNTED(), &[7; 93]).repeat(FRAMES)).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
         assert!(matches!(events.recv_timeout(PATIENCE), Ok(FrameEvent::Closed(CloseReason::EndOfStream))));
         let [whole, copied] = [0, 1].map(|kind| counts[kind].load(Relaxed));

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use overlapped::{
-    Choice, CloseReason, Handler, Lease, Server, ServerHandle, Session, SessionId, SocketOptions,
-    WorkerContext, WorkerHandle,
+    Choice, CloseReason, Closed, Handler, Lease, Server, ServerHandle, Session, SocketOptions, WorkerContext,
+    WorkerHandle,
 };
 use overlapped_testing::{PATIENCE, dial, with_timeouts};
 use socket2::{SockFilter, SockRef};
@@ -28,15 +28,15 @@ impl Handler for Echo {
     type State = ();
     type Message = (SocketAddr, Option<SocketOptions>);
 
-    fn on_open(&mut self, _session: &mut Session<'_>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
 
-    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
         session.send(data);
     }
 
     fn on_message(
         &mut self,
-        worker: &mut WorkerContext<'_>,
+        worker: &mut WorkerContext<'_, Self>,
         (address, options): (SocketAddr, Option<SocketOptions>),
     ) {
         match options {
@@ -45,13 +45,13 @@ impl Handler for Echo {
         }
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_>, _: SessionId, _state: (), reason: CloseReason) {
+    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, Closed { reason, .. }: Closed, _state: ()) {
         let _ = self.0.send(reason);
     }
 }
 
 struct Fixture {
-    server: ServerHandle,
+    server: ServerHandle<(SocketAddr, Option<SocketOptions>)>,
     worker: WorkerHandle<(SocketAddr, Option<SocketOptions>)>,
     ended: Receiver<CloseReason>,
 }

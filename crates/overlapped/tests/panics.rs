@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use overlapped::{
-    CloseReason, Error, Event, FrameHandler, Framed, Handler, Lease, Lines, OnPanic, Payload, Server,
-    Session, SessionId, Stats, WorkerContext,
+    CloseReason, Error, Event, Handler, Lease, OnPanic, Server, Session, SessionId, Stats, WorkerContext,
 };
 use overlapped_testing::{PATIENCE, dial};
 
@@ -42,20 +41,20 @@ impl Handler for Fragile {
     type State = Counted;
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_>) -> Counted {
+    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Counted {
         Counted::new(&self.states)
     }
 
-    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut Counted, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut Counted, data: Lease) {
         assert_ne!(data[0], b'!', "a mistake");
         session.send(data);
     }
 
-    fn on_message(&mut self, _worker: &mut WorkerContext<'_>, (): ()) {
+    fn on_message(&mut self, _worker: &mut WorkerContext<'_, Self>, (): ()) {
         panic!("a message");
     }
 
-    fn on_panic(&mut self, _worker: &mut WorkerContext<'_>, session: Option<SessionId>, message: &str) {
+    fn on_panic(&mut self, _worker: &mut WorkerContext<'_, Self>, session: Option<SessionId>, message: &str) {
         self.tell.send((session, message.to_owned())).unwrap();
     }
 }
@@ -92,38 +91,6 @@ fn panics_leave_nothing_behind_and_each_is_counted() {
         server.drain(PATIENCE).unwrap();
         let Stats { panics, sessions_panicked, observer_panics, .. } = server.stats();
         assert_eq!((panics, sessions_panicked, observer_panics), (PANICS as u64 + 2, PANICS as u64, 0));
-    }
-}
-
-struct FragileFrames(Sender<(Option<SessionId>, String)>);
-
-impl FrameHandler for FragileFrames {
-    type State = ();
-    type Message = ();
-
-    fn on_open(&mut self, _session: &mut Session<'_>) {}
-
-    fn on_frame(&mut self, _session: &mut Session<'_>, _state: &mut (), _frame: Payload) {
-        panic!("over a frame");
-    }
-
-    fn on_panic(&mut self, _worker: &mut WorkerContext<'_>, session: Option<SessionId>, message: &str) {
-        self.0.send((session, message.to_owned())).unwrap();
-    }
-}
-
-#[test]
-fn a_frame_handler_is_told_too() {
-    for choice in backends() {
-        let (tell, told) = channel();
-        let server = Server::bind("127.0.0.1:0").unwrap().backend(choice).workers(1);
-        let server =
-            server.start(move |_| Framed::new(Lines::up_to(80), FragileFrames(tell.clone()))).unwrap();
-        dial(server.local_addr()).write_all(b"a line\n").unwrap();
-        let (session, message) = told.recv_timeout(PATIENCE).expect("it is told");
-        assert!(session.is_some());
-        assert_eq!(message, "over a frame");
-        server.drain(PATIENCE).unwrap();
     }
 }
 
@@ -204,12 +171,12 @@ impl Handler for Explosive {
     type State = Charge;
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_>) -> Charge {
+    fn on_open(&mut self, session: &mut Session<'_, Self>) -> Charge {
         session.send("hello");
         Charge
     }
 
-    fn on_data(&mut self, _session: &mut Session<'_>, _state: &mut Charge, data: Lease) {
+    fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut Charge, data: Lease) {
         assert_ne!(data[0], b'!', "a mistake");
     }
 }

@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use overlapped::{
-    Bytes, Choice, CloseReason, Error, Handler, Lease, Sent, Server, ServerHandle, Session, SessionHandle,
-    SessionId, WorkerContext,
+    Bytes, Choice, CloseReason, Closed, Error, Handler, Lease, Sent, Server, ServerHandle, Session,
+    SessionHandle, SessionId, WorkerContext,
 };
 use overlapped_testing::{PATIENCE, dial, eventually};
 
@@ -37,17 +37,17 @@ impl Handler for Reporter {
     type State = ();
     type Message = Ask;
 
-    fn on_open(&mut self, session: &mut Session<'_>) {
+    fn on_open(&mut self, session: &mut Session<'_, Self>) {
         let _ = self.tell.send(SessionEvent::Opened(session.handle()));
     }
 
-    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
         if !session.is_outbound() {
             session.send(data);
         }
     }
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_>, message: Ask) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, message: Ask) {
         match message {
             Ask::Number(number) => {
                 let _ = self.tell.send(SessionEvent::Message(number, worker.index()));
@@ -56,17 +56,27 @@ impl Handler for Reporter {
         }
     }
 
-    fn on_connect_failed(&mut self, _worker: &mut WorkerContext<'_>, token: u64, error: &std::io::Error) {
+    fn on_connect_failed(
+        &mut self,
+        _worker: &mut WorkerContext<'_, Self>,
+        token: u64,
+        error: &std::io::Error,
+    ) {
         let _ = self.tell.send(SessionEvent::ConnectFailed(token, error.kind()));
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_>, session: SessionId, _state: (), reason: CloseReason) {
+    fn on_close(
+        &mut self,
+        _: &mut WorkerContext<'_, Self>,
+        Closed { id: session, reason, .. }: Closed,
+        _state: (),
+    ) {
         let _ = self.tell.send(SessionEvent::Closed(session, reason));
     }
 }
 
 struct Fixture {
-    server: ServerHandle,
+    server: ServerHandle<Ask>,
     events: Receiver<SessionEvent>,
     workers: Vec<overlapped::WorkerHandle<Ask>>,
 }
@@ -144,7 +154,7 @@ fn messages_reach_every_worker_and_one_buffer_every_session() {
         let ids: Vec<SessionId> = clients.iter().map(|_| fixture.opened().id()).collect();
         assert_eq!(ids.iter().filter(|id| id.worker() == 0).count(), 3, "fewest sessions first");
         let bytes = Bytes::from(vec![9; 100_000]);
-        assert_eq!(fixture.workers[0].broadcast(&ids, &bytes), 0);
+        assert_eq!(fixture.workers[0].broadcast_to(&ids, &bytes), 0);
         for client in &mut clients {
             let mut got = vec![0; bytes.len()];
             client.read_exact(&mut got).unwrap();
@@ -262,9 +272,9 @@ impl Handler for Fragile {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
 
-    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
         assert_ne!(data[0], b'!', "a mistake in a handler");
         session.send(data);
     }
@@ -362,15 +372,15 @@ impl Handler for Sends {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_>) {
+    fn on_open(&mut self, session: &mut Session<'_, Self>) {
         session.send(vec![7; self.bytes]);
     }
 
-    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
         session.send(data);
     }
 
-    fn on_writable(&mut self, session: &mut Session<'_>, _state: &mut ()) {
+    fn on_writable(&mut self, session: &mut Session<'_, Self>, _state: &mut ()) {
         if self.close_when_writable {
             session.close();
         }

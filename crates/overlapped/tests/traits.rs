@@ -4,18 +4,28 @@ use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
-use std::time::Duration;
 
 use overlapped::buffers::AlignedBuf;
+use overlapped::codec::{Delimiter, FrameError, Framed, Input, LengthPrefixed, Lines};
 use overlapped::events::Rejection;
-use overlapped::framing::{Delimiter, FrameError, LengthPrefixed, Lines};
 use overlapped::settings::{Refusal, SkippedAddress};
 use overlapped::trace::{Call, Moment, OpKey, Step, TraceResult};
 use overlapped::{
-    BackendKind, Backoff, Bytes, Choice, CloseReason, DrainReport, Endpoint, Error, Event, Handler, Lease,
-    OnPanic, Overflow, Payload, PostError, Sent, Server, ServerHandle, Session, SessionHandle, SessionId,
-    SocketOptions, Stats, WorkerContext, WorkerHandle,
+    BackendKind, Backoff, Bytes, Choice, CloseReason, Closed, DrainReport, Endpoint, Error, Event, Handler,
+    Lease, OnPanic, Overflow, Payload, PostError, Sent, Server, ServerHandle, Session, SessionHandle,
+    SessionId, SocketOptions, Stats, WorkerContext, WorkerHandle,
 };
+
+struct Nothing;
+
+impl Handler for Nothing {
+    type State = ();
+    type Message = ();
+
+    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+
+    fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {}
+}
 
 fn debug<T: Debug>() {}
 fn values<T: Debug + Clone + Eq>() {}
@@ -27,8 +37,11 @@ fn across_threads<T: Send + Sync + 'static>() {}
 #[test]
 fn each_type_has_what_is_expected() {
     debug::<Server>();
+    debug::<Session<'_, Nothing>>();
+    debug::<WorkerContext<'_, Nothing>>();
+    debug::<Framed<Lines>>();
+    debug::<Input<'_>>();
     debug::<ServerHandle>();
-    debug::<WorkerHandle<()>>();
     debug::<Event<'_>>();
     debug::<SkippedAddress>();
     debug::<Lines>();
@@ -40,6 +53,9 @@ fn each_type_has_what_is_expected() {
     values::<Stats>();
 
     keys::<SessionHandle>();
+    keys::<WorkerHandle<()>>();
+    keys::<Closed>();
+    keys::<FrameError>();
     keys::<SessionId>();
     keys::<CloseReason>();
     keys::<Sent>();
@@ -77,6 +93,7 @@ fn each_type_has_what_is_expected() {
 
     errors::<Error>();
     errors::<PostError>();
+    errors::<PostError<Vec<u8>>>();
     errors::<FrameError>();
     errors::<Refusal>();
 

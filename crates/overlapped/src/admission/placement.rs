@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{Limits, Seat};
 use crate::observe::Rejection;
+use crate::session::PostError;
 use crate::shared::{Queue, WorkerShared};
 
 /// What is delivered to a worker.
@@ -94,7 +95,7 @@ impl<S> Placement<S> {
     /// What was to be delivered, if that worker has stopped.
     pub(crate) fn deliver(&self, worker: usize, delivery: Delivery<S>) -> Result<(), Delivery<S>> {
         let (shared, arrivals) = &self.workers[worker];
-        arrivals.queue.push(delivery, false).map_err(|(delivery, _)| delivery)?;
+        arrivals.queue.push(delivery, false).map_err(PostError::into_message)?;
         shared.doorbell.ring();
         Ok(())
     }

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use proactor::{ConnectionKey, SocketOptions, Time};
+use proactor::{ConnectionKey, Payload, SocketOptions, Time};
 
 use crate::config::{Config, Overflow};
 use crate::observe::{Event, Report};
 use crate::session::{
-    CloseReason, Leftovers, Pending, PhaseAction, PhaseEvent, PostToSession, Sent, SessionId, SessionState,
-    Table,
+    CloseReason, Leftovers, Pending, Phase, PhaseAction, PhaseEvent, PostToSession, SendQueue, Sent,
+    SessionId, SessionState, Table,
 };
 use crate::timers::{Due, Wheel};
 
@@ -32,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) report: Report,
     pub(crate) mailbox: Arc<dyn PostToSession>,
     pub(crate) draining: bool,
+    /// For answers that are put together from parts. Empty between two uses.
+    pub(crate) scratch: Vec<u8>,
     pub(crate) callback: CurrentCallback,
 }
 
@@ -81,6 +83,41 @@ impl Core {
             CurrentCallback::Answer { refusals } => refusals + 1,
             CurrentCallback::Session(_) | CurrentCallback::Worker | CurrentCallback::None => 1,
         }
+    }
+
+    /// Queues a payload for a session.
+    #[inline]
+    pub(crate) fn send(&mut self, key: ConnectionKey, payload: Payload) -> Sent {
+        let charge = payload.charge();
+        self.enqueue(key, charge, |queue| queue.push(payload))
+    }
+
+    /// Queues a copy of `bytes` for a session.
+    #[inline]
+    pub(crate) fn send_copy(&mut self, key: ConnectionKey, bytes: &[u8]) -> Sent {
+        self.enqueue(key, bytes.len(), |queue| queue.copy(bytes))
+    }
+
+    #[inline]
+    fn enqueue(&mut self, key: ConnectionKey, charge: usize, add: impl FnOnce(&mut SendQueue)) -> Sent {
+        let Some(state) = self.sessions.get_mut(key) else { return Sent::Closed };
+        if state.phase() != Phase::Open {
+            return Sent::Closed;
+        }
+        if state.queue.charge().saturating_add(charge) > self.config.hard_limit {
+            return self.overflow(key);
+        }
+        add(&mut state.queue);
+        if state.pending.add(Pending::FLUSH) {
+            self.touched.push(key);
+        }
+        if state.queue.bytes() >= self.config.high_water {
+            // `on_writable` will be called, even if the kernel takes all of it at once: the handler may have stopped
+            // sending because of this.
+            state.pending.add(Pending::WRITABLE);
+            self.now_full(key);
+        }
+        Sent::Ok
     }
 
     /// Notes that a session has something for the next flush.

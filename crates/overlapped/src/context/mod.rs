@@ -3,11 +3,14 @@
 //! returned.
 
 mod core;
+mod debug;
 mod endpoints;
+mod others;
 mod session;
 mod worker;
 
 pub(crate) use self::core::{Connect, Core, CurrentCallback, MOST_REFUSALS};
 pub(crate) use endpoints::Endpoints;
+pub(crate) use others::Others;
 pub use session::Session;
 pub use worker::WorkerContext;

@@ -7,21 +7,30 @@ use std::time::Duration;
 
 use proactor::{ConnectionKey, Lease, Payload};
 
-use super::{Core, Endpoints};
-use crate::session::{
-    CloseReason, HandleState, Pending, Phase, SendQueue, Sent, SessionHandle, SessionId, SessionState,
-};
+use super::{Core, Endpoints, Others, WorkerContext};
+use crate::handler::Handler;
+use crate::session::{CloseReason, HandleState, Sent, SessionHandle, SessionId, SessionState};
 
-/// One session, within a callback of its worker.
-pub struct Session<'a> {
+/// A buffer for answers that has grown beyond this many bytes is not kept.
+const LARGEST_SCRATCH: usize = 64 * 1024;
+
+/// One session of a worker whose handler is `H`, within a callback. A handler writes `Session<'_, Self>`.
+pub struct Session<'a, H: Handler> {
     pub(crate) core: &'a mut Core,
     pub(crate) endpoints: &'a dyn Endpoints,
+    pub(crate) others: Others<'a, H::State>,
     pub(crate) key: ConnectionKey,
 }
 
-impl<'a> Session<'a> {
-    pub(crate) fn new(core: &'a mut Core, endpoints: &'a dyn Endpoints, key: ConnectionKey) -> Session<'a> {
-        Session { core, endpoints, key }
+impl<'a, H: Handler> Session<'a, H> {
+    #[inline]
+    pub(crate) fn new(
+        core: &'a mut Core,
+        endpoints: &'a dyn Endpoints,
+        others: Others<'a, H::State>,
+        key: ConnectionKey,
+    ) -> Session<'a, H> {
+        Session { core, endpoints, others, key }
     }
 
     fn state(&self) -> Option<&SessionState> {
@@ -54,37 +63,49 @@ impl<'a> Session<'a> {
     /// [`Bytes`](crate::Bytes), a `Vec<u8>`, a `String` or `b"static bytes"`. They are submitted when the callback
     /// returns. Bytes that are only borrowed: [`send_copy`](Self::send_copy).
     pub fn send(&mut self, bytes: impl Into<Payload>) -> Sent {
-        let payload = bytes.into();
-        let charge = payload.charge();
-        self.enqueue(charge, |queue| queue.push(payload))
+        self.core.send(self.key, bytes.into())
     }
 
     /// Queues a copy of `bytes`.
     pub fn send_copy(&mut self, bytes: &[u8]) -> Sent {
-        self.enqueue(bytes.len(), |queue| queue.copy(bytes))
+        self.core.send_copy(self.key, bytes)
     }
 
-    #[inline]
-    fn enqueue(&mut self, charge: usize, add: impl FnOnce(&mut SendQueue)) -> Sent {
-        let core = &mut *self.core;
-        let Some(state) = core.sessions.get_mut(self.key) else { return Sent::Closed };
-        if state.phase() != Phase::Open {
-            return Sent::Closed;
+    /// Queues the bytes that `write` appends to a buffer. The buffer is reused, so this allocates nothing for short
+    /// answers that are put together from parts:
+    ///
+    /// ```
+    /// # use overlapped::{Handler, Sent, Session};
+    /// # fn answer<H: Handler>(session: &mut Session<'_, H>, number: u64) -> Sent {
+    /// use std::io::Write;
+    /// session.send_with(|out| write!(out, "{number}\r\n").expect("a vector takes all bytes"))
+    /// # }
+    /// ```
+    pub fn send_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Sent {
+        let sent = self.try_send_with(|out| {
+            write(out);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        match sent {
+            Ok(sent) => sent,
+            Err(never) => match never {},
         }
-        if state.queue.charge().saturating_add(charge) > core.config.hard_limit {
-            return core.overflow(self.key);
+    }
+
+    /// The same. Nothing is queued if `write` fails.
+    pub(crate) fn try_send_with<E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Sent, E> {
+        // Taken out, so that nothing is lost if `write` panics.
+        let mut scratch = std::mem::take(&mut self.core.scratch);
+        scratch.clear();
+        let written = write(&mut scratch);
+        let sent = written.map(|()| self.core.send_copy(self.key, &scratch));
+        if scratch.capacity() <= LARGEST_SCRATCH {
+            self.core.scratch = scratch;
         }
-        add(&mut state.queue);
-        if state.pending.add(Pending::FLUSH) {
-            core.touched.push(self.key);
-        }
-        if state.queue.bytes() >= core.config.high_water {
-            // `on_writable` will be called, even if the kernel takes all of it at once: the handler may have stopped
-            // sending because of this.
-            state.pending.add(Pending::WRITABLE);
-            core.now_full(self.key);
-        }
-        Sent::Ok
+        sent
     }
 
     /// Unsent bytes.
@@ -214,9 +235,17 @@ impl<'a> Session<'a> {
         SessionHandle { id, state, mailbox, limit }
     }
 
-    /// Another session of this worker. `None` if it has ended, or lives on another worker.
+    /// Another session of this worker, without its state: [`worker`](Self::worker) gives that, too. `None` if it has
+    /// ended, or lives on another worker.
     #[must_use]
-    pub fn sibling(&mut self, id: SessionId) -> Option<Session<'_>> {
-        self.core.lives_here(id).then(|| Session::new(self.core, self.endpoints, id.key))
+    pub fn sibling(&mut self, id: SessionId) -> Option<Session<'_, H>> {
+        let lives_here = self.core.lives_here(id);
+        lives_here.then(|| Session::new(self.core, self.endpoints, self.others.reborrow(), id.key))
+    }
+
+    /// The worker that this session lives on, with its other sessions and their states.
+    #[must_use]
+    pub fn worker(&mut self) -> WorkerContext<'_, H> {
+        WorkerContext { core: self.core, endpoints: self.endpoints, states: self.others.reborrow() }
     }
 }

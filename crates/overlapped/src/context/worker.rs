@@ -6,26 +6,43 @@ use bytes::Bytes;
 use proactor::{Payload, SocketOptions};
 
 use super::core::{Connect, MOST_REFUSALS};
-use super::{Core, Endpoints, Session};
+use super::{Core, Endpoints, Others, Session};
+use crate::handler::Handler;
 use crate::session::{Sent, SessionId};
 
-/// A worker, within one of its callbacks: all sessions that live on it.
-pub struct WorkerContext<'a> {
+/// A worker whose handler is `H`, within one of its callbacks: all sessions that live on it. A handler writes
+/// `WorkerContext<'_, Self>`.
+pub struct WorkerContext<'a, H: Handler> {
     pub(crate) core: &'a mut Core,
     pub(crate) endpoints: &'a dyn Endpoints,
+    pub(crate) states: Others<'a, H::State>,
 }
 
-impl WorkerContext<'_> {
+impl<H: Handler> WorkerContext<'_, H> {
     /// This worker's index, counted from 0.
     #[must_use]
     pub fn index(&self) -> usize {
         self.core.worker as usize
     }
 
-    /// A session of this worker. `None` if it has ended or lives on another worker. Reach a session of another worker
-    /// through a [`SessionHandle`](crate::SessionHandle) or a message.
-    pub fn session(&mut self, id: SessionId) -> Option<Session<'_>> {
-        self.core.lives_here(id).then(|| Session::new(self.core, self.endpoints, id.key))
+    /// A session of this worker, and its state. `None` if it has ended or lives on another worker: reach a session of
+    /// another worker through a [`SessionHandle`](crate::SessionHandle) or a message.
+    ///
+    /// Also `None` for the session whose callback is running, because the callback's own parameter borrows that state,
+    /// and for a session that has no state: its `on_open` has not returned, or a callback for it panicked.
+    /// [`send`](Self::send) and [`Session::sibling`] need no state, and find these sessions, too.
+    pub fn session(&mut self, id: SessionId) -> Option<(Session<'_, H>, &mut H::State)> {
+        if !self.core.lives_here(id) {
+            return None;
+        }
+        let (state, others) = self.states.borrow(id.key.index())?;
+        Some((Session::new(self.core, self.endpoints, others, id.key), state))
+    }
+
+    /// Queues bytes for a session of this worker, as [`Session::send`] does. [`Sent::Closed`] if it has ended or lives on
+    /// another worker.
+    pub fn send(&mut self, id: SessionId, bytes: impl Into<Payload>) -> Sent {
+        if self.core.lives_here(id) { self.core.send(id.key, bytes.into()) } else { Sent::Closed }
     }
 
     /// The sessions of this worker that are not closing.
@@ -40,8 +57,8 @@ impl WorkerContext<'_> {
         let mut taken = 0;
         for id in self.sessions() {
             if Some(id) != but {
-                let mut session = Session::new(self.core, self.endpoints, id.key);
-                taken += usize::from(session.send(Payload::Shared(bytes.clone())) == Sent::Ok);
+                let sent = self.core.send(id.key, Payload::Shared(bytes.clone()));
+                taken += usize::from(sent == Sent::Ok);
             }
         }
         taken
@@ -87,13 +104,5 @@ impl WorkerContext<'_> {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.core.draining
-    }
-}
-
-impl Session<'_> {
-    /// The worker this session lives on, with its other sessions.
-    #[must_use]
-    pub fn worker(&mut self) -> WorkerContext<'_> {
-        WorkerContext { core: self.core, endpoints: self.endpoints }
     }
 }

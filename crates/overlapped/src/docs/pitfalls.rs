@@ -31,7 +31,7 @@
 //!
 //! fn run_later(_job: impl FnOnce() + 'static) {}
 //!
-//! fn on_open(session: &mut Session<'_>) {
+//! fn on_open(session: &mut Session<'_, Self>) {
 //!     run_later(move || {
 //!         session.send("are you still there?");
 //!     });
@@ -47,7 +47,7 @@
 //!
 //! fn run_later(_job: impl FnOnce() + 'static) {}
 //!
-//! fn on_open(session: &mut Session<'_>) {
+//! fn on_open(session: &mut Session<'_, Self>) {
 //!     let handle = session.handle();
 //!     run_later(move || {
 //!         handle.send("are you still there?");
@@ -86,7 +86,7 @@
 //! ```compile_fail,E0277
 //! use overlapped::Session;
 //!
-//! fn greet(session: &mut Session<'_>) {
+//! fn greet(session: &mut Session<'_, Self>) {
 //!     let text = *b"Alice, your code is 1111";
 //!     session.send(&text[..]);
 //! }
@@ -98,7 +98,7 @@
 //! ```
 //! use overlapped::Session;
 //!
-//! fn greet(session: &mut Session<'_>) {
+//! fn greet(session: &mut Session<'_, Self>) {
 //!     let text = *b"Alice, your code is 1111";
 //!     session.send_copy(&text[..]);
 //! }
@@ -109,7 +109,7 @@
 //! ```compile_fail,E0597
 //! use overlapped::Session;
 //!
-//! fn greet(session: &mut Session<'_>, name: &str) {
+//! fn greet(session: &mut Session<'_, Self>, name: &str) {
 //!     let text = format!("{name}, your code is 1111");
 //!     session.send(text.as_str());
 //! }
@@ -121,7 +121,7 @@
 //! ```
 //! use overlapped::Session;
 //!
-//! fn greet(session: &mut Session<'_>, name: &str) {
+//! fn greet(session: &mut Session<'_, Self>, name: &str) {
 //!     let text = format!("{name}, your code is 1111");
 //!     session.send(text);
 //! }
@@ -132,7 +132,7 @@
 //! ```compile_fail,E0382
 //! use overlapped::Session;
 //!
-//! fn greet(alice: &mut Session<'_>) {
+//! fn greet(alice: &mut Session<'_, Self>) {
 //!     let mut text = String::from("Alice, your code is 1111");
 //!     alice.send(text);
 //!     text.replace_range(20.., "2222");
@@ -144,7 +144,7 @@
 //! ```
 //! use overlapped::Session;
 //!
-//! fn greet(alice: &mut Session<'_>) {
+//! fn greet(alice: &mut Session<'_, Self>) {
 //!     let mut text = String::from("Alice, your code is 1111");
 //!     alice.send(text.clone());
 //!     text.replace_range(20.., "2222");
@@ -159,7 +159,7 @@
 //! ```compile_fail,E0382
 //! use overlapped::{Lease, Session};
 //!
-//! fn twice(session: &mut Session<'_>, data: Lease) {
+//! fn twice(session: &mut Session<'_, Self>, data: Lease) {
 //!     session.send(data);
 //!     session.send(data);
 //! }
@@ -171,7 +171,7 @@
 //! ```
 //! use overlapped::{Lease, Session};
 //!
-//! fn twice(session: &mut Session<'_>, data: Lease) {
+//! fn twice(session: &mut Session<'_, Self>, data: Lease) {
 //!     session.send(data.clone());
 //!     session.send(data);
 //! }
@@ -207,7 +207,7 @@
 //! ```compile_fail,E0004
 //! use overlapped::{Lease, Sent, Session};
 //!
-//! fn answer(session: &mut Session<'_>, data: Lease) -> &'static str {
+//! fn answer(session: &mut Session<'_, Self>, data: Lease) -> &'static str {
 //!     match session.send(data) {
 //!         Sent::Ok => "queued",
 //!         Sent::Full => "at its limit",
@@ -220,7 +220,7 @@
 //! ```
 //! use overlapped::{Lease, Sent, Session};
 //!
-//! fn answer(session: &mut Session<'_>, data: Lease) -> &'static str {
+//! fn answer(session: &mut Session<'_, Self>, data: Lease) -> &'static str {
 //!     match session.send(data) {
 //!         Sent::Ok => "queued",
 //!         Sent::Full => "at its limit",
@@ -270,7 +270,7 @@
 //! ```compile_fail,E0277
 //! use overlapped::Session;
 //!
-//! fn on_open(session: &mut Session<'_>) {
+//! fn on_open(session: &mut Session<'_, Self>) {
 //!     std::thread::scope(|scope| {
 //!         scope.spawn(|| session.send("from another thread"));
 //!     });
@@ -283,7 +283,7 @@
 //! ```
 //! use overlapped::Session;
 //!
-//! fn on_open(session: &mut Session<'_>) {
+//! fn on_open(session: &mut Session<'_, Self>) {
 //!     let handle = session.handle();
 //!     std::thread::scope(|scope| {
 //!         scope.spawn(|| handle.send("from another thread"));
@@ -298,7 +298,7 @@
 //! ```compile_fail,E0308
 //! use overlapped::WorkerContext;
 //!
-//! fn is_here(worker: &mut WorkerContext<'_>, socket: u64) -> bool {
+//! fn is_here(worker: &mut WorkerContext<'_, Self>, socket: u64) -> bool {
 //!     worker.session(socket).is_some()
 //! }
 //! ```
@@ -309,7 +309,7 @@
 //! ```
 //! use overlapped::{SessionId, WorkerContext};
 //!
-//! fn is_here(worker: &mut WorkerContext<'_>, id: SessionId) -> bool {
+//! fn is_here(worker: &mut WorkerContext<'_, Self>, id: SessionId) -> bool {
 //!     worker.session(id).is_some()
 //! }
 //! ```
@@ -319,7 +319,7 @@
 //! ```compile_fail,E0599
 //! use overlapped::{SessionId, WorkerContext};
 //!
-//! fn send_statement(worker: &mut WorkerContext<'_>, alice: SessionId) {
+//! fn send_statement(worker: &mut WorkerContext<'_, Self>, alice: SessionId) {
 //!     worker.session(alice).send("your balance is 5000");
 //! }
 //! ```
@@ -329,7 +329,7 @@
 //! ```
 //! use overlapped::{SessionId, WorkerContext};
 //!
-//! fn send_statement(worker: &mut WorkerContext<'_>, alice: SessionId) {
+//! fn send_statement(worker: &mut WorkerContext<'_, Self>, alice: SessionId) {
 //!     if let Some(mut alice) = worker.session(alice) {
 //!         alice.send("your balance is 5000");
 //!     }
@@ -431,7 +431,7 @@
 //!
 //! E0277: a static is for all threads, so a mutex in it may only hold what can be sent between them. Handles can. Their
 //! `send` posts to a worker and returns: [`Sent::Full`](crate::Sent::Full) at the session's limit, however slow the
-//! peer. Many sessions at once are reached with [`WorkerHandle::broadcast`](crate::WorkerHandle::broadcast).
+//! peer. Many sessions at once are reached with [`WorkerHandle::broadcast_to`](crate::WorkerHandle::broadcast_to).
 //!
 //! ```
 //! use std::sync::Mutex;
@@ -446,17 +446,18 @@
 //!
 //! ## parse-loop
 //!
-//! A parser does not advance. The loop is that of [`Framed`](crate::Framed); a [`Framing`](crate::Framing) only says
-//! where a frame ends. A frame that would take no byte closes the session with
-//! [`FrameError::Impossible`](crate::FrameError::Impossible), so a mistake in a framing cannot stop a worker. With a length
-//! in front, an empty frame takes its prefix:
+//! A parser does not advance. [`Framed`](crate::Framed) checks that each item removes at least one byte. A
+//! [`Decoder`](crate::codec::Decoder) that returns an item and removes none panics: that aborts the session and is
+//! reported, so the mistake cannot stop a worker. With a length in front, an empty frame takes its prefix:
 //!
 //! ```
-//! use overlapped::{FrameError, Framing, LengthPrefixed};
+//! use overlapped::codec::{Decoder, Input};
+//! use overlapped::{AlignedBuf, FrameError, LengthPrefixed};
 //!
-//! let framing = LengthPrefixed::of_width(2, 4096);
-//! let empty = framing.find(&[0, 0, 0, 5], 0)?.expect("a whole frame");
-//! assert_eq!((empty.len, empty.end), (0, 2));
+//! let mut bytes = AlignedBuf::from(&[0, 0, 0, 5][..]);
+//! let mut input = Input::new(&mut bytes);
+//! let empty = LengthPrefixed::of_width(2, 4096).decode(&mut input)?.expect("a whole frame");
+//! assert_eq!((empty.len(), input.len()), (0, 2));
 //! # Ok::<(), FrameError>(())
 //! ```
 //!
@@ -486,10 +487,12 @@
 //! what arrives.
 //!
 //! ```
-//! use overlapped::{FrameError, Framing, LengthPrefixed};
+//! use overlapped::codec::{Decoder, Input};
+//! use overlapped::{AlignedBuf, FrameError, LengthPrefixed};
 //!
-//! let refused = LengthPrefixed::of_width(2, 4096).find(&65_535_u16.to_be_bytes(), 0);
-//! assert_eq!(refused, Err(FrameError::TooLong { len: 65_535, most: 4096 }));
+//! let mut bytes = AlignedBuf::from(&65_535_u16.to_be_bytes()[..]);
+//! let refused = LengthPrefixed::of_width(2, 4096).decode(&mut Input::new(&mut bytes));
+//! assert_eq!(refused.unwrap_err(), FrameError::TooLong { len: 65_535, most: 4096 });
 //! ```
 //!
 //! A length within the limit whose bytes never come is a matter of time.

@@ -5,27 +5,29 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use proactor::BackendKind;
 use proactor::backend::choice::Refusal;
 
 use super::binding::SkippedAddress;
-use super::control::Control;
 use super::worker_threads::WorkerThreads;
 use crate::error::Result;
+use crate::mailbox::{Audience, Mail, Mailbox};
 use crate::observe::{Event, Observer, Stats};
+use crate::session::PostError;
 use crate::shared::WorkerShared;
+use crate::worker::WorkerHandle;
 
-/// A running server. Cheap to clone, usable from any thread. Dropping a handle does not end the server.
-#[derive(Clone)]
-pub struct ServerHandle {
+/// A running server whose handler's [`Message`](crate::Handler::Message) is `M`. Cheap to clone, usable from any thread.
+/// Dropping a handle does not end the server.
+pub struct ServerHandle<M = ()> {
     pub(super) addresses: Arc<[SocketAddr]>,
     pub(super) backend: BackendKind,
-    pub(super) workers: usize,
     pub(super) refusals: Arc<[Refusal]>,
     pub(super) skipped: Arc<[SkippedAddress]>,
     pub(super) all_shared: Arc<[Arc<WorkerShared>]>,
     pub(super) worker_threads: Arc<WorkerThreads>,
-    pub(super) control: Arc<dyn Control>,
+    pub(super) mailboxes: Arc<[Arc<Mailbox<M>>]>,
 }
 
 /// How a drain went.
@@ -50,7 +52,7 @@ impl fmt::Display for DrainReport {
     }
 }
 
-impl ServerHandle {
+impl<M: Send> ServerHandle<M> {
     /// The first address listened on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
@@ -69,10 +71,37 @@ impl ServerHandle {
         self.backend
     }
 
-    /// How many workers serve.
-    #[must_use]
-    pub fn workers(&self) -> usize {
-        self.workers
+    /// The handles of the workers, by index.
+    pub fn workers(&self) -> impl ExactSizeIterator<Item = WorkerHandle<M>> + '_ {
+        (0..self.mailboxes.len()).map(|index| WorkerHandle::new(index, Arc::clone(&self.mailboxes)))
+    }
+
+    /// Posts `message` to the worker with this index, as [`WorkerHandle::post`] does.
+    ///
+    /// # Errors
+    /// With the message, if the worker's mailbox is full or the worker has ended.
+    ///
+    /// # Panics
+    /// If there is no such worker.
+    pub fn post(&self, worker: usize, message: M) -> std::result::Result<(), PostError<M>> {
+        self.mailboxes[worker].post_message(message)
+    }
+
+    /// Posts a clone of `message` to each worker. Returns how many workers' mailboxes refused it.
+    pub fn post_to_all(&self, message: &M) -> usize
+    where
+        M: Clone,
+    {
+        self.mailboxes.iter().filter(|mailbox| mailbox.post_message(message.clone()).is_err()).count()
+    }
+
+    /// Sends one buffer to every session of the server, with one mailbox message per worker. Returns how many workers'
+    /// mailboxes refused the message.
+    pub fn broadcast(&self, bytes: &Bytes) -> usize {
+        let refused = |mailbox: &&Arc<Mailbox<M>>| {
+            mailbox.post(Mail::Broadcast(Audience::All, bytes.clone()), true).is_err()
+        };
+        self.mailboxes.iter().filter(refused).count()
     }
 
     /// The better backends that were refused, and why.
@@ -107,7 +136,7 @@ impl ServerHandle {
     /// what they have received, and each is closed gracefully. Sessions that are left after `limit` are cut: they end
     /// at once. A second call can only shorten the time. A callback uses this method to end its own server.
     pub fn begin_drain(&self, limit: Duration) {
-        self.control.drain(limit);
+        post_to_engines(&self.mailboxes, || Mail::Drain(limit));
     }
 
     /// Drains and waits for the end.
@@ -134,8 +163,30 @@ impl ServerHandle {
     }
 }
 
-impl fmt::Debug for ServerHandle {
+/// Posts mail of the engine's own, which no limit refuses, to all workers.
+pub(super) fn post_to_engines<M>(mailboxes: &[Arc<Mailbox<M>>], mail: impl Fn() -> Mail<M>) {
+    for mailbox in mailboxes {
+        // A worker that has ended needs none.
+        let _ = mailbox.post(mail(), false);
+    }
+}
+
+impl<M> Clone for ServerHandle<M> {
+    fn clone(&self) -> Self {
+        ServerHandle {
+            addresses: Arc::clone(&self.addresses),
+            backend: self.backend,
+            refusals: Arc::clone(&self.refusals),
+            skipped: Arc::clone(&self.skipped),
+            all_shared: Arc::clone(&self.all_shared),
+            worker_threads: Arc::clone(&self.worker_threads),
+            mailboxes: Arc::clone(&self.mailboxes),
+        }
+    }
+}
+
+impl<M> fmt::Debug for ServerHandle<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ServerHandle({:?}, {}, {} workers)", self.addresses, self.backend, self.workers)
+        write!(f, "ServerHandle({:?}, {}, {} workers)", self.addresses, self.backend, self.mailboxes.len())
     }
 }

@@ -2,7 +2,6 @@
 
 mod binding;
 mod builder;
-mod control;
 mod descriptors;
 mod handle;
 mod monitor;

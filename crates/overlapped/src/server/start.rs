@@ -14,8 +14,7 @@ use proactor::backend::{Backend, Create, Visitor, visit};
 use proactor::{AcceptWatch, Driver, ListenerKey, Pool, Socket};
 
 use super::builder::Server;
-use super::control::Control;
-use super::handle::ServerHandle;
+use super::handle::{ServerHandle, post_to_engines};
 use super::monitor::Monitor;
 use super::worker_threads::{Breakdown, StartError, WorkerThreads};
 use crate::admission::Placement;
@@ -23,7 +22,7 @@ use crate::catch_panic::contain;
 use crate::config::{Config, OnPanic};
 use crate::error::{Error, Result};
 use crate::handler::Handler;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mail, Mailbox};
 use crate::observe::{Event, Observe, Observer};
 use crate::shared::WorkerShared;
 use crate::worker::{Arrival, Parts, Plain, Worker, WorkerHandle};
@@ -44,7 +43,7 @@ where
     H: Handler,
     F: Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
 {
-    type Output = result::Result<ServerHandle, StartError>;
+    type Output = result::Result<ServerHandle<H::Message>, StartError>;
 
     fn visit<B: Create<Socket = Socket> + 'static>(self) -> Self::Output {
         self.server.start_on::<B, H, F>(self.workers, self.factory)
@@ -86,7 +85,7 @@ impl Server {
     pub fn start<H: Handler>(
         mut self,
         factory: impl Fn(WorkerHandle<H::Message>) -> H + Send + Sync + 'static,
-    ) -> Result<ServerHandle> {
+    ) -> Result<ServerHandle<H::Message>> {
         let workers = self.settle()?;
         let factory = Arc::new(factory);
         let mut refusals = Vec::new();
@@ -116,7 +115,7 @@ impl Server {
         &self,
         workers: usize,
         factory: &Arc<F>,
-    ) -> result::Result<ServerHandle, StartError>
+    ) -> result::Result<ServerHandle<H::Message>, StartError>
     where
         B: Backend<Socket = Socket> + Create + 'static,
         H: Handler,
@@ -131,7 +130,7 @@ impl Server {
         workers: usize,
         create: Make<B>,
         factory: &Arc<F>,
-    ) -> result::Result<ServerHandle, StartError>
+    ) -> result::Result<ServerHandle<H::Message>, StartError>
     where
         B: Backend<Socket = Socket> + 'static,
         H: Handler,
@@ -152,12 +151,11 @@ impl Server {
         let handle = ServerHandle {
             addresses: self.addresses.clone().into(),
             backend: B::KIND,
-            workers,
             refusals: Arc::default(),
             skipped: Arc::default(),
             all_shared: all_shared.into(),
             worker_threads: Arc::new(WorkerThreads::new(workers)),
-            control: Arc::new(Arc::clone(&plan.mailboxes)),
+            mailboxes: Arc::clone(&plan.mailboxes),
         };
         let started = self.start_threads(&plan, &handle);
         if started.is_err() {
@@ -171,7 +169,7 @@ impl Server {
     fn start_threads<B, H, F>(
         &self,
         plan: &Arc<Plan<B, H, F>>,
-        handle: &ServerHandle,
+        handle: &ServerHandle<H::Message>,
     ) -> result::Result<(), StartError>
     where
         B: Backend<Socket = Socket> + 'static,
@@ -180,13 +178,12 @@ impl Server {
     {
         let failed = |source| StartError::Failed(Error::Monitor { source });
         self.start_monitor(plan, handle).map_err(failed)?;
-        for index in 0..handle.workers {
+        for index in 0..handle.mailboxes.len() {
             let failed = |source| StartError::Failed(Error::Worker { worker: index, source });
-            let sockets = self.sockets_of(index, handle.workers).map_err(failed);
+            let sockets = self.sockets_of(index, handle.mailboxes.len()).map_err(failed);
             let (plan, worker_threads) = (Arc::clone(plan), Arc::clone(&handle.worker_threads));
-            let control = Arc::clone(&handle.control);
             let spawned = sockets.and_then(|sockets| {
-                let body = move || run_worker(&plan, index, sockets, &worker_threads, &*control);
+                let body = move || run_worker(&plan, index, sockets, &worker_threads);
                 thread::Builder::new().name(format!("worker-{index}")).spawn(body).map_err(failed)
             });
             match spawned {
@@ -201,17 +198,21 @@ impl Server {
     }
 
     /// A server with several workers has a monitor, which acts when one of them is blocked.
-    fn start_monitor<B, H, F>(&self, plan: &Plan<B, H, F>, handle: &ServerHandle) -> io::Result<()>
+    fn start_monitor<B, H, F>(
+        &self,
+        plan: &Plan<B, H, F>,
+        handle: &ServerHandle<H::Message>,
+    ) -> io::Result<()>
     where
         B: Backend<Socket = Socket>,
         H: Handler,
     {
-        if handle.workers == 1 {
+        if handle.mailboxes.len() == 1 {
             return Ok(());
         }
         if AcceptWatch::ACCEPTS {
             for (index, shared) in handle.all_shared.iter().enumerate() {
-                *shared.spare_listeners() = self.sockets_of(index, handle.workers)?;
+                *shared.spare_listeners() = self.sockets_of(index, handle.mailboxes.len())?;
             }
         }
         let monitor = Monitor::new(&handle.all_shared, Arc::clone(&plan.placement))?;
@@ -240,7 +241,6 @@ fn run_worker<B, H, F>(
     index: usize,
     sockets: Vec<Socket>,
     worker_threads: &WorkerThreads,
-    control: &dyn Control,
 ) where
     B: Backend<Socket = Socket>,
     H: Handler,
@@ -272,7 +272,7 @@ fn run_worker<B, H, F>(
     let dropped = plan.drop_worker(index, worker).map_err(panicked);
     plan.mailboxes[index].shared.heartbeat.wake_monitor();
     if worker_threads.ended(result.and(dropped)) {
-        control.stop();
+        post_to_engines(&plan.mailboxes, || Mail::Stop);
     }
 }
 

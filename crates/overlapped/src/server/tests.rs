@@ -34,11 +34,11 @@ impl Handler for Ear {
     type State = ();
     type Message = u32;
 
-    fn on_open(&mut self, _session: &mut Session<'_>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
 
-    fn on_data(&mut self, _session: &mut Session<'_>, _state: &mut (), _data: Lease) {}
+    fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {}
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_>, message: u32) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, message: u32) {
         let _ = self.0.send((worker.index(), message));
     }
 }
@@ -57,7 +57,7 @@ fn configured() -> Server {
     server
 }
 
-fn start<F>(server: &Server, make: Make<Real>, factory: &Arc<F>) -> Result<ServerHandle, StartError>
+fn start<F>(server: &Server, make: Make<Real>, factory: &Arc<F>) -> Result<ServerHandle<u32>, StartError>
 where
     F: Fn(WorkerHandle<u32>) -> Ear + Send + Sync + 'static,
 {
@@ -108,8 +108,8 @@ fn nothing_is_left_of_a_server_whose_factory_panicked() {
     impl Handler for Alive {
         type State = ();
         type Message = u32;
-        fn on_open(&mut self, _session: &mut Session<'_>) {}
-        fn on_data(&mut self, _session: &mut Session<'_>, _state: &mut (), _data: Lease) {}
+        fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+        fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {}
     }
     impl Drop for Alive {
         fn drop(&mut self) {
@@ -133,7 +133,7 @@ fn nothing_is_left_of_a_server_whose_factory_panicked() {
     }
     assert_eq!(alive.load(Ordering::SeqCst), 0, "their threads have ended");
     for handle in given.try_iter() {
-        assert_eq!(handle.post(1), Err(PostError::Stopped));
+        assert_eq!(handle.post(1), Err(PostError::Stopped(1)));
     }
 }
 

@@ -3,6 +3,18 @@
 use std::fmt;
 use std::io;
 
+use super::SessionId;
+
+/// A session that has ended, as [`on_close`](crate::Handler::on_close) sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Closed {
+    /// Its id, which is no longer valid: it names the session in tables and logs.
+    pub id: SessionId,
+    /// Why it ended.
+    pub reason: CloseReason,
+}
+
 /// Why a session ended. The first cause counts: if a session is being closed and is then reset, the reason is the
 /// close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -111,7 +111,7 @@ impl SessionHandle {
             Ok(()) => Sent::Ok,
             Err(error) => {
                 self.state.unpost(charge);
-                if error == PostError::Full { Sent::Full } else { Sent::Closed }
+                if error.is_full() { Sent::Full } else { Sent::Closed }
             }
         }
     }

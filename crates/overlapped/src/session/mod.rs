@@ -11,7 +11,7 @@ mod state;
 mod table;
 mod timers;
 
-pub use close_reason::CloseReason;
+pub use close_reason::{CloseReason, Closed};
 pub use command::PostError;
 pub(crate) use command::{PostToSession, PostedPayload, SessionCommand};
 pub(crate) use handle::HandleState;

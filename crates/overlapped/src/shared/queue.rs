@@ -18,12 +18,12 @@ impl<T> Queue<T> {
     }
 
     /// # Errors
-    /// The item itself, with the reason, so that it can be tried elsewhere.
-    pub(crate) fn push(&self, item: T, limited: bool) -> Result<(), (T, PostError)> {
+    /// With the item, so that it can be tried elsewhere.
+    pub(crate) fn push(&self, item: T, limited: bool) -> Result<(), PostError<T>> {
         let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
         match items.as_mut() {
-            None => Err((item, PostError::Stopped)),
-            Some(items) if limited && items.len() >= self.limit => Err((item, PostError::Full)),
+            None => Err(PostError::Stopped(item)),
+            Some(items) if limited && items.len() >= self.limit => Err(PostError::Full(item)),
             Some(items) => {
                 items.push_back(item);
                 Ok(())

@@ -11,6 +11,7 @@ use super::{Layer, Worker};
 use crate::admission::{Delivery, Seat};
 use crate::handler::Handler;
 use crate::observe::{Event, Rejection};
+use crate::session::PostError;
 use crate::timers::Due;
 
 /// How long accepting pauses when the system is short of a resource (INV-9).
@@ -65,9 +66,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if !self.placement.has_choice() {
             return self.open(arrival, seat);
         }
-        match self.arrivals.queue.push(Delivery::Placed(arrival, seat), false) {
+        let queued = self.arrivals.queue.push(Delivery::Placed(arrival, seat), false);
+        match queued.map_err(PostError::into_message) {
             Ok(()) => self.arriving += 1,
-            Err((Delivery::Placed(arrival, seat), _)) => self.open(arrival, seat),
+            Err(Delivery::Placed(arrival, seat)) => self.open(arrival, seat),
             Err(_) => unreachable!("a socket was queued"),
         }
     }

@@ -4,7 +4,7 @@ use proactor::ConnectionKey;
 use proactor::backend::Backend;
 
 use super::{Layer, Worker};
-use crate::context::{CurrentCallback, Session, WorkerContext};
+use crate::context::{CurrentCallback, Others, Session, WorkerContext};
 use crate::handler::Handler;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
@@ -12,7 +12,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn callback(
         &mut self,
         key: ConnectionKey,
-        call: impl FnOnce(&mut H, &mut Session<'_>, &mut H::State),
+        call: impl FnOnce(&mut H, &mut Session<'_, H>, &mut H::State),
     ) {
         if self.is_open(key) {
             self.call(key, call);
@@ -24,17 +24,17 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn call(
         &mut self,
         key: ConnectionKey,
-        call: impl FnOnce(&mut H, &mut Session<'_>, &mut H::State),
+        call: impl FnOnce(&mut H, &mut Session<'_, H>, &mut H::State),
     ) {
-        if let Some(Some(state)) = self.states.get_mut(key.index()) {
+        if let Some((state, others)) = Others::around(&mut self.states, key.index()) {
             self.core.callback = CurrentCallback::Session(key);
-            call(&mut self.handler, &mut Session::new(&mut self.core, &self.driver, key), state);
+            call(&mut self.handler, &mut Session::new(&mut self.core, &self.driver, others, key), state);
             self.core.callback = CurrentCallback::None;
         }
     }
 
     /// Calls the handler for no session in particular.
-    pub(super) fn worker_callback(&mut self, call: impl FnOnce(&mut H, &mut WorkerContext<'_>)) {
+    pub(super) fn worker_callback(&mut self, call: impl FnOnce(&mut H, &mut WorkerContext<'_, H>)) {
         self.callback_as(CurrentCallback::Worker, call);
     }
 
@@ -42,10 +42,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn callback_as(
         &mut self,
         callback: CurrentCallback,
-        call: impl FnOnce(&mut H, &mut WorkerContext<'_>),
+        call: impl FnOnce(&mut H, &mut WorkerContext<'_, H>),
     ) {
         self.core.callback = callback;
-        call(&mut self.handler, &mut WorkerContext { core: &mut self.core, endpoints: &self.driver });
+        let states = Others::all(&mut self.states);
+        call(&mut self.handler, &mut WorkerContext { core: &mut self.core, endpoints: &self.driver, states });
         self.core.callback = CurrentCallback::None;
     }
 }

@@ -1,12 +1,13 @@
 //! Reaching a worker from other threads.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use proactor::ConnectionKey;
 
-use crate::mailbox::{Mail, Mailbox};
+use crate::mailbox::{Audience, Mail, Mailbox};
 use crate::session::{PostError, SessionId};
 
 /// Posts messages to a worker's handler, for instance the results of other threads. Cheap to clone, usable from any
@@ -31,24 +32,28 @@ impl<M: Send> WorkerHandle<M> {
     /// thread arrive in the order in which they were posted.
     ///
     /// # Errors
-    /// [`PostError::Full`] if the mailbox is full, [`PostError::Stopped`] if the worker has ended.
-    pub fn post(&self, message: M) -> Result<(), PostError> {
-        self.all[self.index].post(Mail::Message(message), true)
+    /// With the message: [`PostError::Full`] if the mailbox is full, [`PostError::Stopped`] if the worker has ended.
+    pub fn post(&self, message: M) -> Result<(), PostError<M>> {
+        self.all[self.index].post_message(message)
     }
 
     /// The handles of all workers of the server, this one included, by index.
-    pub fn workers(&self) -> impl Iterator<Item = WorkerHandle<M>> + '_ {
+    pub fn workers(&self) -> impl ExactSizeIterator<Item = WorkerHandle<M>> + '_ {
         (0..self.all.len()).map(|index| WorkerHandle { index, all: Arc::clone(&self.all) })
     }
 
     /// Sends one buffer to `sessions`, which may be on any workers, with one mailbox message per worker. Returns how
     /// many workers' mailboxes refused the message.
-    pub fn broadcast(&self, sessions: &[SessionId], bytes: &Bytes) -> usize {
+    pub fn broadcast_to(&self, sessions: &[SessionId], bytes: &Bytes) -> usize {
         let mut refused = 0;
         for mailbox in self.all.iter() {
             let here = sessions.iter().filter(|id| id.worker() == mailbox.index).map(|id| id.key);
             let keys: Vec<ConnectionKey> = here.collect();
-            if !keys.is_empty() && mailbox.post(Mail::Broadcast(keys, bytes.clone()), true).is_err() {
+            if keys.is_empty() {
+                continue;
+            }
+            let mail = Mail::Broadcast(Audience::These(keys), bytes.clone());
+            if mailbox.post(mail, true).is_err() {
                 refused += 1;
             }
         }
@@ -59,6 +64,22 @@ impl<M: Send> WorkerHandle<M> {
 impl<M> Clone for WorkerHandle<M> {
     fn clone(&self) -> Self {
         WorkerHandle { index: self.index, all: Arc::clone(&self.all) }
+    }
+}
+
+/// Handles of the same worker are equal.
+impl<M> PartialEq for WorkerHandle<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.index == other.index && Arc::ptr_eq(&self.all, &other.all)
+    }
+}
+
+impl<M> Eq for WorkerHandle<M> {}
+
+/// By the worker's index.
+impl<M> Hash for WorkerHandle<M> {
+    fn hash<S: Hasher>(&self, state: &mut S) {
+        self.index.hash(state);
     }
 }
 

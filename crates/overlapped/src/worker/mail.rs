@@ -6,9 +6,8 @@ use proactor::backend::Backend;
 use proactor::{ConnectionKey, Payload};
 
 use super::{Layer, Worker};
-use crate::context::Session;
 use crate::handler::Handler;
-use crate::mailbox::Mail;
+use crate::mailbox::{Audience, Mail};
 use crate::observe::Event;
 use crate::session::{CloseReason, Sent, SessionCommand};
 
@@ -31,9 +30,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                     self.worker_callback(|handler, worker| handler.on_message(worker, message));
                 }
                 Mail::Session(key, command) => self.obey(key, command),
-                Mail::Broadcast(keys, bytes) => {
+                Mail::Broadcast(audience, bytes) => {
+                    let keys = match audience {
+                        Audience::All => self.core.sessions.keys(),
+                        Audience::These(keys) => keys,
+                    };
                     for key in keys {
-                        Session::new(&mut self.core, &self.driver, key).send(bytes.clone());
+                        self.core.send(key, Payload::Shared(bytes.clone()));
                     }
                 }
                 Mail::Drain(limit) => self.begin_drain(limit),
@@ -63,7 +66,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             SessionCommand::Send(posted) => {
                 let payload = Payload::from(posted);
                 let charge = payload.charge();
-                let sent = Session::new(&mut self.core, &self.driver, key).send(payload);
+                let sent = self.core.send(key, payload);
                 if let Some(state) = self.core.sessions.get(key)
                     && let Some(handle) = &state.handle
                 {

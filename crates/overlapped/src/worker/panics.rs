@@ -9,7 +9,7 @@ use proactor::backend::Backend;
 use super::{Layer, Worker};
 use crate::catch_panic::{contain, into_message};
 use crate::config::OnPanic;
-use crate::context::{CurrentCallback, MOST_REFUSALS, WorkerContext};
+use crate::context::{CurrentCallback, MOST_REFUSALS, Others, WorkerContext};
 use crate::handler::Handler;
 use crate::observe::Event;
 use crate::session::CloseReason;
@@ -50,7 +50,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
         let id = session.map(|key| self.core.id(key));
         self.core.callback = CurrentCallback::Answer { refusals: MOST_REFUSALS };
-        let mut worker = WorkerContext { core: &mut self.core, endpoints: &self.driver };
+        let states = Others::all(&mut self.states);
+        let mut worker = WorkerContext { core: &mut self.core, endpoints: &self.driver, states };
         let told = contain(|| self.handler.on_panic(&mut worker, id, message));
         self.core.callback = CurrentCallback::None;
         if let Err(message) = told {

@@ -7,10 +7,10 @@ use proactor::backend::Backend;
 
 use super::{Layer, Worker};
 use crate::admission::Seat;
-use crate::context::{CurrentCallback, Session};
+use crate::context::{CurrentCallback, Others, Session};
 use crate::handler::Handler;
 use crate::observe::Event;
-use crate::session::{CloseReason, SessionState};
+use crate::session::{CloseReason, Closed, SessionState};
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// An established connection becomes a session. `token`: of an outbound one.
@@ -34,7 +34,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
         self.seats[key.index()] = Some(seat);
         self.core.callback = CurrentCallback::Session(key);
-        let state = self.handler.on_open(&mut Session::new(&mut self.core, &self.driver, key));
+        let others = Others::all(&mut self.states);
+        let mut opened = Session::new(&mut self.core, &self.driver, others, key);
+        let state = self.handler.on_open(&mut opened);
         self.core.callback = CurrentCallback::None;
         self.states[key.index()] = Some(state);
         // Only now: a session that begins paused has received nothing.
@@ -57,7 +59,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.core.report.emit(&Event::Closed { session, peer, reason, received, sent });
         if let Some(state) = self.states[key.index()].take() {
             let callback = CurrentCallback::Session(key);
-            self.callback_as(callback, |handler, worker| handler.on_close(worker, session, state, reason));
+            let closed = Closed { id: session, reason };
+            self.callback_as(callback, |handler, worker| handler.on_close(worker, closed, state));
         }
     }
 

@@ -117,7 +117,7 @@ fn a_peer_that_read_during_a_stop_is_not_stalled() {
 #[test]
 fn a_lingering_session_takes_in_what_came_during_a_stop() {
     for behaviour in roomy() {
-        let closes = |session: &mut crate::Session<'_>, what| {
+        let closes = |session: &mut crate::Session<'_, Probe>, what| {
             if let What::Data(_) = what {
                 session.close();
             }
@@ -324,7 +324,7 @@ fn a_session_that_another_holds_is_not_idle() {
             What::Open => {
                 ids.borrow_mut().push(session.id());
                 if let [source, target] = ids.borrow()[..] {
-                    assert!(session.worker().session(source).expect("it is open").feed(target));
+                    assert!(session.worker().session(source).expect("it is open").0.feed(target));
                 }
             }
             What::Data(data) => {

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::context::{Session, WorkerContext};
 use crate::mailbox::{Mail, Mailbox};
 use crate::observe::Stats;
-use crate::session::{CloseReason, SessionId};
+use crate::session::{CloseReason, Closed, SessionId};
 use crate::shared::WorkerShared;
 use crate::worker::{Layer, Parts, Plain, Worker, WorkerHandle};
 use crate::{Handler, Lease};
@@ -57,8 +57,8 @@ pub(super) enum What {
     Timer(u64),
 }
 
-type OnSession = Rc<dyn Fn(&mut Session<'_>, What)>;
-type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_>, Seen)>;
+type OnSession = Rc<dyn Fn(&mut Session<'_, Probe>, What)>;
+type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_, Probe>, Seen)>;
 type OnDrop = Rc<dyn Fn(SessionId)>;
 
 /// A session's state, which notes its end.
@@ -83,7 +83,7 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub(super) fn new(on_session: impl Fn(&mut Session<'_>, What) + 'static) -> Probe {
+    pub(super) fn new(on_session: impl Fn(&mut Session<'_, Probe>, What) + 'static) -> Probe {
         Probe {
             log: Rc::default(),
             on_session: Rc::new(on_session),
@@ -98,7 +98,7 @@ impl Probe {
         self
     }
 
-    pub(super) fn on_worker(mut self, act: impl Fn(&mut WorkerContext<'_>, Seen) + 'static) -> Probe {
+    pub(super) fn on_worker(mut self, act: impl Fn(&mut WorkerContext<'_, Probe>, Seen) + 'static) -> Probe {
         self.on_worker = Rc::new(act);
         self
     }
@@ -117,7 +117,7 @@ impl Probe {
         self.log.borrow_mut().push(seen);
     }
 
-    fn worker(&self, worker: &mut WorkerContext<'_>, seen: Seen) {
+    fn worker(&self, worker: &mut WorkerContext<'_, Probe>, seen: Seen) {
         self.saw(seen.clone());
         (self.on_worker)(worker, seen);
     }
@@ -127,59 +127,63 @@ impl Handler for Probe {
     type State = Kept;
     type Message = u32;
 
-    fn on_open(&mut self, session: &mut Session<'_>) -> Kept {
+    fn on_open(&mut self, session: &mut Session<'_, Probe>) -> Kept {
         self.saw(Seen::Open(session.id()));
         (self.on_session)(session, What::Open);
         Kept { id: session.id(), on_drop: Rc::clone(&self.on_drop) }
     }
 
-    fn on_data(&mut self, session: &mut Session<'_>, state: &mut Kept, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Probe>, state: &mut Kept, data: Lease) {
         assert_eq!(state.id, session.id(), "INV-3: a session sees its own state");
         (self.on_session)(session, What::Data(data));
     }
 
-    fn on_half_close(&mut self, session: &mut Session<'_>, _state: &mut Kept) {
+    fn on_half_close(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
         self.saw(Seen::HalfClose(session.id()));
         (self.on_session)(session, What::HalfClose);
     }
 
-    fn on_writable(&mut self, session: &mut Session<'_>, _state: &mut Kept) {
+    fn on_writable(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
         self.saw(Seen::Writable(session.id()));
         (self.on_session)(session, What::Writable);
     }
 
-    fn on_idle(&mut self, session: &mut Session<'_>, _state: &mut Kept) {
+    fn on_idle(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
         self.saw(Seen::Idle(session.id()));
         (self.on_session)(session, What::Idle);
     }
 
-    fn on_timer(&mut self, session: &mut Session<'_>, _state: &mut Kept, token: u64) {
+    fn on_timer(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept, token: u64) {
         self.saw(Seen::Timer(session.id(), token));
         (self.on_session)(session, What::Timer(token));
     }
 
-    fn on_tick(&mut self, worker: &mut WorkerContext<'_>) {
+    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Probe>) {
         self.worker(worker, Seen::Tick);
     }
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_>, message: u32) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Probe>, message: u32) {
         self.worker(worker, Seen::Message(message));
     }
 
-    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_>, token: u64, error: &std::io::Error) {
+    fn on_connect_failed(
+        &mut self,
+        worker: &mut WorkerContext<'_, Probe>,
+        token: u64,
+        error: &std::io::Error,
+    ) {
         self.worker(worker, Seen::ConnectFailed(token, error.kind()));
     }
 
-    fn on_panic(&mut self, worker: &mut WorkerContext<'_>, session: Option<SessionId>, message: &str) {
+    fn on_panic(&mut self, worker: &mut WorkerContext<'_, Probe>, session: Option<SessionId>, message: &str) {
         self.worker(worker, Seen::Panic(session, message.to_owned()));
     }
 
     fn on_close(
         &mut self,
-        worker: &mut WorkerContext<'_>,
-        session: SessionId,
+        worker: &mut WorkerContext<'_, Probe>,
+        Closed { id: session, reason, .. }: Closed,
         state: Kept,
-        reason: CloseReason,
     ) {
         assert_eq!(state.id, session, "INV-3: a session sees its own state");
         self.worker(worker, Seen::Close(session, reason));

@@ -175,9 +175,9 @@ fn a_message_is_heard_or_answered_with_stopped() {
         drop(worker);
         let answer = poster.join().unwrap();
         let heard = fixture.log().contains(&Seen::Message(1));
-        assert_eq!(answer, if heard { Ok(()) } else { Err(PostError::Stopped) });
-        assert_ne!(drainer.join().unwrap(), Err(PostError::Full));
-        assert_eq!(fixture.handles[0].post(2), Err(PostError::Stopped));
+        assert_eq!(answer, if heard { Ok(()) } else { Err(PostError::Stopped(1)) });
+        assert!(!drainer.join().unwrap().is_err_and(|error| error.is_full()));
+        assert_eq!(fixture.handles[0].post(2), Err(PostError::Stopped(2)));
     });
 }
 

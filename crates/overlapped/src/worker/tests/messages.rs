@@ -156,7 +156,7 @@ fn a_handle_made_late_knows_what_is_queued() {
             }
         });
         let probe = probe.on_worker(move |worker, seen| {
-            let mut session = worker.session(first.borrow().unwrap()).unwrap();
+            let (mut session, _) = worker.session(first.borrow().unwrap()).unwrap();
             match seen {
                 Seen::Message(1) => assert_eq!(session.send(vec![1; 8_000]), Sent::Ok),
                 _ => kept.borrow_mut().push(session.handle()),
@@ -197,13 +197,13 @@ fn a_full_mailbox_refuses_and_counts() {
     let config = Config { mailbox: 3, ..Config::default() };
     let mut fixture = Fixture::new(behaviours().next().unwrap(), 1, config, Probe::echo());
     let answers: Vec<_> = (0..5).map(|message| fixture.handles[0].post(message)).collect();
-    assert_eq!(answers, [Ok(()), Ok(()), Ok(()), Err(PostError::Full), Err(PostError::Full)]);
+    assert_eq!(answers, [Ok(()), Ok(()), Ok(()), Err(PostError::Full(3)), Err(PostError::Full(4))]);
     fixture.settle();
     assert_eq!(fixture.all_stats().posts_refused, 2);
     assert_eq!(fixture.log(), [Seen::Message(0), Seen::Message(1), Seen::Message(2)]);
     let handle = fixture.handles[0].clone();
     fixture.workers.clear();
-    assert_eq!(handle.post(9), Err(PostError::Stopped));
+    assert_eq!(handle.post(9), Err(PostError::Stopped(9)));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn one_buffer_reaches_sessions_of_every_worker() {
         let keys: Vec<_> = (0..9).map(|_| fixture.connect()).collect();
         let ids: Vec<_> = handles.borrow().iter().map(SessionHandle::id).collect();
         let bytes = Bytes::from(vec![8; 20_000]);
-        assert_eq!(fixture.handles[1].broadcast(&ids, &bytes), 0);
+        assert_eq!(fixture.handles[1].broadcast_to(&ids, &bytes), 0);
         fixture.settle();
         for key in &keys {
             assert_eq!(fixture.got(*key), bytes, "{behaviour:?}");
@@ -229,7 +229,7 @@ fn a_message_reaches_all_sessions_of_its_worker() {
             if let Seen::Message(number) = seen {
                 let all = worker.sessions();
                 assert_eq!(worker.broadcast(&Bytes::from(number.to_string()), all.first().copied()), 2);
-                assert_eq!(worker.session(all[0]).unwrap().send("first"), Sent::Ok);
+                assert_eq!(worker.session(all[0]).unwrap().0.send("first"), Sent::Ok);
             }
         });
         let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);

@@ -45,7 +45,7 @@ fn a_panic_drops_the_state_and_is_told() {
         let probe = probe.on_worker(move |worker, seen| {
             if let Seen::Panic(Some(id), _) = seen {
                 assert_eq!(*gone.borrow(), [id]);
-                assert!(worker.session(id).is_none_or(|session| session.is_closing()));
+                assert!(worker.session(id).is_none_or(|(session, _)| session.is_closing()));
             }
         });
         let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);

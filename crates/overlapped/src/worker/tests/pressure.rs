@@ -61,14 +61,14 @@ fn relay() -> Probe {
             pair.push(session.id());
             if let [first, second] = pair[..] {
                 assert!(session.feed(first));
-                assert!(session.worker().session(first).expect("it is open").feed(second));
+                assert!(session.worker().session(first).expect("it is open").0.feed(second));
                 session.set_timer(CLOSES_AFTER, 0);
             }
         }
         What::Data(data) => {
             let pair = pair.borrow();
             let other = pair.iter().copied().find(|id| *id != session.id()).expect("two were opened");
-            let sent = session.worker().session(other).map(|mut other| other.send(data));
+            let sent = session.sibling(other).map(|mut other| other.send(data));
             assert_ne!(sent, Some(Sent::Full), "INV-6: the relay stays within its limits");
         }
         What::HalfClose | What::Timer(_) => session.close(),

@@ -91,7 +91,7 @@ fn what_a_failed_connect_asks_for_is_done_at_once() {
         Seen::Message(1) => worker.connect(SocketAddr::from(([127, 0, 0, 1], 9999)), 1),
         Seen::ConnectFailed(token, _) => {
             if let Some(id) = *kept.borrow()
-                && let Some(mut session) = worker.session(id)
+                && let Some((mut session, _)) = worker.session(id)
             {
                 session.send("no\n");
             }

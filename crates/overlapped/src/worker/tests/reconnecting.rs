@@ -24,7 +24,7 @@ const OUTSIDE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4A
 struct Asked(Rc<Cell<u64>>);
 
 impl Asked {
-    fn connect(&self, worker: &mut WorkerContext<'_>) {
+    fn connect(&self, worker: &mut WorkerContext<'_, Probe>) {
         // Far more than anybody has to ask for here, and few enough for the simulated network.
         if self.0.get() < 10_000 {
             self.0.set(self.0.get() + 1);
@@ -48,7 +48,7 @@ impl Asked {
 }
 
 /// The tokens of outbound sessions, noted as they open.
-fn note_token(opened: &Rc<RefCell<Vec<u64>>>, session: &Session<'_>) {
+fn note_token(opened: &Rc<RefCell<Vec<u64>>>, session: &Session<'_, Probe>) {
     opened.borrow_mut().extend(session.token());
 }
 
@@ -129,7 +129,7 @@ fn connects_from_each_callback() -> Probe {
             // In the name of a session that lives: it is still this callback that asks.
             Seen::ConnectFailed(21, _) => {
                 let live = worker.sessions()[0];
-                return worker.session(live).unwrap().worker().connect(OUTSIDE, 23);
+                return worker.session(live).unwrap().0.worker().connect(OUTSIDE, 23);
             }
             _ => return,
         };

@@ -38,7 +38,7 @@ impl Clock {
     }
 }
 
-fn now(session: &Session<'_>) -> Time {
+fn now(session: &Session<'_, Probe>) -> Time {
     session.endpoints.now()
 }
 
@@ -95,7 +95,7 @@ fn a_timer_counts_from_the_call_wherever_it_is_set() {
         let early: Rc<RefCell<Vec<u64>>> = Rc::default();
         let set_one = {
             let (clock, set) = (clock.clone(), Rc::clone(&set));
-            move |session: &mut Session<'_>, token| {
+            move |session: &mut Session<'_, Probe>, token| {
                 clock.advance(ms(70));
                 set.borrow_mut().push((token, now(session)));
                 session.set_timer(ms(100), token);
@@ -125,7 +125,7 @@ fn a_timer_counts_from_the_call_wherever_it_is_set() {
         let probe = probe.on_worker(move |worker, seen| {
             if let Seen::Message(token) = seen {
                 let id = ours.borrow()[0];
-                set_in_worker(&mut worker.session(id).unwrap(), token.into());
+                set_in_worker(&mut worker.session(id).unwrap().0, token.into());
             }
         });
         let mut fixture = clock.fixture(behaviour, Config::default(), probe);
@@ -224,7 +224,7 @@ fn a_cancelled_timer_does_not_fire() {
         let answers: Rc<RefCell<Vec<bool>>> = Rc::default();
         let ours = Rc::clone(&answers);
         let probe = Probe::new(move |session, what| {
-            let cancel = |session: &mut Session<'_>, token| {
+            let cancel = |session: &mut Session<'_, Probe>, token| {
                 ours.borrow_mut().push(session.cancel_timer(token));
             };
             match what {
