@@ -451,8 +451,9 @@
 //! reported, so the mistake cannot stop a worker. With a length in front, an empty frame takes its prefix:
 //!
 //! ```
+//! use overlapped::buffers::AlignedBuf;
 //! use overlapped::codec::{Decoder, Input};
-//! use overlapped::{AlignedBuf, FrameError, LengthPrefixed};
+//! use overlapped::{FrameError, LengthPrefixed};
 //!
 //! let mut bytes = AlignedBuf::from(&[0, 0, 0, 5][..]);
 //! let mut input = Input::new(&mut bytes);
@@ -487,8 +488,9 @@
 //! what arrives.
 //!
 //! ```
+//! use overlapped::buffers::AlignedBuf;
 //! use overlapped::codec::{Decoder, Input};
-//! use overlapped::{AlignedBuf, FrameError, LengthPrefixed};
+//! use overlapped::{FrameError, LengthPrefixed};
 //!
 //! let mut bytes = AlignedBuf::from(&65_535_u16.to_be_bytes()[..]);
 //! let refused = LengthPrefixed::of_width(2, 4096).decode(&mut Input::new(&mut bytes));
