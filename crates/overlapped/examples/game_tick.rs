@@ -46,7 +46,7 @@ impl Handler for World {
 
 fn main() -> overlapped::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9999".into());
-    let server = Server::bind(address.as_str())?.workers(2).tick(Some(Duration::from_millis(50)));
+    let server = Server::bind(address.as_str())?.workers(2).tick(Duration::from_millis(50));
     println!("listening on {}", server.local_addrs()[0]);
     server.run(|here| World { here, elsewhere: HashMap::new(), tick: 0 })
 }

@@ -70,7 +70,7 @@ fn main() -> overlapped::Result<()> {
     let mut args = std::env::args().skip(1);
     let mut next = || args.next().expect("usage: proxy LISTEN-ADDRESS TARGET-ADDRESS");
     let (server, target) = (Server::bind(next().as_str())?, next().parse().expect("an IP address and port"));
-    let server = server.write_timeout(Some(Duration::from_secs(5))); // who does not read at all is cut
+    let server = server.write_timeout(Duration::from_secs(5)); // who does not read at all is cut
     println!("listening on {}", server.local_addrs()[0]);
     server.run(move |_| Relay { target, asked: 0, waiting: HashMap::new() })
 }

@@ -12,7 +12,8 @@ use crate::session::MOST;
 pub(crate) const TURNED_AWAY: usize = 128;
 
 /// What happens to a session when more is queued for it than the hard limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Overflow {
     /// The session is closed with a reset: the server does not wait for a peer that does not read.
     #[default]
@@ -22,7 +23,8 @@ pub enum Overflow {
 }
 
 /// The policy for a panic in a handler: what it ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OnPanic {
     /// The session it happened in is aborted; the worker goes on. The handler's own fields are as the panic left them,
     /// and [`on_panic`](crate::Handler::on_panic) lets it repair them.

@@ -85,7 +85,8 @@
 //! | [`settings`] | addresses, backends, options of sockets, policies; what a start reports |
 //! | [`buffers`] | bytes that are received and sent: [`Lease`], [`Bytes`], [`Payload`] |
 //! | [`handles`] | for other threads: [`ServerHandle`], [`WorkerHandle`], [`SessionHandle`] |
-//! | [`events`] | what a server reports: events, [`Stats`], the steps of operations |
+//! | [`events`] | what a server reports: events, [`Stats`] |
+//! | [`trace`] | the steps of operations, as [`Server::trace_operations`] reports them |
 //! | [`docs`] | the classic mistakes, and what prevents each |
 //!
 //! # To do this, use that
@@ -102,6 +103,7 @@
 //! | relay between two sessions, with back-pressure | [`Session::feed`] |
 //! | stop and resume receiving | [`Session::pause`], [`Session::resume`] |
 //! | send more when there is room again | [`Handler::on_writable`] |
+//! | wait longer before each retry | [`Backoff`] |
 //! | run something later, or periodically | [`Session::set_timer`], [`Server::tick`] |
 //! | close sessions of silent, slow or lost peers | [`Server::idle_timeout`], [`Server::first_byte_timeout`], [`Server::write_timeout`], [`Server::keepalive`], [`Server::user_timeout`] |
 //! | limit sessions | [`Server::max_sessions`], [`Server::max_per_address`], [`raise_descriptor_limit`] |
@@ -194,6 +196,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod backoff;
 mod catch_panic;
 pub mod codec;
 mod config;
@@ -241,21 +244,26 @@ pub mod handles {
     pub use crate::worker::WorkerHandle;
 }
 
-/// What a server reports: its events, its counters, and each step of its operations.
+/// What a server reports: its events and its counters.
 pub mod events {
     pub use crate::observe::{Event, Rejection, Stats};
+}
+
+/// The steps of a worker's operations, which [`Event::Operation`] reports with [`Server::trace_operations`].
+pub mod trace {
     pub use proactor::{Call, Moment, OpKey, Step, TraceResult};
 }
 
 // What nearly every program names. The rest is in the modules.
+pub use backoff::Backoff;
 pub use context::{Session, WorkerContext};
 pub use error::{Error, Result};
 pub use handler::Handler;
 pub use server::{Server, raise_descriptor_limit};
 pub use session::{CloseReason, Closed, Sent, SessionId};
 
-pub use buffers::{AlignedBuf, Bytes, Lease, Payload};
+pub use buffers::{Bytes, Lease, Payload};
 pub use codec::{Delimiter, FrameError, Framed, LengthPrefixed, Lines};
-pub use events::{Event, Moment, Rejection, Stats, Step, TraceResult};
+pub use events::{Event, Stats};
 pub use handles::{DrainReport, PostError, ServerHandle, SessionHandle, WorkerHandle};
-pub use settings::{BackendKind, Choice, Endpoint, OnPanic, Overflow, Refusal, SocketOptions};
+pub use settings::{BackendKind, Choice, Endpoint, OnPanic, Overflow, SocketOptions};

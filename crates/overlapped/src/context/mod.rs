@@ -3,6 +3,7 @@
 //! returned.
 
 mod core;
+mod debug;
 mod endpoints;
 mod others;
 mod session;

@@ -59,9 +59,9 @@ impl<'a, S> Session<'a, S> {
         self.endpoints.local(self.key)
     }
 
-    /// Queues bytes: a [`Lease`](crate::Lease) (the received block itself), [`Bytes`](crate::Bytes), a `Vec<u8>`,
-    /// a `String`, a `&'static str` or an [`AlignedBuf`](crate::AlignedBuf). They are submitted when the callback
-    /// returns. Large payloads are sent fastest if they start on a cache line: see [`Payload`].
+    /// Queues bytes: whatever a [`Payload`] is made of, for instance a [`Lease`] (the received block itself),
+    /// [`Bytes`](crate::Bytes), a `Vec<u8>`, a `String` or `b"static bytes"`. They are submitted when the callback
+    /// returns. Bytes that are only borrowed: [`send_copy`](Self::send_copy).
     pub fn send(&mut self, bytes: impl Into<Payload>) -> Sent {
         self.core.send(self.key, bytes.into())
     }
@@ -229,7 +229,7 @@ impl<'a, S> Session<'a, S> {
         let id = self.id();
         let (mailbox, limit) = (Arc::clone(&self.core.mailbox), self.core.config.hard_limit);
         let state = match self.core.sessions.get_mut(self.key) {
-            Some(state) => Arc::clone(state.handle(mailbox.directory())),
+            Some(state) => Arc::clone(state.handle(&self.core.directory)),
             None => Arc::new(HandleState::gone()),
         };
         SessionHandle { id, state, mailbox, limit }

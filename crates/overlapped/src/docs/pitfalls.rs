@@ -80,10 +80,10 @@
 //!
 //! ## send-buffer
 //!
-//! The bytes of a send are gone, or others, before the kernel has read them. [`Session::send`](crate::Session::send)
-//! takes its bytes by value, so a local buffer cannot be lent to it:
+//! The bytes of a send are gone, or others, before the kernel has read them. A [`Payload`](crate::Payload) owns its bytes,
+//! or borrows what lives as long as the program. A local buffer does not:
 //!
-//! ```compile_fail,E0277
+//! ```compile_fail,E0597
 //! use overlapped::Session;
 //!
 //! fn greet<S>(session: &mut Session<'_, S>) {
@@ -92,37 +92,14 @@
 //! }
 //! ```
 //!
-//! E0277, *the trait bound `Payload: From<&[u8]>` is not satisfied*: a [`Payload`](crate::Payload) owns its bytes, and
-//! a slice owns nothing. Copy it, or give the buffer away.
+//! E0597, *`text` does not live long enough*: it ends with the function, and the send does not. Give the buffer away, as
+//! here, or copy it with [`send_copy`](crate::Session::send_copy).
 //!
 //! ```
 //! use overlapped::Session;
 //!
 //! fn greet<S>(session: &mut Session<'_, S>) {
 //!     let text = *b"Alice, your code is 1111";
-//!     session.send_copy(&text[..]);
-//! }
-//! ```
-//!
-//! Only what lives as long as the program may be borrowed: a `&'static str`. A local string does not:
-//!
-//! ```compile_fail,E0597
-//! use overlapped::Session;
-//!
-//! fn greet<S>(session: &mut Session<'_, S>, name: &str) {
-//!     let text = format!("{name}, your code is 1111");
-//!     session.send(text.as_str());
-//! }
-//! ```
-//!
-//! E0597, *`text` does not live long enough*: it ends with the function, and the send does not. The string itself can
-//! be sent.
-//!
-//! ```
-//! use overlapped::Session;
-//!
-//! fn greet<S>(session: &mut Session<'_, S>, name: &str) {
-//!     let text = format!("{name}, your code is 1111");
 //!     session.send(text);
 //! }
 //! ```
@@ -452,7 +429,7 @@
 //!
 //! ```
 //! use overlapped::codec::{Decoder, Input};
-//! use overlapped::{AlignedBuf, FrameError, LengthPrefixed};
+//! use overlapped::{FrameError, LengthPrefixed, buffers::AlignedBuf};
 //!
 //! let mut bytes = AlignedBuf::from(&[0, 0, 0, 5][..]);
 //! let mut input = Input::new(&mut bytes);
@@ -488,7 +465,7 @@
 //!
 //! ```
 //! use overlapped::codec::{Decoder, Input};
-//! use overlapped::{AlignedBuf, FrameError, LengthPrefixed};
+//! use overlapped::{FrameError, LengthPrefixed, buffers::AlignedBuf};
 //!
 //! let mut bytes = AlignedBuf::from(&65_535_u16.to_be_bytes()[..]);
 //! let refused = LengthPrefixed::of_width(2, 4096).decode(&mut Input::new(&mut bytes));

@@ -14,7 +14,7 @@ mod timers;
 
 pub use close_reason::{CloseReason, Closed};
 pub use command::PostError;
-pub(crate) use command::{PostToSession, SessionCommand};
+pub(crate) use command::{PostToSession, PostedPayload, SessionCommand};
 pub(crate) use directory::Directory;
 pub(crate) use handle::HandleState;
 pub use handle::SessionHandle;

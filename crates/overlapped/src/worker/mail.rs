@@ -64,19 +64,20 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             SessionCommand::Close => self.core.close(key, CloseReason::Local),
             SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
             SessionCommand::Attach => match self.core.sessions.get_mut(key) {
-                Some(state) => _ = state.handle(&self.shared.directory),
+                Some(state) => _ = state.handle(&self.core.directory),
                 None => {
-                    if let Some(handle) = self.shared.directory.remove(key) {
+                    if let Some(handle) = self.core.directory.remove(key) {
                         handle.close(true);
                     }
                 }
             },
-            SessionCommand::Send(bytes) => {
-                let len = bytes.len();
-                let sent = self.core.send(key, Payload::Shared(bytes));
+            SessionCommand::Send(posted) => {
+                let payload = Payload::from(posted);
+                let posted = payload.charge();
+                let sent = self.core.send(key, payload);
                 if let Some(state) = self.core.sessions.get_mut(key) {
                     let charge = state.queue.charge();
-                    state.handle(&self.shared.directory).taken(len, charge);
+                    state.handle(&self.core.directory).taken(posted, charge);
                 }
                 if sent != Sent::Ok {
                     self.core.report.emit(&Event::PostRefused);

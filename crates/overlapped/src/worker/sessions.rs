@@ -49,7 +49,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         debug_assert!(state.timers.is_none(), "what closes or aborts a session cancels its timers");
         drop(self.seats[key.index()].take());
         if state.handle.is_some() {
-            self.shared.directory.remove(key);
+            self.core.directory.remove(key);
         }
         let session = self.core.id(key);
         let reason = state.reason().unwrap_or(CloseReason::Local);

@@ -5,7 +5,8 @@ use std::fmt;
 use super::{BackendKind, PREFERENCE};
 
 /// Which backend a program asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Choice {
     /// The first in the order of preference that works on this machine.
     #[default]
@@ -25,8 +26,18 @@ impl Choice {
     }
 }
 
+/// The word for the command line and messages: `auto`, or the backend's name.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Choice::Auto => f.write_str("auto"),
+            Choice::Only(kind) => kind.fmt(f),
+        }
+    }
+}
+
 /// Why a backend cannot be used on this machine, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Refusal {
     /// Which backend.
     pub backend: BackendKind,

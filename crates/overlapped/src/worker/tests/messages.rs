@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use proactor::AlignedBuf;
 
 use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
@@ -92,6 +93,56 @@ fn a_handle_meets_the_hard_limit_before_it_fills_the_mailbox() {
         fixture.settle();
         assert_eq!(fixture.got(key).len(), 10_000);
         assert_eq!(handle.send(vec![1; 100]), Sent::Ok, "there is room again");
+    }
+}
+
+/// In the order of the calls, whatever the form.
+#[test]
+fn a_handle_sends_every_form_of_bytes() {
+    const STATIC: &[u8; 3] = b"abc";
+    for behaviour in behaviours() {
+        let (probe, handles) = with_handles();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
+        let handle = handles.borrow()[0].clone();
+        let sent = [
+            handle.send(&STATIC[..]),
+            handle.send(STATIC),
+            handle.send(*b"def"),
+            handle.send(Box::<[u8]>::from(*b"ghi")),
+            handle.send(b"jkl".to_vec()),
+            handle.send("mno"),
+            handle.send("pqr".to_owned()),
+            handle.send(Bytes::from_static(b"stu")),
+            handle.send(BytesMut::from(&b"vwx"[..])),
+            handle.send(AlignedBuf::from(&b"yz"[..])),
+        ];
+        assert_eq!(sent, [Sent::Ok; 10]);
+        fixture.settle();
+        assert_eq!(fixture.got(key), b"abcabcdefghijklmnopqrstuvwxyz", "{behaviour:?}");
+    }
+}
+
+/// What is posted is charged as it is once it is queued: a vector counts with half of its capacity at least.
+#[test]
+fn a_handle_charges_memory_and_not_only_bytes() {
+    for behaviour in behaviours().take(6) {
+        let (probe, handles) = with_handles();
+        let mut fixture = Fixture::new(behaviour, 1, limited_to(10_000), probe);
+        let key = fixture.connect();
+        let handle = handles.borrow()[0].clone();
+        let wide = || {
+            let mut bytes = Vec::with_capacity(8_000);
+            bytes.push(7);
+            bytes
+        };
+        assert_eq!(
+            [handle.send(wide()), handle.send(wide()), handle.send(wide())],
+            [Sent::Ok, Sent::Ok, Sent::Full]
+        );
+        fixture.settle();
+        assert_eq!(fixture.got(key), [7, 7], "{behaviour:?}: nothing was refused on the worker");
+        assert_eq!((fixture.stats(0).posts_refused, handle.send(wide())), (0, Sent::Ok));
     }
 }
 
