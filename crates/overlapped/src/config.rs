@@ -35,6 +35,20 @@ pub enum OnPanic {
     StopServer,
 }
 
+/// How many bytes may wait to be sent in a session: see [`Session::set_send_limits`](crate::Session::set_send_limits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct SendLimits {
+    /// Unsent bytes at which its receive pauses: [`Server::high_water`](crate::Server::high_water).
+    pub high_water: usize,
+    /// Unsent bytes at which a paused receive resumes, below `high_water`:
+    /// [`Server::low_water`](crate::Server::low_water).
+    pub low_water: usize,
+    /// Bytes that may be queued, at least `high_water` and a block of the pool, at most 1 GiB:
+    /// [`Server::hard_limit`](crate::Server::hard_limit).
+    pub hard_limit: usize,
+}
+
 /// The limits of a server. Memory per worker is bounded by `pool` + sessions × `hard_limit`.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -53,6 +67,8 @@ pub(crate) struct Config {
     /// Messages and commands that may wait in a worker's mailbox.
     pub(crate) mailbox: usize,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) read_idle_timeout: Option<Duration>,
+    pub(crate) write_idle_timeout: Option<Duration>,
     pub(crate) first_byte_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) connect_timeout: Option<Duration>,
@@ -82,6 +98,8 @@ impl Default for Config {
             pool: PoolConfig::default(),
             mailbox: 16 * 1024,
             idle_timeout: None,
+            read_idle_timeout: None,
+            write_idle_timeout: None,
             first_byte_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
             connect_timeout: Some(Duration::from_secs(10)),
@@ -104,6 +122,12 @@ pub(crate) fn hard_limit_for(high_water: usize, block_len: u32) -> usize {
 }
 
 impl Config {
+    /// The marks that hold for sessions without their own.
+    pub(crate) fn send_limits(&self) -> SendLimits {
+        let Config { high_water, low_water, hard_limit, .. } = *self;
+        SendLimits { high_water, low_water, hard_limit }
+    }
+
     /// A pool of the configured shape.
     ///
     /// # Errors

@@ -9,10 +9,12 @@ use proactor::{ConnectionKey, Payload, SocketOptions, Time};
 use crate::config::{Config, Overflow};
 use crate::observe::{Event, Report};
 use crate::session::{
-    CloseReason, Leftovers, Pending, Phase, PhaseAction, PhaseEvent, PostToSession, SendQueue, Sent,
-    SessionId, SessionState, Table,
+    CloseReason, Leftovers, Pending, PhaseAction, PhaseEvent, PostToSession, SendQueue, Sent, SessionId,
+    SessionState, Table,
 };
 use crate::timers::{Due, Wheel};
+
+use super::WorkerTimers;
 
 pub(crate) struct Core {
     pub(crate) worker: u32,
@@ -27,6 +29,9 @@ pub(crate) struct Core {
     /// Outbound connections asked for, since the last flush.
     pub(crate) connects: VecDeque<Connect>,
     pub(crate) timers: Wheel<Due>,
+    pub(crate) worker_timers: WorkerTimers,
+    /// Sessions whose own timeouts were changed, and are not watched yet.
+    pub(crate) relimited: Vec<ConnectionKey>,
     /// The time, as of this turn.
     pub(crate) now: Time,
     pub(crate) report: Report,
@@ -101,17 +106,19 @@ impl Core {
     #[inline]
     fn enqueue(&mut self, key: ConnectionKey, charge: usize, add: impl FnOnce(&mut SendQueue)) -> Sent {
         let Some(state) = self.sessions.get_mut(key) else { return Sent::Closed };
-        if state.phase() != Phase::Open {
-            return Sent::Closed;
+        let (mut high_water, mut hard_limit) = (self.config.high_water, self.config.hard_limit);
+        if state.pending.has(Pending::GUARDED) {
+            let Some(own) = state.marks_if_open() else { return Sent::Closed };
+            (high_water, hard_limit) = (own.high_water, own.hard_limit);
         }
-        if state.queue.charge().saturating_add(charge) > self.config.hard_limit {
+        if state.queue.charge().saturating_add(charge) > hard_limit {
             return self.overflow(key);
         }
         add(&mut state.queue);
         if state.pending.add(Pending::FLUSH) {
             self.touched.push(key);
         }
-        if state.queue.bytes() >= self.config.high_water {
+        if state.queue.bytes() >= high_water {
             // `on_writable` will be called, even if the kernel takes all of it at once: the handler may have stopped
             // sending because of this.
             state.pending.add(Pending::WRITABLE);
@@ -151,7 +158,7 @@ impl Core {
     fn hold(&mut self, source: ConnectionKey, by: i32) {
         if let Some(state) = self.sessions.get_mut(source) {
             state.hold(by);
-            state.active_at = state.active_at.max(self.now);
+            state.received_at = state.received_at.max(self.now);
             self.look_at_receive(source);
         }
     }

@@ -5,12 +5,15 @@
 mod core;
 mod debug;
 mod endpoints;
+mod limits;
 mod others;
 mod session;
 mod worker;
+mod worker_timers;
 
 pub(crate) use self::core::{Connect, Core, CurrentCallback, MOST_REFUSALS};
 pub(crate) use endpoints::Endpoints;
 pub(crate) use others::Others;
 pub use session::Session;
 pub use worker::WorkerContext;
+pub(crate) use worker_timers::WorkerTimers;

@@ -12,7 +12,7 @@ use proactor::SocketOptions;
 use proactor::backend::choice::Choice;
 use proactor::{PoolConfig, Socket};
 
-use crate::config::{Config, OnPanic, Overflow, hard_limit_for};
+use crate::config::{Config, OnPanic, Overflow, SendLimits, hard_limit_for};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 #[cfg(doc)]
@@ -179,30 +179,6 @@ impl Server {
     #[must_use]
     pub fn mailbox(mut self, messages: usize) -> Server {
         self.config.mailbox = messages;
-        self
-    }
-
-    /// Calls [`Handler::on_idle`] for sessions that have received and sent nothing for this long. Less than 1 ms is an error at
-    /// the start. Default: off.
-    #[must_use]
-    pub fn idle_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {
-        self.config.idle_timeout = after.into();
-        self
-    }
-
-    /// Closes accepted sessions whose peer sends no byte within this time after the session began. Less than 1 ms is
-    /// an error at the start. Default: off.
-    #[must_use]
-    pub fn first_byte_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {
-        self.config.first_byte_timeout = after.into();
-        self
-    }
-
-    /// Aborts sessions whose peer has read nothing for this long while bytes for it were in flight. Less than 1 ms
-    /// is an error at the start. Default: 60 s.
-    #[must_use]
-    pub fn write_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {
-        self.config.write_timeout = after.into();
         self
     }
 
@@ -435,6 +411,8 @@ impl Config {
     fn check_times(&self) -> Result<()> {
         let times = [
             ("the idle timeout", self.idle_timeout, "every session would be idle"),
+            ("the read-idle timeout", self.read_idle_timeout, "every session would be idle"),
+            ("the write-idle timeout", self.write_idle_timeout, "every session would be idle"),
             ("the first-byte timeout", self.first_byte_timeout, "no session could speak in time"),
             ("the write timeout", self.write_timeout, "no peer could read in time"),
             ("the connect timeout", self.connect_timeout, "no connection could be made in time"),
@@ -463,7 +441,17 @@ impl Config {
     }
 
     fn check_marks(&self) -> Result<()> {
-        let Config { high_water, low_water, hard_limit, .. } = *self;
+        self.send_limits().check(self.pool.block_len as usize)
+    }
+}
+
+impl SendLimits {
+    /// `block_len`: bytes of a block of the pool.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for the first value that makes no sense.
+    pub(crate) fn check(&self, block_len: usize) -> Result<()> {
+        let SendLimits { high_water, low_water, hard_limit } = *self;
         if low_water >= high_water {
             let problem = format!("of {low_water} bytes is not under the high-water mark of {high_water}");
             return wrong("the low-water mark", problem);
@@ -479,7 +467,6 @@ impl Config {
             );
             return wrong("the hard limit", problem);
         }
-        let block_len = self.pool.block_len as usize;
         if hard_limit < block_len {
             let problem = format!(
                 "of {hard_limit} bytes is under a block of the pool, of {block_len}, which is charged in full: a session \

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use proactor::{ConnectionKey, Lease, Time};
 
-use super::{CloseReason, HandleState, Kept, Pending, SendQueue, SessionTimers};
+use super::{CloseReason, HandleState, Kept, Limits, Pending, SendQueue, SessionTimers};
 
 /// Where a session is in its life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,9 +138,9 @@ pub(crate) struct SessionState {
     /// Whether its handler wants its receive paused.
     wants_pause: bool,
     reason: Option<CloseReason>,
-    /// When bytes last moved: the time of that turn.
-    pub(crate) active_at: Time,
-    /// When the send in flight was submitted.
+    /// When bytes were last received: the time of that turn.
+    pub(crate) received_at: Time,
+    /// When the send in flight was submitted; if there is none, when the last one was out.
     pub(crate) send_since: Time,
     pub(crate) received: u64,
     pub(crate) sent: u64,
@@ -167,6 +167,10 @@ pub(crate) struct SessionState {
     pub(crate) token: Option<u64>,
     /// Made when the first timer is set.
     pub(crate) timers: Option<Box<SessionTimers>>,
+    /// Made when the first limit of its own is set.
+    pub(crate) limits: Option<Box<Limits>>,
+    /// When each kind of silence was last reported, by [`Idle`]: it counts from then.
+    pub(crate) reported_idle: [Time; 3],
 }
 
 #[cfg(target_pointer_width = "64")]
@@ -185,7 +189,7 @@ impl SessionState {
             taken_in: false,
             wants_pause: false,
             reason: None,
-            active_at: now,
+            received_at: now,
             send_since: now,
             received: 0,
             sent: 0,
@@ -201,6 +205,8 @@ impl SessionState {
             spoke_unheard: false,
             token,
             timers: None,
+            limits: None,
+            reported_idle: [Time::ZERO; 3],
         }
     }
 
@@ -236,6 +242,9 @@ impl SessionState {
         let (phase, action) = before.after(event);
         debug_assert!(phase >= before, "a session's phase only moves forward");
         self.phase = phase;
+        if phase != Phase::Open {
+            self.pending.add(Pending::GUARDED);
+        }
         self.peer_finished |= event == PhaseEvent::PeerFin;
         match event {
             _ if phase == before => {}
@@ -305,7 +314,7 @@ impl SessionState {
     /// Bytes of the peer wait in the socket; they count as arrived at `at`.
     pub(crate) fn peer_has_spoken(&mut self, at: Time) {
         self.spoke_unheard = true;
-        self.active_at = at;
+        self.received_at = at;
     }
 
     /// Whether its handler has paused it.
@@ -376,7 +385,7 @@ impl SessionState {
     pub(crate) fn sent_one(&mut self, now: Time) -> usize {
         let bytes = self.queue.sent();
         self.sent += bytes as u64;
-        self.active_at = now;
+        self.send_since = now;
         bytes
     }
 }
