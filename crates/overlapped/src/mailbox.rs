@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proactor::ConnectionKey;
 
-use crate::session::{PostError, PostToSession, SessionCommand};
+use crate::session::{Directory, PostError, PostToSession, SessionCommand, SessionHandle, SessionId};
 use crate::shared::{Queue, WorkerShared};
 
 /// What waits in a worker's mailbox.
@@ -61,8 +61,24 @@ impl<M> Mailbox<M> {
     }
 }
 
+impl<M: Send + 'static> Mailbox<M> {
+    /// A handle on a session of this worker, by its id, for bytes up to `limit`.
+    pub(crate) fn session(self: &Arc<Self>, id: SessionId, limit: usize) -> SessionHandle {
+        let (state, is_new) = self.shared.directory.find(id.key);
+        // Not limited: it is posted once for each id.
+        if is_new && self.post(Mail::Session(id.key, SessionCommand::Attach), false).is_err() {
+            state.close(true);
+        }
+        SessionHandle { id, state, mailbox: Arc::clone(self) as Arc<dyn PostToSession>, limit }
+    }
+}
+
 impl<M: Send> PostToSession for Mailbox<M> {
     fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError> {
         self.post(Mail::Session(session, command), true).map_err(|error| error.map(drop))
+    }
+
+    fn directory(&self) -> &Directory {
+        &self.shared.directory
     }
 }

@@ -11,21 +11,13 @@ use overlapped::events::Rejection;
 use overlapped::settings::{Refusal, SkippedAddress};
 use overlapped::trace::{Call, Moment, OpKey, Step, TraceResult};
 use overlapped::{
-    BackendKind, Backoff, Bytes, Choice, CloseReason, Closed, DrainReport, Endpoint, Error, Event, Handler,
-    Lease, OnPanic, Overflow, Payload, PostError, Sent, Server, ServerHandle, Session, SessionHandle,
-    SessionId, SocketOptions, Stats, WorkerContext, WorkerHandle,
+    BackendKind, Backoff, Bytes, Choice, CloseReason, Closed, DrainReport, Endpoint, Error, Event, Lease,
+    OnPanic, Overflow, Payload, PostError, Sent, Server, ServerHandle, Session, SessionHandle, SessionId,
+    SocketOptions, Stats, WorkerContext, WorkerHandle,
 };
 
+/// A session's state, which need not be `Debug`.
 struct Nothing;
-
-impl Handler for Nothing {
-    type State = ();
-    type Message = ();
-
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
-
-    fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {}
-}
 
 fn debug<T: Debug>() {}
 fn values<T: Debug + Clone + Eq>() {}

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use super::{Session, WorkerContext};
-use crate::handler::Handler;
 
-impl<H: Handler> fmt::Debug for Session<'_, H> {
+impl<S> fmt::Debug for Session<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("id", &format_args!("{}", self.id()))
@@ -16,7 +15,7 @@ impl<H: Handler> fmt::Debug for Session<'_, H> {
     }
 }
 
-impl<H: Handler> fmt::Debug for WorkerContext<'_, H> {
+impl<S> fmt::Debug for WorkerContext<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerContext")
             .field("index", &self.index())

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{Core, Session};
 use crate::config::SendLimits;
 use crate::error::Result;
-use crate::handler::Handler;
 use crate::session::{Deadline, Idle, Limits, Pending, SessionState};
 
 /// Shorter times of a session count as this.
@@ -16,7 +15,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// They are used instead of the server's, from now on until the session ends. `None` turns a timeout off; a value below
 /// 1 ms counts as 1 ms. A timeout counts from the last activity, not from this call. It is noticed late by at most one
 /// part in 32, and by at most 1 s.
-impl<H: Handler> Session<'_, H> {
+impl<S> Session<'_, S> {
     /// Sets the session's [idle timeout](crate::Server::idle_timeout).
     pub fn set_idle_timeout(&mut self, after: impl Into<Option<Duration>>) {
         self.set_time(Deadline::Idle(Idle::Both), after.into());
@@ -59,8 +58,8 @@ impl<H: Handler> Session<'_, H> {
     /// [handle](Self::handle) that was made before keeps the earlier hard limit for its own check.
     ///
     /// ```
-    /// # use overlapped::{Handler, Session};
-    /// # fn subscribed<H: Handler>(session: &mut Session<'_, H>) -> overlapped::Result<()> {
+    /// # use overlapped::Session;
+    /// # fn subscribed<S>(session: &mut Session<'_, S>) -> overlapped::Result<()> {
     /// let mut limits = session.send_limits();
     /// limits.high_water = 1 << 20;
     /// limits.hard_limit = 8 << 20;

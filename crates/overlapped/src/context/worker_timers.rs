@@ -6,7 +6,6 @@ use std::time::Duration;
 use proactor::Time;
 
 use super::{Core, WorkerContext};
-use crate::handler::Handler;
 use crate::timers::{Due, TimerId};
 
 /// The timers that a worker's handler has set, by token. Each id listed here is set in the worker's wheel.
@@ -15,7 +14,7 @@ pub(crate) struct WorkerTimers {
     tokens: BTreeMap<u64, TimerId>,
 }
 
-impl<H: Handler> WorkerContext<'_, H> {
+impl<S> WorkerContext<'_, S> {
     /// Calls [`Handler::on_worker_timer`](crate::Handler::on_worker_timer) with `token`, once, when `after` has passed
     /// since this call: never earlier, and at most 4 ms later unless the worker is busy. A worker has at most one such
     /// timer per token: setting it again moves it. Tokens of sessions' timers are separate.

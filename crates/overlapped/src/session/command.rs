@@ -5,6 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 use proactor::{AlignedBuf, ConnectionKey, Payload};
 
+use super::Directory;
+
 /// A message was not taken. It is returned, as `std::sync::mpsc::TrySendError` does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PostError<M = ()> {
@@ -60,6 +62,8 @@ pub(crate) enum SessionCommand {
     Send(PostedPayload),
     Close,
     Abort,
+    /// A handle was made by the session's id.
+    Attach,
 }
 
 /// A payload on its way to another thread: any but a lease, which stays on its worker's thread.
@@ -95,4 +99,7 @@ impl From<PostedPayload> for Payload {
 /// Posting to a session's worker without knowing its handler: what session handles are made of.
 pub(crate) trait PostToSession: Send + Sync {
     fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError>;
+
+    /// The handles of the worker's sessions.
+    fn directory(&self) -> &Directory;
 }

@@ -23,15 +23,25 @@ pub(crate) struct HandleState {
 }
 
 impl HandleState {
-    /// Of a session that has `queued` bytes charged. `closed`: it takes no send; `closing`: it has begun to close.
-    pub(crate) fn new(queued: usize, closed: bool, closing: bool) -> HandleState {
-        let (closed, closing) = (closed.into(), closing.into());
-        HandleState { posted: 0.into(), queued: queued.into(), closed, closing }
+    /// Of a session that its worker has still to find.
+    pub(crate) fn new() -> HandleState {
+        HandleState { posted: 0.into(), queued: 0.into(), closed: false.into(), closing: false.into() }
     }
 
     /// Of a session that is gone.
     pub(crate) fn gone() -> HandleState {
-        HandleState::new(0, true, true)
+        let gone = HandleState::new();
+        gone.close(true);
+        gone
+    }
+
+    /// The worker has found the session: it has `queued` bytes charged. `closed`: it takes no send; `closing`: it has begun
+    /// to close.
+    pub(crate) fn attach(&self, queued: usize, closed: bool, closing: bool) {
+        self.set_queued(queued);
+        if closed {
+            self.close(closing);
+        }
     }
 
     /// Nothing can be sent any more. `closing`: the session has begun to close, too.

@@ -2,6 +2,7 @@
 
 mod close_reason;
 mod command;
+mod directory;
 mod handle;
 mod id;
 mod kept;
@@ -15,6 +16,7 @@ mod timers;
 pub use close_reason::{CloseReason, Closed};
 pub use command::PostError;
 pub(crate) use command::{PostToSession, PostedPayload, SessionCommand};
+pub(crate) use directory::Directory;
 pub(crate) use handle::HandleState;
 pub use handle::SessionHandle;
 pub use id::SessionId;

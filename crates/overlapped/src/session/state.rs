@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use proactor::{ConnectionKey, Lease, Time};
 
-use super::{CloseReason, HandleState, Kept, Limits, Pending, SendQueue, SessionTimers};
+use super::{CloseReason, Directory, HandleState, Kept, Limits, Pending, SendQueue, SessionTimers};
 
 /// Where a session is in its life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -285,13 +285,15 @@ impl SessionState {
         !std::mem::replace(&mut self.fin_sent, true)
     }
 
-    /// What its handles share with it.
-    pub(crate) fn handle(&mut self) -> Arc<HandleState> {
+    /// What its handles share with it. `directory`: where another thread may have made it already.
+    pub(crate) fn handle(&mut self, directory: &Directory) -> &Arc<HandleState> {
         let (queued, phase) = (self.queue.charge(), self.phase);
         // The first handle may be asked for late: it starts with the present state.
-        Arc::clone(self.handle.get_or_insert_with(|| {
-            Arc::new(HandleState::new(queued, phase != Phase::Open, !phase.is_live()))
-        }))
+        self.handle.get_or_insert_with(|| {
+            let (handle, _) = directory.find(self.key);
+            handle.attach(queued, phase != Phase::Open, !phase.is_live());
+            handle
+        })
     }
 
     /// Handles answer "closed" from now on: to sends, and once the session closes, to `is_closed`.

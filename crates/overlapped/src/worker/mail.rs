@@ -63,14 +63,21 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         match command {
             SessionCommand::Close => self.core.close(key, CloseReason::Local),
             SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
+            SessionCommand::Attach => match self.core.sessions.get_mut(key) {
+                Some(state) => _ = state.handle(&self.shared.directory),
+                None => {
+                    if let Some(handle) = self.shared.directory.remove(key) {
+                        handle.close(true);
+                    }
+                }
+            },
             SessionCommand::Send(posted) => {
                 let payload = Payload::from(posted);
-                let charge = payload.charge();
+                let posted = payload.charge();
                 let sent = self.core.send(key, payload);
-                if let Some(state) = self.core.sessions.get(key)
-                    && let Some(handle) = &state.handle
-                {
-                    handle.taken(charge, state.queue.charge());
+                if let Some(state) = self.core.sessions.get_mut(key) {
+                    let charge = state.queue.charge();
+                    state.handle(&self.shared.directory).taken(posted, charge);
                 }
                 if sent != Sent::Ok {
                     self.core.report.emit(&Event::PostRefused);

@@ -49,6 +49,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         debug_assert!(state.timers.is_none(), "what closes or aborts a session cancels its timers");
         self.deadlines.forget(&mut state);
         drop(self.seats[key.index()].take());
+        if state.handle.is_some() {
+            self.shared.directory.remove(key);
+        }
         let session = self.core.id(key);
         let reason = state.reason().unwrap_or(CloseReason::Local);
         let bytes = state.queue.clear();

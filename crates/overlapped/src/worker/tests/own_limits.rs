@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proactor::ConnectionKey;
 
-use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
+use super::fixture::{End, Fixture, Kept, Probe, Seen, What, behaviours};
 use crate::Error;
 use crate::config::{Config, Overflow};
 use crate::context::Session;
@@ -15,7 +15,7 @@ use crate::session::{CloseReason, Sent, SessionId};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Does `set` as the session with the given number opens, counted from 0. Closes silent sessions.
-fn opens(set: impl Fn(usize, &mut Session<'_, Probe>) + 'static) -> Probe {
+fn opens(set: impl Fn(usize, &mut Session<'_, Kept>) + 'static) -> Probe {
     let opened = Cell::new(0);
     Probe::new(move |session, what| match what {
         What::Open => set(opened.replace(opened.get() + 1), session),
@@ -47,7 +47,7 @@ fn timers(fixture: &Fixture) -> usize {
 
 #[test]
 fn each_session_is_idle_by_its_own_timeout() {
-    type Set = fn(&mut Session<'_, Probe>, Option<Duration>);
+    type Set = fn(&mut Session<'_, Kept>, Option<Duration>);
     let sets: [Set; 3] = [
         |session, after| session.set_idle_timeout(after),
         |session, after| session.set_read_idle_timeout(after),
