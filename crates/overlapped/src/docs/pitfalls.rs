@@ -87,24 +87,24 @@
 //! use overlapped::Session;
 //!
 //! fn greet<S>(session: &mut Session<'_, S>) {
-//!     let text = *b"Alice, your code is 1111";
-//!     session.send(&text[..]);
+//!     let text = b"Alice, your code is 1111".to_vec();
+//!     session.send(&text);
 //! }
 //! ```
 //!
-//! E0277, *the trait bound `Payload: From<&[u8]>` is not satisfied*: a [`Payload`](crate::Payload) owns its bytes, and
-//! a slice owns nothing. Copy it, or give the buffer away.
+//! E0277, *the trait bound `Payload: From<&Vec<u8>>` is not satisfied*: a [`Payload`](crate::Payload) owns its bytes,
+//! and a reference owns nothing. Copy them, or give the buffer away.
 //!
 //! ```
 //! use overlapped::Session;
 //!
 //! fn greet<S>(session: &mut Session<'_, S>) {
-//!     let text = *b"Alice, your code is 1111";
-//!     session.send_copy(&text[..]);
+//!     let text = b"Alice, your code is 1111".to_vec();
+//!     session.send_copy(&text);
 //! }
 //! ```
 //!
-//! Only what lives as long as the program may be borrowed: a `&'static str`. A local string does not:
+//! Only what lives as long as the program may be borrowed: a `&'static str`, `b"bytes"`. A local string does not:
 //!
 //! ```compile_fail,E0597
 //! use overlapped::Session;
