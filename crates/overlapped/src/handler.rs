@@ -5,7 +5,7 @@ use std::io;
 use proactor::Lease;
 
 use crate::context::{Session, WorkerContext};
-use crate::session::{Closed, SessionId};
+use crate::session::{Closed, Idle, SessionId};
 
 /// The callbacks for the sessions of one worker. Each worker creates its own handler on its own thread, and its
 /// callbacks never overlap, so the handler's fields need no lock and need not be `Send`.
@@ -55,17 +55,25 @@ pub trait Handler: Sized + 'static {
         let _ = (session, state);
     }
 
-    /// No byte was received or sent for the duration of the idle timeout. By default the session is closed gracefully.
-    /// An implementation that does not close the session keeps it; this is called again after each further idle
-    /// timeout.
-    fn on_idle(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State) {
+    /// The session was silent for the duration of an idle timeout; `idle` says which: nothing received, nothing sent, or
+    /// neither. By default the session is closed gracefully, except for [`Idle::Write`]: only the handler knows what to
+    /// send as a heartbeat. An implementation that does not close the session keeps it; this is called again after each
+    /// further timeout.
+    fn on_idle(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State, idle: Idle) {
         let _ = state;
-        session.close();
+        if idle != Idle::Write {
+            session.close();
+        }
     }
 
     /// A timer set with [`Session::set_timer`] is due. It is no longer set, and may be set again here.
     fn on_timer(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State, token: u64) {
         let _ = (session, state, token);
+    }
+
+    /// A timer set with [`WorkerContext::set_timer`] is due. It is no longer set, and may be set again here.
+    fn on_worker_timer(&mut self, worker: &mut WorkerContext<'_, Self::State>, token: u64) {
+        let _ = (worker, token);
     }
 
     /// The server's [`tick`](crate::Server::tick) is due.

@@ -104,8 +104,10 @@
 //! | stop and resume receiving | [`Session::pause`], [`Session::resume`] |
 //! | send more when there is room again | [`Handler::on_writable`] |
 //! | wait longer before each retry | [`Backoff`] |
-//! | run something later, or periodically | [`Session::set_timer`], [`Server::tick`] |
-//! | close sessions of silent, slow or lost peers | [`Server::idle_timeout`], [`Server::first_byte_timeout`], [`Server::write_timeout`], [`Server::keepalive`], [`Server::user_timeout`] |
+//! | run something later, or periodically | [`Session::set_timer`], [`WorkerContext::set_timer`], [`Server::tick`] |
+//! | close sessions of silent, slow or lost peers | [`Server::idle_timeout`], [`Server::read_idle_timeout`], [`Server::first_byte_timeout`], [`Server::write_timeout`], [`Server::keepalive`], [`Server::user_timeout`] |
+//! | send heartbeats | [`Server::write_idle_timeout`], [`Handler::on_idle`] |
+//! | give one session limits of its own | [`Session::set_deadline`], [`Session::set_idle_timeout`], [`Session::set_send_limits`] |
 //! | limit sessions | [`Server::max_sessions`], [`Server::max_per_address`], [`raise_descriptor_limit`] |
 //! | end the server without losing answers | [`ServerHandle::drain`], or [`ServerHandle::begin_drain`] in a callback |
 //! | monitor the server | [`ServerHandle::stats`], [`Server::observer`], [`Server::trace_operations`] |
@@ -227,7 +229,8 @@ pub mod settings {
     pub use crate::config::{OnPanic, Overflow};
     pub use crate::endpoint::Endpoint;
     pub use crate::server::SkippedAddress;
-    pub use proactor::backend::choice::{Choice, Refusal};
+    pub use crate::session::SendLimits;
+    pub use proactor::backend::choice::{Choice, Refusal, UnknownBackend};
     pub use proactor::{BackendKind, SocketOptions};
 }
 
@@ -260,7 +263,7 @@ pub use context::{Session, WorkerContext};
 pub use error::{Error, Result};
 pub use handler::Handler;
 pub use server::{Server, raise_descriptor_limit};
-pub use session::{CloseReason, Closed, Sent, SessionId};
+pub use session::{CloseReason, Closed, Idle, Sent, SessionId};
 
 pub use buffers::{Bytes, Lease, Payload};
 pub use codec::{Delimiter, FrameError, Framed, LengthPrefixed, Lines};

@@ -131,7 +131,7 @@ impl<'a, S> Session<'a, S> {
         if let Some(state) = self.core.sessions.get_mut(self.key)
             && state.set_paused(paused)
         {
-            state.active_at = self.core.now;
+            state.received_at = self.core.now;
             self.core.look_at_receive(self.key);
         }
     }
@@ -227,7 +227,7 @@ impl<'a, S> Session<'a, S> {
     #[must_use]
     pub fn handle(&mut self) -> SessionHandle {
         let id = self.id();
-        let (mailbox, limit) = (Arc::clone(&self.core.mailbox), self.core.config.hard_limit);
+        let (mailbox, limit) = (Arc::clone(&self.core.mailbox), self.send_limits().hard_limit);
         let state = match self.core.sessions.get_mut(self.key) {
             Some(state) => Arc::clone(state.handle(&self.core.directory)),
             None => Arc::new(HandleState::gone()),

@@ -177,30 +177,6 @@ impl Server {
         self
     }
 
-    /// Calls [`Handler::on_idle`] for sessions that have received and sent nothing for this long. Less than 1 ms is an error at
-    /// the start. Default: off.
-    #[must_use]
-    pub fn idle_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {
-        self.config.idle_timeout = after.into();
-        self
-    }
-
-    /// Closes accepted sessions whose peer sends no byte within this time after the session began. Less than 1 ms is
-    /// an error at the start. Default: off.
-    #[must_use]
-    pub fn first_byte_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {
-        self.config.first_byte_timeout = after.into();
-        self
-    }
-
-    /// Aborts sessions whose peer has read nothing for this long while bytes for it were in flight. Less than 1 ms
-    /// is an error at the start. Default: 60 s.
-    #[must_use]
-    pub fn write_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {
-        self.config.write_timeout = after.into();
-        self
-    }
-
     /// How long [`WorkerContext::connect`](crate::WorkerContext::connect) may take before it fails with
     /// [`TimedOut`](std::io::ErrorKind::TimedOut). Less than 1 ms is an error at the start. Default: 10 s. The system's own limit
     /// holds too.

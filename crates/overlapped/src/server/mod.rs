@@ -9,6 +9,7 @@ mod monitor;
 mod start;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod timeouts;
 mod worker_threads;
 
 pub use binding::SkippedAddress;

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::context::{Session, WorkerContext};
 use crate::mailbox::{Mail, Mailbox};
 use crate::observe::Stats;
-use crate::session::{CloseReason, Closed, SessionId};
+use crate::session::{CloseReason, Closed, Idle, SessionId};
 use crate::shared::WorkerShared;
 use crate::worker::{Layer, Parts, Plain, Worker, WorkerHandle};
 use crate::{Handler, Lease};
@@ -39,7 +39,10 @@ pub(super) enum Seen {
     HalfClose(SessionId),
     Writable(SessionId),
     Idle(SessionId),
+    ReadIdle(SessionId),
+    WriteIdle(SessionId),
     Timer(SessionId, u64),
+    WorkerTimer(u64),
     Tick,
     Message(u32),
     ConnectFailed(u64, std::io::ErrorKind),
@@ -54,6 +57,8 @@ pub(super) enum What {
     HalfClose,
     Writable,
     Idle,
+    ReadIdle,
+    WriteIdle,
     Timer(u64),
 }
 
@@ -90,6 +95,16 @@ impl Probe {
             on_worker: Rc::new(|_, _| {}),
             on_drop: Rc::new(|_| {}),
         }
+    }
+
+    /// What callbacks of sessions do first.
+    pub(super) fn also_on_session(mut self, act: impl Fn(&mut Session<'_, Kept>, &What) + 'static) -> Probe {
+        let before = Rc::clone(&self.on_session);
+        self.on_session = Rc::new(move |session, what| {
+            act(session, &what);
+            before(session, what);
+        });
+        self
     }
 
     /// What the destructor of a session's state does.
@@ -148,14 +163,23 @@ impl Handler for Probe {
         (self.on_session)(session, What::Writable);
     }
 
-    fn on_idle(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept) {
-        self.saw(Seen::Idle(session.id()));
-        (self.on_session)(session, What::Idle);
+    fn on_idle(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept, idle: Idle) {
+        let (seen, what) = match idle {
+            Idle::Both => (Seen::Idle(session.id()), What::Idle),
+            Idle::Read => (Seen::ReadIdle(session.id()), What::ReadIdle),
+            Idle::Write => (Seen::WriteIdle(session.id()), What::WriteIdle),
+        };
+        self.saw(seen);
+        (self.on_session)(session, what);
     }
 
     fn on_timer(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept, token: u64) {
         self.saw(Seen::Timer(session.id(), token));
         (self.on_session)(session, What::Timer(token));
+    }
+
+    fn on_worker_timer(&mut self, worker: &mut WorkerContext<'_, Kept>, token: u64) {
+        self.worker(worker, Seen::WorkerTimer(token));
     }
 
     fn on_tick(&mut self, worker: &mut WorkerContext<'_, Kept>) {
