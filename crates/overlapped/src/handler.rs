@@ -42,11 +42,12 @@ pub trait Handler: Sized + 'static {
     /// are delivered in order like all other bytes, and are not marked.
     fn on_data(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State, data: Lease);
 
-    /// The peer sends no more; it may still read. By default the session is closed gracefully: everything queued
-    /// goes out first. Called once; not for a session that is closing already.
+    /// The peer sends no more; it may still read. By default the session is closed gracefully
+    /// ([`Session::close_when_answered`]): everything that is queued, and every answer that it owes, goes out first.
+    /// Called once; not for a session that is closing already.
     fn on_half_close(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State) {
         let _ = state;
-        session.close();
+        session.close_when_answered();
     }
 
     /// The number of unsent bytes has fallen to the low-water mark, after it was above the high-water mark or a send
@@ -55,7 +56,8 @@ pub trait Handler: Sized + 'static {
         let _ = (session, state);
     }
 
-    /// No byte was received or sent for the duration of the idle timeout. By default the session is closed gracefully.
+    /// No byte was received or sent for the duration of the idle timeout, and the session [owes](Session::owe) no answer.
+    /// By default the session is closed gracefully.
     /// An implementation that does not close the session keeps it; this is called again after each further idle
     /// timeout.
     fn on_idle(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State) {
@@ -66,6 +68,14 @@ pub trait Handler: Sized + 'static {
     /// A timer set with [`Session::set_timer`] is due. It is no longer set, and may be set again here.
     fn on_timer(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State, token: u64) {
         let _ = (session, state, token);
+    }
+
+    /// The server [drains](crate::ServerHandle::begin_drain). Called once for each session that is open when the drain
+    /// begins, and for each that opens during the drain, after its `on_open`. The session still answers what it has
+    /// received, and is closed then; what is sent here goes out before FIN, and before the answers that follow. A session
+    /// that is closed here discards requests that have arrived but were not received yet.
+    fn on_drain(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State) {
+        let _ = (session, state);
     }
 
     /// The server's [`tick`](crate::Server::tick) is due.

@@ -237,7 +237,7 @@ pub mod buffers {
 /// For other threads: handles of a server, its workers and its sessions, and the results that their methods return.
 pub mod handles {
     pub use crate::server::{DrainReport, ServerHandle};
-    pub use crate::session::{PostError, SessionHandle};
+    pub use crate::session::{Owed, PostError, SessionHandle};
     pub use crate::worker::WorkerHandle;
 }
 
@@ -257,5 +257,5 @@ pub use session::{CloseReason, Closed, Sent, SessionId};
 pub use buffers::{AlignedBuf, Bytes, Lease, Payload};
 pub use codec::{Delimiter, FrameError, Framed, LengthPrefixed, Lines};
 pub use events::{Event, Moment, Rejection, Stats, Step, TraceResult};
-pub use handles::{DrainReport, PostError, ServerHandle, SessionHandle, WorkerHandle};
+pub use handles::{DrainReport, Owed, PostError, ServerHandle, SessionHandle, WorkerHandle};
 pub use settings::{BackendKind, Choice, Endpoint, OnPanic, Overflow, Refusal, SocketOptions};

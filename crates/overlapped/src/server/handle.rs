@@ -39,6 +39,8 @@ pub struct DrainReport {
     pub cut: u64,
     /// Bytes of the cut sessions: queued and not sent, or received and not answered.
     pub bytes_lost: u64,
+    /// Answers that the cut sessions [owed](crate::Session::owe).
+    pub answers_owed: u64,
 }
 
 impl<M: Send> ServerHandle<M> {
@@ -136,8 +138,8 @@ impl<M: Send> ServerHandle<M> {
         self.worker_threads.check_not_inside()?;
         self.begin_drain(limit);
         self.wait()?;
-        let Stats { drained, cut, bytes_lost, .. } = self.stats();
-        Ok(DrainReport { drained, cut, bytes_lost })
+        let Stats { drained, cut, bytes_lost, answers_owed, .. } = self.stats();
+        Ok(DrainReport { drained, cut, bytes_lost, answers_owed })
     }
 
     /// Waits until every worker has ended, and its thread with it. Several threads may wait, each as often as it likes,

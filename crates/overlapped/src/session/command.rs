@@ -60,9 +60,14 @@ pub(crate) enum SessionCommand {
     Send(Bytes),
     Close,
     Abort,
+    /// What its worker waited for is over: it owes nothing, and nothing is posted to it.
+    Answered,
 }
 
 /// Posting to a session's worker without knowing its handler: what session handles are made of.
 pub(crate) trait PostToSession: Send + Sync {
     fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError>;
+
+    /// The same for what the engine tells itself: no limit refuses it, and a worker that has ended needs none.
+    fn post_to_engine(&self, session: ConnectionKey, command: SessionCommand);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{PostError, PostToSession, Sent, SessionCommand, SessionId};
+use super::{OwedCount, PostError, PostToSession, Sent, SessionCommand, SessionId};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What a session and its handles share.
@@ -19,13 +19,15 @@ pub(crate) struct HandleState {
     closed: AtomicBool,
     /// True once the session has begun to close.
     closing: AtomicBool,
+    /// Answers that the session owes.
+    pub(crate) owed: OwedCount,
 }
 
 impl HandleState {
     /// Of a session that has `queued` bytes charged. `closed`: it takes no send; `closing`: it has begun to close.
     pub(crate) fn new(queued: usize, closed: bool, closing: bool) -> HandleState {
         let (closed, closing) = (closed.into(), closing.into());
-        HandleState { posted: 0.into(), queued: queued.into(), closed, closing }
+        HandleState { posted: 0.into(), queued: queued.into(), closed, closing, owed: OwedCount::new() }
     }
 
     /// Of a session that is gone.
@@ -69,6 +71,13 @@ impl HandleState {
         self.posted.fetch_sub(len, Ordering::AcqRel);
     }
 
+    /// Whether answers are owed, or posted sends were not taken yet. If so, a mail or a posted send follows when that is
+    /// over.
+    pub(crate) fn awaits_answers(&self) -> bool {
+        // In this order: a thread posts its answer before it ends its guard.
+        self.owed.await_end() > 0 || self.posted.load(Ordering::Acquire) > 0
+    }
+
     /// Bytes posted and not taken, and memory charged for what is queued.
     #[cfg(all(loom, test))]
     pub(crate) fn counts(&self) -> (usize, usize) {
@@ -101,15 +110,24 @@ impl SessionHandle {
             return Sent::Closed;
         }
         if !self.state.post(len, self.limit) {
-            return Sent::Full;
+            return self.not_posted(Sent::Full);
         }
         match self.mailbox.post_to_session(self.id.key, SessionCommand::Send(bytes)) {
             Ok(()) => Sent::Ok,
             Err(error) => {
                 self.state.unpost(len);
-                if error.is_full() { Sent::Full } else { Sent::Closed }
+                self.not_posted(if error.is_full() { Sent::Full } else { Sent::Closed })
             }
         }
+    }
+
+    /// A worker that saw the bytes counted in waits for them.
+    #[cold]
+    fn not_posted(&self, sent: Sent) -> Sent {
+        if self.state.owed.is_awaited_idle() {
+            self.mailbox.post_to_engine(self.id.key, SessionCommand::Answered);
+        }
+        sent
     }
 
     /// Closes the session gracefully, after what was sent before.

@@ -42,6 +42,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Mail::Drain(limit) => self.begin_drain(limit),
                 Mail::Stop => self.begin_drain(Duration::ZERO),
             }
+            if self.core.draining {
+                self.note_answers();
+            }
             self.flush();
         }
     }
@@ -63,6 +66,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         match command {
             SessionCommand::Close => self.core.close(key, CloseReason::Local),
             SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
+            SessionCommand::Answered => self.core.answered(key),
             SessionCommand::Send(bytes) => {
                 let len = bytes.len();
                 let sent = self.core.send(key, Payload::Shared(bytes));
@@ -74,6 +78,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 if sent != Sent::Ok {
                     self.core.report.emit(&Event::PostRefused);
                 }
+                self.core.answered(key);
             }
         }
     }

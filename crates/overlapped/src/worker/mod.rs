@@ -105,6 +105,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             report: Report::new(observer),
             mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
             draining: false,
+            awaiting_source: HashMap::new(),
             scratch: Vec::new(),
             callback: CurrentCallback::None,
         };

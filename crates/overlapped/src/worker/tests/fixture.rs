@@ -40,6 +40,7 @@ pub(super) enum Seen {
     Writable(SessionId),
     Idle(SessionId),
     Timer(SessionId, u64),
+    Drain(SessionId),
     Tick,
     Message(u32),
     ConnectFailed(u64, std::io::ErrorKind),
@@ -55,6 +56,7 @@ pub(super) enum What {
     Writable,
     Idle,
     Timer(u64),
+    Drain,
 }
 
 type OnSession = Rc<dyn Fn(&mut Session<'_, Probe>, What)>;
@@ -156,6 +158,11 @@ impl Handler for Probe {
     fn on_timer(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept, token: u64) {
         self.saw(Seen::Timer(session.id(), token));
         (self.on_session)(session, What::Timer(token));
+    }
+
+    fn on_drain(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
+        self.saw(Seen::Drain(session.id()));
+        (self.on_session)(session, What::Drain);
     }
 
     fn on_tick(&mut self, worker: &mut WorkerContext<'_, Probe>) {

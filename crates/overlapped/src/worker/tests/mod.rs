@@ -12,11 +12,13 @@ mod limits;
 #[cfg(loom)]
 mod loom_models;
 mod messages;
+mod owing;
 mod panics;
 mod pressure;
 mod races;
 mod random;
 mod reconnecting;
+mod relays;
 mod ticks;
 mod timers;
 mod turning_away;
