@@ -11,7 +11,8 @@ use crate::session::{Closed, SessionId};
 /// callbacks never overlap, so the handler's fields need no lock and need not be `Send`.
 ///
 /// A callback must not block: every session of its worker waits for it. Do long work on another thread, and bring the
-/// result back with [`WorkerHandle::post`](crate::WorkerHandle::post).
+/// result back with [`WorkerHandle::post`](crate::WorkerHandle::post) or [`Owed::send`](crate::Owed::send):
+/// [`Session::owe`] says how a drain waits for it.
 ///
 /// While a callback blocks, everything else on its worker waits: sessions, timers, deadlines, ticks, messages, and
 /// completions that the worker has already taken from the kernel (accepted connections, too).

@@ -163,7 +163,8 @@ impl Server {
         self
     }
 
-    /// Calls [`Handler::on_idle`] for sessions that have received and sent nothing for this long. Zero is an error at the start.
+    /// Calls [`Handler::on_idle`] for sessions that have received and sent nothing for this long and that
+    /// [owe](crate::Session::owe) no answer. Zero is an error at the start.
     /// Default: off.
     #[must_use]
     pub fn idle_timeout(mut self, after: Option<Duration>) -> Server {

@@ -123,9 +123,15 @@ impl<M: Send> ServerHandle<M> {
         sum
     }
 
-    /// Begins to drain and returns at once. The server stops accepting when the backlog is empty, the sessions answer
-    /// what they have received, and each is closed gracefully. Sessions that are left after `limit` are cut: they end
-    /// at once. A second call can only shorten the time. A callback uses this method to end its own server.
+    /// Begins to drain and returns at once. The server stops accepting when the backlog is empty,
+    /// [`on_drain`](crate::Handler::on_drain) is called for each session, the sessions answer what they have received,
+    /// and each is closed gracefully.
+    ///
+    /// A session is closed when everything that it has received was answered: nothing is unread, nothing is queued, it
+    /// [owes](crate::Session::owe) no answer, it is not [paused](crate::Session::pause), and no other session
+    /// [feeds](crate::Session::feed) it that may still receive something for it. Sessions that are left after `limit`
+    /// are cut: they end at once, and what they had queued, not answered, or still owed is counted. A second call can
+    /// only shorten the time. A callback uses this method to end its own server.
     pub fn begin_drain(&self, limit: Duration) {
         post_to_engines(&self.mailboxes, || Mail::Drain(limit));
     }

@@ -5,6 +5,11 @@
 //! unread. None: FIN. Some: they are received and answered, and the kernel is asked again. It is asked before the answer
 //! goes out, where possible: a quick peer has sent the next request by the time the answer is out.
 //!
+//! Two kinds of sessions are not done although they are silent. One that owes an answer (`session/owed.rs`) waits until it
+//! was sent or given up. One that is fed by another waits until that one has begun to close, or until the peers of both
+//! have ended their streams. So a chain of sessions drains from its source, and a relay, whose two sides feed each other,
+//! lasts until its peers end it. Both kinds receive meanwhile, and the deadline cuts both.
+//!
 //! The drain waits for connections that are turned away, too, for at most 100 ms each; the deadline closes them.
 //!
 //! Sessions may open others until the deadline; no other session begins once the backlog is empty. At the deadline all
@@ -20,7 +25,7 @@ use proactor::{ConnectionKey, Time};
 use super::{Layer, Worker};
 use crate::handler::Handler;
 use crate::observe::Event;
-use crate::session::{CloseReason, Phase, PhaseAction, PhaseEvent, SessionState};
+use crate::session::{CloseReason, Phase, PhaseAction, PhaseEvent};
 
 /// Rounds without an arrival after which the backlog counts as empty.
 const QUIET_ROUNDS: u32 = 2;
@@ -125,18 +130,6 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             && let Some(state) = self.core.sessions.get_mut(key)
         {
             state.taken_in = true;
-        }
-    }
-
-    /// The same for answers of other threads.
-    #[cold]
-    pub(super) fn note_answers(&mut self) {
-        for at in 0..self.core.touched.len() {
-            let key = self.core.touched[at];
-            let answers = |state: &SessionState| state.queue.has_next() && !state.held_back;
-            if self.core.sessions.get(key).is_some_and(answers) {
-                self.note_taken_in(key);
-            }
         }
     }
 

@@ -42,9 +42,6 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Mail::Drain(limit) => self.begin_drain(limit),
                 Mail::Stop => self.begin_drain(Duration::ZERO),
             }
-            if self.core.draining {
-                self.note_answers();
-            }
             self.flush();
         }
     }

@@ -155,7 +155,8 @@ fn the_deadline_cuts_what_owes_and_counts_the_answers() {
 /// An answer may need more of what the peer sends: an upload in the middle of which the drain begins.
 #[test]
 fn a_session_that_owes_still_receives() {
-    for behaviour in behaviours() {
+    let seen_before = [true, false];
+    for (behaviour, seen_before) in behaviours().flat_map(|kind| seen_before.map(|seen| (kind, seen))) {
         let owed: Rc<RefCell<Option<Owed>>> = Rc::default();
         let total = Rc::new(Cell::new(0));
         let probe = Probe::new(move |session, what| {
@@ -171,7 +172,11 @@ fn a_session_that_owes_still_receives() {
         let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
         let key = fixture.connect();
         fixture.send(key, &[1; 20_000]);
-        fixture.settle();
+        if seen_before {
+            fixture.settle();
+        } else {
+            fixture.round_of_client();
+        }
         fixture.post(0, Mail::Drain(LIMIT));
         for _ in 0..2 {
             fixture.settle();
@@ -184,6 +189,35 @@ fn a_session_that_owes_still_receives() {
     }
 }
 
+/// The peer asks again as soon as it has its answer: what comes after the last look comes too late, and the drain ends.
+#[test]
+fn a_peer_that_goes_on_asking_does_not_delay_a_drain() {
+    for behaviour in behaviours() {
+        let (guards, probe) = owing();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
+        fixture.send(key, b"q");
+        fixture.settle();
+        fixture.post(0, Mail::Drain(LIMIT));
+        let mut answers = 0;
+        for _ in 0..1_000 {
+            if fixture.end(key) != End::Open {
+                break;
+            }
+            if !guards.borrow().is_empty() {
+                fixture.handles[0].post(0).unwrap();
+            }
+            fixture.round();
+            if fixture.got(key).len() == "answer".len() * (answers + 1) {
+                answers += 1;
+                fixture.send(key, b"q");
+            }
+        }
+        assert!(answers > 0, "{behaviour:?}");
+        assert_eq!(fixture.end(key), End::Finished, "{behaviour:?}: after {answers} answers");
+    }
+}
+
 /// Posted by a thread that does not know of the drain yet, and taken in the same turn as the drain.
 #[test]
 fn what_handles_have_posted_goes_out_before_a_drain_closes() {
@@ -192,11 +226,14 @@ fn what_handles_have_posted_goes_out_before_a_drain_closes() {
         let kept = Rc::clone(&handle);
         let probe = Probe::new(move |session, what| match what {
             What::Open => *kept.borrow_mut() = Some(session.handle()),
-            What::HalfClose => session.close(),
+            // It stays open, so the drain finds nothing to receive.
+            What::HalfClose => {}
             _ => {}
         });
         let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
         let key = fixture.connect();
+        fixture.finish(key);
+        fixture.settle();
         fixture.post(0, Mail::Drain(LIMIT));
         assert_eq!(handle.borrow().as_ref().unwrap().send("posted"), Sent::Ok);
         fixture.settle();
