@@ -56,7 +56,7 @@ impl Handler for Relay {
         other.finish(); // its own stream; a session closes by itself when both have ended
     }
 
-    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_, Self>, token: u64, _: &io::Error) {
+    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_, Self::State>, token: u64, _: &io::Error) {
         let asker = self.waiting.remove(&token).and_then(|id| worker.session(id));
         let Some((mut asker, _)) = asker else { return };
         asker.abort();
