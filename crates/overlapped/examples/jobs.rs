@@ -40,11 +40,11 @@ impl Handler for Jobs {
     /// An answer, and to whom it is owed.
     type Message = (Owed, String);
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Framed<Lines> {
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) -> Framed<Lines> {
         Framed::new(Lines::up_to(100))
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, lines: &mut Framed<Lines>, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, lines: &mut Framed<Lines>, data: Lease) {
         lines.push(data);
         loop {
             if self.unanswered == MOST {
@@ -62,7 +62,7 @@ impl Handler for Jobs {
         }
     }
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, (owed, answer): (Owed, String)) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self::State>, (owed, answer): (Owed, String)) {
         worker.send(owed.id(), answer);
         self.unanswered -= 1;
         if self.unanswered == MOST / 2 {

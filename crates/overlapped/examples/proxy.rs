@@ -21,7 +21,7 @@ impl Handler for Relay {
     type State = Half;
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) -> Half {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> Half {
         let here = session.id();
         let Some(there) = session.token().and_then(|token| self.waiting.remove(&token)) else {
             session.pause(); // until there is somebody to tell
@@ -42,14 +42,14 @@ impl Handler for Relay {
         Half { other: Some(there), owed: None }
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, half: &mut Half, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, half: &mut Half, data: Lease) {
         if !session.is_outbound() && half.owed.is_none() {
             half.owed = Some(session.owe());
         }
         half.other.map(|other| session.worker().send(other, data));
     }
 
-    fn on_half_close(&mut self, session: &mut Session<'_, Self>, half: &mut Half) {
+    fn on_half_close(&mut self, session: &mut Session<'_, Self::State>, half: &mut Half) {
         let mut worker = session.worker();
         let Some((mut other, others)) = half.other.and_then(|other| worker.session(other)) else { return };
         others.owed = None;
@@ -62,7 +62,7 @@ impl Handler for Relay {
         asker.abort();
     }
 
-    fn on_close(&mut self, worker: &mut WorkerContext<'_, Self>, closed: Closed, half: Half) {
+    fn on_close(&mut self, worker: &mut WorkerContext<'_, Self::State>, closed: Closed, half: Half) {
         let Some((mut other, _)) = half.other.and_then(|other| worker.session(other)) else { return };
         if closed.reason.is_graceful() { other.close() } else { other.abort() }
     }

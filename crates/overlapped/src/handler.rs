@@ -46,7 +46,7 @@ pub trait Handler: Sized + 'static {
     /// The peer sends no more; it may still read. By default the session is closed gracefully
     /// ([`Session::close_when_answered`]): everything that is queued, and every answer that it owes, goes out first.
     /// Called once; not for a session that is closing already.
-    fn on_half_close(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State) {
+    fn on_half_close(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State) {
         let _ = state;
         session.close_when_answered();
     }
@@ -75,7 +75,7 @@ pub trait Handler: Sized + 'static {
     /// begins, and for each that opens during the drain, after its `on_open`. The session still answers what it has
     /// received, and is closed then; what is sent here goes out before FIN, and before the answers that follow. A session
     /// that is closed here discards requests that have arrived but were not received yet.
-    fn on_drain(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State) {
+    fn on_drain(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State) {
         let _ = (session, state);
     }
 

@@ -26,17 +26,17 @@ impl Handler for Asks {
     /// An answer, to be sent by the handler.
     type Message = (Owed, &'static str);
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) {}
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
         self.0.send((session.owe(), data.to_vec())).expect("the test waits for it");
     }
 
-    fn on_drain(&mut self, session: &mut Session<'_, Self>, _state: &mut ()) {
+    fn on_drain(&mut self, session: &mut Session<'_, Self::State>, _state: &mut ()) {
         session.send("bye ");
     }
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, (owed, answer): Self::Message) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self::State>, (owed, answer): Self::Message) {
         worker.send(owed.id(), answer);
     }
 }
@@ -141,7 +141,7 @@ impl Handler for Pair {
     type State = Option<SessionId>;
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) -> Option<SessionId> {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> Option<SessionId> {
         let here = session.id();
         let first = self.0.replace(here)?;
         session.feed(first);
@@ -152,11 +152,16 @@ impl Handler for Pair {
         Some(first)
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, other: &mut Option<SessionId>, data: Lease) {
+    fn on_data(
+        &mut self,
+        session: &mut Session<'_, Self::State>,
+        other: &mut Option<SessionId>,
+        data: Lease,
+    ) {
         other.map(|other| session.worker().send(other, data));
     }
 
-    fn on_half_close(&mut self, session: &mut Session<'_, Self>, other: &mut Option<SessionId>) {
+    fn on_half_close(&mut self, session: &mut Session<'_, Self::State>, other: &mut Option<SessionId>) {
         let Some(mut other) = other.and_then(|other| session.sibling(other)) else { return };
         other.finish();
     }

@@ -22,9 +22,9 @@ impl<H: Handler> Session<'_, H> {
     ///     type State = ();
     ///     type Message = (Owed, String);
     ///
-    ///     fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    ///     fn on_open(&mut self, _session: &mut Session<'_, Self::State>) {}
     ///
-    ///     fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    ///     fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
     ///         let (here, owed, key) = (self.here.clone(), session.owe(), data.to_vec());
     ///         std::thread::spawn(move || {
     ///             let value = format!("the value of {key:?}"); // the slow work
@@ -32,7 +32,7 @@ impl<H: Handler> Session<'_, H> {
     ///         });
     ///     }
     ///
-    ///     fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, (owed, value): (Owed, String)) {
+    ///     fn on_message(&mut self, worker: &mut WorkerContext<'_, Self::State>, (owed, value): (Owed, String)) {
     ///         worker.send(owed.id(), value); // the session may be gone: then this does nothing
     ///     }
     /// }

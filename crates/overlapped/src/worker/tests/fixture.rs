@@ -160,12 +160,12 @@ impl Handler for Probe {
         (self.on_session)(session, What::Timer(token));
     }
 
-    fn on_drain(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
+    fn on_drain(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept) {
         self.saw(Seen::Drain(session.id()));
         (self.on_session)(session, What::Drain);
     }
 
-    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Probe>) {
+    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Kept>) {
         self.worker(worker, Seen::Tick);
     }
 
