@@ -108,6 +108,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
             directory: Arc::clone(&mailbox.shared.directory),
             draining: false,
+            awaiting_source: HashMap::new(),
             scratch: Vec::new(),
             callback: CurrentCallback::None,
         };

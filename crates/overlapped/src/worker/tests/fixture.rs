@@ -43,6 +43,7 @@ pub(super) enum Seen {
     WriteIdle(SessionId),
     Timer(SessionId, u64),
     WorkerTimer(u64),
+    Drain(SessionId),
     Tick,
     Message(u32),
     ConnectFailed(u64, std::io::ErrorKind),
@@ -60,6 +61,7 @@ pub(super) enum What {
     ReadIdle,
     WriteIdle,
     Timer(u64),
+    Drain,
 }
 
 type OnSession = Rc<dyn Fn(&mut Session<'_, Kept>, What)>;
@@ -180,6 +182,11 @@ impl Handler for Probe {
 
     fn on_worker_timer(&mut self, worker: &mut WorkerContext<'_, Kept>, token: u64) {
         self.worker(worker, Seen::WorkerTimer(token));
+    }
+
+    fn on_drain(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept) {
+        self.saw(Seen::Drain(session.id()));
+        (self.on_session)(session, What::Drain);
     }
 
     fn on_tick(&mut self, worker: &mut WorkerContext<'_, Kept>) {
