@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proactor::ConnectionKey;
 
-use crate::session::{Directory, PostError, PostToSession, SessionCommand, SessionHandle, SessionId};
+use crate::session::{PostError, PostToSession, SessionCommand, SessionHandle, SessionId};
 use crate::shared::{Queue, WorkerShared};
 
 /// What waits in a worker's mailbox.
@@ -76,9 +76,5 @@ impl<M: Send + 'static> Mailbox<M> {
 impl<M: Send> PostToSession for Mailbox<M> {
     fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError> {
         self.post(Mail::Session(session, command), true).map_err(|error| error.map(drop))
-    }
-
-    fn directory(&self) -> &Directory {
-        &self.shared.directory
     }
 }

@@ -9,8 +9,13 @@ use proactor::{ConnectionKey, Payload, SocketOptions, Time};
 use crate::config::{Config, Overflow};
 use crate::observe::{Event, Report};
 use crate::session::{
+<<<<<<< HEAD
     CloseReason, Leftovers, Pending, PhaseAction, PhaseEvent, PostToSession, SendQueue, Sent, SessionId,
     SessionState, Table,
+=======
+    CloseReason, Directory, Leftovers, Pending, Phase, PhaseAction, PhaseEvent, PostToSession, SendQueue,
+    Sent, SessionId, SessionState, Table,
+>>>>>>> main
 };
 use crate::timers::{Due, Wheel};
 
@@ -36,6 +41,7 @@ pub(crate) struct Core {
     pub(crate) now: Time,
     pub(crate) report: Report,
     pub(crate) mailbox: Arc<dyn PostToSession>,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) draining: bool,
     /// For answers that are put together from parts. Empty between two uses.
     pub(crate) scratch: Vec<u8>,

@@ -229,7 +229,7 @@ impl<'a, S> Session<'a, S> {
         let id = self.id();
         let (mailbox, limit) = (Arc::clone(&self.core.mailbox), self.send_limits().hard_limit);
         let state = match self.core.sessions.get_mut(self.key) {
-            Some(state) => Arc::clone(state.handle(mailbox.directory())),
+            Some(state) => Arc::clone(state.handle(&self.core.directory)),
             None => Arc::new(HandleState::gone()),
         };
         SessionHandle { id, state, mailbox, limit }

@@ -80,10 +80,10 @@
 //!
 //! ## send-buffer
 //!
-//! The bytes of a send are gone, or others, before the kernel has read them. [`Session::send`](crate::Session::send)
-//! takes its bytes by value, so a local buffer cannot be lent to it:
+//! The bytes of a send are gone, or others, before the kernel has read them. A [`Payload`](crate::Payload) owns its bytes,
+//! or borrows what lives as long as the program. A local buffer does not:
 //!
-//! ```compile_fail,E0277
+//! ```compile_fail,E0597
 //! use overlapped::Session;
 //!
 //! fn greet<S>(session: &mut Session<'_, S>) {
@@ -92,13 +92,19 @@
 //! }
 //! ```
 //!
+<<<<<<< HEAD
 //! E0277, *the trait bound `Payload: From<&Vec<u8>>` is not satisfied*: a [`Payload`](crate::Payload) owns its bytes,
 //! and a reference owns nothing. Copy them, or give the buffer away.
+=======
+//! E0597, *`text` does not live long enough*: it ends with the function, and the send does not. Give the buffer away, as
+//! here, or copy it with [`send_copy`](crate::Session::send_copy).
+>>>>>>> main
 //!
 //! ```
 //! use overlapped::Session;
 //!
 //! fn greet<S>(session: &mut Session<'_, S>) {
+<<<<<<< HEAD
 //!     let text = b"Alice, your code is 1111".to_vec();
 //!     session.send_copy(&text);
 //! }
@@ -123,6 +129,9 @@
 //!
 //! fn greet<S>(session: &mut Session<'_, S>, name: &str) {
 //!     let text = format!("{name}, your code is 1111");
+=======
+//!     let text = *b"Alice, your code is 1111";
+>>>>>>> main
 //!     session.send(text);
 //! }
 //! ```
@@ -451,9 +460,8 @@
 //! reported, so the mistake cannot stop a worker. With a length in front, an empty frame takes its prefix:
 //!
 //! ```
-//! use overlapped::buffers::AlignedBuf;
 //! use overlapped::codec::{Decoder, Input};
-//! use overlapped::{FrameError, LengthPrefixed};
+//! use overlapped::{FrameError, LengthPrefixed, buffers::AlignedBuf};
 //!
 //! let mut bytes = AlignedBuf::from(&[0, 0, 0, 5][..]);
 //! let mut input = Input::new(&mut bytes);
@@ -488,9 +496,8 @@
 //! what arrives.
 //!
 //! ```
-//! use overlapped::buffers::AlignedBuf;
 //! use overlapped::codec::{Decoder, Input};
-//! use overlapped::{FrameError, LengthPrefixed};
+//! use overlapped::{FrameError, LengthPrefixed, buffers::AlignedBuf};
 //!
 //! let mut bytes = AlignedBuf::from(&65_535_u16.to_be_bytes()[..]);
 //! let refused = LengthPrefixed::of_width(2, 4096).decode(&mut Input::new(&mut bytes));

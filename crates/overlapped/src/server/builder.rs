@@ -1,7 +1,6 @@
 //! A server before it starts: what it listens on, and every setting.
 
 use std::fmt;
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
@@ -18,13 +17,9 @@ use crate::error::{Error, Result};
 #[cfg(doc)]
 use crate::handler::Handler;
 use crate::observe::{Event, Observe};
-use crate::session::MOST;
 
 use super::binding::{self, SkippedAddress};
 use super::descriptors;
-
-/// The shortest timeout: even a peer on the same machine needs some time.
-const SHORTEST: Duration = Duration::from_millis(1);
 
 /// A server that is bound and not started yet.
 ///
@@ -367,6 +362,7 @@ impl fmt::Debug for Server {
             .finish_non_exhaustive()
     }
 }
+<<<<<<< HEAD
 
 impl Config {
     /// # Errors
@@ -486,3 +482,5 @@ fn wrong(setting: &'static str, problem: impl Into<String>) -> Result<()> {
 fn unusable(setting: &'static str, error: &io::Error) -> Result<()> {
     wrong(setting, format!("cannot be used: {error}"))
 }
+=======
+>>>>>>> main

@@ -2,6 +2,7 @@
 
 mod binding;
 mod builder;
+mod check;
 mod descriptors;
 mod handle;
 mod monitor;

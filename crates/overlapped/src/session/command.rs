@@ -5,8 +5,6 @@ use std::fmt;
 use bytes::Bytes;
 use proactor::{AlignedBuf, ConnectionKey, Payload};
 
-use super::Directory;
-
 /// A message was not taken. It is returned, as `std::sync::mpsc::TrySendError` does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PostError<M = ()> {
@@ -99,7 +97,4 @@ impl From<PostedPayload> for Payload {
 /// Posting to a session's worker without knowing its handler: what session handles are made of.
 pub(crate) trait PostToSession: Send + Sync {
     fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError>;
-
-    /// The handles of the worker's sessions.
-    fn directory(&self) -> &Directory;
 }

@@ -64,9 +64,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             SessionCommand::Close => self.core.close(key, CloseReason::Local),
             SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
             SessionCommand::Attach => match self.core.sessions.get_mut(key) {
-                Some(state) => _ = state.handle(&self.shared.directory),
+                Some(state) => _ = state.handle(&self.core.directory),
                 None => {
-                    if let Some(handle) = self.shared.directory.remove(key) {
+                    if let Some(handle) = self.core.directory.remove(key) {
                         handle.close(true);
                     }
                 }
@@ -77,7 +77,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 let sent = self.core.send(key, payload);
                 if let Some(state) = self.core.sessions.get_mut(key) {
                     let charge = state.queue.charge();
+<<<<<<< HEAD
                     state.handle(&self.shared.directory).taken(posted, charge);
+=======
+                    state.handle(&self.core.directory).taken(posted, charge);
+>>>>>>> main
                 }
                 if sent != Sent::Ok {
                     self.core.report.emit(&Event::PostRefused);

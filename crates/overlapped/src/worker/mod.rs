@@ -106,6 +106,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             now: driver.now(),
             report: Report::new(observer),
             mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
+            directory: Arc::clone(&mailbox.shared.directory),
             draining: false,
             scratch: Vec::new(),
             callback: CurrentCallback::None,

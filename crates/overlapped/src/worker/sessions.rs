@@ -50,7 +50,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.deadlines.forget(&mut state);
         drop(self.seats[key.index()].take());
         if state.handle.is_some() {
-            self.shared.directory.remove(key);
+            self.core.directory.remove(key);
         }
         let session = self.core.id(key);
         let reason = state.reason().unwrap_or(CloseReason::Local);
