@@ -5,7 +5,7 @@ use std::time::Duration;
 use proactor::{Pool, PoolConfig, SocketOptions};
 
 use crate::error::{Error, Result};
-use crate::session::MOST;
+use crate::session::{MOST, SendLimits};
 
 /// Connections that a worker turns away at a time, because there is no room for them: each keeps its descriptor for up to
 /// 100 ms.
@@ -33,20 +33,6 @@ pub enum OnPanic {
     /// The whole server ends: [`ServerHandle::wait`](crate::ServerHandle::wait) returns the panic as an error, and no
     /// callback follows on that worker. For handlers whose fields cannot be trusted after a panic.
     StopServer,
-}
-
-/// How many bytes may wait to be sent in a session: see [`Session::set_send_limits`](crate::Session::set_send_limits).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct SendLimits {
-    /// Unsent bytes at which its receive pauses: [`Server::high_water`](crate::Server::high_water).
-    pub high_water: usize,
-    /// Unsent bytes at which a paused receive resumes, below `high_water`:
-    /// [`Server::low_water`](crate::Server::low_water).
-    pub low_water: usize,
-    /// Bytes that may be queued, at least `high_water` and a block of the pool, at most 1 GiB:
-    /// [`Server::hard_limit`](crate::Server::hard_limit).
-    pub hard_limit: usize,
 }
 
 /// The limits of a server. Memory per worker is bounded by `pool` + sessions × `hard_limit`.

@@ -226,9 +226,10 @@ mod readme {}
 /// Types of the settings that are not numbers or times: addresses, backends, socket options, policies; and what a start
 /// reports: refused backends, skipped addresses.
 pub mod settings {
-    pub use crate::config::{OnPanic, Overflow, SendLimits};
+    pub use crate::config::{OnPanic, Overflow};
     pub use crate::endpoint::Endpoint;
     pub use crate::server::SkippedAddress;
+    pub use crate::session::SendLimits;
     pub use proactor::backend::choice::{Choice, Refusal};
     pub use proactor::{BackendKind, SocketOptions};
 }

@@ -1,6 +1,6 @@
 //! The part of a worker that callbacks change: its sessions, timers and counters.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,17 +9,10 @@ use proactor::{ConnectionKey, Payload, SocketOptions, Time};
 use crate::config::{Config, Overflow};
 use crate::observe::{Event, Report};
 use crate::session::{
-<<<<<<< HEAD
-    CloseReason, Leftovers, Pending, PhaseAction, PhaseEvent, PostToSession, SendQueue, Sent, SessionId,
-    SessionState, Table,
-=======
-    CloseReason, Directory, Leftovers, Pending, Phase, PhaseAction, PhaseEvent, PostToSession, SendQueue,
-    Sent, SessionId, SessionState, Table,
->>>>>>> main
+    CloseReason, Directory, Leftovers, Pending, PhaseAction, PhaseEvent, PostToSession, SendQueue, Sent,
+    SessionId, SessionState, Table,
 };
-use crate::timers::{Due, Wheel};
-
-use super::WorkerTimers;
+use crate::timers::{Due, TimerId, Wheel};
 
 pub(crate) struct Core {
     pub(crate) worker: u32,
@@ -34,7 +27,8 @@ pub(crate) struct Core {
     /// Outbound connections asked for, since the last flush.
     pub(crate) connects: VecDeque<Connect>,
     pub(crate) timers: Wheel<Due>,
-    pub(crate) worker_timers: WorkerTimers,
+    /// The timers that the handler has set for its worker, by token. Each id is set in `timers`.
+    pub(crate) worker_timers: BTreeMap<u64, TimerId>,
     /// Sessions whose own timeouts were changed, and are not watched yet.
     pub(crate) relimited: Vec<ConnectionKey>,
     /// The time, as of this turn.

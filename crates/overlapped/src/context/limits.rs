@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::{Core, Session};
-use crate::config::SendLimits;
 use crate::error::Result;
-use crate::session::{Deadline, Idle, Limits, Pending, SessionState};
+use crate::session::{Deadline, Idle, Limits, Pending, SendLimits, SessionState};
 
 /// Shorter times of a session count as this.
 const SHORTEST: Duration = Duration::from_millis(1);

@@ -16,4 +16,3 @@ pub(crate) use endpoints::Endpoints;
 pub(crate) use others::Others;
 pub use session::Session;
 pub use worker::WorkerContext;
-pub(crate) use worker_timers::WorkerTimers;

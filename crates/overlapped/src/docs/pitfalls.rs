@@ -87,51 +87,19 @@
 //! use overlapped::Session;
 //!
 //! fn greet<S>(session: &mut Session<'_, S>) {
-//!     let text = b"Alice, your code is 1111".to_vec();
-//!     session.send(&text);
+//!     let text = *b"Alice, your code is 1111";
+//!     session.send(&text[..]);
 //! }
 //! ```
 //!
-<<<<<<< HEAD
-//! E0277, *the trait bound `Payload: From<&Vec<u8>>` is not satisfied*: a [`Payload`](crate::Payload) owns its bytes,
-//! and a reference owns nothing. Copy them, or give the buffer away.
-=======
 //! E0597, *`text` does not live long enough*: it ends with the function, and the send does not. Give the buffer away, as
 //! here, or copy it with [`send_copy`](crate::Session::send_copy).
->>>>>>> main
 //!
 //! ```
 //! use overlapped::Session;
 //!
 //! fn greet<S>(session: &mut Session<'_, S>) {
-<<<<<<< HEAD
-//!     let text = b"Alice, your code is 1111".to_vec();
-//!     session.send_copy(&text);
-//! }
-//! ```
-//!
-//! Only what lives as long as the program may be borrowed: a `&'static str`, `b"bytes"`. A local string does not:
-//!
-//! ```compile_fail,E0597
-//! use overlapped::Session;
-//!
-//! fn greet<S>(session: &mut Session<'_, S>, name: &str) {
-//!     let text = format!("{name}, your code is 1111");
-//!     session.send(text.as_str());
-//! }
-//! ```
-//!
-//! E0597, *`text` does not live long enough*: it ends with the function, and the send does not. The string itself can
-//! be sent.
-//!
-//! ```
-//! use overlapped::Session;
-//!
-//! fn greet<S>(session: &mut Session<'_, S>, name: &str) {
-//!     let text = format!("{name}, your code is 1111");
-=======
 //!     let text = *b"Alice, your code is 1111";
->>>>>>> main
 //!     session.send(text);
 //! }
 //! ```

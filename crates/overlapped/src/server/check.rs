@@ -7,7 +7,7 @@ use proactor::PoolConfig;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::session::MOST;
+use crate::session::{MOST, SendLimits};
 
 /// The shortest timeout: even a peer on the same machine needs some time.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -55,6 +55,8 @@ impl Config {
     fn check_times(&self) -> Result<()> {
         let times = [
             ("the idle timeout", self.idle_timeout, "every session would be idle"),
+            ("the read-idle timeout", self.read_idle_timeout, "every session would be idle"),
+            ("the write-idle timeout", self.write_idle_timeout, "every session would be idle"),
             ("the first-byte timeout", self.first_byte_timeout, "no session could speak in time"),
             ("the write timeout", self.write_timeout, "no peer could read in time"),
             ("the connect timeout", self.connect_timeout, "no connection could be made in time"),
@@ -83,7 +85,17 @@ impl Config {
     }
 
     fn check_marks(&self) -> Result<()> {
-        let Config { high_water, low_water, hard_limit, .. } = *self;
+        self.send_limits().check(self.pool.block_len as usize)
+    }
+}
+
+impl SendLimits {
+    /// `block_len`: bytes of a block of the pool.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for the first value that makes no sense.
+    pub(crate) fn check(&self, block_len: usize) -> Result<()> {
+        let SendLimits { high_water, low_water, hard_limit } = *self;
         if low_water >= high_water {
             let problem = format!("of {low_water} bytes is not under the high-water mark of {high_water}");
             return wrong("the low-water mark", problem);
@@ -99,7 +111,6 @@ impl Config {
             );
             return wrong("the hard limit", problem);
         }
-        let block_len = self.pool.block_len as usize;
         if hard_limit < block_len {
             let problem = format!(
                 "of {hard_limit} bytes is under a block of the pool, of {block_len}, which is charged in full: a session \

@@ -6,9 +6,21 @@ use std::time::Duration;
 
 use proactor::Time;
 
-use super::{Phase, SessionState};
-use crate::config::{Config, SendLimits};
 use crate::timers::TimerId;
+
+/// How many bytes may wait to be sent in a session: see [`Session::set_send_limits`](crate::Session::set_send_limits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct SendLimits {
+    /// Unsent bytes at which its receive pauses: [`Server::high_water`](crate::Server::high_water).
+    pub high_water: usize,
+    /// Unsent bytes at which a paused receive resumes, below `high_water`:
+    /// [`Server::low_water`](crate::Server::low_water).
+    pub low_water: usize,
+    /// Bytes that may be queued, at least `high_water` and a block of the pool, at most 1 GiB:
+    /// [`Server::hard_limit`](crate::Server::hard_limit).
+    pub hard_limit: usize,
+}
 
 /// Which silence [`Handler::on_idle`](crate::Handler::on_idle) reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,25 +119,6 @@ impl Limits {
 
     pub(crate) fn timer(&mut self, deadline: Deadline) -> &mut Option<TimerId> {
         &mut self.times[deadline.index()].timer
-    }
-}
-
-impl SessionState {
-    /// Its own marks of unsent bytes, if it has some.
-    pub(crate) fn own_marks(&self) -> Option<SendLimits> {
-        self.limits.as_ref()?.marks
-    }
-
-    /// The same, if it still takes sends.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn marks_if_open(&self) -> Option<SendLimits> {
-        self.own_marks().filter(|_| self.phase() == Phase::Open)
-    }
-
-    /// Unsent bytes at which it is low, its own or the server's.
-    pub(crate) fn low_water(&self, config: &Config) -> usize {
-        self.own_marks().map_or(config.low_water, |own| own.low_water)
     }
 }
 

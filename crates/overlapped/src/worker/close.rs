@@ -15,7 +15,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// of it was.
     pub(super) fn step_close(&mut self, key: ConnectionKey) {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
-        let (unsent, low_water) = (state.queue.bytes(), state.low_water(&self.core.config));
+        let (unsent, low_water) = (state.queue.bytes(), state.low_water(self.core.config.low_water));
         match state.phase() {
             Phase::HalfClosedLocal => {
                 // This fails only if the connection is gone, which a receive that is paused does not report.

@@ -101,7 +101,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let unsent = state.queue.bytes();
         match state.phase() {
             Phase::Open
-                if state.pending.has(Pending::LOW) && unsent <= state.low_water(&self.core.config) =>
+                if state.pending.has(Pending::LOW)
+                    && unsent <= state.low_water(self.core.config.low_water) =>
             {
                 let writable = state.pending.remove(Pending::WRITABLE);
                 self.core.no_longer_full(key);

@@ -77,11 +77,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 let sent = self.core.send(key, payload);
                 if let Some(state) = self.core.sessions.get_mut(key) {
                     let charge = state.queue.charge();
-<<<<<<< HEAD
-                    state.handle(&self.shared.directory).taken(posted, charge);
-=======
                     state.handle(&self.core.directory).taken(posted, charge);
->>>>>>> main
                 }
                 if sent != Sent::Ok {
                     self.core.report.emit(&Event::PostRefused);
