@@ -230,7 +230,7 @@ pub mod settings {
     pub use crate::endpoint::Endpoint;
     pub use crate::server::SkippedAddress;
     pub use crate::session::SendLimits;
-    pub use proactor::backend::choice::{Choice, Refusal};
+    pub use proactor::backend::choice::{Choice, Refusal, UnknownBackend};
     pub use proactor::{BackendKind, SocketOptions};
 }
 

@@ -14,6 +14,12 @@ use crate::session::{
 };
 use crate::timers::{Due, TimerId, Wheel};
 
+/// The timers that a worker's handler has set, by token. Each id listed here is set in the worker's wheel.
+#[derive(Default)]
+pub(crate) struct WorkerTimers {
+    tokens: BTreeMap<u64, TimerId>,
+}
+
 pub(crate) struct Core {
     pub(crate) worker: u32,
     pub(crate) config: Arc<Config>,
@@ -27,8 +33,7 @@ pub(crate) struct Core {
     /// Outbound connections asked for, since the last flush.
     pub(crate) connects: VecDeque<Connect>,
     pub(crate) timers: Wheel<Due>,
-    /// The timers that the handler has set for its worker, by token. Each id is set in `timers`.
-    pub(crate) worker_timers: BTreeMap<u64, TimerId>,
+    pub(crate) worker_timers: WorkerTimers,
     /// Sessions whose own timeouts were changed, and are not watched yet.
     pub(crate) relimited: Vec<ConnectionKey>,
     /// The time, as of this turn.
@@ -258,6 +263,25 @@ impl Core {
         if let Some(timers) = self.sessions.get_mut(key).and_then(|state| state.timers.take()) {
             timers.cancel_all(&mut self.timers);
         }
+    }
+
+    /// Sets the worker's own timer for `token`, or moves it.
+    pub(super) fn set_worker_timer(&mut self, at: Time, token: u64) {
+        let Core { timers, worker_timers: WorkerTimers { tokens }, .. } = self;
+        if !tokens.get(&token).is_some_and(|id| timers.move_to(*id, at)) {
+            tokens.insert(token, timers.set(at, Due::Worker { token }));
+        }
+    }
+
+    /// Cancels the worker's own timer for `token`. False if none is set.
+    pub(super) fn cancel_worker_timer(&mut self, token: u64) -> bool {
+        let id = self.worker_timers.tokens.remove(&token);
+        id.is_some_and(|id| self.timers.cancel(id))
+    }
+
+    /// The worker's timer for `token` fires: another one may be set for it.
+    pub(crate) fn worker_timer_fired(&mut self, token: u64) {
+        self.worker_timers.tokens.remove(&token);
     }
 
     /// The hard limit of a session is reached (INV-6).

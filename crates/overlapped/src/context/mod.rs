@@ -11,7 +11,7 @@ mod session;
 mod worker;
 mod worker_timers;
 
-pub(crate) use self::core::{Connect, Core, CurrentCallback, MOST_REFUSALS};
+pub(crate) use self::core::{Connect, Core, CurrentCallback, MOST_REFUSALS, WorkerTimers};
 pub(crate) use endpoints::Endpoints;
 pub(crate) use others::Others;
 pub use session::Session;

@@ -8,20 +8,6 @@ use proactor::Time;
 
 use crate::timers::TimerId;
 
-/// How many bytes may wait to be sent in a session: see [`Session::set_send_limits`](crate::Session::set_send_limits).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct SendLimits {
-    /// Unsent bytes at which its receive pauses: [`Server::high_water`](crate::Server::high_water).
-    pub high_water: usize,
-    /// Unsent bytes at which a paused receive resumes, below `high_water`:
-    /// [`Server::low_water`](crate::Server::low_water).
-    pub low_water: usize,
-    /// Bytes that may be queued, at least `high_water` and a block of the pool, at most 1 GiB:
-    /// [`Server::hard_limit`](crate::Server::hard_limit).
-    pub hard_limit: usize,
-}
-
 /// Which silence [`Handler::on_idle`](crate::Handler::on_idle) reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -52,16 +38,19 @@ pub(crate) enum Deadline {
     Write,
     /// The end of the session itself, however busy it is. Only sessions have it, no server.
     Session,
+    /// The end of an item that has begun to arrive. Only sessions have it, no server.
+    Item,
 }
 
 impl Deadline {
-    pub(crate) const ALL: [Deadline; 6] = [
+    pub(crate) const ALL: [Deadline; 7] = [
         Deadline::Idle(Idle::Both),
         Deadline::Idle(Idle::Read),
         Deadline::Idle(Idle::Write),
         Deadline::FirstByte,
         Deadline::Write,
         Deadline::Session,
+        Deadline::Item,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
@@ -71,6 +60,7 @@ impl Deadline {
             Deadline::FirstByte => 3,
             Deadline::Write => 4,
             Deadline::Session => 5,
+            Deadline::Item => 6,
         }
     }
 
@@ -78,6 +68,20 @@ impl Deadline {
     pub(crate) const fn bit(self) -> u8 {
         1 << self.index()
     }
+}
+
+/// How many bytes may wait to be sent in a session: see [`Session::set_send_limits`](crate::Session::set_send_limits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct SendLimits {
+    /// Unsent bytes at which its receive pauses: [`Server::high_water`](crate::Server::high_water).
+    pub high_water: usize,
+    /// Unsent bytes at which a paused receive resumes, below `high_water`:
+    /// [`Server::low_water`](crate::Server::low_water).
+    pub low_water: usize,
+    /// Bytes that may be queued, at least `high_water` and a block of the pool, at most 1 GiB:
+    /// [`Server::hard_limit`](crate::Server::hard_limit).
+    pub hard_limit: usize,
 }
 
 /// The limits that were set for one session.
@@ -88,6 +92,8 @@ pub(crate) struct Limits {
     changed: u8,
     /// When the session's deadline was set: it counts from then.
     pub(crate) deadline_from: Time,
+    /// When the item began to arrive.
+    pub(crate) item_from: Time,
     /// Instead of the server's.
     pub(crate) marks: Option<SendLimits>,
 }

@@ -1,7 +1,6 @@
-//! Which marks of unsent bytes hold for a session.
+//! How many unsent bytes are many, in one session: as it says itself, or as its server says.
 
-use super::limits::SendLimits;
-use super::state::{Phase, SessionState};
+use super::{Phase, SendLimits, SessionState};
 
 impl SessionState {
     /// Its own marks of unsent bytes, if it has some.
@@ -16,8 +15,8 @@ impl SessionState {
         self.own_marks().filter(|_| self.phase() == Phase::Open)
     }
 
-    /// Unsent bytes at which it is low: its own mark, or the server's.
-    pub(crate) fn low_water(&self, of_server: usize) -> usize {
-        self.own_marks().map_or(of_server, |own| own.low_water)
+    /// Unsent bytes at which it is low, its own or `servers`.
+    pub(crate) fn low_water(&self, servers: usize) -> usize {
+        self.own_marks().map_or(servers, |own| own.low_water)
     }
 }

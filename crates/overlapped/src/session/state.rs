@@ -12,9 +12,6 @@
 //! | AwaitRelease | | | | | | | | |
 //! | Aborted | | | | | | | | |
 
-#[cfg(test)]
-mod tests;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -394,3 +391,6 @@ impl SessionState {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests;

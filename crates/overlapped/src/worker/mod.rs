@@ -21,7 +21,7 @@ mod sessions;
 mod tests;
 mod ticks;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
 use crate::admission::{Arrivals, Placement, Seat};
 use crate::config::Config;
-use crate::context::{Core, CurrentCallback};
+use crate::context::{Core, CurrentCallback, WorkerTimers};
 use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox};
 use crate::observe::{Gauges, Observer, Report};
@@ -101,7 +101,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             flush_budget: 0,
             connects: VecDeque::new(),
             timers: Wheel::default(),
-            worker_timers: BTreeMap::new(),
+            worker_timers: WorkerTimers::default(),
             relimited: Vec::new(),
             now: driver.now(),
             report: Report::new(observer),

@@ -1,5 +1,3 @@
-//! The table of phases, and what follows from it.
-
 use proactor::backend::simulated::{Behaviour, Simulation};
 use proactor::{Driver, Pool, PoolConfig};
 
