@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use overlapped::Server;
-use overlapped_testing::{PATIENCE, dial};
+use overlapped_testing::{PATIENCE, dial, eventually};
 
 use common::backends;
 use echo::Echo;
@@ -43,8 +43,9 @@ fn an_idle_server_wakes_no_thread() {
         client.read_exact(&mut [0]).unwrap();
         // The monitor looks for a few ticks more, and falls asleep. A server that is never idle fails here.
         let deadline = Instant::now() + PATIENCE;
+        // A thread names itself, some time after it was started.
+        eventually("three workers and the monitor have names", || switches().len() == 4);
         let mut before = switches();
-        assert_eq!(before.len(), 4, "three workers and the monitor: {before:?}");
         loop {
             std::thread::sleep(WHILE);
             let now = switches();

@@ -8,12 +8,12 @@ use std::hash::Hash;
 use overlapped::buffers::AlignedBuf;
 use overlapped::codec::{Delimiter, FrameError, Framed, Input, LengthPrefixed, Lines};
 use overlapped::events::Rejection;
-use overlapped::settings::{Refusal, SkippedAddress};
+use overlapped::settings::{Refusal, SendLimits, SkippedAddress};
 use overlapped::trace::{Call, Moment, OpKey, Step, TraceResult};
 use overlapped::{
-    BackendKind, Backoff, Bytes, Choice, CloseReason, Closed, DrainReport, Endpoint, Error, Event, Lease,
-    OnPanic, Overflow, Payload, PostError, Sent, Server, ServerHandle, Session, SessionHandle, SessionId,
-    SocketOptions, Stats, WorkerContext, WorkerHandle,
+    BackendKind, Backoff, Bytes, Choice, CloseReason, Closed, DrainReport, Endpoint, Error, Event, Idle,
+    Lease, OnPanic, Overflow, Payload, PostError, Sent, Server, ServerHandle, Session, SessionHandle,
+    SessionId, SocketOptions, Stats, WorkerContext, WorkerHandle,
 };
 
 fn debug<T: Debug>() {}
@@ -55,6 +55,8 @@ fn each_type_has_what_is_expected() {
     keys::<BackendKind>();
     keys::<Refusal>();
     keys::<SocketOptions>();
+    keys::<SendLimits>();
+    keys::<Idle>();
     keys::<Overflow>();
     keys::<OnPanic>();
     keys::<Lease>();
@@ -72,6 +74,7 @@ fn each_type_that_readers_see_has_a_text() {
     displayed::<SessionId>();
     displayed::<CloseReason>();
     displayed::<Sent>();
+    displayed::<Idle>();
     displayed::<Rejection>();
     displayed::<DrainReport>();
     displayed::<Endpoint>();
