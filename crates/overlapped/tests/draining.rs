@@ -100,7 +100,7 @@ fn an_answer_that_comes_too_late_is_cut_and_counted() {
         assert_eq!((owed.send("late"), another.0.send("late")), (Sent::Closed, Sent::Closed));
         let wanted = reported(0, 1, 2);
         assert_eq!(end(&server), wanted, "{backend:?}");
-        assert!(client.read(&mut [0]).is_err(), "a reset: {backend:?}");
+        assert_ne!(client.read(&mut [0]).unwrap_or(0), 1, "no answer comes: {backend:?}");
     }
 }
 
@@ -128,8 +128,9 @@ fn a_client_that_has_sent_all_gets_its_answer() {
         client.shutdown(Shutdown::Write).unwrap();
         let handle = owed.handle().clone();
         assert!(!handle.is_closed());
-        thread::spawn(move || assert_eq!(owed.send("ANSWER"), Sent::Ok));
+        let answers = thread::spawn(move || assert_eq!(owed.send("ANSWER"), Sent::Ok));
         assert_eq!(read_to_end(&mut client), b"ANSWER", "{backend:?}");
+        answers.join().unwrap();
         server.drain(PATIENCE).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! How many answers a session owes, where several threads count.
+//! The count of a session's owed answers, which its worker and other threads share (INV-5).
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,16 +17,18 @@ impl OwedCount {
         OwedCount(0.into())
     }
 
+    /// How many answers are owed.
     pub(crate) fn get(&self) -> usize {
         self.0.load(Ordering::Acquire) / ONE
     }
 
-    pub(super) fn begin(&self) {
+    /// A guard begins.
+    pub(crate) fn begin(&self) {
         self.0.fetch_add(ONE, Ordering::Relaxed);
     }
 
     /// A guard ends. Returns whether the worker waits for that.
-    pub(super) fn end(&self) -> bool {
+    pub(crate) fn end(&self) -> bool {
         self.0.fetch_sub(ONE, Ordering::AcqRel) == ONE + AWAITED && self.take_awaited()
     }
 
@@ -42,7 +44,7 @@ impl OwedCount {
     }
 
     /// Of several threads that end what the worker waits for, one wakes it (INV-6: one mail per wait).
-    pub(super) fn take_awaited(&self) -> bool {
+    fn take_awaited(&self) -> bool {
         self.0.compare_exchange(AWAITED, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
