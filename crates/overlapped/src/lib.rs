@@ -210,6 +210,7 @@ mod server;
 mod session;
 mod shared;
 mod sync;
+pub mod testing;
 mod timers;
 mod worker;
 

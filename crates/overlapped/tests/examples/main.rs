@@ -1,6 +1,7 @@
 //! The examples, run as programs.
 
 mod relay;
+mod simulated;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -85,6 +85,33 @@ impl Simulation {
         self.net.borrow_mut().listen(address)
     }
 
+    /// A connection to a listener, established at once, from an address of the caller's choice. The listener has it in
+    /// its backlog.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` if nothing listens on `to`.
+    pub fn dial(&self, from: SocketAddr, to: SocketAddr) -> io::Result<SimSocket> {
+        let mut net = self.net.borrow_mut();
+        let socket = net.open();
+        if let Err(error) = net.connect_from(socket.id(), from, to) {
+            net.close(socket.id(), Close::Graceful);
+            return Err(error);
+        }
+        Ok(socket)
+    }
+
+    /// From now on connects to this address get no answer, neither an acceptance nor a refusal: they wait until they
+    /// are cancelled, as those to a machine that is switched off.
+    pub fn silence(&self, address: SocketAddr) {
+        self.net.borrow_mut().silent.insert(address);
+    }
+
+    /// The time of this network's clock.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.net.borrow().now
+    }
+
     /// Lets time pass.
     pub fn advance(&self, by: std::time::Duration) {
         let mut net = self.net.borrow_mut();
@@ -153,6 +180,9 @@ impl Simulated {
             }
             Operation::Connect { socket, address } => {
                 let address = address.as_socket().expect("the driver makes IP addresses");
+                if net.silent.contains(&address) {
+                    return None;
+                }
                 Some(match net.connect(*socket, address) {
                     Ok(()) => Outcome::Connected,
                     Err(error) => Outcome::Failed(error),
