@@ -63,7 +63,8 @@
 //! | look at what the handler did | [`Peer::received`], [`Peer::has_ended`], [`Peer::was_reset`] |
 //! | play a peer that does not read | [`Peer::stop_reading`], [`Peer::resume_reading`], [`Peer::unsent`] |
 //! | play a server that the handler connects to | [`World::listen`], [`Listener::accept`] |
-//! | refuse a connect, or leave it without an answer | no [`World::listen`]; [`World::silence`] |
+//! | refuse a connect, fail it, or leave it without an answer | no [`World::listen`], [`World::fail_connects`], [`World::silence`] |
+//! | take memory away from the kernel | [`World::set_short_of_memory`] |
 //! | let timers, ticks and deadlines come | [`World::advance`] |
 //! | post a message | [`World::post`] |
 //! | drain | [`World::drain`] |

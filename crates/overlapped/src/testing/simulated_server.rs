@@ -21,8 +21,6 @@ use crate::worker::{Layer, Parts, Plain, Worker, WorkerHandle};
 
 /// Rounds without an event after which nothing more happens until time passes.
 const QUIET: u32 = 6;
-/// Rounds after which something is taken to go on for ever.
-const MOST_ROUNDS: u32 = 200_000;
 
 /// How the workers' side of a connection has ended, as its other end sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,10 +234,10 @@ impl<H: Handler, L: Layer> SimulatedServer<H, L> {
     }
 }
 
-/// Does rounds until several in a row bring nothing. False: they go on bringing something.
-pub(crate) fn until_quiet(mut round: impl FnMut() -> bool) -> bool {
+/// Does rounds until several in a row bring nothing. False: `most` of them have always brought something.
+pub(crate) fn until_quiet(most: u32, mut round: impl FnMut() -> bool) -> bool {
     let mut quiet = 0;
-    for _ in 0..MOST_ROUNDS {
+    for _ in 0..most {
         quiet = if round() { 0 } else { quiet + 1 };
         if quiet == QUIET {
             return true;

@@ -221,6 +221,42 @@ fn connections_that_the_handler_makes() {
     assert_eq!(log(&world), [""; 0]);
     world.advance(2 * SECOND);
     assert_eq!(log(&world), ["5: TimedOut"]);
+
+    world.fail_connects(upstream(), io::ErrorKind::HostUnreachable);
+    world.post(0, upstream());
+    world.settle();
+    assert_eq!(log(&world), ["5: HostUnreachable"]);
+
+    world.restore_connects(upstream());
+    world.post(0, upstream());
+    world.settle();
+    assert!(upstream_program.accept().is_open());
+    world.unlisten(&upstream_program);
+    world.post(0, upstream());
+    world.settle();
+    assert_eq!(log(&world), ["5: ConnectionRefused"]);
+}
+
+/// INV-9, as a handler sees it: nothing is lost, and no session ends.
+#[test]
+fn a_kernel_without_memory_delays_and_ends_nothing() {
+    for_each_behaviour(|behaviour| {
+        let mut world = World::start_on(behaviour, server(), |_| Echo::default());
+        let mut client = world.connect();
+        world.set_short_of_memory(true);
+        client.send("question");
+        let mut late = world.begin_connect(world.handle().local_addr());
+        world.advance(5 * SECOND);
+        assert!(client.received().is_empty() && world.stats().sessions == 1);
+        world.set_short_of_memory(false);
+        world.advance(5 * SECOND);
+        assert_eq!(client.received(), "question");
+        late.send("too");
+        world.settle();
+        assert_eq!(late.received(), "too");
+        assert!(world.stats().accept_pauses > 0);
+        assert_eq!(log(&world).concat(), "questiontoo");
+    });
 }
 
 #[test]
@@ -332,12 +368,28 @@ fn misuse_is_a_clear_panic() {
     small.settle();
 }
 
-/// An echo that connects to itself: its two sessions answer each other for ever.
+/// An echo that is connected to itself: its two sessions answer each other for ever.
 #[test]
 #[should_panic(expected = "does not come to rest without time passing")]
 fn a_world_without_rest_is_reported() {
-    let mut world = echo();
-    world.post(0, world.handle().local_addr());
+    struct Restless;
+
+    impl Handler for Restless {
+        type State = ();
+        type Message = ();
+
+        fn on_open(&mut self, session: &mut Session<'_, Self>) {
+            session.send("ping");
+        }
+
+        fn on_data(&mut self, session: &mut Session<'_, Self>, _: &mut (), data: Lease) {
+            session.send(data);
+        }
+    }
+
+    let mut world = World::start(server(), |_| Restless);
+    let here = world.handle().local_addr();
+    world.call(0, |_, worker| worker.connect(here, 0));
     world.settle();
 }
 
@@ -350,7 +402,7 @@ fn what_was_received_prints_as_text() {
     let received = client.received();
     assert_eq!(format!("{received:?}"), r#"b"a\r\n\x00""#);
     assert_eq!((received.text(), &received[..2]), ("a\r\n\0", &b"a\r"[..]));
-    assert!(received == *b"a\r\n\0" && received == b"a\r\n\0" && received == String::from("a\r\n\0"));
+    assert!(received == *b"a\r\n\0" && received == b"a\r\n\0" && received == received.to_vec());
     assert_ne!(received, "a");
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,8 @@ use crate::worker::{Plain, Worker, WorkerHandle};
 
 /// The clock moves in steps of this length, the granularity of a worker's timers.
 const TICK: Duration = Duration::from_millis(4);
+/// Rounds of all workers and peers after which a world is taken to have no rest.
+const MOST_ROUNDS: u32 = 50_000;
 /// Stops of the clock after which an advance is taken to be a mistake.
 const MOST_STOPS: u32 = 1_000_000;
 /// What a drain may take beyond its limit.
@@ -129,9 +132,36 @@ impl<H: Handler> World<H> {
         Listener { address, accepted }
     }
 
-    /// From now on, connects to `address` get no answer, as if that machine were switched off.
+    /// A program outside stops listening: further connects there are refused. Its connections stay, except for those that
+    /// wait to be accepted, which are reset.
+    pub fn unlisten(&mut self, listener: &Listener) {
+        let is_it = |(_, accepted): &(_, Rc<_>)| Rc::ptr_eq(accepted, &listener.accepted);
+        if let Some(at) = self.listeners.iter().position(is_it) {
+            let (key, _) = self.listeners.swap_remove(at);
+            self.server.client.close_listener(key);
+            self.settle();
+        }
+    }
+
+    /// From now on, the handler's connects to `address` get no answer, as if that machine were switched off.
     pub fn silence(&mut self, address: SocketAddr) {
-        self.server.simulation.silence(address);
+        self.server.simulation.fail_connects(address, None);
+    }
+
+    /// From now on, the handler's connects to `address` fail with `error`.
+    pub fn fail_connects(&mut self, address: SocketAddr, error: io::ErrorKind) {
+        self.server.simulation.fail_connects(address, Some(error));
+    }
+
+    /// Ends [`silence`](Self::silence) and [`fail_connects`](Self::fail_connects) for an address.
+    pub fn restore_connects(&mut self, address: SocketAddr) {
+        self.server.simulation.restore_connects(address);
+    }
+
+    /// While the kernel is short of memory, it accepts, receives and sends nothing, for the handler's side and for peers.
+    /// The server retries, with back-off, as time [advances](Self::advance), and no session ends for it.
+    pub fn set_short_of_memory(&mut self, short: bool) {
+        self.server.simulation.set_short_of_memory(short);
     }
 
     /// Lets everything happen that happens without time passing: peers send and receive, callbacks are called, what they
@@ -141,7 +171,7 @@ impl<H: Handler> World<H> {
     /// If this does not end, because handlers and peers always have something more to do.
     #[track_caller]
     pub fn settle(&mut self) {
-        if !until_quiet(|| self.round()) {
+        if !until_quiet(MOST_ROUNDS, || self.round()) {
             panic!("the world does not come to rest without time passing: {:?}", self.stats());
         }
     }

@@ -248,7 +248,7 @@ impl<L: Layer> Fixture<L> {
 
     /// Rounds until nothing happens any more without time passing.
     pub(super) fn settle(&mut self) {
-        if !until_quiet(|| self.round()) {
+        if !until_quiet(200_000, || self.round()) {
             panic!("no rest: {:?}", self.all_stats());
         }
     }

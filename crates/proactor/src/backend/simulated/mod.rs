@@ -100,10 +100,21 @@ impl Simulation {
         Ok(socket)
     }
 
-    /// From now on connects to this address get no answer, neither an acceptance nor a refusal: they wait until they
-    /// are cancelled, as those to a machine that is switched off.
-    pub fn silence(&self, address: SocketAddr) {
-        self.net.borrow_mut().silent.insert(address);
+    /// From now on connects to this address fail with `error`. `None`: they get no answer, as from a machine that is
+    /// switched off, and wait until they are cancelled.
+    pub fn fail_connects(&self, address: SocketAddr, error: Option<io::ErrorKind>) {
+        self.net.borrow_mut().failing.insert(address, error);
+    }
+
+    /// Ends what [`fail_connects`](Self::fail_connects) began for an address.
+    pub fn restore_connects(&self, address: SocketAddr) {
+        self.net.borrow_mut().failing.remove(&address);
+    }
+
+    /// While it is short of memory, accepts, receives and sends that have something to do fail with
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory), and do nothing.
+    pub fn set_short_of_memory(&self, short: bool) {
+        self.net.borrow_mut().short_of_memory = short;
     }
 
     /// The time of this network's clock.
@@ -175,13 +186,16 @@ impl Simulated {
     fn attempt(&mut self, operation: &mut Operation<u32>) -> Option<Outcome<SimSocket>> {
         let mut net = self.net.borrow_mut();
         match operation {
+            Operation::Accept { listener } if net.short_of_memory => {
+                net.has_backlog(*listener).then(no_memory)
+            }
             Operation::Accept { listener } => {
                 net.accept(*listener).map(|socket| Outcome::Accepted(socket, None))
             }
             Operation::Connect { socket, address } => {
                 let address = address.as_socket().expect("the driver makes IP addresses");
-                if net.silent.contains(&address) {
-                    return None;
+                if let Some(failure) = net.failing.get(&address) {
+                    return failure.map(|error| Outcome::Failed(error.into()));
                 }
                 Some(match net.connect(*socket, address) {
                     Ok(()) => Outcome::Connected,
@@ -195,6 +209,9 @@ impl Simulated {
                         Err(error) => Outcome::Failed(error),
                     });
                 }
+                if net.short_of_memory {
+                    return Some(no_memory());
+                }
                 let Some(mut block) = block.take().or_else(|| self.pool.take_unreserved()) else {
                     return Some(Outcome::NoBlocks);
                 };
@@ -205,6 +222,7 @@ impl Simulated {
                 Some(Outcome::Failed(io::ErrorKind::ConnectionReset.into()))
             }
             Operation::Watch { socket } => net.has_ended(*socket).then_some(Outcome::EndOfStream),
+            Operation::Send { .. } if net.short_of_memory => Some(no_memory()),
             Operation::Send { socket, payload, sent } => {
                 match net.send(*socket, &all_from(payload, *sent))? {
                     Ok(len) => Some(Outcome::Sent(len)),
@@ -234,6 +252,10 @@ impl Simulated {
         }
         Some(Harvested::Completed(Completion { key, outcome, more }))
     }
+}
+
+fn no_memory() -> Outcome<SimSocket> {
+    Outcome::Failed(io::ErrorKind::OutOfMemory.into())
 }
 
 /// What is left of a send, from `sent` on.
@@ -298,7 +320,11 @@ impl Backend for Simulated {
 
     unsafe fn send_now(&mut self, socket: u32, bytes: &[u8]) -> Option<io::Result<usize>> {
         let mut net = self.net.borrow_mut();
-        if self.behaviour.inline && net.flip() { net.send(socket, bytes) } else { None }
+        if self.behaviour.inline && !net.short_of_memory && net.flip() {
+            net.send(socket, bytes)
+        } else {
+            None
+        }
     }
 
     fn cancel(&mut self, key: OpKey, _ops: &mut InFlight<Simulated>) {

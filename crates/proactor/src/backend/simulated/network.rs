@@ -1,6 +1,6 @@
 //! What the simulated network consists of: listeners, streams, a clock and a source of choices.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -61,8 +61,10 @@ pub(super) struct Network {
     next_port: u16,
     /// True once every port was given out.
     wrapped: bool,
-    /// Addresses that never answer a connect.
-    pub(super) silent: BTreeSet<SocketAddr>,
+    /// What connects to these addresses meet; `None`: no answer.
+    pub(super) failing: BTreeMap<SocketAddr, Option<io::ErrorKind>>,
+    /// Whether accepts, receives and sends fail for want of memory.
+    pub(super) short_of_memory: bool,
 }
 
 impl Network {
@@ -76,7 +78,8 @@ impl Network {
             next_id: 1,
             next_port: FIRST_PORT,
             wrapped: false,
-            silent: BTreeSet::new(),
+            failing: BTreeMap::new(),
+            short_of_memory: false,
         }
     }
 
@@ -163,6 +166,10 @@ impl Network {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         Ok(SimSocket { id: self.add(Node::Listener { address, backlog: VecDeque::new() }) })
+    }
+
+    pub(super) fn has_backlog(&self, listener: u32) -> bool {
+        matches!(self.nodes.get(&listener), Some(Node::Listener { backlog, .. }) if !backlog.is_empty())
     }
 
     pub(super) fn accept(&mut self, listener: u32) -> Option<SimSocket> {
