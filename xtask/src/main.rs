@@ -13,6 +13,8 @@ mod packages;
 mod pictures;
 mod place;
 mod portability;
+#[cfg(unix)]
+mod programs;
 mod tidy;
 mod toolchain;
 mod windows;
@@ -24,6 +26,7 @@ const USAGE: &str = "usage: cargo xtask tidy
        cargo xtask package [--publish]
        cargo xtask dist [TARGET]
        cargo xtask portability [--install]
+       cargo xtask programs [--install]
        cargo xtask pictures [--install] [NAME...]
        cargo xtask windows [--install]
        cargo xtask kernels [--install]
@@ -37,6 +40,7 @@ const USAGE: &str = "usage: cargo xtask tidy
   portability  checks types for systems that cannot be run here: 32-bit Linux and Windows, FreeBSD, macOS
   windows      builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, and a
                Windows server against Linux clients
+  programs     tests examples with the real redis-cli, redis-benchmark and curl
   pictures     draws the page of `overlapped pitfalls` as pictures, for a phone and a desktop, in light and dark, with
                Debian's chromium
   kernels      runs conformance, vanishing clients and a short chaos on Debian's Linux 6.1 and 6.12, in qemu
@@ -54,6 +58,10 @@ fn main() -> ExitCode {
         ["dist", target] if !target.starts_with('-') => dist::run(Some(target)),
         ["portability"] => portability::run(false),
         ["portability", "--install"] => portability::run(true),
+        #[cfg(unix)]
+        ["programs"] => programs::run(false),
+        #[cfg(unix)]
+        ["programs", "--install"] => programs::run(true),
         ["pictures", "--install", ref names @ ..] => pictures::run(true, names),
         ["pictures", ref names @ ..] => pictures::run(false, names),
         ["windows"] => windows::run(false),

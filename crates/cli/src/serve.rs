@@ -6,7 +6,8 @@ use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use overlapped::{Error, Event, Handler, Lease, Rejection, Server, ServerHandle, Session, Stats};
+use overlapped::events::Rejection;
+use overlapped::{Error, Event, Handler, Lease, Server, ServerHandle, Session, Stats};
 
 use proactor::os;
 
@@ -24,9 +25,9 @@ impl Handler for Echo {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    fn on_open(&mut self, _session: &mut Session<'_>) {}
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
         session.send(data);
     }
 }
@@ -265,20 +266,20 @@ fn tell(log: &Log, event: &Event<'_>, verbose: bool) {
                 "warning: accepting pauses: {error}; raise the descriptor limit (`ulimit -n`), or lower --max-sessions"
             ));
         }
-        Event::Delayed { error } => {
+        Event::Delayed { error, .. } => {
             log.note(format_args!(
                 "warning: the system is short of memory: {error}; sessions wait until it has some; lower --max-sessions or --high-water"
             ));
         }
-        Event::Opened { session, peer: Some(peer) } if verbose => {
+        Event::Opened { session, peer: Some(peer), .. } if verbose => {
             log.say(format_args!("{session} opened by {peer}"));
         }
-        Event::Opened { session, peer: None } if verbose => log.say(format_args!("{session} opened")),
+        Event::Opened { session, peer: None, .. } if verbose => log.say(format_args!("{session} opened")),
         Event::Closed { session, reason, received, sent, .. } if verbose => {
             let received = count(*received, "byte");
             log.say(format_args!("{session} closed: {reason}; received {received}, echoed {sent}"));
         }
-        Event::Rejected { reason } => {
+        Event::Rejected { reason, .. } => {
             warn_once(log, *reason);
             if verbose {
                 log.say(match reason {

@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Instant;
 
-use overlapped::{Event, Moment, Step, TraceResult};
+use overlapped::Event;
+use overlapped::trace::{Moment, Step};
 
 use crate::log::{Log, Queue};
 use crate::output::{reader_gone, remedy};
@@ -141,7 +142,7 @@ impl Trace {
                 let rest = format!(r#","cat":"session","id":"{session}","args":{args}"#);
                 line("e", session.worker(), "session", &rest)
             }
-            Event::Operation { worker, backend, session, step } => {
+            Event::Operation { worker, backend, session, step, .. } => {
                 let name = backend.call_names().of(step.call);
                 let (ph, name) = match step.moment {
                     Moment::Began => ("B", name.submitted),
@@ -151,6 +152,7 @@ impl Trace {
                     Moment::Completed { more: true, .. } => ("n", name.completed),
                     Moment::Cancelling => ("n", backend.call_names().cancel),
                     Moment::Returned(_) => ("i", name.submitted),
+                    _ => return None,
                 };
                 let id =
                     step.operation.map_or(String::new(), |op| format!(r#","cat":"op","id":"{worker}/{op}""#));
@@ -166,7 +168,7 @@ impl Trace {
 
 /// A line for a step, in the system's own words.
 pub(crate) fn log_step(log: &Log, began: Instant, event: &Event<'_>) {
-    let Event::Operation { worker, backend, session, step } = event else { return };
+    let Event::Operation { worker, backend, session, step, .. } = event else { return };
     let names = backend.call_names();
     let name = match step.moment {
         Moment::Completed { .. } => names.of(step.call).completed,
@@ -183,24 +185,16 @@ pub(crate) fn log_step(log: &Log, began: Instant, event: &Event<'_>) {
 
 fn what(step: &Step) -> String {
     match step.moment {
-        Moment::Submitted { bytes: 0, pending: true } => "submitted".into(),
-        Moment::Submitted { bytes, pending: true } => format!("submitted, {}", count(bytes as u64, "byte")),
+        Moment::Submitted { bytes: 0, pending: true, .. } => "submitted".into(),
+        Moment::Submitted { bytes, pending: true, .. } => {
+            format!("submitted, {}", count(bytes as u64, "byte"))
+        }
         Moment::Submitted { pending: false, .. } => "done at once".into(),
-        Moment::Completed { result, more: true } => format!("{}, stays in flight", result_text(result)),
-        Moment::Completed { result, .. } | Moment::Returned(result) => result_text(result),
+        Moment::Completed { result, more: true, .. } => format!("{result}, stays in flight"),
+        Moment::Completed { result, .. } | Moment::Returned(result) => result.to_string(),
         Moment::Cancelling => "asked to end".into(),
         Moment::Began => "waits".into(),
         Moment::Ended => "returned".into(),
-    }
-}
-
-fn result_text(result: TraceResult) -> String {
-    match result {
-        TraceResult::Done => "done".into(),
-        TraceResult::Bytes(bytes) => count(bytes as u64, "byte"),
-        TraceResult::EndOfStream => "end of stream".into(),
-        TraceResult::NoBlocks => "no free block".into(),
-        TraceResult::Cancelled => "cancelled".into(),
-        TraceResult::Failed(kind) => format!("failed: {kind}"),
+        moment => format!("{moment:?}"),
     }
 }

@@ -5,14 +5,15 @@ use std::time::Duration;
 use proactor::{Pool, PoolConfig, SocketOptions};
 
 use crate::error::{Error, Result};
-use crate::session::MOST;
+use crate::session::{MOST, SendLimits};
 
 /// Connections that a worker turns away at a time, because there is no room for them: each keeps its descriptor for up to
 /// 100 ms.
 pub(crate) const TURNED_AWAY: usize = 128;
 
 /// What happens to a session when more is queued for it than the hard limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Overflow {
     /// The session is closed with a reset: the server does not wait for a peer that does not read.
     #[default]
@@ -22,7 +23,8 @@ pub enum Overflow {
 }
 
 /// The policy for a panic in a handler: what it ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OnPanic {
     /// The session it happened in is aborted; the worker goes on. The handler's own fields are as the panic left them,
     /// and [`on_panic`](crate::Handler::on_panic) lets it repair them.
@@ -51,6 +53,8 @@ pub(crate) struct Config {
     /// Messages and commands that may wait in a worker's mailbox.
     pub(crate) mailbox: usize,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) read_idle_timeout: Option<Duration>,
+    pub(crate) write_idle_timeout: Option<Duration>,
     pub(crate) first_byte_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) connect_timeout: Option<Duration>,
@@ -80,6 +84,8 @@ impl Default for Config {
             pool: PoolConfig::default(),
             mailbox: 16 * 1024,
             idle_timeout: None,
+            read_idle_timeout: None,
+            write_idle_timeout: None,
             first_byte_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
             connect_timeout: Some(Duration::from_secs(10)),
@@ -102,6 +108,12 @@ pub(crate) fn hard_limit_for(high_water: usize, block_len: u32) -> usize {
 }
 
 impl Config {
+    /// The marks that hold for sessions without their own.
+    pub(crate) fn send_limits(&self) -> SendLimits {
+        let Config { high_water, low_water, hard_limit, .. } = *self;
+        SendLimits { high_water, low_water, hard_limit }
+    }
+
     /// A pool of the configured shape.
     ///
     /// # Errors

@@ -18,10 +18,10 @@ use crate::error::{Error, Result};
 ///
 /// An IPv4-mapped address (`[::ffff:127.0.0.1]:9999`, RFC 4291 §2.5.5.2) is converted to that IPv4 address on every
 /// system, because only some systems accept such an address on an IPv6 socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint(Given);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Given {
     Text(String),
     Host(String, u16),

@@ -15,9 +15,9 @@
 //!     type State = ();
 //!     type Message = ();
 //!
-//!     fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+//!     fn on_open(&mut self, _session: &mut Session<'_>) {}
 //!
-//!     fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+//!     fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
 //!         session.send(data); // the received block itself is sent: no copy
 //!     }
 //! }
@@ -85,7 +85,8 @@
 //! | [`settings`] | addresses, backends, options of sockets, policies; what a start reports |
 //! | [`buffers`] | bytes that are received and sent: [`Lease`], [`Bytes`], [`Payload`] |
 //! | [`handles`] | for other threads: [`ServerHandle`], [`WorkerHandle`], [`SessionHandle`] |
-//! | [`events`] | what a server reports: events, [`Stats`], the steps of operations |
+//! | [`events`] | what a server reports: events, [`Stats`] |
+//! | [`trace`] | the steps of operations, as [`Server::trace_operations`] reports them |
 //! | [`testing`] | tests of handlers without sockets, under a virtual clock |
 //! | [`docs`] | the classic mistakes, and what prevents each |
 //!
@@ -103,8 +104,11 @@
 //! | relay between two sessions, with back-pressure | [`Session::feed`] |
 //! | stop and resume receiving | [`Session::pause`], [`Session::resume`] |
 //! | send more when there is room again | [`Handler::on_writable`] |
-//! | run something later, or periodically | [`Session::set_timer`], [`Server::tick`] |
-//! | close sessions of silent, slow or lost peers | [`Server::idle_timeout`], [`Server::first_byte_timeout`], [`Server::write_timeout`], [`Server::keepalive`], [`Server::user_timeout`] |
+//! | wait longer before each retry | [`Backoff`] |
+//! | run something later, or periodically | [`Session::set_timer`], [`WorkerContext::set_timer`], [`Server::tick`] |
+//! | close sessions of silent, slow or lost peers | [`Server::idle_timeout`], [`Server::read_idle_timeout`], [`Server::first_byte_timeout`], [`Server::write_timeout`], [`Server::keepalive`], [`Server::user_timeout`] |
+//! | send heartbeats | [`Server::write_idle_timeout`], [`Handler::on_idle`] |
+//! | give one session limits of its own | [`Session::set_deadline`], [`Session::set_idle_timeout`], [`Session::set_send_limits`] |
 //! | limit sessions | [`Server::max_sessions`], [`Server::max_per_address`], [`raise_descriptor_limit`] |
 //! | end the server without losing answers | [`ServerHandle::drain`], or [`ServerHandle::begin_drain`] in a callback |
 //! | monitor the server | [`ServerHandle::stats`], [`Server::observer`], [`Server::trace_operations`] |
@@ -130,9 +134,9 @@
 //!     type State = ();
 //!     type Message = ();
 //!
-//!     fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+//!     fn on_open(&mut self, _session: &mut Session<'_>) {}
 //!
-//!     fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+//!     fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
 //!         session.send(data);
 //!     }
 //! }
@@ -196,6 +200,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod backoff;
 mod catch_panic;
 pub mod codec;
 mod config;
@@ -227,7 +232,8 @@ pub mod settings {
     pub use crate::config::{OnPanic, Overflow};
     pub use crate::endpoint::Endpoint;
     pub use crate::server::SkippedAddress;
-    pub use proactor::backend::choice::{Choice, Refusal};
+    pub use crate::session::SendLimits;
+    pub use proactor::backend::choice::{Choice, Refusal, UnknownBackend};
     pub use proactor::{BackendKind, SocketOptions};
 }
 
@@ -244,21 +250,26 @@ pub mod handles {
     pub use crate::worker::WorkerHandle;
 }
 
-/// What a server reports: its events, its counters, and each step of its operations.
+/// What a server reports: its events and its counters.
 pub mod events {
     pub use crate::observe::{Event, Rejection, Stats};
+}
+
+/// The steps of a worker's operations, which [`Event::Operation`] reports with [`Server::trace_operations`].
+pub mod trace {
     pub use proactor::{Call, Moment, OpKey, Step, TraceResult};
 }
 
 // What nearly every program names. The rest is in the modules.
+pub use backoff::Backoff;
 pub use context::{Session, WorkerContext};
 pub use error::{Error, Result};
 pub use handler::Handler;
 pub use server::{Server, raise_descriptor_limit};
-pub use session::{CloseReason, Closed, Sent, SessionId};
+pub use session::{CloseReason, Closed, Idle, Sent, SessionId};
 
-pub use buffers::{AlignedBuf, Bytes, Lease, Payload};
+pub use buffers::{Bytes, Lease, Payload};
 pub use codec::{Delimiter, FrameError, Framed, LengthPrefixed, Lines};
-pub use events::{Event, Moment, Rejection, Stats, Step, TraceResult};
+pub use events::{Event, Stats};
 pub use handles::{DrainReport, PostError, ServerHandle, SessionHandle, WorkerHandle};
-pub use settings::{BackendKind, Choice, Endpoint, OnPanic, Overflow, Refusal, SocketOptions};
+pub use settings::{BackendKind, Choice, Endpoint, OnPanic, Overflow, SocketOptions};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proactor::ConnectionKey;
 
-use crate::session::{PostError, PostToSession, SessionCommand};
+use crate::session::{PostError, PostToSession, SessionCommand, SessionHandle, SessionId};
 use crate::shared::{Queue, WorkerShared};
 
 /// What waits in a worker's mailbox.
@@ -58,6 +58,18 @@ impl<M> Mailbox<M> {
                 _ => unreachable!("what was posted is returned"),
             })
         })
+    }
+}
+
+impl<M: Send + 'static> Mailbox<M> {
+    /// A handle on a session of this worker, by its id, for bytes up to `limit`.
+    pub(crate) fn session(self: &Arc<Self>, id: SessionId, limit: usize) -> SessionHandle {
+        let (state, is_new) = self.shared.directory.find(id.key);
+        // Not limited: it is posted once for each id.
+        if is_new && self.post(Mail::Session(id.key, SessionCommand::Attach), false).is_err() {
+            state.close(true);
+        }
+        SessionHandle { id, state, mailbox: Arc::clone(self) as Arc<dyn PostToSession>, limit }
     }
 }
 

@@ -26,6 +26,8 @@ const _: () = assert!((u64::MAX / TICK_NS) >> (BITS * LEVELS as u32) == 0);
 pub(crate) enum Due {
     /// A handler's own timer.
     Handler { session: ConnectionKey, token: u64 },
+    /// One that a handler has set for its worker.
+    Worker { token: u64 },
     /// A lingering session has waited long enough for its peer's FIN.
     Linger(ConnectionKey),
     /// An outbound connection has taken too long.

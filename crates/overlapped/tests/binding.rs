@@ -57,7 +57,7 @@ fn a_name_has_one_free_port() {
 fn an_address_given_twice() {
     let server = Server::bind("127.0.0.1:0").unwrap();
     let address = server.local_addrs()[0];
-    let error = server.also_bind(address).err().expect("once is enough").to_string();
+    let error = server.also_bind(address).expect_err("once is enough").to_string();
     let wanted = format!(
         "cannot listen on {address}: this server listens on {address} already; leave one of the two out"
     );

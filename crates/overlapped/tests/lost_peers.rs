@@ -28,15 +28,15 @@ impl Handler for Echo {
     type State = ();
     type Message = (SocketAddr, Option<SocketOptions>);
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) {}
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
         session.send(data);
     }
 
     fn on_message(
         &mut self,
-        worker: &mut WorkerContext<'_, Self>,
+        worker: &mut WorkerContext<'_, Self::State>,
         (address, options): (SocketAddr, Option<SocketOptions>),
     ) {
         match options {
@@ -45,7 +45,12 @@ impl Handler for Echo {
         }
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, Closed { reason, .. }: Closed, _state: ()) {
+    fn on_close(
+        &mut self,
+        _: &mut WorkerContext<'_, Self::State>,
+        Closed { reason, .. }: Closed,
+        _state: (),
+    ) {
         let _ = self.0.send(reason);
     }
 }
@@ -98,7 +103,7 @@ fn a_peer_that_does_not_acknowledge_is_lost() {
         for choice in backends() {
             for outwards in [false, true] {
                 scope.spawn(move || {
-                    let options = SocketOptions { user_timeout: Some(SECOND), ..SocketOptions::default() };
+                    let options = SocketOptions::default().with_user_timeout(SECOND);
                     let fixture = start(choice, options);
                     let peer = if outwards {
                         fixture.opened_outwards(None)
@@ -123,7 +128,7 @@ fn a_silent_peer_is_asked_and_lost() {
     thread::scope(|scope| {
         for choice in backends() {
             scope.spawn(move || {
-                let options = SocketOptions { keepalive: Some(SECOND), ..SocketOptions::default() };
+                let options = SocketOptions::default().with_keepalive(SECOND);
                 let fixture = start(choice, options);
                 // One that answers stays, however silent.
                 let mut stays = dial(fixture.server.local_addr());
@@ -146,8 +151,7 @@ fn a_connect_may_have_options_of_its_own() {
         for choice in backends() {
             scope.spawn(move || {
                 let fixture = start(choice, SocketOptions::default());
-                let (keepalive, user_timeout) = (Some(SECOND), Some(SECOND));
-                let options = SocketOptions { keepalive, user_timeout };
+                let options = SocketOptions::default().with_keepalive(SECOND).with_user_timeout(SECOND);
                 let peer = fixture.opened_outwards(Some(options));
                 // With both, the first probe that is late decides.
                 fixture.loses(peer, false);

@@ -22,6 +22,7 @@ fn start(set: Set, choice: Choice) -> Result<ServerHandle, Error> {
 const MAX: Duration = Duration::MAX;
 const ZERO: Duration = Duration::ZERO;
 const NANOSECOND: Duration = Duration::from_nanos(1);
+const UNDER_ONE: Duration = Duration::from_micros(999);
 
 #[test]
 fn what_makes_no_sense_is_refused_with_the_reason() {
@@ -49,6 +50,11 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
         ("first-byte timeout", "is 0", |server| server.first_byte_timeout(Some(ZERO))),
         ("write timeout", "is 0", |server| server.write_timeout(Some(ZERO))),
         ("connect timeout", "is 0", |server| server.connect_timeout(Some(ZERO))),
+        ("idle timeout", "at least 1 ms", |server| server.idle_timeout(NANOSECOND)),
+        ("first-byte timeout", "is 999µs", |server| server.first_byte_timeout(UNDER_ONE)),
+        ("write timeout", "no peer", |server| server.write_timeout(NANOSECOND)),
+        ("connect timeout", "at least 1 ms", |server| server.connect_timeout(UNDER_ONE)),
+        ("trace of operations", "no observer", |server| server.trace_operations(true)),
         ("keep-alive", "zero", |server| server.keepalive(Some(ZERO))),
         ("keep-alive", "32767s", |server| server.keepalive(Some(MAX))),
         ("user timeout", "zero", |server| server.user_timeout(Some(ZERO))),
@@ -81,6 +87,12 @@ fn what_makes_sense_serves() {
         |server| server.max_per_address(Some(usize::MAX)),
         |server| server.linger_timeout(ZERO),
         |server| server.linger_timeout(MAX),
+        |server| server.max_per_address(None).max_per_address(5),
+        |server| server.idle_timeout(MAX).first_byte_timeout(MAX).write_timeout(MAX).connect_timeout(MAX),
+        |server| server.idle_timeout(None).first_byte_timeout(None).write_timeout(None).connect_timeout(None),
+        |server| server.keepalive(None).user_timeout(None).tick(None).busy_poll(None),
+        |server| server.connect_timeout(Duration::from_millis(1)),
+        |server| server.trace_operations(true).observer(|_| {}),
         |server| server.idle_timeout(Some(MAX)),
         |server| server.first_byte_timeout(Some(MAX)),
         |server| server.write_timeout(Some(MAX)),

@@ -71,7 +71,8 @@ impl<H: fmt::Debug> fmt::Debug for Operation<H> {
 }
 
 /// A call, as traces name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Call {
     /// Take a connection from the backlog.
     Accept,
@@ -101,6 +102,22 @@ impl Call {
             Operation::Send { .. } => Call::Send,
             Operation::Watch { .. } => Call::Watch,
         }
+    }
+}
+
+/// Its name in lower case. [`BackendKind::call_names`](crate::BackendKind::call_names) has the kernels' own names.
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Call::Accept => "accept",
+            Call::Connect => "connect",
+            Call::Receive => "receive",
+            Call::Send => "send",
+            Call::Watch => "watch",
+            Call::Finish => "finish",
+            Call::Close => "close",
+            Call::Wait => "wait",
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use overlapped::AlignedBuf;
+use overlapped::buffers::AlignedBuf;
 
 use super::visible::visible;
 use crate::units::count;

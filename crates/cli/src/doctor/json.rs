@@ -1,6 +1,6 @@
 //! The report as JSON: one object, its keys as stable as those of a command line.
 
-use overlapped::{BackendKind, Refusal};
+use overlapped::settings::{BackendKind, Refusal};
 use proactor::backend::feature::{Feature, Finding, Offer};
 use serde::Serialize;
 

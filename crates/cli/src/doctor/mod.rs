@@ -9,7 +9,7 @@ mod text;
 use std::process::ExitCode;
 use std::thread;
 
-use overlapped::{BackendKind, Refusal};
+use overlapped::settings::{BackendKind, Refusal};
 use proactor::backend::feature::{Feature, Offer};
 use proactor::backend::{PREFERENCE, probe};
 use proactor::os;

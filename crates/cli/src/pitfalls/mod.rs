@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use overlapped::{BackendKind, Refusal};
+use overlapped::settings::{BackendKind, Refusal};
 use overlapped_pitfalls::{ALL, CHILD, Crash, Exhibit, KernelName, Report, available, choose, watch};
 use proactor::backend::probe;
 

@@ -1,6 +1,6 @@
 //! The part of a worker that callbacks change: its sessions, timers and counters.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,10 +9,16 @@ use proactor::{ConnectionKey, Payload, SocketOptions, Time};
 use crate::config::{Config, Overflow};
 use crate::observe::{Event, Report};
 use crate::session::{
-    CloseReason, Leftovers, Pending, Phase, PhaseAction, PhaseEvent, PostToSession, SendQueue, Sent,
+    CloseReason, Directory, Leftovers, Pending, PhaseAction, PhaseEvent, PostToSession, SendQueue, Sent,
     SessionId, SessionState, Table,
 };
-use crate::timers::{Due, Wheel};
+use crate::timers::{Due, TimerId, Wheel};
+
+/// The timers that a worker's handler has set, by token. Each id listed here is set in the worker's wheel.
+#[derive(Default)]
+pub(crate) struct WorkerTimers {
+    tokens: BTreeMap<u64, TimerId>,
+}
 
 pub(crate) struct Core {
     pub(crate) worker: u32,
@@ -27,10 +33,14 @@ pub(crate) struct Core {
     /// Outbound connections asked for, since the last flush.
     pub(crate) connects: VecDeque<Connect>,
     pub(crate) timers: Wheel<Due>,
+    pub(crate) worker_timers: WorkerTimers,
+    /// Sessions whose own timeouts were changed, and are not watched yet.
+    pub(crate) relimited: Vec<ConnectionKey>,
     /// The time, as of this turn.
     pub(crate) now: Time,
     pub(crate) report: Report,
     pub(crate) mailbox: Arc<dyn PostToSession>,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) draining: bool,
     /// For answers that are put together from parts. Empty between two uses.
     pub(crate) scratch: Vec<u8>,
@@ -101,17 +111,19 @@ impl Core {
     #[inline]
     fn enqueue(&mut self, key: ConnectionKey, charge: usize, add: impl FnOnce(&mut SendQueue)) -> Sent {
         let Some(state) = self.sessions.get_mut(key) else { return Sent::Closed };
-        if state.phase() != Phase::Open {
-            return Sent::Closed;
+        let (mut high_water, mut hard_limit) = (self.config.high_water, self.config.hard_limit);
+        if state.pending.has(Pending::GUARDED) {
+            let Some(own) = state.marks_if_open() else { return Sent::Closed };
+            (high_water, hard_limit) = (own.high_water, own.hard_limit);
         }
-        if state.queue.charge().saturating_add(charge) > self.config.hard_limit {
+        if state.queue.charge().saturating_add(charge) > hard_limit {
             return self.overflow(key);
         }
         add(&mut state.queue);
         if state.pending.add(Pending::FLUSH) {
             self.touched.push(key);
         }
-        if state.queue.bytes() >= self.config.high_water {
+        if state.queue.bytes() >= high_water {
             // `on_writable` will be called, even if the kernel takes all of it at once: the handler may have stopped
             // sending because of this.
             state.pending.add(Pending::WRITABLE);
@@ -151,7 +163,7 @@ impl Core {
     fn hold(&mut self, source: ConnectionKey, by: i32) {
         if let Some(state) = self.sessions.get_mut(source) {
             state.hold(by);
-            state.active_at = state.active_at.max(self.now);
+            state.received_at = state.received_at.max(self.now);
             self.look_at_receive(source);
         }
     }
@@ -251,6 +263,25 @@ impl Core {
         if let Some(timers) = self.sessions.get_mut(key).and_then(|state| state.timers.take()) {
             timers.cancel_all(&mut self.timers);
         }
+    }
+
+    /// Sets the worker's own timer for `token`, or moves it.
+    pub(super) fn set_worker_timer(&mut self, at: Time, token: u64) {
+        let Core { timers, worker_timers: WorkerTimers { tokens }, .. } = self;
+        if !tokens.get(&token).is_some_and(|id| timers.move_to(*id, at)) {
+            tokens.insert(token, timers.set(at, Due::Worker { token }));
+        }
+    }
+
+    /// Cancels the worker's own timer for `token`. False if none is set.
+    pub(super) fn cancel_worker_timer(&mut self, token: u64) -> bool {
+        let id = self.worker_timers.tokens.remove(&token);
+        id.is_some_and(|id| self.timers.cancel(id))
+    }
+
+    /// The worker's timer for `token` fires: another one may be set for it.
+    pub(crate) fn worker_timer_fired(&mut self, token: u64) {
+        self.worker_timers.tokens.remove(&token);
     }
 
     /// The hard limit of a session is reached (INV-6).

@@ -3,12 +3,15 @@
 //! returned.
 
 mod core;
+mod debug;
 mod endpoints;
+mod limits;
 mod others;
 mod session;
 mod worker;
+mod worker_timers;
 
-pub(crate) use self::core::{Connect, Core, CurrentCallback, MOST_REFUSALS};
+pub(crate) use self::core::{Connect, Core, CurrentCallback, MOST_REFUSALS, WorkerTimers};
 pub(crate) use endpoints::Endpoints;
 pub(crate) use others::Others;
 pub use session::Session;

@@ -1,5 +1,6 @@
 //! The one event enum: counters, logs and traces are made from it.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use proactor::{BackendKind, Step};
 use crate::session::{CloseReason, SessionId};
 
 /// Why a connection was turned away as soon as it had arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rejection {
     /// The server has as many sessions as it may have.
@@ -20,11 +21,22 @@ pub enum Rejection {
     System,
 }
 
-/// Something that happened in a worker.
-#[derive(Debug)]
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rejection::SessionLimit => "the session limit is reached",
+            Rejection::AddressLimit => "its address has as many sessions as it may have",
+            Rejection::System => "the system could not take it",
+        })
+    }
+}
+
+/// Something that happened in a worker. Match it with `..` behind the fields: later versions may have more.
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A session began.
+    #[non_exhaustive]
     Opened {
         /// Which.
         session: SessionId,
@@ -32,6 +44,7 @@ pub enum Event<'a> {
         peer: Option<SocketAddr>,
     },
     /// A session ended.
+    #[non_exhaustive]
     Closed {
         /// Which.
         session: SessionId,
@@ -45,11 +58,13 @@ pub enum Event<'a> {
         sent: u64,
     },
     /// A connection was turned away (see [`Server::max_sessions`](crate::Server::max_sessions)).
+    #[non_exhaustive]
     Rejected {
         /// Why.
         reason: Rejection,
     },
     /// Bytes arrived for a session.
+    #[non_exhaustive]
     Received {
         /// Which.
         session: SessionId,
@@ -57,6 +72,7 @@ pub enum Event<'a> {
         bytes: usize,
     },
     /// Bytes of a session went out.
+    #[non_exhaustive]
     Sent {
         /// Which.
         session: SessionId,
@@ -64,6 +80,7 @@ pub enum Event<'a> {
         bytes: usize,
     },
     /// Bytes arrived for a session that has begun to close, and were discarded.
+    #[non_exhaustive]
     Discarded {
         /// Which.
         session: SessionId,
@@ -72,6 +89,7 @@ pub enum Event<'a> {
     },
     /// A session ended with bytes that were queued but not sent, or that the kernel had received but the session had
     /// not.
+    #[non_exhaustive]
     Lost {
         /// Which.
         session: SessionId,
@@ -81,6 +99,7 @@ pub enum Event<'a> {
         reason: CloseReason,
     },
     /// Accepting pauses: the system is short of something. Reported at most once every 10 s; always counted.
+    #[non_exhaustive]
     AcceptPaused {
         /// The system's error.
         error: &'a io::Error,
@@ -89,11 +108,13 @@ pub enum Event<'a> {
     },
     /// The system had no memory for a receive or a send; both are retried automatically. Reported at most once every
     /// 10 s; always counted.
+    #[non_exhaustive]
     Delayed {
         /// The system's error.
         error: &'a io::Error,
     },
     /// An outbound connection failed.
+    #[non_exhaustive]
     ConnectFailed {
         /// Why.
         error: &'a io::Error,
@@ -102,6 +123,7 @@ pub enum Event<'a> {
     PostRefused,
     /// A handler panicked, in a callback or in a destructor of what it keeps. If it was in a callback for a session that
     /// still lives, that one is aborted.
+    #[non_exhaustive]
     Panicked {
         /// The session that the callback was for, if there is one.
         session: Option<SessionId>,
@@ -110,6 +132,7 @@ pub enum Event<'a> {
     },
     /// One operation of a worker was submitted to the system, or has completed. Reported only with
     /// [`Server::trace_operations`](crate::Server::trace_operations).
+    #[non_exhaustive]
     Operation {
         /// The worker's index.
         worker: usize,
@@ -123,12 +146,14 @@ pub enum Event<'a> {
         step: &'a Step,
     },
     /// A worker began to drain.
+    #[non_exhaustive]
     Draining {
         /// Sessions it has.
         sessions: usize,
     },
     /// An address of a name is not listened on, because this machine does not have it. Reported once, by the thread that
     /// starts the server. See [`Server::bind`](crate::Server::bind).
+    #[non_exhaustive]
     AddressSkipped {
         /// The name with its port, as it was given.
         name: &'a str,

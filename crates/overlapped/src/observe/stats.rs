@@ -77,7 +77,8 @@ stats! {
         observer_panics,
         /// Sessions closed because more was queued for them than the hard limit.
         sessions_overflowed,
-        /// Sessions closed by an idle, first-byte or write deadline, or because the peer's system stopped answering.
+        /// Sessions closed by an idle, first-byte or write timeout or their own deadline, or because the peer's system stopped
+        /// answering.
         sessions_timed_out,
         /// Sessions closed because they sent an invalid frame, or one that was too long.
         sessions_misframed,
@@ -156,6 +157,7 @@ impl Counters {
                     CloseReason::IdleTimeout
                     | CloseReason::FirstByteTimeout
                     | CloseReason::WriteTimeout
+                    | CloseReason::Deadline
                     | CloseReason::PeerLost => {
                         self.sessions_timed_out += 1;
                     }

@@ -27,6 +27,7 @@ const CHOICES: usize = 32;
 
 /// An address of a name that is not listened on, because this machine does not have it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SkippedAddress {
     /// The name with its port, as it was given.
     pub name: String,

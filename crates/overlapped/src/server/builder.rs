@@ -1,6 +1,6 @@
 //! A server before it starts: what it listens on, and every setting.
 
-use std::io;
+use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
@@ -17,7 +17,6 @@ use crate::error::{Error, Result};
 #[cfg(doc)]
 use crate::handler::Handler;
 use crate::observe::{Event, Observe};
-use crate::session::MOST;
 
 use super::binding::{self, SkippedAddress};
 use super::descriptors;
@@ -27,6 +26,21 @@ use super::descriptors;
 /// The defaults of all settings are suitable for production; each method documents its default. A child process that is
 /// made by `fork(2)` while a server runs, and that does not call `exec`, keeps the server's connections and ports open:
 /// see [the crate's page](crate#other-processes).
+///
+/// Settings that can be off take `impl Into<Option<_>>`: a value turns the setting on, `None` turns it off.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # fn main() -> overlapped::Result<()> {
+/// let server = overlapped::Server::bind("127.0.0.1:9999")?
+///     .idle_timeout(Duration::from_secs(300)) // on; it is off by default
+///     .write_timeout(None); // off; it is 60 s by default
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`linger_timeout`](Server::linger_timeout) cannot be off: each close ends after a bounded time. Settings that cannot
+/// work are refused by [`start`](Server::start) and [`run`](Server::run) with [`Error::Config`].
 pub struct Server {
     pub(super) sockets: Vec<Socket>,
     pub(super) addresses: Vec<SocketAddr>,
@@ -114,8 +128,8 @@ impl Server {
     /// The maximum number of sessions from one peer address. Further connections are turned away and counted, as above
     /// the [session limit](Self::max_sessions). Default: no limit.
     #[must_use]
-    pub fn max_per_address(mut self, sessions: Option<usize>) -> Server {
-        self.config.max_per_address = sessions;
+    pub fn max_per_address(mut self, sessions: impl Into<Option<usize>>) -> Server {
+        self.config.max_per_address = sessions.into();
         self
     }
 
@@ -163,36 +177,12 @@ impl Server {
         self
     }
 
-    /// Calls [`Handler::on_idle`] for sessions that have received and sent nothing for this long. Zero is an error at the start.
-    /// Default: off.
-    #[must_use]
-    pub fn idle_timeout(mut self, after: Option<Duration>) -> Server {
-        self.config.idle_timeout = after;
-        self
-    }
-
-    /// Closes accepted sessions whose peer sends no byte within this time after the session began. Zero is an error at
-    /// the start. Default: off.
-    #[must_use]
-    pub fn first_byte_timeout(mut self, after: Option<Duration>) -> Server {
-        self.config.first_byte_timeout = after;
-        self
-    }
-
-    /// Aborts sessions whose peer has read nothing for this long while bytes for it were in flight. Zero is an error at
-    /// the start. Default: 60 s.
-    #[must_use]
-    pub fn write_timeout(mut self, after: Option<Duration>) -> Server {
-        self.config.write_timeout = after;
-        self
-    }
-
     /// How long [`WorkerContext::connect`](crate::WorkerContext::connect) may take before it fails with
-    /// [`TimedOut`](std::io::ErrorKind::TimedOut). Zero is an error at the start. Default: 10 s. The system's own limit
+    /// [`TimedOut`](std::io::ErrorKind::TimedOut). Less than 1 ms is an error at the start. Default: 10 s. The system's own limit
     /// holds too.
     #[must_use]
-    pub fn connect_timeout(mut self, after: Option<Duration>) -> Server {
-        self.config.connect_timeout = after;
+    pub fn connect_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {
+        self.config.connect_timeout = after.into();
         self
     }
 
@@ -212,8 +202,8 @@ impl Server {
     /// Keep-alive detects machines that no longer answer. It does not detect programs that hang, because their systems
     /// still answer: use the [idle timeout](Self::idle_timeout) for these.
     #[must_use]
-    pub fn keepalive(mut self, idle: Option<Duration>) -> Server {
-        self.config.options.keepalive = idle;
+    pub fn keepalive(mut self, idle: impl Into<Option<Duration>>) -> Server {
+        self.config.options.keepalive = idle.into();
         self
     }
 
@@ -226,8 +216,8 @@ impl Server {
     ///
     /// For a peer that acknowledges but does not read, use the [write timeout](Self::write_timeout).
     #[must_use]
-    pub fn user_timeout(mut self, limit: Option<Duration>) -> Server {
-        self.config.options.user_timeout = limit;
+    pub fn user_timeout(mut self, limit: impl Into<Option<Duration>>) -> Server {
+        self.config.options.user_timeout = limit.into();
         self
     }
 
@@ -241,16 +231,16 @@ impl Server {
     /// [`Stats::ticks_skipped`](crate::Stats::ticks_skipped) counts what is skipped. A period of zero is an error at
     /// the start.
     #[must_use]
-    pub fn tick(mut self, every: Option<Duration>) -> Server {
-        self.config.tick = every;
+    pub fn tick(mut self, every: impl Into<Option<Duration>>) -> Server {
+        self.config.tick = every.into();
         self
     }
 
     /// How long after its last completion a worker polls for more without sleeping. This lowers latency and uses a
     /// whole core per worker. Default: off.
     #[must_use]
-    pub fn busy_poll(mut self, spin: Option<Duration>) -> Server {
-        self.config.busy_poll = spin;
+    pub fn busy_poll(mut self, spin: impl Into<Option<Duration>>) -> Server {
+        self.config.busy_poll = spin.into();
         self
     }
 
@@ -261,7 +251,8 @@ impl Server {
         self
     }
 
-    /// The observer gets [`Event::Operation`], too: every submission and every completion. Default: off, at no cost.
+    /// The observer gets [`Event::Operation`], too: every submission and every completion. Default: off, at no cost. On
+    /// without an [observer](Self::observer) is an error at the start.
     #[must_use]
     pub fn trace_operations(mut self, on: bool) -> Server {
         self.config.trace_operations = on;
@@ -340,6 +331,10 @@ impl Server {
         }
         config.turned_away = descriptors::turned_away(workers);
         config.check()?;
+        if config.trace_operations && self.observer.is_none() {
+            let problem = "has no observer to report to; set one, or leave it off".to_owned();
+            return Err(Error::Config { setting: "the trace of operations", problem });
+        }
         Ok(workers)
     }
 }
@@ -357,101 +352,13 @@ impl From<TcpListener> for Server {
     }
 }
 
-impl Config {
-    /// # Errors
-    /// [`Error::Config`] for the first setting that makes no sense.
-    pub(crate) fn check(&self) -> Result<()> {
-        self.check_counts()?;
-        self.check_pool()?;
-        self.check_times()?;
-        self.check_marks()
+/// Where it listens; not every setting.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("addresses", &self.addresses)
+            .field("backend", &self.choice)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
     }
-
-    fn check_counts(&self) -> Result<()> {
-        if self.max_sessions == 0 {
-            return wrong("the session limit", "is 0: a server needs room for at least 1 session");
-        }
-        if self.max_per_address == Some(0) {
-            return wrong("the limit per address", "is 0: nobody could connect");
-        }
-        if self.mailbox == 0 {
-            return wrong("the mailbox", "has room for 0 messages; give it at least 1");
-        }
-        Ok(())
-    }
-
-    fn check_pool(&self) -> Result<()> {
-        let PoolConfig { blocks, block_len } = self.pool;
-        if !(1..=32_768).contains(&blocks) || block_len == 0 {
-            let problem = format!(
-                "of {blocks} blocks of {block_len} bytes is no pool; give 1 to 32768 blocks of at least 1 byte"
-            );
-            return wrong("the pool", problem);
-        }
-        if block_len as usize > MOST {
-            let problem = format!(
-                "has blocks of {block_len} bytes; give at most {MOST}, the most that may wait for a session"
-            );
-            return wrong("the pool", problem);
-        }
-        Ok(())
-    }
-
-    fn check_times(&self) -> Result<()> {
-        let times = [
-            ("the idle timeout", self.idle_timeout, "every session would be idle"),
-            ("the first-byte timeout", self.first_byte_timeout, "no session could speak in time"),
-            ("the write timeout", self.write_timeout, "no peer could read in time"),
-            ("the connect timeout", self.connect_timeout, "no connection could be made in time"),
-        ];
-        for (setting, time, consequence) in times {
-            if time == Some(Duration::ZERO) {
-                return wrong(setting, format!("is 0: {consequence}; give more, or none"));
-            }
-        }
-        if self.tick == Some(Duration::ZERO) {
-            let problem =
-                "has a period of 0; give at least 4 ms (a shorter tick is called every 4 ms), or none";
-            return wrong("the tick", problem);
-        }
-        self.options.check_keepalive().or_else(|error| unusable("the keep-alive", &error))?;
-        self.options.check_user_timeout().or_else(|error| unusable("the user timeout", &error))
-    }
-
-    fn check_marks(&self) -> Result<()> {
-        let Config { high_water, low_water, hard_limit, .. } = *self;
-        if low_water >= high_water {
-            let problem = format!("of {low_water} bytes is not under the high-water mark of {high_water}");
-            return wrong("the low-water mark", problem);
-        }
-        if hard_limit < high_water {
-            let problem = format!("of {hard_limit} bytes is under the high-water mark of {high_water}");
-            return wrong("the hard limit", problem);
-        }
-        if hard_limit > MOST {
-            let problem = format!(
-                "of {hard_limit} bytes is over {MOST}, the most that may wait for a session (without a limit of yours \
-                 it is the high-water mark and 2 MiB)"
-            );
-            return wrong("the hard limit", problem);
-        }
-        let block_len = self.pool.block_len as usize;
-        if hard_limit < block_len {
-            let problem = format!(
-                "of {hard_limit} bytes is under a block of the pool, of {block_len}, which is charged in full: a session \
-                 could not send on one byte; give at least {block_len}, or a pool of smaller blocks"
-            );
-            return wrong("the hard limit", problem);
-        }
-        Ok(())
-    }
-}
-
-/// What is wrong with a setting, and what would be right.
-fn wrong(setting: &'static str, problem: impl Into<String>) -> Result<()> {
-    Err(Error::Config { setting, problem: problem.into() })
-}
-
-fn unusable(setting: &'static str, error: &io::Error) -> Result<()> {
-    wrong(setting, format!("cannot be used: {error}"))
 }

@@ -14,7 +14,7 @@ use super::worker_threads::WorkerThreads;
 use crate::error::Result;
 use crate::mailbox::{Audience, Mail, Mailbox};
 use crate::observe::{Event, Observer, Stats};
-use crate::session::PostError;
+use crate::session::{PostError, SessionHandle, SessionId};
 use crate::shared::WorkerShared;
 use crate::worker::WorkerHandle;
 
@@ -28,10 +28,12 @@ pub struct ServerHandle<M = ()> {
     pub(super) all_shared: Arc<[Arc<WorkerShared>]>,
     pub(super) worker_threads: Arc<WorkerThreads>,
     pub(super) mailboxes: Arc<[Arc<Mailbox<M>>]>,
+    pub(super) hard_limit: usize,
 }
 
 /// How a drain went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct DrainReport {
     /// Sessions that got everything that was queued for them.
     pub drained: u64,
@@ -39,6 +41,16 @@ pub struct DrainReport {
     pub cut: u64,
     /// Bytes of the cut sessions: queued and not sent, or received and not answered.
     pub bytes_lost: u64,
+}
+
+/// In words: `12 sessions drained, 1 cut, 345 bytes lost`.
+impl fmt::Display for DrainReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |count| if count == 1 { "" } else { "s" };
+        let DrainReport { drained, cut, bytes_lost } = *self;
+        write!(f, "{drained} session{} drained, {cut} cut, ", plural(drained))?;
+        write!(f, "{bytes_lost} byte{} lost", plural(bytes_lost))
+    }
 }
 
 impl<M: Send> ServerHandle<M> {
@@ -82,6 +94,20 @@ impl<M: Send> ServerHandle<M> {
         M: Clone,
     {
         self.mailboxes.iter().filter(|mailbox| mailbox.post_message(message.clone()).is_err()).count()
+    }
+
+    /// A handle on the session with this id, which may live on any worker. If the session has ended, the handle learns it
+    /// from the worker, which may take a moment: until then [`SessionHandle::send`] may return [`Sent::Ok`](crate::Sent::Ok) for bytes that
+    /// are discarded, as it may whenever a session ends.
+    ///
+    /// # Panics
+    /// If the id is of another server, which has more workers.
+    #[must_use]
+    pub fn session(&self, id: SessionId) -> SessionHandle
+    where
+        M: 'static,
+    {
+        self.mailboxes[id.worker()].session(id, self.hard_limit)
     }
 
     /// Sends one buffer to every session of the server, with one mailbox message per worker. Returns how many workers'
@@ -175,6 +201,7 @@ impl<M> Clone for ServerHandle<M> {
             all_shared: Arc::clone(&self.all_shared),
             worker_threads: Arc::clone(&self.worker_threads),
             mailboxes: Arc::clone(&self.mailboxes),
+            hard_limit: self.hard_limit,
         }
     }
 }

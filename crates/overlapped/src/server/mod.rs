@@ -2,6 +2,7 @@
 
 mod binding;
 mod builder;
+mod check;
 mod descriptors;
 mod handle;
 mod monitor;
@@ -9,6 +10,7 @@ mod simulated;
 mod start;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod timeouts;
 mod worker_threads;
 
 pub use binding::SkippedAddress;

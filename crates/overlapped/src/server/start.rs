@@ -156,6 +156,7 @@ impl Server {
             all_shared: all_shared.into(),
             worker_threads: Arc::new(WorkerThreads::new(workers)),
             mailboxes: Arc::clone(&plan.mailboxes),
+            hard_limit: self.config.hard_limit,
         };
         let started = self.start_threads(&plan, &handle);
         if started.is_err() {

@@ -28,12 +28,14 @@ pub enum CloseReason {
     Aborted,
     /// The peer reset the connection.
     Reset,
-    /// Silent for longer than the idle timeout.
+    /// The handler closed it in [`on_idle`](crate::Handler::on_idle): silent for longer than an idle timeout.
     IdleTimeout,
     /// No first byte within its timeout.
     FirstByteTimeout,
     /// The peer read nothing for longer than the write timeout.
     WriteTimeout,
+    /// The deadline that was set for it with [`Session::set_deadline`](crate::Session::set_deadline) has passed.
+    Deadline,
     /// The peer's system has stopped answering: what was sent, or probes of keep-alive, stayed unacknowledged for as long as
     /// [`Server::user_timeout`](crate::Server::user_timeout), [`Server::keepalive`](crate::Server::keepalive) or the system
     /// allows (`ETIMEDOUT`; `EHOSTUNREACH` or `ENETUNREACH` where a router has reported it).
@@ -62,6 +64,7 @@ impl CloseReason {
             | CloseReason::Local
             | CloseReason::IdleTimeout
             | CloseReason::FirstByteTimeout
+            | CloseReason::Deadline
             | CloseReason::Drained
             | CloseReason::BadFrame => true,
             CloseReason::Aborted
@@ -97,6 +100,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Reset => "reset by the peer",
             CloseReason::IdleTimeout => "idle for too long",
             CloseReason::FirstByteTimeout => "no first byte in time",
+            CloseReason::Deadline => "its deadline has passed",
             CloseReason::WriteTimeout => "the peer does not read",
             CloseReason::PeerLost => "the peer no longer answers",
             CloseReason::Overflow => "too much queued for it",

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use proactor::ConnectionKey;
+use proactor::{AlignedBuf, ConnectionKey, Payload};
 
 /// A message was not taken. It is returned, as `std::sync::mpsc::TrySendError` does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,9 +57,41 @@ impl<M> std::error::Error for PostError<M> {}
 
 /// What a handle asks of a session.
 pub(crate) enum SessionCommand {
-    Send(Bytes),
+    Send(PostedPayload),
     Close,
     Abort,
+    /// A handle was made by the session's id.
+    Attach,
+}
+
+/// A payload on its way to another thread: any but a lease, which stays on its worker's thread.
+pub(crate) enum PostedPayload {
+    Shared(Bytes),
+    Owned(Vec<u8>),
+    Aligned(AlignedBuf),
+}
+
+impl PostedPayload {
+    /// Of a payload that was made of something `Send`, and so is no lease.
+    pub(crate) fn new(payload: Payload) -> PostedPayload {
+        match payload {
+            Payload::Shared(bytes) => PostedPayload::Shared(bytes),
+            Payload::Owned(bytes) => PostedPayload::Owned(bytes),
+            Payload::Aligned(bytes) => PostedPayload::Aligned(bytes),
+            // A user's own type that makes a lease out of nothing.
+            other => PostedPayload::Shared(Bytes::copy_from_slice(other.as_slice())),
+        }
+    }
+}
+
+impl From<PostedPayload> for Payload {
+    fn from(posted: PostedPayload) -> Payload {
+        match posted {
+            PostedPayload::Shared(bytes) => Payload::Shared(bytes),
+            PostedPayload::Owned(bytes) => Payload::Owned(bytes),
+            PostedPayload::Aligned(bytes) => Payload::Aligned(bytes),
+        }
+    }
 }
 
 /// Posting to a session's worker without knowing its handler: what session handles are made of.

@@ -1,17 +1,18 @@
 //! Reaching a session from other threads.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use proactor::Payload;
 
-use super::{PostError, PostToSession, Sent, SessionCommand, SessionId};
+use super::{PostError, PostToSession, PostedPayload, Sent, SessionCommand, SessionId};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What a session and its handles share.
 #[derive(Debug)]
 pub(crate) struct HandleState {
-    /// Bytes posted by handles and not yet taken by the worker.
+    /// Memory charged for what handles have posted and the worker has not taken yet.
     posted: AtomicUsize,
     /// Memory charged for what is queued, as the worker last stored it.
     queued: AtomicUsize,
@@ -22,15 +23,25 @@ pub(crate) struct HandleState {
 }
 
 impl HandleState {
-    /// Of a session that has `queued` bytes charged. `closed`: it takes no send; `closing`: it has begun to close.
-    pub(crate) fn new(queued: usize, closed: bool, closing: bool) -> HandleState {
-        let (closed, closing) = (closed.into(), closing.into());
-        HandleState { posted: 0.into(), queued: queued.into(), closed, closing }
+    /// Of a session that its worker has still to find.
+    pub(crate) fn new() -> HandleState {
+        HandleState { posted: 0.into(), queued: 0.into(), closed: false.into(), closing: false.into() }
     }
 
     /// Of a session that is gone.
     pub(crate) fn gone() -> HandleState {
-        HandleState::new(0, true, true)
+        let gone = HandleState::new();
+        gone.close(true);
+        gone
+    }
+
+    /// The worker has found the session: it has `queued` bytes charged. `closed`: it takes no send; `closing`: it has begun
+    /// to close.
+    pub(crate) fn attach(&self, queued: usize, closed: bool, closing: bool) {
+        self.set_queued(queued);
+        if closed {
+            self.close(closing);
+        }
     }
 
     /// Nothing can be sent any more. `closing`: the session has begun to close, too.
@@ -47,29 +58,29 @@ impl HandleState {
         self.queued.store(charge, Ordering::Release);
     }
 
-    /// The worker has taken a posted send of `len` bytes; its queue is charged with `charge` now.
-    pub(crate) fn taken(&self, len: usize, charge: usize) {
+    /// The worker has taken a posted send that was charged with `posted`; its queue is charged with `queued` now.
+    pub(crate) fn taken(&self, posted: usize, queued: usize) {
         // Store before subtract: readers may briefly over-count, never under-count.
-        self.set_queued(charge);
-        self.unpost(len);
+        self.set_queued(queued);
+        self.unpost(posted);
     }
 
-    /// Counts a send of `len` bytes in, unless more than `limit` would wait for the session then.
-    fn post(&self, len: usize, limit: usize) -> bool {
-        let posted = self.posted.fetch_add(len, Ordering::AcqRel);
+    /// Counts a send in that is charged with `charge`, unless more than `limit` would wait for the session then.
+    fn post(&self, charge: usize, limit: usize) -> bool {
+        let posted = self.posted.fetch_add(charge, Ordering::AcqRel);
         let queued = self.queued.load(Ordering::Acquire);
-        let room = posted.saturating_add(queued).saturating_add(len) <= limit;
+        let room = posted.saturating_add(queued).saturating_add(charge) <= limit;
         if !room {
-            self.unpost(len);
+            self.unpost(charge);
         }
         room
     }
 
-    fn unpost(&self, len: usize) {
-        self.posted.fetch_sub(len, Ordering::AcqRel);
+    fn unpost(&self, charge: usize) {
+        self.posted.fetch_sub(charge, Ordering::AcqRel);
     }
 
-    /// Bytes posted and not taken, and memory charged for what is queued.
+    /// Memory charged for what is posted and not taken, and for what is queued.
     #[cfg(all(loom, test))]
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.posted.load(Ordering::Relaxed), self.queued.load(Ordering::Relaxed))
@@ -92,21 +103,24 @@ impl SessionHandle {
         self.id
     }
 
-    /// Queues `bytes` for the session. [`Sent::Full`]: the session's hard limit or its worker's mailbox is reached, and
-    /// nothing was queued. The sends of one thread are sent in the order of the calls.
-    pub fn send(&self, bytes: impl Into<Bytes>) -> Sent {
-        let bytes = bytes.into();
-        let len = bytes.len();
+    /// Queues bytes for the session: whatever [`Session::send`](crate::Session::send) takes, except what must stay on a
+    /// worker's thread, a [`Lease`](crate::Lease) and a [`Payload`] (the compiler says that it "cannot be sent between
+    /// threads safely"; [`Lease::to_bytes`](crate::Lease::to_bytes) copies). [`Sent::Full`]: the session's hard limit or
+    /// its worker's mailbox is reached, and nothing was queued. The sends of one thread are sent in the order of the
+    /// calls.
+    pub fn send(&self, bytes: impl Into<Payload> + Send) -> Sent {
+        let payload = bytes.into();
+        let charge = payload.charge();
         if self.state.closed.load(Ordering::Acquire) {
             return Sent::Closed;
         }
-        if !self.state.post(len, self.limit) {
+        if !self.state.post(charge, self.limit) {
             return Sent::Full;
         }
-        match self.mailbox.post_to_session(self.id.key, SessionCommand::Send(bytes)) {
+        match self.mailbox.post_to_session(self.id.key, SessionCommand::Send(PostedPayload::new(payload))) {
             Ok(()) => Sent::Ok,
             Err(error) => {
-                self.state.unpost(len);
+                self.state.unpost(charge);
                 if error.is_full() { Sent::Full } else { Sent::Closed }
             }
         }
@@ -134,6 +148,22 @@ impl SessionHandle {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.state.closing.load(Ordering::Acquire)
+    }
+}
+
+/// Handles of the same session are equal. Those of sessions of two servers never are.
+impl PartialEq for SessionHandle {
+    fn eq(&self, other: &SessionHandle) -> bool {
+        self.id == other.id && Arc::ptr_eq(&self.mailbox, &other.mailbox)
+    }
+}
+
+impl Eq for SessionHandle {}
+
+/// By the session's id.
+impl Hash for SessionHandle {
+    fn hash<S: Hasher>(&self, state: &mut S) {
+        self.id.hash(state);
     }
 }
 

@@ -2,9 +2,12 @@
 
 mod close_reason;
 mod command;
+mod directory;
 mod handle;
 mod id;
 mod kept;
+mod limits;
+mod marks;
 mod pending;
 mod send_queue;
 mod state;
@@ -13,11 +16,14 @@ mod timers;
 
 pub use close_reason::{CloseReason, Closed};
 pub use command::PostError;
-pub(crate) use command::{PostToSession, SessionCommand};
+pub(crate) use command::{PostToSession, PostedPayload, SessionCommand};
+pub(crate) use directory::Directory;
 pub(crate) use handle::HandleState;
 pub use handle::SessionHandle;
 pub use id::SessionId;
 pub(crate) use kept::Kept;
+pub(crate) use limits::{Deadline, Limits};
+pub use limits::{Idle, SendLimits};
 pub(crate) use pending::Pending;
 pub use send_queue::Sent;
 pub(crate) use send_queue::{BLOCKS, MOST, SendQueue};

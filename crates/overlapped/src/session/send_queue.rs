@@ -1,6 +1,7 @@
 //! What a session has to send: in order, counted, and forwarded or copied, depending on the pool's reserve (INV-4, INV-6).
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::num::NonZeroU32;
 
 use proactor::{AlignedBuf, Gather, Lease, Payload};
@@ -17,8 +18,8 @@ pub(crate) const BLOCKS: u8 = 4;
 /// What a queue may hold, as memory charged. Callers check it.
 pub(crate) const MOST: usize = 1 << 30;
 
-/// What became of bytes handed to a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What became of bytes handed to a session. There is no fourth case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sent {
     /// They are queued, and leave in order.
     Ok,
@@ -27,6 +28,16 @@ pub enum Sent {
     Full,
     /// The session is closing or gone; they were dropped.
     Closed,
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Sent::Ok => "queued",
+            Sent::Full => "dropped: the hard limit is reached",
+            Sent::Closed => "dropped: the session is closed",
+        })
+    }
 }
 
 /// The queue of one session. One payload of it may be in flight: taken out with [`next`](Self::next), given back
@@ -122,7 +133,7 @@ impl SendQueue {
                 chunk.extend_from_slice(&bytes[..room]);
                 *last = Payload::Aligned(chunk);
             }
-            Payload::Lease(_) | Payload::Shared(_) => return 0,
+            _ => return 0,
         }
         let added = last.charge() - before;
         self.charge += added as u32;

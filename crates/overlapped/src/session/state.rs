@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use proactor::{ConnectionKey, Lease, Time};
 
-use super::{CloseReason, HandleState, Kept, Pending, SendQueue, SessionTimers};
+use super::{CloseReason, Directory, HandleState, Kept, Limits, Pending, SendQueue, SessionTimers};
 
 /// Where a session is in its life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,9 +138,9 @@ pub(crate) struct SessionState {
     /// Whether its handler wants its receive paused.
     wants_pause: bool,
     reason: Option<CloseReason>,
-    /// When bytes last moved: the time of that turn.
-    pub(crate) active_at: Time,
-    /// When the send in flight was submitted.
+    /// When bytes were last received: the time of that turn.
+    pub(crate) received_at: Time,
+    /// When the send in flight was submitted; if there is none, when the last one was out.
     pub(crate) send_since: Time,
     pub(crate) received: u64,
     pub(crate) sent: u64,
@@ -167,6 +167,10 @@ pub(crate) struct SessionState {
     pub(crate) token: Option<u64>,
     /// Made when the first timer is set.
     pub(crate) timers: Option<Box<SessionTimers>>,
+    /// Made when the first limit of its own is set.
+    pub(crate) limits: Option<Box<Limits>>,
+    /// When each kind of silence was last reported, by [`Idle`]: it counts from then.
+    pub(crate) reported_idle: [Time; 3],
 }
 
 #[cfg(target_pointer_width = "64")]
@@ -185,7 +189,7 @@ impl SessionState {
             taken_in: false,
             wants_pause: false,
             reason: None,
-            active_at: now,
+            received_at: now,
             send_since: now,
             received: 0,
             sent: 0,
@@ -201,6 +205,8 @@ impl SessionState {
             spoke_unheard: false,
             token,
             timers: None,
+            limits: None,
+            reported_idle: [Time::ZERO; 3],
         }
     }
 
@@ -236,6 +242,9 @@ impl SessionState {
         let (phase, action) = before.after(event);
         debug_assert!(phase >= before, "a session's phase only moves forward");
         self.phase = phase;
+        if phase != Phase::Open {
+            self.pending.add(Pending::GUARDED);
+        }
         self.peer_finished |= event == PhaseEvent::PeerFin;
         match event {
             _ if phase == before => {}
@@ -276,13 +285,15 @@ impl SessionState {
         !std::mem::replace(&mut self.fin_sent, true)
     }
 
-    /// What its handles share with it.
-    pub(crate) fn handle(&mut self) -> Arc<HandleState> {
+    /// What its handles share with it. `directory`: where another thread may have made it already.
+    pub(crate) fn handle(&mut self, directory: &Directory) -> &Arc<HandleState> {
         let (queued, phase) = (self.queue.charge(), self.phase);
         // The first handle may be asked for late: it starts with the present state.
-        Arc::clone(self.handle.get_or_insert_with(|| {
-            Arc::new(HandleState::new(queued, phase != Phase::Open, !phase.is_live()))
-        }))
+        self.handle.get_or_insert_with(|| {
+            let (handle, _) = directory.find(self.key);
+            handle.attach(queued, phase != Phase::Open, !phase.is_live());
+            handle
+        })
     }
 
     /// Handles answer "closed" from now on: to sends, and once the session closes, to `is_closed`.
@@ -305,7 +316,7 @@ impl SessionState {
     /// Bytes of the peer wait in the socket; they count as arrived at `at`.
     pub(crate) fn peer_has_spoken(&mut self, at: Time) {
         self.spoke_unheard = true;
-        self.active_at = at;
+        self.received_at = at;
     }
 
     /// Whether its handler has paused it.
@@ -376,117 +387,10 @@ impl SessionState {
     pub(crate) fn sent_one(&mut self, now: Time) -> usize {
         let bytes = self.queue.sent();
         self.sent += bytes as u64;
-        self.active_at = now;
+        self.send_since = now;
         bytes
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proactor::backend::simulated::{Behaviour, Simulation};
-    use proactor::{Driver, Pool, PoolConfig};
-
-    use super::*;
-
-    const PHASES: [Phase; 6] = [
-        Phase::Open,
-        Phase::HalfClosedLocal,
-        Phase::AwaitSent,
-        Phase::AwaitFin,
-        Phase::AwaitRelease,
-        Phase::Aborted,
-    ];
-    const EVENTS: [PhaseEvent; 8] = [
-        PhaseEvent::Finish,
-        PhaseEvent::Close(CloseReason::Local),
-        PhaseEvent::PeerFin,
-        PhaseEvent::FinSent,
-        PhaseEvent::BothEnded,
-        PhaseEvent::LingerOver,
-        PhaseEvent::Abort(CloseReason::Reset),
-        PhaseEvent::Cut,
-    ];
-
-    fn name(value: impl std::fmt::Debug) -> String {
-        let text = format!("{value:?}");
-        text.split('(').next().unwrap_or_default().to_owned()
-    }
-
-    /// The cells of each row of the table in this file's head.
-    fn table() -> Vec<Vec<String>> {
-        let rows = include_str!("state.rs").lines().filter_map(|line| line.strip_prefix("//! | "));
-        let cells =
-            |row: &str| row.trim_end_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
-        rows.map(cells).collect()
-    }
-
-    #[test]
-    fn every_cell_of_the_table_is_what_happens() {
-        let table = table();
-        assert_eq!(table[0][1..], EVENTS.map(name), "the events, in order");
-        assert_eq!(table.len(), 2 + PHASES.len());
-        for (phase, row) in PHASES.iter().zip(&table[2..]) {
-            assert_eq!(row[0], name(phase), "the phases, in order");
-            for (event, cell) in EVENTS.iter().zip(&row[1..]) {
-                let (next, action) = phase.after(*event);
-                let unchanged = (next, action) == (*phase, PhaseAction::Nothing);
-                let wanted = if unchanged { String::new() } else { format!("{next:?}, {action:?}") };
-                assert_eq!(*cell, wanted, "{phase:?}, {event:?}");
-            }
-        }
-    }
-
-    fn key() -> ConnectionKey {
-        let behaviour = Behaviour { seed: 1, capacity: 64, cuts: false, multishot: false, inline: false };
-        let simulation = Simulation::new(behaviour);
-        let pool = Pool::new(PoolConfig { blocks: 1, block_len: 16 });
-        let mut driver = Driver::new(simulation.backend(pool));
-        let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        driver.connect(address).expect("the simulated network has room")
-    }
-
-    /// Every sequence of up to five events.
-    #[test]
-    fn a_session_stops_hearing_once_and_ends_one_way() {
-        let key = key();
-        for sequence in 0..EVENTS.len().pow(5) {
-            let mut state = SessionState::new(key, None, Time::ZERO);
-            let events = (0..5).map(|at| EVENTS[sequence / EVENTS.len().pow(at) % EVENTS.len()]);
-            let (mut stopped, mut closed) = (0, 0);
-            for event in events {
-                let (phase, reason) = (state.phase(), state.reason());
-                let action = state.apply(event);
-                stopped += usize::from(action == PhaseAction::StopHearing && phase.is_live());
-                closed += usize::from(action == PhaseAction::CloseConnection);
-                assert!(state.phase() >= phase, "{phase:?}, {event:?}");
-                let replaced = event == PhaseEvent::Cut && state.phase() == Phase::Aborted;
-                assert!(
-                    reason.is_none() || state.reason() == reason || replaced,
-                    "INV-7: {phase:?}, {event:?}"
-                );
-                assert_eq!(state.is_live(), state.reason().is_none(), "it has a reason once it closes");
-            }
-            assert_eq!(stopped, usize::from(!state.is_live()));
-            assert_eq!(closed, usize::from(state.phase() == Phase::AwaitRelease), "INV-2");
-        }
-    }
-
-    #[test]
-    fn the_side_that_ended_first_gives_the_reason() {
-        let reason = |events: &[PhaseEvent]| {
-            let mut state = SessionState::new(key(), None, Time::ZERO);
-            for event in events {
-                let _ = state.apply(*event);
-            }
-            state.reason()
-        };
-        let close = PhaseEvent::Close(CloseReason::Local);
-        assert_eq!(reason(&[close]), Some(CloseReason::Local));
-        assert_eq!(reason(&[PhaseEvent::PeerFin, close]), Some(CloseReason::EndOfStream));
-        assert_eq!(reason(&[PhaseEvent::PeerFin, PhaseEvent::Finish]), Some(CloseReason::EndOfStream));
-        assert_eq!(reason(&[PhaseEvent::Finish, PhaseEvent::PeerFin, close]), Some(CloseReason::Local));
-        assert_eq!(reason(&[close, PhaseEvent::Abort(CloseReason::Reset)]), Some(CloseReason::Local));
-        assert_eq!(reason(&[close, PhaseEvent::Cut]), Some(CloseReason::Cut));
-        assert_eq!(reason(&[close, PhaseEvent::FinSent, PhaseEvent::Cut]), Some(CloseReason::Local));
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ pub(crate) use heartbeat::{Heartbeat, Pulses, Rest, TICK};
 pub(crate) use queue::Queue;
 
 use crate::observe::Published;
+use crate::session::Directory;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -23,6 +24,7 @@ pub(crate) struct WorkerShared {
     pub(crate) doorbell: Doorbell,
     pub(crate) published: Arc<Published>,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) directory: Arc<Directory>,
     /// Duplicates of the listeners that this worker owns: while it is blocked, the monitor accepts from them.
     spare_listeners: Mutex<Vec<Socket>>,
     /// Sessions placed on this worker, from the moment it was chosen: placement goes by this number.

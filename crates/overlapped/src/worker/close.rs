@@ -15,12 +15,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// of it was.
     pub(super) fn step_close(&mut self, key: ConnectionKey) {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
-        let unsent = state.queue.bytes();
+        let (unsent, low_water) = (state.queue.bytes(), state.low_water(self.core.config.low_water));
         match state.phase() {
             Phase::HalfClosedLocal => {
                 // This fails only if the connection is gone, which a receive that is paused does not report.
                 let gone = unsent == 0 && send_fin(&mut self.driver, state).is_err();
-                if unsent <= self.core.config.low_water {
+                if unsent <= low_water {
                     self.core.no_longer_full(key);
                 }
                 if gone {

@@ -20,7 +20,7 @@ use proactor::{ConnectionKey, Delivery, Time};
 use super::{Layer, Worker};
 use crate::config::Config;
 use crate::handler::Handler;
-use crate::session::{CloseReason, Pending, Phase, SessionState};
+use crate::session::{CloseReason, Deadline, Idle, Pending, Phase, SessionState};
 use crate::timers::Wheel;
 
 /// A deadline is noticed late by at most this part of itself, so that many sessions are looked at together.
@@ -33,32 +33,35 @@ const WRITE_LOOKS: u32 = 4;
 /// from a kernel that always has more, what is older has been received by then.
 const SESSIONS_PER_TURN: usize = 16;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deadline {
-    Idle,
-    FirstByte,
-    Write,
-}
-
 impl Deadline {
-    fn bit(self) -> u8 {
-        1 << self as u8
-    }
-
-    fn limit(self, config: &Config) -> Option<Duration> {
+    /// The session's own limit, or the server's.
+    fn limit(self, state: &SessionState, config: &Config) -> Option<Duration> {
+        if let Some(own) = state.limits.as_ref().and_then(|limits| limits.time(self)) {
+            return own;
+        }
         match self {
-            Deadline::Idle => config.idle_timeout,
+            Deadline::Idle(Idle::Both) => config.idle_timeout,
+            Deadline::Idle(Idle::Read) => config.read_idle_timeout,
+            Deadline::Idle(Idle::Write) => config.write_idle_timeout,
             Deadline::FirstByte => config.first_byte_timeout,
             Deadline::Write => config.write_timeout,
+            Deadline::Session => None,
         }
     }
 
     /// What it counts from in a session; `None` if it does not apply, and will not before something else happens.
     fn since(self, state: &SessionState) -> Option<Time> {
+        let reported = |idle: Idle| state.reported_idle[idle as usize];
+        // A session that is kept from receiving is not silent by its peer's doing.
+        let receives = state.is_live() && !state.is_paused() && !state.is_held_by_another();
         match self {
-            // A session that is kept from receiving is not silent by its peer's doing.
-            Deadline::Idle => (state.is_live() && !state.is_paused() && !state.is_held_by_another())
-                .then_some(state.active_at.max(state.moved_at)),
+            Deadline::Idle(idle @ Idle::Both) => receives
+                .then(|| state.received_at.max(state.send_since).max(state.moved_at).max(reported(idle))),
+            Deadline::Idle(idle @ Idle::Read) => {
+                (receives && !state.peer_finished()).then(|| state.received_at.max(reported(idle)))
+            }
+            Deadline::Idle(idle @ Idle::Write) => (state.phase() == Phase::Open)
+                .then(|| state.send_since.max(state.moved_at).max(reported(idle))),
             // The peer of an outbound session may wait for the first request.
             Deadline::FirstByte => {
                 (state.is_live() && !state.has_spoken() && state.token.is_none()).then_some(state.opened_at)
@@ -66,7 +69,20 @@ impl Deadline {
             // In these phases, queued bytes may wait for a peer that does not read.
             Deadline::Write => (state.phase().is_sending() && state.queue.is_in_flight())
                 .then_some(state.send_since.max(state.moved_at)),
+            Deadline::Session => {
+                state.limits.as_ref().filter(|_| state.is_live()).map(|limits| limits.deadline_from)
+            }
         }
+    }
+
+    /// Whether bytes of the peer that were not received yet would end the silence.
+    fn is_about_receiving(self) -> bool {
+        matches!(self, Deadline::Idle(Idle::Both | Idle::Read) | Deadline::FirstByte)
+    }
+
+    /// Whether the system knows more about what was sent.
+    fn is_about_sending(self) -> bool {
+        matches!(self, Deadline::Idle(Idle::Both | Idle::Write) | Deadline::Write)
     }
 
     /// When it is looked at next, if it counts from `since`.
@@ -81,6 +97,8 @@ impl Deadline {
 pub(super) enum Overdue {
     /// One of the session that lives in a slot.
     Slot(usize, Deadline),
+    /// One for which this session has a limit of its own.
+    Own(ConnectionKey, Deadline),
     /// A lingering session has waited for its peer's FIN.
     Linger(ConnectionKey),
     /// An outbound connection has taken its time.
@@ -133,29 +151,76 @@ impl Deadlines {
             state.pending.add(Pending::WRITE_TIMER);
         }
         let now = state.opened_at;
-        self.watch(Deadline::Idle, state, config, now);
-        self.watch(Deadline::FirstByte, state, config, now);
+        for deadline in Deadline::ALL {
+            if deadline != Deadline::Write {
+                self.watch(deadline, state, config, now);
+            }
+        }
     }
 
     /// Sets a timer for a slot, to look at its session when its deadline may have passed.
     pub(super) fn watch(&mut self, deadline: Deadline, state: &mut SessionState, config: &Config, now: Time) {
         let slot = state.key.index();
-        if self.watched[slot] & deadline.bit() != 0 {
+        let is_own = has_own(state, deadline);
+        if !is_own && self.watched[slot] & deadline.bit() != 0 {
             return;
         }
-        let Some((since, limit)) = deadline.since(state).zip(deadline.limit(config)) else { return };
-        self.watched[slot] |= deadline.bit();
-        let (at, overdue) = (deadline.look_at(now, since, limit), Overdue::Slot(slot, deadline));
-        match deadline {
-            Deadline::Idle | Deadline::FirstByte => {
-                self.silence.set(at, overdue);
-            }
-            Deadline::Write => {
-                state.pending.remove(Pending::WRITE_TIMER);
-                self.writes.set(at, overdue);
-            }
+        let Some((since, limit)) = deadline.since(state).zip(deadline.limit(state, config)) else { return };
+        let at = deadline.look_at(now, since, limit);
+        if deadline == Deadline::Write {
+            state.pending.remove(Pending::WRITE_TIMER);
+        }
+        if is_own {
+            self.forget_own(deadline, state);
+            let id = self.wheel(deadline).set(at, Overdue::Own(state.key, deadline));
+            *state.limits.get_or_insert_default().timer(deadline) = Some(id);
+        } else {
+            self.watched[slot] |= deadline.bit();
+            self.wheel(deadline).set(at, Overdue::Slot(slot, deadline));
         }
     }
+
+    fn wheel(&mut self, deadline: Deadline) -> &mut Wheel<Overdue> {
+        if deadline == Deadline::Write { &mut self.writes } else { &mut self.silence }
+    }
+
+    /// A limit of a session's own was changed: its timer is set anew.
+    fn watch_again(&mut self, deadline: Deadline, state: &mut SessionState, config: &Config, now: Time) {
+        self.forget_own(deadline, state);
+        if deadline == Deadline::Write {
+            state.pending.remove(Pending::WRITE_TIMER);
+            if deadline.limit(state, config).is_some() {
+                state.pending.add(Pending::WRITE_TIMER);
+            }
+        }
+        self.watch(deadline, state, config, now);
+    }
+
+    /// Cancels the timer of a session's own limit.
+    fn forget_own(&mut self, deadline: Deadline, state: &mut SessionState) {
+        if let Some(id) = state.limits.as_mut().and_then(|limits| limits.timer(deadline).take()) {
+            self.wheel(deadline).cancel(id);
+        }
+    }
+
+    /// How many timers are set.
+    #[cfg(test)]
+    pub(super) fn timers(&self) -> usize {
+        self.silence.len() + self.writes.len()
+    }
+
+    /// A session has ended: the timers of its own limits are cancelled.
+    pub(super) fn forget(&mut self, state: &mut SessionState) {
+        if state.limits.is_some() {
+            Deadline::ALL.into_iter().for_each(|deadline| self.forget_own(deadline, state));
+        }
+    }
+}
+
+/// Whether a session has a limit of its own. Then only the timer of that limit counts, and not its slot's: it may be due
+/// earlier, and it is gone with the session.
+fn has_own(state: &SessionState, deadline: Deadline) -> bool {
+    state.limits.as_ref().is_some_and(|limits| limits.time(deadline).is_some())
 }
 
 /// A time at or after `since` + `limit`: the same for sessions whose deadlines are close together.
@@ -184,10 +249,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             match overdue {
                 Overdue::Slot(slot, deadline) => {
                     self.deadlines.watched[slot] &= !deadline.bit();
-                    if let Some(key) = self.judge(slot, deadline) {
-                        self.over(key, deadline);
+                    let state = self.core.sessions.at(slot).filter(|state| !has_own(state, deadline));
+                    if let Some(key) = state.map(|state| state.key) {
+                        self.judge(key, deadline);
                     }
                 }
+                Overdue::Own(key, deadline) => self.judge(key, deadline),
                 Overdue::Linger(key) => self.linger_is_over(key),
                 Overdue::Connect(key) => self.connect_failed(key, &io::ErrorKind::TimedOut.into()),
             }
@@ -203,42 +270,56 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         may
     }
 
-    /// The session of a slot, if its deadline has passed. If it has not, the slot is looked at again.
-    fn judge(&mut self, slot: usize, deadline: Deadline) -> Option<ConnectionKey> {
+    /// Ends a session, or reports it, if its deadline has passed. If it has not, the session is looked at again.
+    fn judge(&mut self, key: ConnectionKey, deadline: Deadline) {
+        if self.has_passed(key, deadline) == Some(true) {
+            self.over(key, deadline);
+        } else if let Some(state) = self.core.sessions.get_mut(key) {
+            self.deadlines.watch(deadline, state, &self.core.config, self.core.now);
+        }
+    }
+
+    /// Whether a deadline has passed; `None` if it does not apply.
+    fn has_passed(&mut self, key: ConnectionKey, deadline: Deadline) -> Option<bool> {
         let now = self.deadlines.noticed_at;
-        let state = self.core.sessions.at(slot)?;
+        let state = self.core.sessions.get_mut(key)?;
+        let limit = deadline.limit(state, &self.core.config)?;
         if deadline == Deadline::Write {
             state.pending.add(Pending::WRITE_TIMER);
         }
-        let key = state.key;
-        let limit = deadline.limit(&self.core.config)?;
         let since = deadline.since(state)?;
         let asks_early = deadline == Deadline::Write && now.since(since) >= limit / (2 * WRITE_LOOKS);
         if now.since(since) >= limit || asks_early {
             self.ask_the_system(key, deadline);
         }
-        let state = self.core.sessions.get_mut(key)?;
-        let since = deadline.since(state)?;
-        if now.since(since) >= limit {
-            return Some(key);
+        let since = deadline.since(self.core.sessions.get(key)?)?;
+        Some(now.since(since) >= limit)
+    }
+
+    /// Watches the limits of their own that sessions were given since the last turn.
+    pub(super) fn watch_own_limits(&mut self) {
+        while let Some(key) = self.core.relimited.pop() {
+            let Some(state) = self.core.sessions.get_mut(key) else { continue };
+            let Some(changed) = state.limits.as_mut().map(|limits| limits.take_changed()) else { continue };
+            for deadline in changed {
+                self.deadlines.watch_again(deadline, state, &self.core.config, self.core.now);
+            }
         }
-        self.deadlines.watch(deadline, state, &self.core.config, self.core.now);
-        None
     }
 
     /// Asks the system about a session: bytes that wait to be received, and bytes that the peer's system has acknowledged.
     fn ask_the_system(&mut self, key: ConnectionKey, deadline: Deadline) {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
-        if deadline != Deadline::Write && !state.held_back && self.driver.unread(key) > 0 {
+        if deadline.is_about_receiving() && !state.held_back && self.driver.unread(key) > 0 {
             // They wait for a block, or for this session's turn.
             state.peer_has_spoken(self.core.now);
             return;
         }
-        if deadline == Deadline::FirstByte {
-            if self.driver.unread(key) > 0 {
-                // The session is paused, so they were not received.
-                state.peer_has_spoken(state.active_at);
-            }
+        if deadline == Deadline::FirstByte && self.driver.unread(key) > 0 {
+            // The session is paused, so they were not received.
+            state.peer_has_spoken(state.received_at);
+        }
+        if !deadline.is_about_sending() {
             return;
         }
         let Delivery { unacknowledged, acknowledged, last } =
@@ -258,14 +339,15 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         match deadline {
             Deadline::FirstByte => self.core.close(key, CloseReason::FirstByteTimeout),
             Deadline::Write => self.core.abort(key, CloseReason::WriteTimeout),
-            Deadline::Idle => {
+            Deadline::Session => self.core.close(key, CloseReason::Deadline),
+            Deadline::Idle(idle) => {
                 let now = self.core.now;
                 if let Some(state) = self.core.sessions.get_mut(key) {
                     // A session that its handler keeps, and that stays silent, is reported again after the same time.
-                    state.active_at = now;
+                    state.reported_idle[idle as usize] = now;
                     self.deadlines.watch(deadline, state, &self.core.config, now);
                 }
-                self.callback(key, H::on_idle);
+                self.callback(key, |handler, session, state| handler.on_idle(session, state, idle));
                 // It was open until now, so only this callback can have closed it.
                 if let Some(state) = self.core.sessions.get_mut(key) {
                     state.was_closed_when_idle();

@@ -3,12 +3,11 @@
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, Driver, Sending};
 
-use super::deadlines::Deadline;
 use super::{Layer, Worker};
 use crate::context::Core;
 use crate::handler::Handler;
 use crate::observe::Event;
-use crate::session::{Pending, Phase, SendQueue, SessionId};
+use crate::session::{Deadline, Pending, Phase, SendQueue, SessionId};
 
 /// Bytes that one flush sends where the kernel takes them at once: other sessions wait while they are copied.
 const FLUSH_BUDGET: usize = 256 * 1024;
@@ -101,7 +100,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
         let unsent = state.queue.bytes();
         match state.phase() {
-            Phase::Open if state.pending.has(Pending::LOW) && unsent <= self.core.config.low_water => {
+            Phase::Open
+                if state.pending.has(Pending::LOW)
+                    && unsent <= state.low_water(self.core.config.low_water) =>
+            {
                 let writable = state.pending.remove(Pending::WRITABLE);
                 self.core.no_longer_full(key);
                 if writable {

@@ -1,6 +1,7 @@
 //! Reaching a worker from other threads.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -63,6 +64,22 @@ impl<M: Send> WorkerHandle<M> {
 impl<M> Clone for WorkerHandle<M> {
     fn clone(&self) -> Self {
         WorkerHandle { index: self.index, all: Arc::clone(&self.all) }
+    }
+}
+
+/// Handles of the same worker are equal.
+impl<M> PartialEq for WorkerHandle<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.index == other.index && Arc::ptr_eq(&self.all, &other.all)
+    }
+}
+
+impl<M> Eq for WorkerHandle<M> {}
+
+/// By the worker's index.
+impl<M> Hash for WorkerHandle<M> {
+    fn hash<S: Hasher>(&self, state: &mut S) {
+        self.index.hash(state);
     }
 }
 

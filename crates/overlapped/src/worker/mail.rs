@@ -63,13 +63,21 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         match command {
             SessionCommand::Close => self.core.close(key, CloseReason::Local),
             SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
-            SessionCommand::Send(bytes) => {
-                let len = bytes.len();
-                let sent = self.core.send(key, Payload::Shared(bytes));
-                if let Some(state) = self.core.sessions.get(key)
-                    && let Some(handle) = &state.handle
-                {
-                    handle.taken(len, state.queue.charge());
+            SessionCommand::Attach => match self.core.sessions.get_mut(key) {
+                Some(state) => _ = state.handle(&self.core.directory),
+                None => {
+                    if let Some(handle) = self.core.directory.remove(key) {
+                        handle.close(true);
+                    }
+                }
+            },
+            SessionCommand::Send(posted) => {
+                let payload = Payload::from(posted);
+                let posted = payload.charge();
+                let sent = self.core.send(key, payload);
+                if let Some(state) = self.core.sessions.get_mut(key) {
+                    let charge = state.queue.charge();
+                    state.handle(&self.core.directory).taken(posted, charge);
                 }
                 if sent != Sent::Ok {
                     self.core.report.emit(&Event::PostRefused);

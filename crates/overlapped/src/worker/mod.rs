@@ -31,7 +31,7 @@ use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
 use crate::admission::{Arrivals, Placement, Seat};
 use crate::config::Config;
-use crate::context::{Core, CurrentCallback};
+use crate::context::{Core, CurrentCallback, WorkerTimers};
 use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox};
 use crate::observe::{Gauges, Observer, Report};
@@ -102,9 +102,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             flush_budget: 0,
             connects: VecDeque::new(),
             timers: Wheel::default(),
+            worker_timers: WorkerTimers::default(),
+            relimited: Vec::new(),
             now: driver.now(),
             report: Report::new(observer),
             mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
+            directory: Arc::clone(&mailbox.shared.directory),
             draining: false,
             scratch: Vec::new(),
             callback: CurrentCallback::None,
@@ -161,6 +164,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.core.touched.is_empty(),
             "what was asked for is submitted before the worker sleeps"
         );
+        self.watch_own_limits();
         let wait = if may_wait { self.wait() } else { Wait::Poll };
         self.publish();
         self.shared.heartbeat.begin_wait();
@@ -259,6 +263,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Due::Handler { session, token } => {
                     self.core.timer_fired(session, token);
                     self.callback(session, |handler, session, state| handler.on_timer(session, state, token));
+                }
+                Due::Worker { token } => {
+                    self.core.worker_timer_fired(token);
+                    self.worker_callback(|handler, worker| handler.on_worker_timer(worker, token));
                 }
                 Due::Linger(key) => self.deadlines.has_passed(Overdue::Linger(key)),
                 Due::Connect(key) => self.deadlines.has_passed(Overdue::Connect(key)),

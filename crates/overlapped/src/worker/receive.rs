@@ -5,11 +5,10 @@ use std::io;
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, Lease};
 
-use super::deadlines::Deadline;
 use super::{Layer, Worker};
 use crate::handler::Handler;
 use crate::observe::Event;
-use crate::session::{CloseReason, Pending, PhaseAction, PhaseEvent, SessionId};
+use crate::session::{CloseReason, Deadline, Idle, Pending, PhaseAction, PhaseEvent, SessionId};
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// The one place where received bytes come in.
@@ -21,7 +20,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let core = &mut self.core;
         let session = SessionId { worker: core.worker, key };
         let Some(state) = core.sessions.get_mut(key) else { return };
-        state.active_at = core.now;
+        state.received_at = core.now;
         if !state.is_live() {
             core.report.emit(&Event::Discarded { session, bytes: data.len() });
             return;
@@ -88,7 +87,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
         state.pending.remove(Pending::RECEIVE);
         // It may have been paused for longer than its slot was watched.
-        self.deadlines.watch(Deadline::Idle, state, &self.core.config, self.core.now);
+        self.deadlines.watch(Deadline::Idle(Idle::Both), state, &self.core.config, self.core.now);
+        self.deadlines.watch(Deadline::Idle(Idle::Read), state, &self.core.config, self.core.now);
         if state.held_back {
             self.driver.pause_receive(key);
             self.driver.watch(key);

@@ -47,7 +47,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn released(&mut self, key: ConnectionKey) {
         let Some(mut state) = self.core.sessions.remove(key) else { return };
         debug_assert!(state.timers.is_none(), "what closes or aborts a session cancels its timers");
+        self.deadlines.forget(&mut state);
         drop(self.seats[key.index()].take());
+        if state.handle.is_some() {
+            self.core.directory.remove(key);
+        }
         let session = self.core.id(key);
         let reason = state.reason().unwrap_or(CloseReason::Local);
         let bytes = state.queue.clear();

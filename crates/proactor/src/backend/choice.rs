@@ -1,11 +1,13 @@
 //! Which backends this system has, in order of preference, and why one was refused.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::{BackendKind, PREFERENCE};
 
 /// Which backend a program asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Choice {
     /// The first in the order of preference that works on this machine.
     #[default]
@@ -25,8 +27,42 @@ impl Choice {
     }
 }
 
+/// The word for the command line and messages: `auto`, or the backend's name.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Choice::Auto => f.write_str("auto"),
+            Choice::Only(kind) => kind.fmt(f),
+        }
+    }
+}
+
+/// The same words, for an option or an argument of a program.
+impl FromStr for Choice {
+    type Err = UnknownBackend;
+
+    fn from_str(word: &str) -> Result<Choice, UnknownBackend> {
+        let kinds = [BackendKind::IoUring, BackendKind::Iocp, BackendKind::Readiness];
+        let all = kinds.map(Choice::Only).into_iter().chain([Choice::Auto]);
+        let named = all.into_iter().find(|choice| choice.to_string() == word);
+        named.ok_or_else(|| UnknownBackend(word.to_owned()))
+    }
+}
+
+/// A word that names no backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UnknownBackend(String);
+
+impl fmt::Display for UnknownBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no backend {:?}; give auto, io_uring, iocp or readiness", self.0)
+    }
+}
+
+impl std::error::Error for UnknownBackend {}
+
 /// Why a backend cannot be used on this machine, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Refusal {
     /// Which backend.
     pub backend: BackendKind,
@@ -64,3 +100,18 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_choice_is_read_as_it_is_written() {
+        let kinds = [BackendKind::IoUring, BackendKind::Iocp, BackendKind::Readiness];
+        for choice in kinds.map(Choice::Only).into_iter().chain([Choice::Auto]) {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        let unknown = "epoll".parse::<Choice>().unwrap_err().to_string();
+        assert_eq!(unknown, "there is no backend \"epoll\"; give auto, io_uring, iocp or readiness");
+    }
+}

@@ -18,6 +18,7 @@ macro_rules! backends {
     ($($(#[$doc:meta])* $kind:ident = $name:literal: $backend:ty, if $here:meta;)*) => {
         /// A kind of backend, by the name that users write.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum BackendKind {
             $($(#[$doc])* $kind,)*
             /// A kernel in memory, under a virtual clock. Chosen by tests alone.

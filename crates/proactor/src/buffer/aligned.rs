@@ -1,6 +1,7 @@
 //! Bytes that start on a cache line.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 
 use super::CACHE_LINE;
@@ -123,6 +124,22 @@ impl DerefMut for AlignedBuf {
 impl AsRef<[u8]> for AlignedBuf {
     fn as_ref(&self) -> &[u8] {
         self
+    }
+}
+
+/// By their bytes.
+impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for AlignedBuf {
+    fn eq(&self, other: &T) -> bool {
+        **self == *other.as_ref()
+    }
+}
+
+impl Eq for AlignedBuf {}
+
+/// As the slice of its bytes.
+impl Hash for AlignedBuf {
+    fn hash<S: Hasher>(&self, state: &mut S) {
+        (**self).hash(state);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Received bytes, in a block of the pool.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
 use bytes::Bytes;
@@ -98,6 +99,22 @@ impl Deref for Lease {
 impl AsRef<[u8]> for Lease {
     fn as_ref(&self) -> &[u8] {
         self
+    }
+}
+
+/// By their bytes.
+impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Lease {
+    fn eq(&self, other: &T) -> bool {
+        **self == *other.as_ref()
+    }
+}
+
+impl Eq for Lease {}
+
+/// As the slice of its bytes.
+impl Hash for Lease {
+    fn hash<S: Hasher>(&self, state: &mut S) {
+        (**self).hash(state);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reports every submission and every completion to a tracer. Without one, a step costs the check of a pointer.
 
+use std::fmt;
 use std::io;
 
 use crate::backend::Backend;
@@ -12,7 +13,8 @@ use super::{ConnectionKey, Driver};
 pub type Tracer = Box<dyn FnMut(&Step)>;
 
 /// One step of a call: submitted, completed, and so on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Step {
     /// The operation in flight; `None` for calls that are over when they return.
     pub operation: Option<OpKey>,
@@ -25,9 +27,11 @@ pub struct Step {
 }
 
 /// A step of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Moment {
     /// It was submitted.
+    #[non_exhaustive]
     Submitted {
         /// Bytes to send; 0 for everything else.
         bytes: usize,
@@ -35,6 +39,7 @@ pub enum Moment {
         pending: bool,
     },
     /// Its result was taken.
+    #[non_exhaustive]
     Completed {
         /// The result.
         result: TraceResult,
@@ -52,7 +57,8 @@ pub enum Moment {
 }
 
 /// A result, without its block or socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TraceResult {
     /// It was done.
     Done,
@@ -66,6 +72,21 @@ pub enum TraceResult {
     Cancelled,
     /// It failed.
     Failed(io::ErrorKind),
+}
+
+/// As a clause: `done`, `12 bytes`, `end of stream`, `failed: connection reset`.
+impl fmt::Display for TraceResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TraceResult::Done => "done",
+            TraceResult::Bytes(1) => "1 byte",
+            TraceResult::Bytes(bytes) => return write!(f, "{bytes} bytes"),
+            TraceResult::EndOfStream => "end of stream",
+            TraceResult::NoBlocks => "no free block",
+            TraceResult::Cancelled => "cancelled",
+            TraceResult::Failed(kind) => return write!(f, "failed: {kind}"),
+        })
+    }
 }
 
 impl TraceResult {

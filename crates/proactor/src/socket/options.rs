@@ -11,7 +11,8 @@ use socket2::{Domain, Protocol, TcpKeepalive, Type};
 /// A connection that ends by one of these fails with [`TimedOut`](io::ErrorKind::TimedOut) (`ETIMEDOUT`), or, if a
 /// router reported the cause, with [`HostUnreachable`](io::ErrorKind::HostUnreachable) or
 /// [`NetworkUnreachable`](io::ErrorKind::NetworkUnreachable).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct SocketOptions {
     /// TCP keep-alive: when nothing has arrived for this long, the peer's system is asked for an acknowledgement, up
     /// to four times, a quarter of this apart. If it answers none, the connection fails: after about twice this time.
@@ -33,6 +34,20 @@ const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32_767);
 const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 impl SocketOptions {
+    /// These options with another [`keepalive`](Self::keepalive), or with none.
+    #[must_use]
+    pub fn with_keepalive(mut self, idle: impl Into<Option<Duration>>) -> SocketOptions {
+        self.keepalive = idle.into();
+        self
+    }
+
+    /// These options with another [`user_timeout`](Self::user_timeout), or with none.
+    #[must_use]
+    pub fn with_user_timeout(mut self, limit: impl Into<Option<Duration>>) -> SocketOptions {
+        self.user_timeout = limit.into();
+        self
+    }
+
     /// Whether all options are the system's defaults.
     #[must_use]
     pub const fn is_default(&self) -> bool {

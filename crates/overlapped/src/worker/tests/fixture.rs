@@ -14,7 +14,7 @@ use crate::context::{Session, WorkerContext};
 use crate::mailbox::Mail;
 use crate::observe::Stats;
 use crate::server::Settings;
-use crate::session::{CloseReason, Closed, SessionId};
+use crate::session::{CloseReason, Closed, Idle, SessionId};
 pub(super) use crate::testing::behaviours;
 pub(super) use crate::testing::simulated_server::End;
 use crate::testing::simulated_server::{Remote, SimulatedServer, until_quiet};
@@ -28,7 +28,10 @@ pub(super) enum Seen {
     HalfClose(SessionId),
     Writable(SessionId),
     Idle(SessionId),
+    ReadIdle(SessionId),
+    WriteIdle(SessionId),
     Timer(SessionId, u64),
+    WorkerTimer(u64),
     Tick,
     Message(u32),
     ConnectFailed(u64, std::io::ErrorKind),
@@ -43,11 +46,13 @@ pub(super) enum What {
     HalfClose,
     Writable,
     Idle,
+    ReadIdle,
+    WriteIdle,
     Timer(u64),
 }
 
-type OnSession = Rc<dyn Fn(&mut Session<'_, Probe>, What)>;
-type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_, Probe>, Seen)>;
+type OnSession = Rc<dyn Fn(&mut Session<'_, Kept>, What)>;
+type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_, Kept>, Seen)>;
 type OnDrop = Rc<dyn Fn(SessionId)>;
 
 /// A session's state, which notes its end.
@@ -72,7 +77,7 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub(super) fn new(on_session: impl Fn(&mut Session<'_, Probe>, What) + 'static) -> Probe {
+    pub(super) fn new(on_session: impl Fn(&mut Session<'_, Kept>, What) + 'static) -> Probe {
         Probe {
             log: Rc::default(),
             on_session: Rc::new(on_session),
@@ -81,13 +86,23 @@ impl Probe {
         }
     }
 
+    /// What callbacks of sessions do first.
+    pub(super) fn also_on_session(mut self, act: impl Fn(&mut Session<'_, Kept>, &What) + 'static) -> Probe {
+        let before = Rc::clone(&self.on_session);
+        self.on_session = Rc::new(move |session, what| {
+            act(session, &what);
+            before(session, what);
+        });
+        self
+    }
+
     /// What the destructor of a session's state does.
     pub(super) fn on_drop(mut self, act: impl Fn(SessionId) + 'static) -> Probe {
         self.on_drop = Rc::new(act);
         self
     }
 
-    pub(super) fn on_worker(mut self, act: impl Fn(&mut WorkerContext<'_, Probe>, Seen) + 'static) -> Probe {
+    pub(super) fn on_worker(mut self, act: impl Fn(&mut WorkerContext<'_, Kept>, Seen) + 'static) -> Probe {
         self.on_worker = Rc::new(act);
         self
     }
@@ -106,7 +121,7 @@ impl Probe {
         self.log.borrow_mut().push(seen);
     }
 
-    fn worker(&self, worker: &mut WorkerContext<'_, Probe>, seen: Seen) {
+    fn worker(&self, worker: &mut WorkerContext<'_, Kept>, seen: Seen) {
         self.saw(seen.clone());
         (self.on_worker)(worker, seen);
     }
@@ -116,61 +131,70 @@ impl Handler for Probe {
     type State = Kept;
     type Message = u32;
 
-    fn on_open(&mut self, session: &mut Session<'_, Probe>) -> Kept {
+    fn on_open(&mut self, session: &mut Session<'_, Kept>) -> Kept {
         self.saw(Seen::Open(session.id()));
         (self.on_session)(session, What::Open);
         Kept { id: session.id(), on_drop: Rc::clone(&self.on_drop) }
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Probe>, state: &mut Kept, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Kept>, state: &mut Kept, data: Lease) {
         assert_eq!(state.id, session.id(), "INV-3: a session sees its own state");
         (self.on_session)(session, What::Data(data));
     }
 
-    fn on_half_close(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
+    fn on_half_close(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept) {
         self.saw(Seen::HalfClose(session.id()));
         (self.on_session)(session, What::HalfClose);
     }
 
-    fn on_writable(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
+    fn on_writable(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept) {
         self.saw(Seen::Writable(session.id()));
         (self.on_session)(session, What::Writable);
     }
 
-    fn on_idle(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
-        self.saw(Seen::Idle(session.id()));
-        (self.on_session)(session, What::Idle);
+    fn on_idle(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept, idle: Idle) {
+        let (seen, what) = match idle {
+            Idle::Both => (Seen::Idle(session.id()), What::Idle),
+            Idle::Read => (Seen::ReadIdle(session.id()), What::ReadIdle),
+            Idle::Write => (Seen::WriteIdle(session.id()), What::WriteIdle),
+        };
+        self.saw(seen);
+        (self.on_session)(session, what);
     }
 
-    fn on_timer(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept, token: u64) {
+    fn on_timer(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept, token: u64) {
         self.saw(Seen::Timer(session.id(), token));
         (self.on_session)(session, What::Timer(token));
     }
 
-    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Probe>) {
+    fn on_worker_timer(&mut self, worker: &mut WorkerContext<'_, Kept>, token: u64) {
+        self.worker(worker, Seen::WorkerTimer(token));
+    }
+
+    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Kept>) {
         self.worker(worker, Seen::Tick);
     }
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_, Probe>, message: u32) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Kept>, message: u32) {
         self.worker(worker, Seen::Message(message));
     }
 
     fn on_connect_failed(
         &mut self,
-        worker: &mut WorkerContext<'_, Probe>,
+        worker: &mut WorkerContext<'_, Kept>,
         token: u64,
         error: &std::io::Error,
     ) {
         self.worker(worker, Seen::ConnectFailed(token, error.kind()));
     }
 
-    fn on_panic(&mut self, worker: &mut WorkerContext<'_, Probe>, session: Option<SessionId>, message: &str) {
+    fn on_panic(&mut self, worker: &mut WorkerContext<'_, Kept>, session: Option<SessionId>, message: &str) {
         self.worker(worker, Seen::Panic(session, message.to_owned()));
     }
 
     fn on_close(
         &mut self,
-        worker: &mut WorkerContext<'_, Probe>,
+        worker: &mut WorkerContext<'_, Kept>,
         Closed { id: session, reason, .. }: Closed,
         state: Kept,
     ) {

@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use proactor::AlignedBuf;
 
 use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
@@ -94,6 +96,56 @@ fn a_handle_meets_the_hard_limit_before_it_fills_the_mailbox() {
     }
 }
 
+/// In the order of the calls, whatever the form.
+#[test]
+fn a_handle_sends_every_form_of_bytes() {
+    const STATIC: &[u8; 3] = b"abc";
+    for behaviour in behaviours() {
+        let (probe, handles) = with_handles();
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let key = fixture.connect();
+        let handle = handles.borrow()[0].clone();
+        let sent = [
+            handle.send(&STATIC[..]),
+            handle.send(STATIC),
+            handle.send(*b"def"),
+            handle.send(Box::<[u8]>::from(*b"ghi")),
+            handle.send(b"jkl".to_vec()),
+            handle.send("mno"),
+            handle.send("pqr".to_owned()),
+            handle.send(Bytes::from_static(b"stu")),
+            handle.send(BytesMut::from(&b"vwx"[..])),
+            handle.send(AlignedBuf::from(&b"yz"[..])),
+        ];
+        assert_eq!(sent, [Sent::Ok; 10]);
+        fixture.settle();
+        assert_eq!(fixture.got(key), b"abcabcdefghijklmnopqrstuvwxyz", "{behaviour:?}");
+    }
+}
+
+/// What is posted is charged as it is once it is queued: a vector counts with half of its capacity at least.
+#[test]
+fn a_handle_charges_memory_and_not_only_bytes() {
+    for behaviour in behaviours().take(6) {
+        let (probe, handles) = with_handles();
+        let mut fixture = Fixture::new(behaviour, 1, limited_to(10_000), probe);
+        let key = fixture.connect();
+        let handle = handles.borrow()[0].clone();
+        let wide = || {
+            let mut bytes = Vec::with_capacity(8_000);
+            bytes.push(7);
+            bytes
+        };
+        assert_eq!(
+            [handle.send(wide()), handle.send(wide()), handle.send(wide())],
+            [Sent::Ok, Sent::Ok, Sent::Full]
+        );
+        fixture.settle();
+        assert_eq!(fixture.got(key), [7, 7], "{behaviour:?}: nothing was refused on the worker");
+        assert_eq!((fixture.stats(0).posts_refused, handle.send(wide())), (0, Sent::Ok));
+    }
+}
+
 #[test]
 fn a_handle_made_late_knows_what_is_queued() {
     for behaviour in behaviours().filter(|behaviour| !behaviour.inline && behaviour.capacity < 8_000) {
@@ -138,6 +190,50 @@ fn a_handle_made_of_a_closing_session_is_closed() {
         let handle = handles.borrow()[0].clone();
         assert!(handle.is_closed());
         assert_eq!(handle.send("late"), Sent::Closed, "{behaviour:?}");
+    }
+}
+
+/// Other threads reach a session by its id, and share its limit with the handles that it made itself.
+#[test]
+fn a_session_is_found_by_its_id() {
+    for behaviour in behaviours() {
+        let handles = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&handles);
+        let probe = Probe::new(move |session, what| match what {
+            What::Open => kept.borrow_mut().push((session.id(), None)),
+            What::Data(_) => kept.borrow_mut()[0].1 = Some(session.handle()),
+            _ => {}
+        });
+        let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
+        let client = fixture.connect();
+        let id = handles.borrow()[0].0;
+        let directory = |fixture: &Fixture| fixture.mailboxes[0].shared.directory.len();
+
+        // Another thread has just made the handle, and its mail is not posted yet.
+        let (made, is_new) = fixture.mailboxes[0].shared.directory.find(id.key);
+        assert!(is_new);
+        let found = fixture.mailboxes[0].session(id, 100);
+        assert_eq!(found.send("by id, "), Sent::Ok);
+        fixture.settle();
+        fixture.send(client, b"make one");
+        fixture.settle();
+        let own = handles.borrow()[0].1.clone().expect("it was made");
+        assert!(Arc::ptr_eq(&made, &found.state) && Arc::ptr_eq(&made, &own.state), "{behaviour:?}");
+        assert_eq!((own.send("by itself"), directory(&fixture)), (Sent::Ok, 1));
+        fixture.settle();
+        assert_eq!(fixture.got(client), b"by id, by itself");
+        assert_eq!(found.send([0; 101].to_vec()), Sent::Full, "nothing posted is left in its count");
+        assert_eq!(found.send([0; 100].to_vec()), Sent::Ok);
+
+        found.close().expect("the worker lives");
+        fixture.finish(client);
+        fixture.settle();
+        assert!(found.is_closed() && directory(&fixture) == 0, "{behaviour:?}");
+        let late = fixture.mailboxes[0].session(id, 100);
+        assert!(!late.is_closed(), "its worker has not looked yet");
+        fixture.settle();
+        assert!(late.is_closed() && directory(&fixture) == 0, "{behaviour:?}");
+        assert_eq!(late.send("late"), Sent::Closed);
     }
 }
 

@@ -7,11 +7,13 @@ mod draining;
 mod fairness;
 mod fixture;
 mod holding;
+mod idle;
 mod layers;
 mod limits;
 #[cfg(loom)]
 mod loom_models;
 mod messages;
+mod own_limits;
 mod panics;
 mod pressure;
 mod races;
@@ -20,3 +22,4 @@ mod reconnecting;
 mod ticks;
 mod timers;
 mod turning_away;
+mod worker_timers;
