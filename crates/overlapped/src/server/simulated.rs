@@ -46,6 +46,7 @@ impl<M: Send> ServerHandle<M> {
     /// The handle of a simulated server.
     pub(crate) fn simulated(
         addresses: &[SocketAddr],
+        hard_limit: usize,
         all_shared: &[Arc<WorkerShared>],
         mailboxes: &Arc<[Arc<Mailbox<M>>]>,
     ) -> ServerHandle<M> {
@@ -57,6 +58,7 @@ impl<M: Send> ServerHandle<M> {
             all_shared: all_shared.into(),
             worker_threads: Arc::new(WorkerThreads::simulated()),
             mailboxes: Arc::clone(mailboxes),
+            hard_limit,
         }
     }
 }

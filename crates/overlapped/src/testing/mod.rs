@@ -18,11 +18,11 @@
 //!     type State = Framed<Lines>;
 //!     type Message = ();
 //!
-//!     fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Framed<Lines> {
+//!     fn on_open(&mut self, _session: &mut Session<'_, Self::State>) -> Framed<Lines> {
 //!         Framed::new(Lines::up_to(80))
 //!     }
 //!
-//!     fn on_data(&mut self, session: &mut Session<'_, Self>, lines: &mut Framed<Lines>, data: Lease) {
+//!     fn on_data(&mut self, session: &mut Session<'_, Self::State>, lines: &mut Framed<Lines>, data: Lease) {
 //!         lines.push(data);
 //!         while let Some(line) = lines.next(session) {
 //!             match line {
@@ -32,7 +32,7 @@
 //!         }
 //!     }
 //!
-//!     fn on_idle(&mut self, session: &mut Session<'_, Self>, _lines: &mut Framed<Lines>) {
+//!     fn on_idle(&mut self, session: &mut Session<'_, Self::State>, _lines: &mut Framed<Lines>) {
 //!         session.send("bye\n");
 //!         session.close();
 //!     }

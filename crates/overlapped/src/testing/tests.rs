@@ -32,14 +32,14 @@ impl Handler for Echo {
     type State = usize;
     type Message = SocketAddr;
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) -> usize {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> usize {
         if session.token().is_some() {
             session.send("hello");
         }
         0
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, received: &mut usize, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, received: &mut usize, data: Lease) {
         *received += data.len();
         self.saw(format!("{}", data.escape_ascii()));
         match &data[..] {
@@ -52,24 +52,24 @@ impl Handler for Echo {
         }
     }
 
-    fn on_timer(&mut self, session: &mut Session<'_, Self>, _: &mut usize, token: u64) {
+    fn on_timer(&mut self, session: &mut Session<'_, Self::State>, _: &mut usize, token: u64) {
         self.saw(format!("timer {token}"));
         session.send("time");
     }
 
-    fn on_tick(&mut self, _: &mut WorkerContext<'_, Self>) {
+    fn on_tick(&mut self, _: &mut WorkerContext<'_, Self::State>) {
         self.saw("tick");
     }
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, address: SocketAddr) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self::State>, address: SocketAddr) {
         worker.connect(address, 5);
     }
 
-    fn on_connect_failed(&mut self, _: &mut WorkerContext<'_, Self>, token: u64, error: &io::Error) {
+    fn on_connect_failed(&mut self, _: &mut WorkerContext<'_, Self::State>, token: u64, error: &io::Error) {
         self.saw(format!("{token}: {:?}", error.kind()));
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, closed: Closed, _: usize) {
+    fn on_close(&mut self, _: &mut WorkerContext<'_, Self::State>, closed: Closed, _: usize) {
         self.saw(format!("{:?}", closed.reason));
     }
 }
@@ -378,11 +378,11 @@ fn a_world_without_rest_is_reported() {
         type State = ();
         type Message = ();
 
-        fn on_open(&mut self, session: &mut Session<'_, Self>) {
+        fn on_open(&mut self, session: &mut Session<'_, Self::State>) {
             session.send("ping");
         }
 
-        fn on_data(&mut self, session: &mut Session<'_, Self>, _: &mut (), data: Lease) {
+        fn on_data(&mut self, session: &mut Session<'_, Self::State>, _: &mut (), data: Lease) {
             session.send(data);
         }
     }

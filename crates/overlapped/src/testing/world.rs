@@ -77,9 +77,9 @@ impl<H: Handler> World<H> {
         let mut settings = server.into_settings().unwrap_or_else(|error| panic!("{error}"));
         let panics = Arc::<Mutex<Vec<String>>>::default();
         settings.observe = Some(noting_panics(&panics, settings.observe.take()));
-        let addresses = settings.addresses.clone();
+        let (addresses, hard_limit) = (settings.addresses.clone(), settings.config.hard_limit);
         let server = SimulatedServer::start(behaviour, settings, factory, || Plain);
-        let handle = ServerHandle::simulated(&addresses, &server.all_shared, &server.mailboxes);
+        let handle = ServerHandle::simulated(&addresses, hard_limit, &server.all_shared, &server.mailboxes);
         let (peers, listeners) = (Vec::new(), Vec::new());
         World { server, handle, peers, listeners, panics, expects_panics: false }
     }
@@ -145,7 +145,7 @@ impl<H: Handler> World<H> {
 
     /// From now on, the handler's connects to `address` get no answer, as if that machine were switched off.
     pub fn silence(&mut self, address: SocketAddr) {
-        self.server.simulation.fail_connects(address, None);
+        self.server.simulation.silence(address);
     }
 
     /// From now on, the handler's connects to `address` fail with `error`.
@@ -153,9 +153,11 @@ impl<H: Handler> World<H> {
         self.server.simulation.fail_connects(address, Some(error));
     }
 
-    /// Ends [`silence`](Self::silence) and [`fail_connects`](Self::fail_connects) for an address.
+    /// Ends [`silence`](Self::silence) and [`fail_connects`](Self::fail_connects) for an address. Connects that wait for an
+    /// answer there get one.
     pub fn restore_connects(&mut self, address: SocketAddr) {
-        self.server.simulation.restore_connects(address);
+        self.server.simulation.end_silence(address);
+        self.server.simulation.fail_connects(address, None);
     }
 
     /// While the kernel is short of memory, it accepts, receives and sends nothing, for the handler's side and for peers.
@@ -198,8 +200,7 @@ impl<H: Handler> World<H> {
     }
 
     /// Drains the server to its end, as [`ServerHandle::drain`] does, after the world has settled; time passes as far as
-    /// needed. To see a drain from
-    /// inside, call [`ServerHandle::begin_drain`] on the [`handle`](Self::handle), then settle and advance.
+    /// needed. To see a drain from inside, call [`ServerHandle::begin_drain`] on the [`handle`](Self::handle), then settle and advance.
     ///
     /// # Panics
     /// If the server does not end.
@@ -272,7 +273,7 @@ impl<H: Handler> World<H> {
     pub fn call<R>(
         &mut self,
         worker: usize,
-        callback: impl FnOnce(&mut H, &mut WorkerContext<'_, H>) -> R,
+        callback: impl FnOnce(&mut H, &mut WorkerContext<'_, H::State>) -> R,
     ) -> R {
         self.server.workers[worker].call_by_hand(callback)
     }

@@ -45,7 +45,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     /// Calls the handler as for a message. What it asks for is submitted in the next turn.
-    pub(crate) fn call_by_hand<R>(&mut self, call: impl FnOnce(&mut H, &mut WorkerContext<'_, H>) -> R) -> R {
+    pub(crate) fn call_by_hand<R>(
+        &mut self,
+        call: impl FnOnce(&mut H, &mut WorkerContext<'_, H::State>) -> R,
+    ) -> R {
         let mut returned = None;
         self.worker_callback(|handler, worker| returned = Some(call(handler, worker)));
         returned.expect("it was called")

@@ -100,15 +100,23 @@ impl Simulation {
         Ok(socket)
     }
 
-    /// From now on connects to this address fail with `error`. `None`: they get no answer, as from a machine that is
-    /// switched off, and wait until they are cancelled.
-    pub fn fail_connects(&self, address: SocketAddr, error: Option<io::ErrorKind>) {
-        self.net.borrow_mut().failing.insert(address, error);
+    /// From now on nobody answers at `address`: a connect to it waits until it is cancelled.
+    pub fn silence(&self, address: SocketAddr) {
+        self.net.borrow_mut().silence(address);
     }
 
-    /// Ends what [`fail_connects`](Self::fail_connects) began for an address.
-    pub fn restore_connects(&self, address: SocketAddr) {
-        self.net.borrow_mut().failing.remove(&address);
+    /// `address` answers again: connects that wait there go on.
+    pub fn end_silence(&self, address: SocketAddr) {
+        self.net.borrow_mut().end_silence(address);
+    }
+
+    /// From now on connects to `address` fail with `error`. `None`: they no longer do.
+    pub fn fail_connects(&self, address: SocketAddr, error: Option<io::ErrorKind>) {
+        let failing = &mut self.net.borrow_mut().failing;
+        match error {
+            Some(error) => failing.insert(address, error),
+            None => failing.remove(&address),
+        };
     }
 
     /// While it is short of memory, accepts, receives and sends that have something to do fail with
@@ -194,8 +202,11 @@ impl Simulated {
             }
             Operation::Connect { socket, address } => {
                 let address = address.as_socket().expect("the driver makes IP addresses");
-                if let Some(failure) = net.failing.get(&address) {
-                    return failure.map(|error| Outcome::Failed(error.into()));
+                if net.is_silent(address) {
+                    return None;
+                }
+                if let Some(error) = net.failing.get(&address) {
+                    return Some(Outcome::Failed((*error).into()));
                 }
                 Some(match net.connect(*socket, address) {
                     Ok(()) => Outcome::Connected,

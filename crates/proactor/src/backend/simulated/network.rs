@@ -61,8 +61,10 @@ pub(super) struct Network {
     next_port: u16,
     /// True once every port was given out.
     wrapped: bool,
-    /// What connects to these addresses meet; `None`: no answer.
-    pub(super) failing: BTreeMap<SocketAddr, Option<io::ErrorKind>>,
+    /// Where no connect is answered.
+    silent: Vec<SocketAddr>,
+    /// Where connects fail.
+    pub(super) failing: BTreeMap<SocketAddr, io::ErrorKind>,
     /// Whether accepts, receives and sends fail for want of memory.
     pub(super) short_of_memory: bool,
 }
@@ -78,6 +80,7 @@ impl Network {
             next_id: 1,
             next_port: FIRST_PORT,
             wrapped: false,
+            silent: Vec::new(),
             failing: BTreeMap::new(),
             short_of_memory: false,
         }
@@ -156,6 +159,18 @@ impl Network {
 
     pub(super) fn open(&mut self) -> SimSocket {
         SimSocket { id: self.add(Node::Fresh) }
+    }
+
+    pub(super) fn silence(&mut self, address: SocketAddr) {
+        self.silent.push(address);
+    }
+
+    pub(super) fn end_silence(&mut self, address: SocketAddr) {
+        self.silent.retain(|silent| *silent != address);
+    }
+
+    pub(super) fn is_silent(&self, address: SocketAddr) -> bool {
+        self.silent.contains(&address)
     }
 
     pub(super) fn listen(&mut self, mut address: SocketAddr) -> io::Result<SimSocket> {
