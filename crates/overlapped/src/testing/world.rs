@@ -145,11 +145,13 @@ impl<H: Handler> World<H> {
 
     /// From now on, the handler's connects to `address` get no answer, as if that machine were switched off.
     pub fn silence(&mut self, address: SocketAddr) {
+        self.restore_connects(address);
         self.server.simulation.silence(address);
     }
 
     /// From now on, the handler's connects to `address` fail with `error`.
     pub fn fail_connects(&mut self, address: SocketAddr, error: io::ErrorKind) {
+        self.restore_connects(address);
         self.server.simulation.fail_connects(address, Some(error));
     }
 
