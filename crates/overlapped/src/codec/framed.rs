@@ -1,6 +1,8 @@
 //! The unread bytes of one session, and their decoder.
 
-use proactor::{AlignedBuf, Lease, Payload};
+use std::time::Duration;
+
+use proactor::{AlignedBuf, Lease, Payload, Time};
 
 use super::{Decoder, Encoder, Input};
 use crate::context::Session;
@@ -54,13 +56,53 @@ pub struct Framed<D> {
     unseen: bool,
     /// True exactly when the decoder has returned an error.
     failed: bool,
+    /// Bytes of the unfinished item that the decoder has removed.
+    removed: usize,
+    pace: Pace,
+}
+
+/// How long an item may take to arrive.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    timeout: Option<Duration>,
+    /// Bytes per second for which the timeout is extended; 0 if it is not.
+    least_rate: u32,
+    /// When the unfinished item began to arrive, if the timeout is set.
+    begun_at: Option<Time>,
 }
 
 impl<D> Framed<D> {
     /// A stream that nothing was received of.
     pub fn new(decoder: D) -> Framed<D> {
-        let unfinished = AlignedBuf::default();
-        Framed { decoder, block: None, unfinished, searched: 0, needed: 0, unseen: false, failed: false }
+        Framed {
+            decoder,
+            block: None,
+            unfinished: AlignedBuf::default(),
+            searched: 0,
+            needed: 0,
+            unseen: false,
+            failed: false,
+            removed: 0,
+            pace: Pace::default(),
+        }
+    }
+
+    /// How long an item may take to arrive, from its first byte on. After that, the session is closed gracefully, with
+    /// [`CloseReason::ItemTimeout`](crate::CloseReason::ItemTimeout). It ends the session of a peer that sends a byte now
+    /// and then, which no idle timeout does. The time during which the session is paused, by its handler or because too
+    /// much is unsent, does not count: the timeout begins again after that. Default: no limit.
+    #[must_use]
+    pub fn timeout(mut self, limit: impl Into<Option<Duration>>) -> Framed<D> {
+        self.pace.timeout = limit.into();
+        self
+    }
+
+    /// Extends the [timeout](Self::timeout) of a large item by one second for each `bytes_per_second` bytes of it that
+    /// have arrived: the least rate at which a peer has to send. Default: it is not extended.
+    #[must_use]
+    pub fn least_rate(mut self, bytes_per_second: u32) -> Framed<D> {
+        self.pace.least_rate = bytes_per_second;
+        self
     }
 
     /// The decoder.
@@ -78,8 +120,8 @@ impl<D> Framed<D> {
     /// Switches to another decoder: it gets the bytes that are unread.
     pub fn switch<E>(mut self, decoder: E) -> Framed<E> {
         self.look_again();
-        let Framed { block, unfinished, searched, needed, unseen, failed, .. } = self;
-        Framed { decoder, block, unfinished, searched, needed, unseen, failed }
+        let Framed { decoder: _, block, unfinished, searched, needed, unseen, failed, removed, pace } = self;
+        Framed { decoder, block, unfinished, searched, needed, unseen, failed, removed, pace }
     }
 
     fn look_again(&mut self) {
@@ -145,15 +187,39 @@ impl<D: Decoder> Framed<D> {
             return None;
         }
         let item = self.decode();
+        if self.pace.timeout.is_some() {
+            self.keep_pace(session, item.is_some());
+        }
         if let Some(Err(_)) = &item {
             self.failed = true;
         }
         item
     }
 
+    /// Sets, extends or removes the time limit of the unfinished item.
+    #[cold]
+    fn keep_pace<S>(&mut self, session: &mut Session<'_, S>, is_complete: bool) {
+        let Pace { timeout, least_rate, begun_at } = &mut self.pace;
+        let bytes = self.removed + self.unfinished.len();
+        if is_complete || bytes == 0 {
+            // What follows is another item, whose time begins when the handler has waited for the rest of it.
+            if begun_at.take().is_some() {
+                session.limit_item(Time::ZERO, None);
+            }
+            return;
+        }
+        let begun_at = *begun_at.get_or_insert(session.core.now);
+        let earned =
+            (bytes as u64).checked_div(u64::from(*least_rate)).map_or(Duration::ZERO, Duration::from_secs);
+        session.limit_item(begun_at, timeout.map(|timeout| timeout.saturating_add(earned)));
+    }
+
     /// Gives the unread rest of the block back: `on_data` is called with it again.
     #[cold]
     fn wait<S>(&mut self, session: &mut Session<'_, S>) {
+        if self.pace.begun_at.take().is_some() {
+            session.limit_item(Time::ZERO, None);
+        }
         if let Some(block) = self.block.take() {
             session.put_back(block);
         }
@@ -179,6 +245,7 @@ impl<D: Decoder> Framed<D> {
         loop {
             let result = if self.unfinished.is_empty() { self.decode_block()? } else { self.assemble()? };
             if let Some(result) = result.transpose() {
+                self.removed = 0;
                 return Some(result);
             }
         }
@@ -195,6 +262,7 @@ impl<D: Decoder> Framed<D> {
         let result = self.decoder.decode(&mut input);
         let (consumed, needed) = input.outcome();
         check_progress(&result, consumed);
+        self.removed += consumed;
         if consumed == 0 && matches!(result, Ok(None)) {
             (self.searched, self.needed) = (block.len(), needed);
             self.unfinished = AlignedBuf::with_capacity(block.len().max(needed.min(MOST_RESERVED)));
@@ -231,6 +299,7 @@ impl<D: Decoder> Framed<D> {
             let (consumed, needed) = input.outcome();
             check_progress(&result, consumed);
             self.needed = needed;
+            self.removed += consumed;
             if consumed > 0 {
                 self.drop_front(consumed, before);
                 return Some(result);

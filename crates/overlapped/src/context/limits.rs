@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proactor::{ConnectionKey, Time};
+
 use super::{Core, Session};
 use crate::error::Result;
 use crate::session::{Deadline, Idle, Limits, Pending, SendLimits, SessionState};
@@ -75,6 +77,14 @@ impl<S> Session<'_, S> {
         Ok(())
     }
 
+    /// From `from` on, an item may take this long to arrive.
+    pub(crate) fn limit_item(&mut self, from: Time, limit: Option<Duration>) {
+        if let Some(limits) = self.core.limits(self.key) {
+            limits.item_from = from;
+        }
+        self.set_time(Deadline::Item, limit);
+    }
+
     fn set_time(&mut self, deadline: Deadline, limit: Option<Duration>) {
         let key = self.key;
         if let Some(limits) = self.core.limits(key) {
@@ -86,12 +96,12 @@ impl<S> Session<'_, S> {
 
 impl Core {
     /// The own limits of a session, if it has not begun to close.
-    fn limits(&mut self, key: proactor::ConnectionKey) -> Option<&mut Limits> {
+    fn limits(&mut self, key: ConnectionKey) -> Option<&mut Limits> {
         let state = self.sessions.get_mut(key).filter(|state| state.is_live())?;
         Some(state.limits.get_or_insert_default())
     }
 
-    fn set_marks(&mut self, key: proactor::ConnectionKey, marks: SendLimits) {
+    fn set_marks(&mut self, key: ConnectionKey, marks: SendLimits) {
         let Some(limits) = self.limits(key) else { return };
         limits.marks = Some(marks);
         let Some(state) = self.sessions.get_mut(key) else { return };

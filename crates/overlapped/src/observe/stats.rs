@@ -158,6 +158,7 @@ impl Counters {
                     | CloseReason::FirstByteTimeout
                     | CloseReason::WriteTimeout
                     | CloseReason::Deadline
+                    | CloseReason::ItemTimeout
                     | CloseReason::PeerLost => {
                         self.sessions_timed_out += 1;
                     }

@@ -36,6 +36,8 @@ pub enum CloseReason {
     WriteTimeout,
     /// The deadline that was set for it with [`Session::set_deadline`](crate::Session::set_deadline) has passed.
     Deadline,
+    /// An item of its stream took too long to arrive (see [`Framed::timeout`](crate::Framed::timeout)).
+    ItemTimeout,
     /// The peer's system has stopped answering: what was sent, or probes of keep-alive, stayed unacknowledged for as long as
     /// [`Server::user_timeout`](crate::Server::user_timeout), [`Server::keepalive`](crate::Server::keepalive) or the system
     /// allows (`ETIMEDOUT`; `EHOSTUNREACH` or `ENETUNREACH` where a router has reported it).
@@ -65,6 +67,7 @@ impl CloseReason {
             | CloseReason::IdleTimeout
             | CloseReason::FirstByteTimeout
             | CloseReason::Deadline
+            | CloseReason::ItemTimeout
             | CloseReason::Drained
             | CloseReason::BadFrame => true,
             CloseReason::Aborted
@@ -101,6 +104,7 @@ impl fmt::Display for CloseReason {
             CloseReason::IdleTimeout => "idle for too long",
             CloseReason::FirstByteTimeout => "no first byte in time",
             CloseReason::Deadline => "its deadline has passed",
+            CloseReason::ItemTimeout => "an item took too long to arrive",
             CloseReason::WriteTimeout => "the peer does not read",
             CloseReason::PeerLost => "the peer no longer answers",
             CloseReason::Overflow => "too much queued for it",

@@ -38,16 +38,19 @@ pub(crate) enum Deadline {
     Write,
     /// The end of the session itself, however busy it is. Only sessions have it, no server.
     Session,
+    /// The end of an item that has begun to arrive. Only sessions have it, no server.
+    Item,
 }
 
 impl Deadline {
-    pub(crate) const ALL: [Deadline; 6] = [
+    pub(crate) const ALL: [Deadline; 7] = [
         Deadline::Idle(Idle::Both),
         Deadline::Idle(Idle::Read),
         Deadline::Idle(Idle::Write),
         Deadline::FirstByte,
         Deadline::Write,
         Deadline::Session,
+        Deadline::Item,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
@@ -57,6 +60,7 @@ impl Deadline {
             Deadline::FirstByte => 3,
             Deadline::Write => 4,
             Deadline::Session => 5,
+            Deadline::Item => 6,
         }
     }
 
@@ -88,6 +92,8 @@ pub(crate) struct Limits {
     changed: u8,
     /// When the session's deadline was set: it counts from then.
     pub(crate) deadline_from: Time,
+    /// When the item began to arrive.
+    pub(crate) item_from: Time,
     /// Instead of the server's.
     pub(crate) marks: Option<SendLimits>,
 }

@@ -45,7 +45,7 @@ impl Deadline {
             Deadline::Idle(Idle::Write) => config.write_idle_timeout,
             Deadline::FirstByte => config.first_byte_timeout,
             Deadline::Write => config.write_timeout,
-            Deadline::Session => None,
+            Deadline::Session | Deadline::Item => None,
         }
     }
 
@@ -72,6 +72,8 @@ impl Deadline {
             Deadline::Session => {
                 state.limits.as_ref().filter(|_| state.is_live()).map(|limits| limits.deadline_from)
             }
+            // A session that is kept from receiving is not slow by its peer's doing.
+            Deadline::Item => state.limits.as_ref().filter(|_| receives).map(|limits| limits.item_from),
         }
     }
 
@@ -340,6 +342,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             Deadline::FirstByte => self.core.close(key, CloseReason::FirstByteTimeout),
             Deadline::Write => self.core.abort(key, CloseReason::WriteTimeout),
             Deadline::Session => self.core.close(key, CloseReason::Deadline),
+            Deadline::Item => self.core.close(key, CloseReason::ItemTimeout),
             Deadline::Idle(idle) => {
                 let now = self.core.now;
                 if let Some(state) = self.core.sessions.get_mut(key) {
