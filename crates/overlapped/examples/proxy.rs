@@ -80,3 +80,56 @@ fn main() -> overlapped::Result<()> {
     println!("{:?}", server.drain(Duration::from_secs_f64(limit))?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use overlapped::testing::{self, World};
+
+    fn relay() -> (World<Relay>, SocketAddr) {
+        let target = SocketAddr::from(([10, 0, 0, 1], 80));
+        let server = testing::server();
+        (World::start(server, |_| Relay { target, asked: 0, waiting: HashMap::new() }), target)
+    }
+
+    #[test]
+    fn bytes_and_ends_pass_in_both_directions() {
+        let (mut world, target) = relay();
+        let mut upstream = world.listen(target);
+        let mut client = world.connect();
+        let mut server = upstream.accept();
+        server.stay_open();
+        client.send_in_pieces("request", 1);
+        client.finish();
+        world.settle();
+        assert_eq!(server.received(), "request");
+        assert!(server.has_ended() && client.is_open());
+
+        server.send("answer");
+        server.finish();
+        world.settle();
+        assert_eq!(client.received(), "answer");
+        assert!(client.has_ended());
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_holds_the_target_back() {
+        let (mut world, target) = relay();
+        let mut upstream = world.listen(target);
+        let mut client = world.connect();
+        let mut server = upstream.accept();
+        client.stop_reading();
+        server.send([0; 1_000_000]);
+        world.settle();
+        assert!(server.unsent() > 500_000);
+        client.resume_reading();
+        world.settle();
+        assert_eq!((client.received().len(), server.unsent()), (1_000_000, 0));
+    }
+
+    #[test]
+    fn a_target_that_refuses_ends_the_client() {
+        let (mut world, _) = relay();
+        assert!(world.connect().was_reset());
+    }
+}

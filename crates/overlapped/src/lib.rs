@@ -87,6 +87,7 @@
 //! | [`handles`] | for other threads: [`ServerHandle`], [`WorkerHandle`], [`SessionHandle`] |
 //! | [`events`] | what a server reports: events, [`Stats`] |
 //! | [`trace`] | the steps of operations, as [`Server::trace_operations`] reports them |
+//! | [`testing`] | tests of handlers without sockets, under a virtual clock |
 //! | [`docs`] | the classic mistakes, and what prevents each |
 //!
 //! # To do this, use that
@@ -111,6 +112,7 @@
 //! | limit sessions | [`Server::max_sessions`], [`Server::max_per_address`], [`raise_descriptor_limit`] |
 //! | end the server without losing answers | [`ServerHandle::drain`], or [`ServerHandle::begin_drain`] in a callback |
 //! | monitor the server | [`ServerHandle::stats`], [`Server::observer`], [`Server::trace_operations`] |
+//! | test a handler without sockets | [`testing::World`] |
 //! | choose the backend | [`Server::backend`]; [`ServerHandle::refusals`] says why a better one was refused |
 //!
 //! # Ending a server
@@ -225,6 +227,7 @@ mod server;
 mod session;
 mod shared;
 mod sync;
+pub mod testing;
 mod timers;
 mod worker;
 

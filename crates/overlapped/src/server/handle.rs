@@ -174,8 +174,13 @@ impl<M: Send> ServerHandle<M> {
         self.worker_threads.check_not_inside()?;
         self.begin_drain(limit);
         self.wait()?;
+        Ok(self.drain_report())
+    }
+
+    /// How a drain that has ended went.
+    pub(crate) fn drain_report(&self) -> DrainReport {
         let Stats { drained, cut, bytes_lost, answers_owed, .. } = self.stats();
-        Ok(DrainReport { drained, cut, bytes_lost, answers_owed })
+        DrainReport { drained, cut, bytes_lost, answers_owed }
     }
 
     /// Waits until every worker has ended, and its thread with it. Several threads may wait, each as often as it likes,

@@ -2,6 +2,7 @@
 
 mod draining;
 mod relay;
+mod simulated;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

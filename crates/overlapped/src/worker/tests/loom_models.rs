@@ -249,7 +249,7 @@ fn with_connection_for_the_second() -> Fixture {
     let config = Config { max_sessions: 3, max_per_address: Some(3), ..config() };
     let mut fixture = fixture(CALM, 2, config, Probe::echo());
     fixture.connect();
-    fixture.client.connect(fixture.address).expect("the simulated network has room");
+    fixture.server.client.connect(fixture.server.address).expect("the simulated network has room");
     fixture.client.turn(Wait::Poll).expect("the simulated kernel does not break");
     while fixture.client.next_event().is_some() {}
     fixture
