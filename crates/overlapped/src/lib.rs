@@ -102,6 +102,7 @@
 //! | relay between two sessions, with back-pressure | [`Session::feed`] |
 //! | stop and resume receiving | [`Session::pause`], [`Session::resume`] |
 //! | send more when there is room again | [`Handler::on_writable`] |
+//! | wait longer before each retry | [`Backoff`] |
 //! | run something later, or periodically | [`Session::set_timer`], [`Server::tick`] |
 //! | close sessions of silent, slow or lost peers | [`Server::idle_timeout`], [`Server::first_byte_timeout`], [`Server::write_timeout`], [`Server::keepalive`], [`Server::user_timeout`] |
 //! | limit sessions | [`Server::max_sessions`], [`Server::max_per_address`], [`raise_descriptor_limit`] |
@@ -194,6 +195,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod backoff;
 mod catch_panic;
 pub mod codec;
 mod config;
@@ -248,6 +250,7 @@ pub mod events {
 }
 
 // What nearly every program names. The rest is in the modules.
+pub use backoff::Backoff;
 pub use context::{Session, WorkerContext};
 pub use error::{Error, Result};
 pub use handler::Handler;
