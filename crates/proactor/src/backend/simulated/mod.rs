@@ -85,6 +85,16 @@ impl Simulation {
         self.net.borrow_mut().listen(address)
     }
 
+    /// From now on nobody answers at `address`: a connect to it waits until it is cancelled.
+    pub fn silence(&self, address: SocketAddr) {
+        self.net.borrow_mut().silence(address);
+    }
+
+    /// `address` answers again: connects that wait there go on.
+    pub fn end_silence(&self, address: SocketAddr) {
+        self.net.borrow_mut().end_silence(address);
+    }
+
     /// Lets time pass.
     pub fn advance(&self, by: std::time::Duration) {
         let mut net = self.net.borrow_mut();
@@ -153,6 +163,9 @@ impl Simulated {
             }
             Operation::Connect { socket, address } => {
                 let address = address.as_socket().expect("the driver makes IP addresses");
+                if net.is_silent(address) {
+                    return None;
+                }
                 Some(match net.connect(*socket, address) {
                     Ok(()) => Outcome::Connected,
                     Err(error) => Outcome::Failed(error),
@@ -243,8 +256,8 @@ impl Backend for Simulated {
         Waker::new(Arc::clone(&self.woken) as Arc<_>)
     }
 
-    fn open(&mut self, _address: SocketAddr) -> io::Result<SimSocket> {
-        Ok(self.net.borrow_mut().open())
+    fn open(&mut self, _address: SocketAddr, from: Option<SocketAddr>) -> io::Result<SimSocket> {
+        self.net.borrow_mut().open(from)
     }
 
     fn adopt(&mut self, socket: &SimSocket, _owner: u32) -> io::Result<u32> {

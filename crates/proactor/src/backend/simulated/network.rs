@@ -26,7 +26,8 @@ impl SimSocket {
 }
 
 enum Node {
-    Fresh,
+    /// A socket that is not connected, bound to this address.
+    Fresh(Option<SocketAddr>),
     Listener { address: SocketAddr, backlog: VecDeque<u32> },
     Stream(Stream),
 }
@@ -57,6 +58,8 @@ pub(super) struct Network {
     nodes: BTreeMap<u32, Node>,
     next_id: u32,
     next_port: u16,
+    /// Where no connect is answered.
+    silent: Vec<SocketAddr>,
 }
 
 impl Network {
@@ -69,6 +72,7 @@ impl Network {
             nodes: BTreeMap::new(),
             next_id: 1,
             next_port: 20_000,
+            silent: Vec::new(),
         }
     }
 
@@ -124,8 +128,37 @@ impl Network {
         self.nodes.len()
     }
 
-    pub(super) fn open(&mut self) -> SimSocket {
-        SimSocket { id: self.add(Node::Fresh) }
+    /// A socket, bound to `from`. This machine has all addresses of 127.0.0.0/8.
+    pub(super) fn open(&mut self, from: Option<SocketAddr>) -> io::Result<SimSocket> {
+        if from.is_some_and(|from| !from.ip().is_loopback()) {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
+        if from.is_some_and(|from| self.listener_at(from).is_some()) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        Ok(SimSocket { id: self.add(Node::Fresh(from)) })
+    }
+
+    pub(super) fn silence(&mut self, address: SocketAddr) {
+        self.silent.push(address);
+    }
+
+    pub(super) fn end_silence(&mut self, address: SocketAddr) {
+        self.silent.retain(|silent| *silent != address);
+    }
+
+    pub(super) fn is_silent(&self, address: SocketAddr) -> bool {
+        self.silent.contains(&address)
+    }
+
+    /// The local address of a socket that connects: what it was bound to, with a port.
+    fn local_of(&mut self, id: u32) -> SocketAddr {
+        let fresh = self.fresh_address();
+        match self.nodes.get(&id) {
+            Some(Node::Fresh(Some(bound))) if bound.port() == 0 => (bound.ip(), fresh.port()).into(),
+            Some(Node::Fresh(Some(bound))) => *bound,
+            _ => fresh,
+        }
     }
 
     pub(super) fn listen(&mut self, mut address: SocketAddr) -> io::Result<SimSocket> {
@@ -146,7 +179,7 @@ impl Network {
     }
 
     pub(super) fn connect(&mut self, id: u32, to: SocketAddr) -> io::Result<()> {
-        let (listener, from) = (self.listener_at(to), self.fresh_address());
+        let (listener, from) = (self.listener_at(to), self.local_of(id));
         // As in a real kernel, a port without a listener may be the next that is given out: a simultaneous open with
         // itself (RFC 9293, 3.5).
         if listener.is_none() && from != to {
@@ -288,7 +321,7 @@ impl Network {
                     self.close(waiting, Close::Reset);
                 }
             }
-            Some(Node::Fresh) | None => {}
+            Some(Node::Fresh(_)) | None => {}
         }
     }
 
