@@ -18,10 +18,10 @@ use crate::error::{Error, Result};
 ///
 /// An IPv4-mapped address (`[::ffff:127.0.0.1]:9999`, RFC 4291 §2.5.5.2) is converted to that IPv4 address on every
 /// system, because only some systems accept such an address on an IPv6 socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint(Given);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Given {
     Text(String),
     Host(String, u16),
@@ -47,6 +47,20 @@ impl Endpoint {
         let lookup = |name: &str, port| (name, port).to_socket_addrs().map(Iterator::collect);
         let failed = |source| Error::Resolve { address: self.to_string(), source };
         self.resolve_by(lookup, proactor::interface_index).map_err(failed)
+    }
+
+    /// Like [`resolve`](Self::resolve), with the same message, as an error that a connect reports.
+    ///
+    /// # Errors
+    /// Of the same kind as the resolver's.
+    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.resolve().map_err(|error| {
+            let kind = match &error {
+                Error::Resolve { source, .. } => source.kind(),
+                _ => io::ErrorKind::Other,
+            };
+            io::Error::new(kind, error.to_string())
+        })
     }
 
     /// Whether this is a name, which may have several addresses.

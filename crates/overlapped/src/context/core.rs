@@ -1,11 +1,11 @@
 //! The part of a worker that callbacks change: its sessions, timers and counters.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use proactor::{ConnectionKey, Payload, SocketOptions, Time};
+use proactor::{ConnectionKey, Payload, Time};
 
+use super::{ConnectRequest, PendingConnects};
 use crate::config::{Config, Overflow};
 use crate::observe::{Event, Report};
 use crate::session::{
@@ -24,8 +24,9 @@ pub(crate) struct Core {
     pub(crate) deferred: Vec<ConnectionKey>,
     /// Bytes that the present flush may still send.
     pub(crate) flush_budget: usize,
-    /// Outbound connections asked for, since the last flush.
-    pub(crate) connects: VecDeque<Connect>,
+    /// What was asked for about connects, since the last flush.
+    pub(crate) connects: VecDeque<ConnectRequest>,
+    pub(crate) pending_connects: PendingConnects,
     pub(crate) timers: Wheel<Due>,
     /// The time, as of this turn.
     pub(crate) now: Time,
@@ -51,16 +52,6 @@ pub(crate) enum CurrentCallback {
     },
     /// One for this session, which may have ended: `on_close`.
     Session(ConnectionKey),
-}
-
-/// An outbound connection that was asked for.
-pub(crate) struct Connect {
-    pub(crate) address: SocketAddr,
-    pub(crate) token: u64,
-    /// If it is refused: how many were in a row, with this one. The answer is still to be given. 0 if it is not.
-    pub(crate) refusals: u8,
-    /// Instead of the server's.
-    pub(crate) options: Option<SocketOptions>,
 }
 
 /// Refusals in a row that are answered: a handler that asks again at each of them would go on for ever.

@@ -2,13 +2,17 @@
 //! nor another handler. What a callback asks for is noted in [`Core`]; the worker carries it out when the callback has
 //! returned.
 
+mod connects;
 mod core;
 mod endpoints;
 mod others;
 mod session;
 mod worker;
 
-pub(crate) use self::core::{Connect, Core, CurrentCallback, MOST_REFUSALS};
+pub(crate) use self::core::{Core, CurrentCallback, MOST_REFUSALS};
+pub(crate) use connects::{
+    AskedConnect, ConnectId, ConnectRequest, End, PendingConnect, PendingConnects, Stage,
+};
 pub(crate) use endpoints::Endpoints;
 pub(crate) use others::Others;
 pub use session::Session;

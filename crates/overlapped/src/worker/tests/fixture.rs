@@ -1,10 +1,11 @@
 //! A server of a few workers and a client, in one simulated network.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proactor::backend::Wait;
@@ -14,8 +15,10 @@ use proactor::{ConnectionKey, Driver, Event as Io, Payload, Pool, PoolConfig};
 use crate::admission::Placement;
 use crate::config::Config;
 use crate::context::{Session, WorkerContext};
+use crate::endpoint::Endpoint;
 use crate::mailbox::{Mail, Mailbox};
 use crate::observe::Stats;
+use crate::resolver::{Answer, Resolve};
 use crate::session::{CloseReason, Closed, SessionId};
 use crate::shared::WorkerShared;
 use crate::worker::{Layer, Parts, Plain, Worker, WorkerHandle};
@@ -59,6 +62,7 @@ pub(super) enum What {
 
 type OnSession = Rc<dyn Fn(&mut Session<'_, Probe>, What)>;
 type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_, Probe>, Seen)>;
+type OnStart = Rc<dyn Fn(&mut WorkerContext<'_, Probe>)>;
 type OnDrop = Rc<dyn Fn(SessionId)>;
 
 /// A session's state, which notes its end.
@@ -79,6 +83,7 @@ pub(super) struct Probe {
     pub(super) log: Rc<RefCell<Vec<Seen>>>,
     on_session: OnSession,
     on_worker: OnWorker,
+    on_start: OnStart,
     on_drop: OnDrop,
 }
 
@@ -88,6 +93,7 @@ impl Probe {
             log: Rc::default(),
             on_session: Rc::new(on_session),
             on_worker: Rc::new(|_, _| {}),
+            on_start: Rc::new(|_| {}),
             on_drop: Rc::new(|_| {}),
         }
     }
@@ -100,6 +106,11 @@ impl Probe {
 
     pub(super) fn on_worker(mut self, act: impl Fn(&mut WorkerContext<'_, Probe>, Seen) + 'static) -> Probe {
         self.on_worker = Rc::new(act);
+        self
+    }
+
+    pub(super) fn on_start(mut self, act: impl Fn(&mut WorkerContext<'_, Probe>) + 'static) -> Probe {
+        self.on_start = Rc::new(act);
         self
     }
 
@@ -126,6 +137,10 @@ impl Probe {
 impl Handler for Probe {
     type State = Kept;
     type Message = u32;
+
+    fn on_start(&mut self, worker: &mut WorkerContext<'_, Probe>) {
+        (self.on_start)(worker);
+    }
 
     fn on_open(&mut self, session: &mut Session<'_, Probe>) -> Kept {
         self.saw(Seen::Open(session.id()));
@@ -217,7 +232,33 @@ pub(super) struct Fixture<L: Layer = Plain> {
     pub(super) peers: HashMap<ConnectionKey, Peer>,
     pub(super) address: SocketAddr,
     pub(super) probe: Probe,
+    /// The names that workers ask for.
+    pub(super) names: Arc<Names>,
     all_shared: Vec<Arc<WorkerShared>>,
+}
+
+/// A resolver that answers when the test does.
+#[derive(Default)]
+pub(super) struct Names(Mutex<VecDeque<(Endpoint, Answer)>>);
+
+impl Resolve for Names {
+    fn ask(&self, name: &Endpoint, answer: Answer) {
+        self.0.lock().unwrap().push_back((name.clone(), answer));
+    }
+}
+
+impl Names {
+    /// Answers the oldest question. Returns the name that was asked for.
+    pub(super) fn answer(&self, found: io::Result<Vec<SocketAddr>>) -> String {
+        let (name, answer) = self.0.lock().unwrap().pop_front().expect("a name was asked for");
+        answer(found);
+        name.to_string()
+    }
+
+    /// Names that are asked for and not answered.
+    pub(super) fn asked(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
 }
 
 impl Fixture {
@@ -242,6 +283,7 @@ impl<L: Layer> Fixture<L> {
         let mailbox = |(index, shared)| Arc::new(Mailbox::new(index, Arc::clone(shared), config.mailbox));
         let mailboxes: Arc<[_]> = all_shared.iter().enumerate().map(mailbox).collect();
         let address = SocketAddr::from(([127, 0, 0, 1], 9999));
+        let names: Arc<Names> = Arc::default();
         let make = |index| {
             let pool = Pool::new(config.pool);
             let mut driver = Driver::new(simulation.backend(pool));
@@ -257,6 +299,7 @@ impl<L: Layer> Fixture<L> {
                 config: Arc::clone(&config),
                 mailbox: Arc::clone(&mailboxes[index]),
                 placement: Arc::clone(&placement),
+                resolver: Arc::clone(&names) as Arc<dyn Resolve>,
                 observer: None,
             })
         };
@@ -273,6 +316,7 @@ impl<L: Layer> Fixture<L> {
             peers: HashMap::new(),
             address,
             probe,
+            names,
             all_shared,
         }
     }

@@ -1,6 +1,7 @@
 //! The engine over the simulated kernel: whole workers, turned by hand in one thread, under a virtual clock.
 
 mod blocked;
+mod clients;
 mod closing;
 mod deadlines;
 mod draining;
@@ -17,6 +18,7 @@ mod pressure;
 mod races;
 mod random;
 mod reconnecting;
+mod staggered;
 mod ticks;
 mod timers;
 mod turning_away;

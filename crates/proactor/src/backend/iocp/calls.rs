@@ -82,11 +82,7 @@ impl Calls {
     }
 
     /// A socket for a connect, bound as `ConnectEx` requires: to `from`, or else to any local address.
-    pub(super) fn socket_towards(
-        &self,
-        address: SocketAddr,
-        from: Option<SocketAddr>,
-    ) -> io::Result<Socket> {
+    pub(super) fn socket_towards(&self, address: SocketAddr, from: Option<SocketAddr>) -> io::Result<Socket> {
         let socket = stream_socket(self.table, Domain::for_address(address))?;
         self.set_nodelay(&socket)?;
         self.set_inline_urgent(&socket)?;

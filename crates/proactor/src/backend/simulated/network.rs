@@ -28,7 +28,10 @@ impl SimSocket {
 enum Node {
     /// A socket that is not connected, bound to this address.
     Fresh(Option<SocketAddr>),
-    Listener { address: SocketAddr, backlog: VecDeque<u32> },
+    Listener {
+        address: SocketAddr,
+        backlog: VecDeque<u32>,
+    },
     Stream(Stream),
 }
 
