@@ -1,5 +1,6 @@
 //! The examples, run as programs.
 
+mod reconnect;
 mod relay;
 
 use std::io::{BufRead, BufReader, Read, Write};
