@@ -10,26 +10,26 @@ impl Handler for Clients {
     type State = u64;
     type Message = ();
 
-    fn on_start(&mut self, worker: &mut WorkerContext<'_, Self>) {
+    fn on_start(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
         self.0.iter_mut().for_each(|client| client.start(worker));
     }
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) -> u64 {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> u64 {
         let client = session.token().expect("all sessions are outbound");
         self.0[client as usize].opened(session);
         session.send(format!("I am {client}\n"));
         client
     }
 
-    fn on_data(&mut self, _session: &mut Session<'_, Self>, client: &mut u64, data: Lease) {
+    fn on_data(&mut self, _session: &mut Session<'_, Self::State>, client: &mut u64, data: Lease) {
         println!("to {client}: {}", String::from_utf8_lossy(&data).trim_end());
     }
 
-    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_, Self>, client: u64, _: &io::Error) {
+    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_, Self::State>, client: u64, _: &io::Error) {
         self.0[client as usize].lost(worker);
     }
 
-    fn on_close(&mut self, worker: &mut WorkerContext<'_, Self>, _: Closed, client: u64) {
+    fn on_close(&mut self, worker: &mut WorkerContext<'_, Self::State>, _: Closed, client: u64) {
         self.0[client as usize].lost(worker);
     }
 }

@@ -36,7 +36,7 @@ pub trait Handler: Sized + 'static {
 
     /// The worker begins to run: called once, before every other callback. Connect from here, or keep what the worker
     /// needs. The server may not be complete yet: other workers may not have begun to run.
-    fn on_start(&mut self, worker: &mut WorkerContext<'_, Self>) {
+    fn on_start(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
         let _ = worker;
     }
 
@@ -88,7 +88,12 @@ pub trait Handler: Sized + 'static {
     /// resolved, its message has the name. [`TimedOut`](io::ErrorKind::TimedOut): the deadline has passed;
     /// [`Interrupted`](io::ErrorKind::Interrupted): it was [cancelled](WorkerContext::cancel_connect);
     /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted): the server drains. During a drain, a new connect from here fails, too.
-    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_, Self>, token: u64, error: &io::Error) {
+    fn on_connect_failed(
+        &mut self,
+        worker: &mut WorkerContext<'_, Self::State>,
+        token: u64,
+        error: &io::Error,
+    ) {
         let _ = (worker, token, error);
     }
 

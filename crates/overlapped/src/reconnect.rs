@@ -30,21 +30,21 @@ const STABLE: Duration = Duration::from_secs(10);
 ///     type State = ();
 ///     type Message = ();
 ///
-///     fn on_start(&mut self, worker: &mut WorkerContext<'_, Self>) {
+///     fn on_start(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
 ///         self.upstream.start(worker);
 ///     }
 ///
-///     fn on_open(&mut self, session: &mut Session<'_, Self>) {
+///     fn on_open(&mut self, session: &mut Session<'_, Self::State>) {
 ///         self.upstream.opened(session);
 ///     }
 ///
-///     fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {}
+///     fn on_data(&mut self, _session: &mut Session<'_, Self::State>, _state: &mut (), _data: Lease) {}
 ///
-///     fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_, Self>, _token: u64, _error: &io::Error) {
+///     fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_, Self::State>, _token: u64, _error: &io::Error) {
 ///         self.upstream.lost(worker);
 ///     }
 ///
-///     fn on_close(&mut self, worker: &mut WorkerContext<'_, Self>, _closed: Closed, _state: ()) {
+///     fn on_close(&mut self, worker: &mut WorkerContext<'_, Self::State>, _closed: Closed, _state: ()) {
 ///         self.upstream.lost(worker);
 ///     }
 /// }

@@ -36,13 +36,13 @@ impl Handler for Client {
     type State = u64;
     type Message = u64;
 
-    fn on_start(&mut self, worker: &mut WorkerContext<'_, Self>) {
+    fn on_start(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
         for (target, token) in self.targets.iter().zip(0..) {
             worker.connect(target.clone(), token);
         }
     }
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) -> u64 {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> u64 {
         let token = session.token().expect("all sessions are outbound");
         let (peer, local) = (session.peer_addr().unwrap(), session.local_addr().unwrap());
         session.send("hello");
@@ -50,17 +50,22 @@ impl Handler for Client {
         token
     }
 
-    fn on_data(&mut self, _session: &mut Session<'_, Self>, _token: &mut u64, _data: Lease) {}
+    fn on_data(&mut self, _session: &mut Session<'_, Self::State>, _token: &mut u64, _data: Lease) {}
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, token: u64) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self::State>, token: u64) {
         assert_eq!(worker.cancel_connect(token), 1);
     }
 
-    fn on_connect_failed(&mut self, _worker: &mut WorkerContext<'_, Self>, token: u64, error: &io::Error) {
+    fn on_connect_failed(
+        &mut self,
+        _worker: &mut WorkerContext<'_, Self::State>,
+        token: u64,
+        error: &io::Error,
+    ) {
         self.tell(Told::Failed { token, kind: error.kind(), message: error.to_string() });
     }
 
-    fn on_close(&mut self, _worker: &mut WorkerContext<'_, Self>, _closed: Closed, token: u64) {
+    fn on_close(&mut self, _worker: &mut WorkerContext<'_, Self::State>, _closed: Closed, token: u64) {
         self.tell(Told::Closed(token));
     }
 }

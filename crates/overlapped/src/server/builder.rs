@@ -74,15 +74,15 @@ impl Server {
     ///     type State = ();
     ///     type Message = ();
     ///
-    ///     fn on_start(&mut self, worker: &mut WorkerContext<'_, Self>) {
+    ///     fn on_start(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
     ///         worker.connect("echo.example:7", 0);
     ///     }
     ///
-    ///     fn on_open(&mut self, session: &mut Session<'_, Self>) {
+    ///     fn on_open(&mut self, session: &mut Session<'_, Self::State>) {
     ///         session.send("hello\n");
     ///     }
     ///
-    ///     fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    ///     fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
     ///         println!("{}", String::from_utf8_lossy(&data));
     ///         session.close();
     ///     }

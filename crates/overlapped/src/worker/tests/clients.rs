@@ -74,7 +74,7 @@ fn the_start_comes_once_and_before_everything_else() {
     for behaviour in behaviours() {
         let (starts, log) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(None)));
         let (count, seen) = (Rc::clone(&starts), Rc::clone(&log));
-        let probe = Probe::echo().on_start(move |worker: &mut WorkerContext<'_, Probe>| {
+        let probe = Probe::echo().on_start(move |worker: &mut WorkerContext<'_, Kept>| {
             count.set(count.get() + 1);
             let probe: &Probe = &seen.borrow_mut().take().expect("once");
             assert!(probe.log.borrow().is_empty() && worker.sessions().is_empty());

@@ -60,9 +60,9 @@ pub(super) enum What {
     Timer(u64),
 }
 
-type OnSession = Rc<dyn Fn(&mut Session<'_, Probe>, What)>;
-type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_, Probe>, Seen)>;
-type OnStart = Rc<dyn Fn(&mut WorkerContext<'_, Probe>)>;
+type OnSession = Rc<dyn Fn(&mut Session<'_, Kept>, What)>;
+type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_, Kept>, Seen)>;
+type OnStart = Rc<dyn Fn(&mut WorkerContext<'_, Kept>)>;
 type OnDrop = Rc<dyn Fn(SessionId)>;
 
 /// A session's state, which notes its end.
@@ -109,7 +109,7 @@ impl Probe {
         self
     }
 
-    pub(super) fn on_start(mut self, act: impl Fn(&mut WorkerContext<'_, Probe>) + 'static) -> Probe {
+    pub(super) fn on_start(mut self, act: impl Fn(&mut WorkerContext<'_, Kept>) + 'static) -> Probe {
         self.on_start = Rc::new(act);
         self
     }
@@ -138,11 +138,11 @@ impl Handler for Probe {
     type State = Kept;
     type Message = u32;
 
-    fn on_start(&mut self, worker: &mut WorkerContext<'_, Probe>) {
+    fn on_start(&mut self, worker: &mut WorkerContext<'_, Kept>) {
         (self.on_start)(worker);
     }
 
-    fn on_open(&mut self, session: &mut Session<'_, Probe>) -> Kept {
+    fn on_open(&mut self, session: &mut Session<'_, Kept>) -> Kept {
         self.saw(Seen::Open(session.id()));
         (self.on_session)(session, What::Open);
         Kept { id: session.id(), on_drop: Rc::clone(&self.on_drop) }
