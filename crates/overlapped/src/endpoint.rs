@@ -49,6 +49,20 @@ impl Endpoint {
         self.resolve_by(lookup, proactor::interface_index).map_err(failed)
     }
 
+    /// Like [`resolve`](Self::resolve), with the same message, as an error that a connect reports.
+    ///
+    /// # Errors
+    /// Of the same kind as the resolver's.
+    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.resolve().map_err(|error| {
+            let kind = match &error {
+                Error::Resolve { source, .. } => source.kind(),
+                _ => io::ErrorKind::Other,
+            };
+            io::Error::new(kind, error.to_string())
+        })
+    }
+
     /// Whether this is a name, which may have several addresses.
     #[must_use]
     pub fn is_name(&self) -> bool {

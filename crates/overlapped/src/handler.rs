@@ -35,6 +35,12 @@ pub trait Handler: Sized + 'static {
     /// What other threads may post to this worker.
     type Message: Send + 'static;
 
+    /// The worker begins to run: called once, before every other callback. Connect from here, or keep what the worker
+    /// needs. The server may not be complete yet: other workers may not have begun to run.
+    fn on_start(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
+        let _ = worker;
+    }
+
     /// A session began, accepted or outbound. Returns its state.
     fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> Self::State;
 
@@ -96,7 +102,10 @@ pub trait Handler: Sized + 'static {
         let _ = (worker, message);
     }
 
-    /// A connect requested with [`WorkerContext::connect`] failed. During a drain, a new connect from here fails, too.
+    /// A connect requested with [`WorkerContext::connect`] failed. The `error` is the system's; if the name could not be
+    /// resolved, its message has the name. [`TimedOut`](io::ErrorKind::TimedOut): the deadline has passed;
+    /// [`Interrupted`](io::ErrorKind::Interrupted): it was [cancelled](WorkerContext::cancel_connect);
+    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted): the server drains. During a drain, a new connect from here fails, too.
     fn on_connect_failed(
         &mut self,
         worker: &mut WorkerContext<'_, Self::State>,

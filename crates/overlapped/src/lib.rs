@@ -100,7 +100,10 @@
 //! | cut the stream into lines or frames | [`Framed`] with [`Lines`], [`Delimiter`], [`LengthPrefixed`], or a [`Decoder`](codec::Decoder) of your own |
 //! | send from another thread | [`Session::handle`], [`SessionHandle::send`] |
 //! | bring a result back from another thread | [`Session::owe`]; [`Owed::send`], or [`WorkerHandle::post`] and [`Handler::on_message`] |
-//! | connect to another server | [`WorkerContext::connect`], [`Session::token`] |
+//! | connect to another server, by address or by name | [`WorkerContext::connect`], [`Connect`], [`Session::token`] |
+//! | write a client without a server | [`Server::without_listeners`], [`Handler::on_start`] |
+//! | connect again when a connection is lost | [`Reconnect`] |
+//! | find the session that asked for a connect | [`SessionId::to_token`], [`WorkerContext::id_from_token`] |
 //! | relay between two sessions, with back-pressure | [`Session::feed`] |
 //! | stop and resume receiving | [`Session::pause`], [`Session::resume`] |
 //! | send more when there is room again | [`Handler::on_writable`] |
@@ -190,7 +193,8 @@
 //! * **async/await.** A session uses a few hundred bytes and no task; a callback runs as soon as the worker takes the
 //!   completion. If your request handlers wait for databases, use an async runtime.
 //! * **UDP, Unix sockets, files.**
-//! * **A separate client API.** Outbound sessions belong to the workers of a server.
+//! * **A separate client API.** Outbound sessions belong to workers, like accepted ones; a client is a
+//!   [`Server::without_listeners`].
 //! * **Clustering.** Between machines, use a broker or a load balancer.
 //!
 //! # Other processes
@@ -214,6 +218,7 @@ mod backoff;
 mod catch_panic;
 pub mod codec;
 mod config;
+mod connect;
 mod context;
 pub mod docs;
 mod endpoint;
@@ -223,6 +228,8 @@ mod handler;
 mod loom_models;
 mod mailbox;
 mod observe;
+mod reconnect;
+mod resolver;
 mod server;
 mod session;
 mod shared;
@@ -272,9 +279,11 @@ pub mod trace {
 
 // What nearly every program names. The rest is in the modules.
 pub use backoff::Backoff;
+pub use connect::Connect;
 pub use context::{Session, WorkerContext};
 pub use error::{Error, Result};
 pub use handler::Handler;
+pub use reconnect::Reconnect;
 pub use server::{Server, raise_descriptor_limit};
 pub use session::{CloseReason, Closed, Idle, Sent, SessionId};
 

@@ -1,11 +1,14 @@
 //! What handles of other threads post to a worker (INV-5, INV-6).
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proactor::ConnectionKey;
 
+use crate::connect::ConnectId;
 use crate::session::{PostError, PostToSession, SessionCommand, SessionHandle, SessionId};
 use crate::shared::{Queue, WorkerShared};
 
@@ -15,6 +18,8 @@ pub(crate) enum Mail<M> {
     Session(ConnectionKey, SessionCommand),
     /// One shared buffer to many sessions of this worker.
     Broadcast(Audience, Bytes),
+    /// The addresses of a connect's name.
+    Resolved(ConnectId, io::Result<Vec<SocketAddr>>),
     Drain(Duration),
     /// Abort everything and end.
     Stop,

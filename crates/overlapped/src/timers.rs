@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use proactor::{ConnectionKey, ListenerKey, Time};
 
+use crate::connect::ConnectId;
+
 /// Granularity: a timer fires up to this much late, never early.
 const TICK: Duration = Duration::from_millis(4);
 const TICK_NS: u64 = TICK.as_nanos() as u64;
@@ -30,8 +32,10 @@ pub(crate) enum Due {
     Worker { token: u64 },
     /// A lingering session has waited long enough for its peer's FIN.
     Linger(ConnectionKey),
-    /// An outbound connection has taken too long.
-    Connect(ConnectionKey),
+    /// A connect begins, or its next address is tried.
+    Connect(ConnectId),
+    /// A connect has taken too long.
+    ConnectDeadline(ConnectId),
     /// Accepting is retried.
     Accept(ListenerKey),
 }

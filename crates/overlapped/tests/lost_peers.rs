@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use overlapped::{
-    Choice, CloseReason, Closed, Handler, Lease, Server, ServerHandle, Session, SocketOptions, WorkerContext,
-    WorkerHandle,
+    Choice, CloseReason, Closed, Connect, Handler, Lease, Server, ServerHandle, Session, SocketOptions,
+    WorkerContext, WorkerHandle,
 };
 use overlapped_testing::{PATIENCE, dial, with_timeouts};
 use socket2::{SockFilter, SockRef};
@@ -40,7 +40,7 @@ impl Handler for Echo {
         (address, options): (SocketAddr, Option<SocketOptions>),
     ) {
         match options {
-            Some(options) => worker.connect_with(address, 1, options),
+            Some(options) => worker.connect(Connect::to(address).options(options), 1),
             None => worker.connect(address, 1),
         }
     }

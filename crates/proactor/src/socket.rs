@@ -118,6 +118,46 @@ pub fn listen(address: SocketAddr, options: ListenOptions) -> io::Result<Socket>
     Ok(socket)
 }
 
+/// A socket for a connect to `address`, bound to `from` if that is given. It is blocking.
+#[cfg(unix)]
+pub(crate) fn towards(address: SocketAddr, from: Option<SocketAddr>) -> io::Result<Socket> {
+    let socket =
+        Socket::from(socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?);
+    socket.set_tcp_nodelay(true)?;
+    inline_urgent(&socket)?;
+    if let Some(from) = from {
+        if from.port() == 0 {
+            #[cfg(target_os = "linux")]
+            port_at_connect(&socket);
+        } else {
+            // The port of an earlier connection may be in TIME_WAIT.
+            socket.set_reuse_address(true)?;
+        }
+        socket.bind(&from.into())?;
+    }
+    Ok(socket)
+}
+
+/// Lets the system choose the port of a bound socket when it connects, not when it is bound: only then does it know the
+/// peer, so connections to different peers may share a port. Without this, one local address has at most 28,232
+/// outbound connections (`ip_local_port_range`). `IP_BIND_ADDRESS_NO_PORT` of `ip(7)`, since Linux 4.2, also for IPv6.
+#[cfg(target_os = "linux")]
+fn port_at_connect(socket: &Socket) {
+    use std::os::fd::AsRawFd;
+    let on: libc::c_int = 1;
+    // SAFETY: a live socket, and an option value of the stated size that outlives the call. If it fails, the port is
+    // chosen by the bind.
+    let _ = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            std::ptr::from_ref(&on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+}
+
 #[cfg(windows)]
 fn exclusive(socket: &Socket) -> io::Result<()> {
     use std::os::windows::io::AsRawSocket;

@@ -1,11 +1,11 @@
 //! The part of a worker that callbacks change: its sessions, timers and counters.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use proactor::{ConnectionKey, Payload, SocketOptions, Time};
+use proactor::{ConnectionKey, Payload, Time};
 
+use super::{ConnectRequest, PendingConnects};
 use crate::config::{Config, Overflow};
 use crate::observe::{Event, Report};
 use crate::session::{
@@ -30,8 +30,9 @@ pub(crate) struct Core {
     pub(crate) deferred: Vec<ConnectionKey>,
     /// Bytes that the present flush may still send.
     pub(crate) flush_budget: usize,
-    /// Outbound connections asked for, since the last flush.
-    pub(crate) connects: VecDeque<Connect>,
+    /// What was asked for about connects, since the last flush.
+    pub(crate) connects: VecDeque<ConnectRequest>,
+    pub(crate) pending_connects: PendingConnects,
     pub(crate) timers: Wheel<Due>,
     pub(crate) worker_timers: WorkerTimers,
     /// Sessions whose own timeouts were changed, and are not watched yet.
@@ -65,20 +66,41 @@ pub(crate) enum CurrentCallback {
     Session(ConnectionKey),
 }
 
-/// An outbound connection that was asked for.
-pub(crate) struct Connect {
-    pub(crate) address: SocketAddr,
-    pub(crate) token: u64,
-    /// If it is refused: how many were in a row, with this one. The answer is still to be given. 0 if it is not.
-    pub(crate) refusals: u8,
-    /// Instead of the server's.
-    pub(crate) options: Option<SocketOptions>,
-}
-
 /// Refusals in a row that are answered: a handler that asks again at each of them would go on for ever.
 pub(crate) const MOST_REFUSALS: u8 = 16;
 
 impl Core {
+    pub(crate) fn new(
+        worker: u32,
+        config: Arc<Config>,
+        mailbox: Arc<dyn PostToSession>,
+        directory: Arc<Directory>,
+        report: Report,
+        now: Time,
+    ) -> Core {
+        Core {
+            worker,
+            config,
+            sessions: Table::default(),
+            touched: Vec::new(),
+            deferred: Vec::new(),
+            flush_budget: 0,
+            connects: VecDeque::new(),
+            pending_connects: PendingConnects::default(),
+            timers: Wheel::default(),
+            worker_timers: WorkerTimers::default(),
+            relimited: Vec::new(),
+            now,
+            report,
+            mailbox,
+            directory,
+            draining: false,
+            awaiting_source: HashMap::new(),
+            scratch: Vec::new(),
+            callback: CurrentCallback::None,
+        }
+    }
+
     pub(crate) fn id(&self, key: ConnectionKey) -> SessionId {
         SessionId { worker: self.worker, key }
     }

@@ -3,8 +3,10 @@
 //! returned.
 
 mod answers;
+mod connects;
 mod core;
 mod debug;
+mod end_connects;
 mod endpoints;
 mod limits;
 mod others;
@@ -12,7 +14,8 @@ mod session;
 mod worker;
 mod worker_timers;
 
-pub(crate) use self::core::{Connect, Core, CurrentCallback, MOST_REFUSALS, WorkerTimers};
+pub(crate) use self::core::{Core, CurrentCallback, MOST_REFUSALS};
+pub(crate) use connects::{AskedConnect, ConnectRequest, End, PendingConnect, PendingConnects, Stage};
 pub(crate) use endpoints::Endpoints;
 pub(crate) use others::Others;
 pub use session::Session;

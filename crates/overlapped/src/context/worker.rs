@@ -1,12 +1,11 @@
 //! A worker as its handler sees it, for the time of a callback.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
-use proactor::{Payload, SocketOptions};
+use proactor::{ConnectionKey, Payload};
 
-use super::core::{Connect, MOST_REFUSALS};
-use super::{Core, Endpoints, Others, Session};
+use super::core::MOST_REFUSALS;
+use super::{AskedConnect, ConnectRequest, Core, Endpoints, Others, Session};
+use crate::connect::Connect;
 use crate::session::{Sent, SessionId};
 
 /// A worker, within one of its callbacks: all sessions that live on it. `S` is
@@ -66,11 +65,26 @@ impl<S> WorkerContext<'_, S> {
     /// Opens an outbound connection: a session of this worker, with the same handler. It begins with
     /// [`on_open`](crate::Handler::on_open), where [`Session::token`] is `token`. If the connect fails,
     /// [`on_connect_failed`](crate::Handler::on_connect_failed) is called with `token` instead. Exactly one of the two
-    /// follows.
+    /// follows, after this callback has returned.
+    ///
+    /// `target` is an address, a name with a port, or a [`Connect`] with more settings: a deadline, the local address, a
+    /// delay.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use overlapped::{Connect, Handler, WorkerContext};
+    /// # fn connect<S>(worker: &mut WorkerContext<'_, S>, address: std::net::SocketAddr) {
+    /// worker.connect(address, 1);
+    /// worker.connect("db.example:5432", 2); // resolved on another thread
+    /// worker.connect(Connect::to("db.example:5432").deadline(Duration::from_secs(3)), 3);
+    /// # }
+    /// ```
     ///
     /// While the server [drains](Self::is_draining), only the callbacks of a session that is not closing may connect: a
     /// relay needs this for connections from the backlog. Connects that are not complete at the drain's deadline fail
-    /// with [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted). In all other callbacks (`on_tick`,
+    /// with [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted), whether a name is being resolved or an
+    /// address is being tried. Connects that [begin later](Connect::after) fail like this when the drain begins, and
+    /// whenever they are requested during the drain. In all other callbacks (`on_tick`,
     /// `on_message`, `on_close`, `on_connect_failed`, those of a closing session) no connection is made, and
     /// `on_connect_failed` follows with the same kind of error. If `on_connect_failed` requests a new connect each
     /// time, only the first 16 refusals in a row are reported. During a drain a connect in
@@ -78,24 +92,30 @@ impl<S> WorkerContext<'_, S> {
     ///
     /// If no socket listens on a port of this machine, the system may give that port to the socket that connects to it;
     /// the socket is then connected to itself. Such a connect fails as if it had been refused.
-    pub fn connect(&mut self, address: SocketAddr, token: u64) {
-        self.ask_to_connect(address, token, None);
-    }
-
-    /// Like [`connect`](Self::connect), but with `options` instead of the server's options
-    /// ([`Server::keepalive`](crate::Server::keepalive) and [`Server::user_timeout`](crate::Server::user_timeout)).
-    ///
-    /// Options that this system does not have are left out: try them first with
-    /// [`SocketOptions::check_keepalive`] and [`SocketOptions::check_user_timeout`].
-    pub fn connect_with(&mut self, address: SocketAddr, token: u64, options: SocketOptions) {
-        self.ask_to_connect(address, token, Some(options));
-    }
-
-    fn ask_to_connect(&mut self, address: SocketAddr, token: u64, options: Option<SocketOptions>) {
+    pub fn connect(&mut self, target: impl Into<Connect>, token: u64) {
         let refusals = self.core.refusals();
         if refusals <= MOST_REFUSALS {
-            self.core.connects.push_back(Connect { address, token, refusals, options });
+            let connect = target.into();
+            let at = (!connect.after.is_zero()).then(|| self.endpoints.now() + connect.after);
+            let asked = AskedConnect { connect, token, at, refusals, cancelled: false };
+            self.core.connects.push_back(ConnectRequest::Begin(asked));
         }
+    }
+
+    /// Cancels all connects of this worker that were requested with `token` and are not answered yet. Each is answered,
+    /// after this callback has returned: [`on_connect_failed`](crate::Handler::on_connect_failed) is called with
+    /// [`Interrupted`](std::io::ErrorKind::Interrupted). No session begins, even if the connection has just been
+    /// established. Returns how many connects are cancelled. Takes time in proportion to the connects that are not
+    /// answered.
+    pub fn cancel_connect(&mut self, token: u64) -> usize {
+        self.core.cancel_connects(token)
+    }
+
+    /// The id of the session of this worker that [`SessionId::to_token`] was called on. The session may have ended. Of
+    /// any other token: an id that probably finds no session.
+    #[must_use]
+    pub fn id_from_token(&self, token: u64) -> SessionId {
+        self.core.id(ConnectionKey::from_u64(token))
     }
 
     /// Whether the server is draining: each session ends when everything that it received is answered, and only

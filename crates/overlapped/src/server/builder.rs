@@ -72,7 +72,43 @@ impl Server {
     /// # Errors
     /// [`Error::Resolve`] or [`Error::Bind`].
     pub fn bind(endpoint: impl Into<Endpoint>) -> Result<Server> {
-        Server::listening(Vec::new(), Vec::new()).also_bind(endpoint)
+        Server::without_listeners().also_bind(endpoint)
+    }
+
+    /// A server that does not listen: an engine for clients. All its sessions are those that its handlers
+    /// [connect](crate::WorkerContext::connect), for instance in [`Handler::on_start`](crate::Handler::on_start).
+    /// Everything else is as in a server with listeners: workers, settings, handles, statistics, drain.
+    ///
+    /// ```no_run
+    /// use overlapped::{Handler, Lease, Server, Session, WorkerContext};
+    ///
+    /// struct Client;
+    ///
+    /// impl Handler for Client {
+    ///     type State = ();
+    ///     type Message = ();
+    ///
+    ///     fn on_start(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
+    ///         worker.connect("echo.example:7", 0);
+    ///     }
+    ///
+    ///     fn on_open(&mut self, session: &mut Session<'_, Self::State>) {
+    ///         session.send("hello\n");
+    ///     }
+    ///
+    ///     fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
+    ///         println!("{}", String::from_utf8_lossy(&data));
+    ///         session.close();
+    ///     }
+    /// }
+    ///
+    /// fn main() -> overlapped::Result<()> {
+    ///     Server::without_listeners().workers(1).run(|_worker| Client)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn without_listeners() -> Server {
+        Server::listening(Vec::new(), Vec::new())
     }
 
     /// Listens on one more address, or on those of one more name, as [`bind`](Self::bind) does.
@@ -178,7 +214,8 @@ impl Server {
     }
 
     /// How long [`WorkerContext::connect`](crate::WorkerContext::connect) may take before it fails with
-    /// [`TimedOut`](std::io::ErrorKind::TimedOut). Less than 1 ms is an error at the start. Default: 10 s. The system's own limit
+    /// [`TimedOut`](std::io::ErrorKind::TimedOut), unless the connect has a [deadline of its
+    /// own](crate::Connect::deadline). Less than 1 ms is an error at the start. Default: 10 s. The system's own limit
     /// holds too.
     #[must_use]
     pub fn connect_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {

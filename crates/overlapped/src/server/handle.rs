@@ -61,12 +61,16 @@ impl fmt::Display for DrainReport {
 
 impl<M: Send> ServerHandle<M> {
     /// The first address listened on.
+    ///
+    /// # Panics
+    /// If the server was made [without listeners](crate::Server::without_listeners).
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.addresses[0]
+        let first = self.addresses.first();
+        *first.expect("a server without listeners has no address; see `Server::without_listeners`")
     }
 
-    /// Every address listened on.
+    /// Every address listened on. Empty for a server [without listeners](crate::Server::without_listeners).
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses

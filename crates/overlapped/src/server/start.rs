@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox};
 use crate::observe::{Event, Observe, Observer};
+use crate::resolver::{Resolve, Resolver};
 use crate::shared::WorkerShared;
 use crate::worker::{Arrival, Parts, Plain, Worker, WorkerHandle};
 
@@ -55,6 +56,7 @@ struct Plan<B: Backend, H: Handler, F> {
     config: Arc<Config>,
     placement: Arc<Placement<Arrival<B::Socket>>>,
     mailboxes: Arc<[Arc<Mailbox<H::Message>>]>,
+    resolver: Arc<dyn Resolve>,
     observe: Option<Observe>,
     create: Make<B>,
     factory: Arc<F>,
@@ -144,6 +146,7 @@ impl Server {
             placement: Arc::new(Placement::new(&all_shared, config.max_sessions, config.max_per_address)),
             config,
             mailboxes,
+            resolver: Arc::new(Resolver::default()),
             observe: self.observer.clone(),
             create,
             factory: Arc::clone(factory),
@@ -319,6 +322,7 @@ where
             config: Arc::clone(&self.config),
             mailbox: Arc::clone(&self.mailboxes[index]),
             placement: Arc::clone(&self.placement),
+            resolver: Arc::clone(&self.resolver),
             observer: self.observer(index),
         })
     }

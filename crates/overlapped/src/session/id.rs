@@ -18,6 +18,15 @@ impl SessionId {
     pub fn worker(self) -> usize {
         self.worker as usize
     }
+
+    /// This id as a token, for a connect that the session asks for: [`WorkerContext::id_from_token`] gives the id back,
+    /// on the same worker, when the connect is answered. So a relay needs no table of who asked for which connect.
+    ///
+    /// [`WorkerContext::id_from_token`]: crate::WorkerContext::id_from_token
+    #[must_use]
+    pub fn to_token(self) -> u64 {
+        self.key.to_u64()
+    }
 }
 
 impl fmt::Display for SessionId {

@@ -81,6 +81,7 @@
 //! The module costs a program that does not use it nothing: its types are generic, and compiled where they are used.
 
 mod behaviours;
+mod names;
 mod peer;
 mod received;
 pub(crate) mod simulated_server;

@@ -3,7 +3,7 @@
 //! [`World`](super::World) is the public form; the engine's own tests look inside.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use proactor::backend::Wait;
@@ -15,12 +15,16 @@ use crate::config::Config;
 use crate::handler::Handler;
 use crate::mailbox::Mailbox;
 use crate::observe::{Observe, Observer, Stats};
+use crate::resolver::Resolve;
 use crate::server::Settings;
 use crate::shared::WorkerShared;
 use crate::worker::{Layer, Parts, Plain, Worker, WorkerHandle};
 
 /// Rounds without an event after which nothing more happens until time passes.
 const QUIET: u32 = 6;
+
+/// The address of a server that does not listen: connects to it are refused.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 
 /// How the workers' side of a connection has ended, as its other end sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +92,7 @@ impl<H: Handler, L: Layer> SimulatedServer<H, L> {
     pub(crate) fn start(
         behaviour: Behaviour,
         settings: Settings,
+        resolver: &Arc<dyn Resolve>,
         mut handler: impl FnMut(WorkerHandle<H::Message>) -> H,
         layer: impl Fn() -> L,
     ) -> SimulatedServer<H, L> {
@@ -121,6 +126,7 @@ impl<H: Handler, L: Layer> SimulatedServer<H, L> {
                 config: Arc::clone(&config),
                 mailbox: Arc::clone(&mailboxes[index]),
                 placement: Arc::clone(&placement),
+                resolver: Arc::clone(resolver),
                 observer,
             })
         };
@@ -135,7 +141,7 @@ impl<H: Handler, L: Layer> SimulatedServer<H, L> {
             client,
             peers: BTreeMap::new(),
             arrived: Vec::new(),
-            address: addresses[0],
+            address: addresses.first().copied().unwrap_or(NOWHERE),
             all_shared,
         }
     }

@@ -11,11 +11,13 @@ use std::time::Duration;
 use proactor::{ConnectionKey, ListenerKey, Time};
 
 use super::Behaviour;
+use super::names::Names;
 use super::peer::{Link, Listener, Peer, Step};
 use super::simulated_server::{End, SimulatedServer, until_quiet};
 use crate::context::WorkerContext;
 use crate::handler::Handler;
 use crate::observe::{Event, Observe, Stats};
+use crate::resolver::Resolve;
 use crate::server::{DrainReport, Server, ServerHandle};
 use crate::session::SessionId;
 use crate::worker::{Plain, Worker, WorkerHandle};
@@ -41,6 +43,7 @@ const AFTER_DRAIN: Duration = Duration::from_secs(5);
 pub struct World<H: Handler> {
     server: SimulatedServer<H>,
     handle: ServerHandle<H::Message>,
+    names: Arc<Names>,
     peers: Vec<(ConnectionKey, Peer)>,
     listeners: Vec<(ListenerKey, Rc<RefCell<VecDeque<Peer>>>)>,
     panics: Arc<Mutex<Vec<String>>>,
@@ -78,10 +81,12 @@ impl<H: Handler> World<H> {
         let panics = Arc::<Mutex<Vec<String>>>::default();
         settings.observe = Some(noting_panics(&panics, settings.observe.take()));
         let (addresses, hard_limit) = (settings.addresses.clone(), settings.config.hard_limit);
-        let server = SimulatedServer::start(behaviour, settings, factory, || Plain);
+        let names: Arc<Names> = Arc::default();
+        let resolver = Arc::clone(&names) as Arc<dyn Resolve>;
+        let server = SimulatedServer::start(behaviour, settings, &resolver, factory, || Plain);
         let handle = ServerHandle::simulated(&addresses, hard_limit, &server.all_shared, &server.mailboxes);
         let (peers, listeners) = (Vec::new(), Vec::new());
-        World { server, handle, peers, listeners, panics, expects_panics: false }
+        World { server, handle, names, peers, listeners, panics, expects_panics: false }
     }
 
     /// A client connects, and the world [settles](Self::settle).
@@ -147,6 +152,12 @@ impl<H: Handler> World<H> {
     pub fn silence(&mut self, address: SocketAddr) {
         self.restore_connects(address);
         self.server.simulation.silence(address);
+    }
+
+    /// Gives a name its addresses: `name` is written as in the handler's connect, with the port (`"db.example:5432"`).
+    /// Names without addresses are not found. The handler gets the answer in the next round.
+    pub fn name(&mut self, name: &str, addresses: &[SocketAddr]) {
+        self.names.set(name, addresses);
     }
 
     /// From now on, the handler's connects to `address` fail with `error`.

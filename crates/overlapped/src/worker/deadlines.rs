@@ -11,7 +11,6 @@
 //! a slot, and looks at the session that lives there when it fires.
 
 use std::collections::VecDeque;
-use std::io;
 use std::time::Duration;
 
 use proactor::backend::Backend;
@@ -19,6 +18,7 @@ use proactor::{ConnectionKey, Delivery, Time};
 
 use super::{Layer, Worker};
 use crate::config::Config;
+use crate::connect::ConnectId;
 use crate::handler::Handler;
 use crate::session::{CloseReason, Deadline, Idle, Pending, Phase, SessionState};
 use crate::timers::Wheel;
@@ -103,8 +103,8 @@ pub(super) enum Overdue {
     Own(ConnectionKey, Deadline),
     /// A lingering session has waited for its peer's FIN.
     Linger(ConnectionKey),
-    /// An outbound connection has taken its time.
-    Connect(ConnectionKey),
+    /// A connect has taken its time.
+    Connect(ConnectId),
 }
 
 /// When which slot is to be looked at.
@@ -258,7 +258,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 }
                 Overdue::Own(key, deadline) => self.judge(key, deadline),
                 Overdue::Linger(key) => self.linger_is_over(key),
-                Overdue::Connect(key) => self.connect_failed(key, &io::ErrorKind::TimedOut.into()),
+                Overdue::Connect(id) => self.connect_took_too_long(id),
             }
             self.flush();
         }

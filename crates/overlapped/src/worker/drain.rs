@@ -16,13 +16,13 @@
 //! sessions are cut, and `LAST_WAIT` later the worker ends, whatever the kernel still has in flight. Before that, each
 //! session whose `on_open` returned gets its `on_close`, and each connect its answer.
 
-use std::io;
 use std::time::Duration;
 
 use proactor::backend::Backend;
 use proactor::{ConnectionKey, Time};
 
 use super::{Layer, Worker};
+use crate::context::{End, Stage};
 use crate::handler::Handler;
 use crate::observe::Event;
 use crate::session::{CloseReason, Phase, PhaseAction, PhaseEvent};
@@ -37,8 +37,6 @@ pub(super) struct Drain {
     quiet_rounds: u32,
     listening: bool,
     cut: bool,
-    /// Outbound connections that still have to fail, because the deadline has passed.
-    cutting: Vec<ConnectionKey>,
 }
 
 impl Drain {
@@ -64,8 +62,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             return;
         }
         self.core.draining = true;
-        self.drain =
-            Some(Drain { deadline, quiet_rounds: 0, listening: true, cut: false, cutting: Vec::new() });
+        self.drain = Some(Drain { deadline, quiet_rounds: 0, listening: true, cut: false });
+        // The drain does not wait for what begins later.
+        self.core.end_connects(End::Draining, |pending| pending.stage == Stage::Delayed);
         let sessions = self.core.sessions.len();
         self.core.report.emit(&Event::Draining { sessions });
         for key in self.core.sessions.keys() {
@@ -169,7 +168,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.drain.as_ref().is_some_and(|drain| !drain.listening)
             && self.core.sessions.len() == 0
             && self.listeners.is_empty()
-            && self.connecting.is_empty()
+            && self.core.pending_connects.is_empty()
             && self.core.connects.is_empty()
             && self.arrivals.queue.len() == 0
             && self.driver_has_nothing_left()
@@ -217,15 +216,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 | PhaseAction::Linger => {}
             }
         }
-        if let Some(drain) = &mut self.drain {
-            drain.cutting = self.connecting.keys().copied().collect();
-        }
-        self.catching_panics(Self::cut_connects);
-    }
-
-    fn cut_connects(&mut self) {
-        while let Some(key) = self.drain.as_mut().and_then(|drain| drain.cutting.pop()) {
-            self.connect_failed(key, &io::ErrorKind::ConnectionAborted.into());
-        }
+        // The flush at the end of this turn answers them.
+        self.core.end_connects(End::Draining, |_| true);
     }
 }

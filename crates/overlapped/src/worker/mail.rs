@@ -39,6 +39,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                         self.core.send(key, Payload::Shared(bytes.clone()));
                     }
                 }
+                Mail::Resolved(id, found) => self.resolved(id, found),
                 Mail::Drain(limit) => self.begin_drain(limit),
                 Mail::Stop => self.begin_drain(Duration::ZERO),
             }

@@ -31,16 +31,17 @@ use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
 
 use crate::admission::{Arrivals, Placement, Seat};
 use crate::config::Config;
-use crate::context::{Core, CurrentCallback, WorkerTimers};
+use crate::connect::ConnectId;
+use crate::context::Core;
 use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox};
 use crate::observe::{Gauges, Observer, Report};
-use crate::session::{CloseReason, PostToSession, Table};
+use crate::resolver::Resolve;
+use crate::session::CloseReason;
 use crate::shared::WorkerShared;
-use crate::timers::{Due, Wheel};
+use crate::timers::Due;
 
 pub(crate) use accept::{ACCEPT_PAUSE, Arrival};
-use connect::Connecting;
 use deadlines::{Deadlines, Overdue};
 use drain::Drain;
 pub use handle::WorkerHandle;
@@ -57,8 +58,9 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     /// The seat of each session, by slot.
     seats: Vec<Option<Seat>>,
     listeners: Vec<ListenerKey>,
-    /// Outbound connections that are not established yet.
-    connecting: HashMap<ConnectionKey, Connecting>,
+    /// Attempts to connect that are in flight.
+    connecting: HashMap<ConnectionKey, ConnectId>,
+    resolver: Arc<dyn Resolve>,
     mailbox: Arc<Mailbox<H::Message>>,
     shared: Arc<WorkerShared>,
     mail: VecDeque<Mail<H::Message>>,
@@ -72,6 +74,8 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     ticks: Option<Ticks>,
     /// When the last event came: the time of its turn.
     busy_at: Time,
+    /// True once the handler's `on_start` was called.
+    started: bool,
     /// True once nothing is left to do.
     ended: bool,
 }
@@ -87,32 +91,26 @@ pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) config: Arc<Config>,
     pub(crate) mailbox: Arc<Mailbox<H::Message>>,
     pub(crate) placement: Arc<Placement<Arrival<B::Socket>>>,
+    pub(crate) resolver: Arc<dyn Resolve>,
     pub(crate) observer: Option<Observer>,
 }
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(crate) fn new(parts: Parts<B, H, L>) -> Worker<B, H, L> {
-        let Parts { index, driver, listeners, handler, layer, config, mailbox, placement, observer } = parts;
-        let core = Core {
-            worker: index as u32,
+        let Parts {
+            index,
+            driver,
+            listeners,
+            handler,
+            layer,
             config,
-            sessions: Table::default(),
-            touched: Vec::new(),
-            deferred: Vec::new(),
-            flush_budget: 0,
-            connects: VecDeque::new(),
-            timers: Wheel::default(),
-            worker_timers: WorkerTimers::default(),
-            relimited: Vec::new(),
-            now: driver.now(),
-            report: Report::new(observer),
-            mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
-            directory: Arc::clone(&mailbox.shared.directory),
-            draining: false,
-            awaiting_source: HashMap::new(),
-            scratch: Vec::new(),
-            callback: CurrentCallback::None,
-        };
+            mailbox,
+            placement,
+            resolver,
+            observer,
+        } = parts;
+        let (post, directory) = (Arc::clone(&mailbox) as Arc<_>, Arc::clone(&mailbox.shared.directory));
+        let core = Core::new(index as u32, config, post, directory, Report::new(observer), driver.now());
         let mut worker = Worker {
             driver,
             handler,
@@ -122,6 +120,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             seats: Vec::new(),
             listeners,
             connecting: HashMap::new(),
+            resolver,
             shared: Arc::clone(&mailbox.shared),
             mailbox,
             mail: VecDeque::new(),
@@ -132,6 +131,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             deadlines: Deadlines::default(),
             ticks: None,
             busy_at: Time::ZERO,
+            started: false,
             ended: false,
         };
         worker.shared.doorbell.install(worker.driver.waker());
@@ -158,6 +158,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// # Errors
     /// If the backend itself broke.
     pub(crate) fn turn(&mut self, may_wait: bool) -> io::Result<()> {
+        if !self.started {
+            self.catching_panics(Self::start);
+        }
         self.core.touched.append(&mut self.core.deferred);
         self.catching_panics(Self::take_mail);
         self.catching_panics(Self::flush);
@@ -184,6 +187,14 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
         self.catching_panics(Self::flush);
         Ok(())
+    }
+
+    /// Calls the handler's `on_start`, once: also if it panics.
+    #[cold]
+    fn start(&mut self) {
+        if !std::mem::replace(&mut self.started, true) {
+            self.worker_callback(H::on_start);
+        }
     }
 
     /// Whether everything has ended.
@@ -238,7 +249,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 Io::Sent { connection, bytes } => self.sent(connection, bytes),
                 Io::EndOfStream { connection } => self.half_closed(connection),
                 Io::Failed { connection, verb: Verb::Connect, error } => {
-                    self.connect_failed(connection, &error);
+                    self.attempt_failed(connection, error);
                 }
                 Io::Failed { connection, error, .. } => {
                     self.core.abort(connection, CloseReason::of(&error));
@@ -270,7 +281,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                     self.worker_callback(|handler, worker| handler.on_worker_timer(worker, token));
                 }
                 Due::Linger(key) => self.deadlines.has_passed(Overdue::Linger(key)),
-                Due::Connect(key) => self.deadlines.has_passed(Overdue::Connect(key)),
+                Due::Connect(id) => self.go_on_connecting(id),
+                Due::ConnectDeadline(id) => self.deadlines.has_passed(Overdue::Connect(id)),
                 Due::Accept(listener) => self.accept_again(listener),
             }
             self.flush();

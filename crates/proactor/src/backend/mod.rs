@@ -111,11 +111,13 @@ pub trait Backend: Sized {
     /// A handle that ends a wait in [`harvest`](Self::harvest).
     fn waker(&self) -> Waker;
 
-    /// Makes a socket for a connect to `address`.
+    /// Makes a socket for a connect to `address`, bound to `from` if that is given. With port 0 in `from`, the system
+    /// picks the port.
     ///
     /// # Errors
-    /// What the system says: out of descriptors, address family not supported …
-    fn open(&mut self, address: SocketAddr) -> io::Result<Self::Socket>;
+    /// What the system says: out of descriptors, address family not supported, `from` is not an address of this machine
+    /// or is in use …
+    fn open(&mut self, address: SocketAddr, from: Option<SocketAddr>) -> io::Result<Self::Socket>;
 
     /// Makes a socket usable in operations of this backend: registers it with the poller or port. `owner` is the
     /// index of the connection or listener that it is for, as its operations' entries have it. IOCP needs it: it is the

@@ -24,16 +24,24 @@ impl<B: Backend> Driver<B> {
     /// # Errors
     /// If a socket cannot be made.
     pub fn connect(&mut self, address: SocketAddr) -> io::Result<ConnectionKey> {
-        self.connect_with(address, self.options)
+        self.connect_with(address, None, self.options)
     }
 
-    /// Like [`connect`](Self::connect), but with `options` instead of the [driver's options](Self::set_options).
+    /// Like [`connect`](Self::connect), but from the local address `from` if that is given, and with `options` instead of
+    /// the [driver's options](Self::set_options). With port 0 in `from`, the system picks the port; on Linux and Windows,
+    /// connections to different peers may then share one (`IP_BIND_ADDRESS_NO_PORT`, `SO_REUSE_UNICASTPORT`).
     ///
     /// # Errors
-    /// If a socket cannot be made.
-    pub fn connect_with(&mut self, address: SocketAddr, options: SocketOptions) -> io::Result<ConnectionKey> {
+    /// If a socket cannot be made, or not be bound to `from`: for instance because `from` is not an address of this
+    /// machine, is in use, or is of another family than `address`.
+    pub fn connect_with(
+        &mut self,
+        address: SocketAddr,
+        from: Option<SocketAddr>,
+        options: SocketOptions,
+    ) -> io::Result<ConnectionKey> {
         let address = destination(address);
-        let socket = self.backend.open(address)?;
+        let socket = self.backend.open(address, from)?;
         self.set_options_of(&socket, options);
         let connection = self.register(socket).map_err(|(socket, error)| {
             self.backend.close(socket, None, Close::Graceful);

@@ -53,6 +53,19 @@ impl ConnectionKey {
     pub const fn generation(self) -> u32 {
         self.0.generation()
     }
+
+    /// The key as a number, for instance for a token.
+    #[must_use]
+    pub const fn to_u64(self) -> u64 {
+        self.0.0
+    }
+
+    /// The key of a number that [`to_u64`](Self::to_u64) returned. Of any other number: a key that probably finds
+    /// nothing.
+    #[must_use]
+    pub const fn from_u64(raw: u64) -> ConnectionKey {
+        ConnectionKey(Key(raw))
+    }
 }
 
 /// Names a listener of one driver.

@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use proactor::backend::Wait;
 use proactor::{
-    ConnectionKey, Driver, Event, Gather, Lease, ListenerKey, Payload, Pool, PoolConfig, Sending, Verb,
+    ConnectionKey, Driver, Event, Gather, Lease, ListenerKey, Payload, Pool, PoolConfig, Sending,
+    SocketOptions, Verb,
 };
 
 use crate::kernel::{Kernel, Socket};
@@ -211,6 +212,12 @@ impl<K: Kernel> Endpoint<K> {
     pub fn connect(&mut self, address: SocketAddr) -> ConnectionKey {
         let connection = self.driver.connect(address).expect("a socket can be had");
         self.know(connection)
+    }
+
+    /// A connection from a certain local address.
+    pub fn connect_from(&mut self, from: SocketAddr, address: SocketAddr) -> std::io::Result<ConnectionKey> {
+        let connection = self.driver.connect_with(address, Some(from), SocketOptions::default())?;
+        Ok(self.know(connection))
     }
 
     pub fn adopt(&mut self, socket: Socket<K>) -> ConnectionKey {

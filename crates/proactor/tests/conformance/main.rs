@@ -44,6 +44,8 @@ macro_rules! all_cases {
                 pausing_and_resuming_accepts_in_a_row
                 closing_a_listener_races_with_a_connection
                 cancelling_a_connect
+                a_connect_from_a_local_address
+                a_connect_from_an_address_that_is_not_here
                 a_connect_that_meets_itself;
             data:
                 a_few_bytes_each_way

@@ -220,11 +220,11 @@ impl<B: Backend> Backend for Watched<B> {
         self.inner.waker()
     }
 
-    fn open(&mut self, address: SocketAddr) -> io::Result<B::Socket> {
+    fn open(&mut self, address: SocketAddr, from: Option<SocketAddr>) -> io::Result<B::Socket> {
         if let Some(error) = self.fault(Call::Open) {
             return Err(error);
         }
-        let socket = self.inner.open(address)?;
+        let socket = self.inner.open(address, from)?;
         if let Some(prepare) = self.prepare.take() {
             prepare(&socket);
         }

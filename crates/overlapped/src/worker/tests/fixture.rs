@@ -1,9 +1,12 @@
 //! A server of a few workers and a client, in one simulated network.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proactor::ConnectionKey;
@@ -11,8 +14,10 @@ use proactor::backend::simulated::Behaviour;
 
 use crate::config::Config;
 use crate::context::{Session, WorkerContext};
+use crate::endpoint::Endpoint;
 use crate::mailbox::Mail;
 use crate::observe::Stats;
+use crate::resolver::{Answer, Resolve};
 use crate::server::Settings;
 use crate::session::{CloseReason, Closed, Idle, SessionId};
 pub(super) use crate::testing::behaviours;
@@ -55,6 +60,7 @@ pub(super) enum What {
 
 type OnSession = Rc<dyn Fn(&mut Session<'_, Kept>, What)>;
 type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_, Kept>, Seen)>;
+type OnStart = Rc<dyn Fn(&mut WorkerContext<'_, Kept>)>;
 type OnDrop = Rc<dyn Fn(SessionId)>;
 
 /// A session's state, which notes its end.
@@ -75,6 +81,7 @@ pub(super) struct Probe {
     pub(super) log: Rc<RefCell<Vec<Seen>>>,
     on_session: OnSession,
     on_worker: OnWorker,
+    on_start: OnStart,
     on_drop: OnDrop,
 }
 
@@ -84,6 +91,7 @@ impl Probe {
             log: Rc::default(),
             on_session: Rc::new(on_session),
             on_worker: Rc::new(|_, _| {}),
+            on_start: Rc::new(|_| {}),
             on_drop: Rc::new(|_| {}),
         }
     }
@@ -106,6 +114,11 @@ impl Probe {
 
     pub(super) fn on_worker(mut self, act: impl Fn(&mut WorkerContext<'_, Kept>, Seen) + 'static) -> Probe {
         self.on_worker = Rc::new(act);
+        self
+    }
+
+    pub(super) fn on_start(mut self, act: impl Fn(&mut WorkerContext<'_, Kept>) + 'static) -> Probe {
+        self.on_start = Rc::new(act);
         self
     }
 
@@ -132,6 +145,10 @@ impl Probe {
 impl Handler for Probe {
     type State = Kept;
     type Message = u32;
+
+    fn on_start(&mut self, worker: &mut WorkerContext<'_, Kept>) {
+        (self.on_start)(worker);
+    }
 
     fn on_open(&mut self, session: &mut Session<'_, Kept>) -> Kept {
         self.saw(Seen::Open(session.id()));
@@ -214,6 +231,8 @@ impl Handler for Probe {
 pub(super) struct Fixture<L: Layer = Plain> {
     pub(super) server: SimulatedServer<Probe, L>,
     pub(super) probe: Probe,
+    /// The names that workers ask for.
+    pub(super) names: Arc<Names>,
 }
 
 impl<L: Layer> Deref for Fixture<L> {
@@ -227,6 +246,30 @@ impl<L: Layer> Deref for Fixture<L> {
 impl<L: Layer> DerefMut for Fixture<L> {
     fn deref_mut(&mut self) -> &mut SimulatedServer<Probe, L> {
         &mut self.server
+    }
+}
+
+/// A resolver that answers when the test does.
+#[derive(Default)]
+pub(super) struct Names(Mutex<VecDeque<(Endpoint, Answer)>>);
+
+impl Resolve for Names {
+    fn ask(&self, name: &Endpoint, answer: Answer) {
+        self.0.lock().unwrap().push_back((name.clone(), answer));
+    }
+}
+
+impl Names {
+    /// Answers the oldest question. Returns the name that was asked for.
+    pub(super) fn answer(&self, found: io::Result<Vec<SocketAddr>>) -> String {
+        let (name, answer) = self.0.lock().unwrap().pop_front().expect("a name was asked for");
+        answer(found);
+        name.to_string()
+    }
+
+    /// Names that are asked for and not answered.
+    pub(super) fn asked(&self) -> usize {
+        self.0.lock().unwrap().len()
     }
 }
 
@@ -247,8 +290,10 @@ impl<L: Layer> Fixture<L> {
         config.check().expect("a test has a good configuration");
         let addresses = vec![SocketAddr::from(([127, 0, 0, 1], 9999))];
         let settings = Settings { config, workers, addresses, observe: None };
-        let server = SimulatedServer::start(behaviour, settings, |_| probe.clone(), layer);
-        Fixture { server, probe }
+        let names: Arc<Names> = Arc::default();
+        let resolver = Arc::clone(&names) as Arc<dyn Resolve>;
+        let server = SimulatedServer::start(behaviour, settings, &resolver, |_| probe.clone(), layer);
+        Fixture { server, probe, names }
     }
 
     /// A client's connection. It receives from the start.

@@ -1,7 +1,9 @@
 //! The engine over the simulated kernel: whole workers, turned by hand in one thread, under a virtual clock.
 
 mod blocked;
+mod clients;
 mod closing;
+mod coming_back;
 mod deadlines;
 mod draining;
 mod fairness;
@@ -21,6 +23,7 @@ mod races;
 mod random;
 mod reconnecting;
 mod relays;
+mod staggered;
 mod ticks;
 mod timers;
 mod turning_away;

@@ -10,8 +10,9 @@ use super::fixture::{End, Fixture, Kept, Probe, Seen, What, behaviours};
 use proactor::Time;
 
 use crate::config::Config;
+use crate::connect::Connect;
 use crate::context::Session;
-use crate::context::{Connect, WorkerContext};
+use crate::context::{AskedConnect, ConnectRequest, WorkerContext};
 use crate::mailbox::Mail;
 use crate::session::CloseReason;
 use crate::worker::WorkerHandle;
@@ -394,8 +395,9 @@ fn nothing_begins_after_the_deadline() {
             fixture.workers[0].turn(false).unwrap();
         }
         // Nor what a session asked for before, if it was not begun by then.
-        let left = Connect { address: fixture.address, token: 9, refusals: 0, options: None };
-        fixture.workers[1].core.connects.push_back(left);
+        let connect = Connect::to(fixture.address);
+        let left = AskedConnect { connect, token: 9, at: None, refusals: 0, cancelled: false };
+        fixture.workers[1].core.connects.push_back(ConnectRequest::Begin(left));
         fixture.settle();
         assert!(fixture.workers[1].has_ended(), "{behaviour:?}");
         assert_eq!(fixture.all_stats().sessions_opened, 5, "{behaviour:?}");

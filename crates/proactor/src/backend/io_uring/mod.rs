@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 
 use ::io_uring::types::{Fd, SubmitArgs, Timespec};
 use ::io_uring::{IoUring as Ring, cqueue, opcode, squeue};
-use socket2::{Domain, Protocol, Type};
 
 use super::choice::Refusal;
 use super::feature::{Feature, RingSize};
@@ -295,12 +294,9 @@ impl Backend for IoUring {
         Waker::new(Arc::clone(&self.wake) as Arc<_>)
     }
 
-    fn open(&mut self, address: SocketAddr) -> io::Result<Socket> {
+    fn open(&mut self, address: SocketAddr, from: Option<SocketAddr>) -> io::Result<Socket> {
         // Blocking on purpose: on a non-blocking socket the ring reports `EAGAIN` instead of waiting.
-        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_tcp_nodelay(true)?;
-        socket::inline_urgent(&socket)?;
-        Ok(socket.into())
+        socket::towards(address, from)
     }
 
     fn adopt(&mut self, socket: &Socket, _owner: u32) -> io::Result<RawFd> {

@@ -81,18 +81,21 @@ impl Calls {
         stream_socket(self.table, family)
     }
 
-    /// A socket for a connect, bound as `ConnectEx` requires.
-    pub(super) fn socket_towards(&self, address: SocketAddr) -> io::Result<Socket> {
+    /// A socket for a connect, bound as `ConnectEx` requires: to `from`, or else to any local address.
+    pub(super) fn socket_towards(&self, address: SocketAddr, from: Option<SocketAddr>) -> io::Result<Socket> {
         let socket = stream_socket(self.table, Domain::for_address(address))?;
         self.set_nodelay(&socket)?;
         self.set_inline_urgent(&socket)?;
-        self.share_port(&socket);
-        let any: SockAddr = match address {
-            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into(),
-            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into(),
+        if from.is_none_or(|from| from.port() == 0) {
+            self.share_port(&socket);
+        }
+        let any = match address {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
+        let local = SockAddr::from(from.unwrap_or(any));
         // SAFETY: an open socket, and a readable address of the stated length.
-        let result = unsafe { (self.table.bind)(raw(&socket), any.as_ptr().cast(), any.len()) };
+        let result = unsafe { (self.table.bind)(raw(&socket), local.as_ptr().cast(), local.len()) };
         checked(result == 0).map(|()| socket)
     }
 

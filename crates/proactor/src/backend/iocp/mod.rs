@@ -265,8 +265,8 @@ impl Backend for Iocp {
         Waker::new(Arc::clone(&self.port) as Arc<_>)
     }
 
-    fn open(&mut self, address: SocketAddr) -> io::Result<Socket> {
-        self.calls.socket_towards(address)
+    fn open(&mut self, address: SocketAddr, from: Option<SocketAddr>) -> io::Result<Socket> {
+        self.calls.socket_towards(address, from)
     }
 
     fn adopt(&mut self, socket: &Socket, owner: u32) -> io::Result<Handle> {

@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
-use socket2::{Domain, Protocol, Type};
 
 use super::choice::Refusal;
 use super::names::CallNames;
@@ -244,11 +243,8 @@ impl Backend for Readiness {
         Waker::new(Arc::new(PollWaker(Arc::clone(&self.wake))))
     }
 
-    fn open(&mut self, address: SocketAddr) -> io::Result<Socket> {
-        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_tcp_nodelay(true)?;
-        socket::inline_urgent(&socket)?;
-        Ok(socket.into())
+    fn open(&mut self, address: SocketAddr, from: Option<SocketAddr>) -> io::Result<Socket> {
+        socket::towards(address, from)
     }
 
     fn adopt(&mut self, socket: &Socket, _owner: u32) -> io::Result<Handle> {

@@ -92,7 +92,7 @@ impl Simulation {
     /// `ConnectionRefused` if nothing listens on `to`.
     pub fn dial(&self, from: SocketAddr, to: SocketAddr) -> io::Result<SimSocket> {
         let mut net = self.net.borrow_mut();
-        let socket = net.open();
+        let socket = net.open(None)?;
         if let Err(error) = net.connect_from(socket.id(), from, to) {
             net.close(socket.id(), Close::Graceful);
             return Err(error);
@@ -306,8 +306,8 @@ impl Backend for Simulated {
         Waker::new(Arc::clone(&self.woken) as Arc<_>)
     }
 
-    fn open(&mut self, _address: SocketAddr) -> io::Result<SimSocket> {
-        Ok(self.net.borrow_mut().open())
+    fn open(&mut self, _address: SocketAddr, from: Option<SocketAddr>) -> io::Result<SimSocket> {
+        self.net.borrow_mut().open(from)
     }
 
     fn adopt(&mut self, socket: &SimSocket, _owner: u32) -> io::Result<u32> {

@@ -28,8 +28,12 @@ impl SimSocket {
 }
 
 enum Node {
-    Fresh,
-    Listener { address: SocketAddr, backlog: VecDeque<u32> },
+    /// A socket that is not connected, bound to this address.
+    Fresh(Option<SocketAddr>),
+    Listener {
+        address: SocketAddr,
+        backlog: VecDeque<u32>,
+    },
     Stream(Stream),
 }
 
@@ -157,8 +161,15 @@ impl Network {
         self.nodes.len()
     }
 
-    pub(super) fn open(&mut self) -> SimSocket {
-        SimSocket { id: self.add(Node::Fresh) }
+    /// A socket, bound to `from`. This machine has all addresses of 127.0.0.0/8.
+    pub(super) fn open(&mut self, from: Option<SocketAddr>) -> io::Result<SimSocket> {
+        if from.is_some_and(|from| !from.ip().is_loopback()) {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
+        if from.is_some_and(|from| self.listener_at(from).is_some()) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        Ok(SimSocket { id: self.add(Node::Fresh(from)) })
     }
 
     pub(super) fn silence(&mut self, address: SocketAddr) {
@@ -171,6 +182,16 @@ impl Network {
 
     pub(super) fn is_silent(&self, address: SocketAddr) -> bool {
         self.silent.contains(&address)
+    }
+
+    /// The local address of a socket that connects: what it was bound to, with a port.
+    fn local_of(&mut self, id: u32) -> SocketAddr {
+        let fresh = self.fresh_address();
+        match self.nodes.get(&id) {
+            Some(Node::Fresh(Some(bound))) if bound.port() == 0 => (bound.ip(), fresh.port()).into(),
+            Some(Node::Fresh(Some(bound))) => *bound,
+            _ => fresh,
+        }
     }
 
     pub(super) fn listen(&mut self, mut address: SocketAddr) -> io::Result<SimSocket> {
@@ -195,7 +216,7 @@ impl Network {
     }
 
     pub(super) fn connect(&mut self, id: u32, to: SocketAddr) -> io::Result<()> {
-        let from = self.fresh_address();
+        let from = self.local_of(id);
         self.connect_from(id, from, to)
     }
 
@@ -342,7 +363,7 @@ impl Network {
                     self.close(waiting, Close::Reset);
                 }
             }
-            Some(Node::Fresh) | None => {}
+            Some(Node::Fresh(_)) | None => {}
         }
     }
 

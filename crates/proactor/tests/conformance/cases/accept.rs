@@ -205,6 +205,46 @@ pub fn cancelling_a_connect<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
+/// The peer sees the address that the connection was bound to; its port is the system's choice, or a certain one.
+pub fn a_connect_from_a_local_address<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let (_, address) = fixture.there.listen(kernel.listen_on(ANY_PORT).unwrap());
+    // Other systems have to be given this address first.
+    let ip = if cfg!(any(target_os = "linux", windows)) { [127, 0, 0, 2] } else { [127, 0, 0, 1] };
+    let mut from = SocketAddr::from((ip, 0));
+    for _ in 0..2 {
+        let here = fixture.here.connect_from(from, address).expect("an address of this machine");
+        fixture.until("a connection", |fixture| {
+            fixture.here.seen(here).connected && !fixture.there.accepted.is_empty()
+        });
+        let local = fixture.here.driver.local_addr(here).unwrap();
+        assert_eq!(local.ip(), from.ip());
+        assert!(local.port() != 0 && (from.port() == 0 || from.port() == local.port()), "{local} for {from}");
+        let socket = fixture.there.accepted.pop_front().expect("just seen");
+        assert_eq!(fixture.there.driver.peer_of(&socket).unwrap(), local);
+        let there = fixture.there.adopt(socket);
+        // With a reset, so that the port is free at once.
+        fixture.here.abort(here);
+        fixture.there.abort(there);
+        fixture.until("the release", |fixture| {
+            fixture.here.seen(here).released && fixture.there.seen(there).released
+        });
+        from = local;
+    }
+    fixture.finish()
+}
+
+/// Such a connect fails at once, and leaves no socket open. Nothing is sent to 192.0.2.1 (RFC 5737), which no machine
+/// has.
+pub fn a_connect_from_an_address_that_is_not_here<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let (_, address) = fixture.there.listen(kernel.listen_on(ANY_PORT).unwrap());
+    let error = fixture.here.connect_from(([192, 0, 2, 1], 0).into(), address).expect_err("not ours");
+    assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+    assert_eq!(fixture.here.driver.snapshot().connections, 0);
+    fixture.finish()
+}
+
 /// Nobody listens on a port of this machine, and the system gives it to the socket that connects there: the two ends
 /// of that connection are one. The connect fails, and its port is free after the close.
 pub fn a_connect_that_meets_itself<K: Kernel>(kernel: &K) -> Finished {
