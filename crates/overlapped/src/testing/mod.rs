@@ -9,7 +9,7 @@
 //! use std::time::Duration;
 //!
 //! use overlapped::testing::{self, World};
-//! use overlapped::{Framed, Handler, Lease, Lines, Session};
+//! use overlapped::{Framed, Handler, Idle, Lease, Lines, Session};
 //!
 //! /// Answers every line with its length. A silent client is sent away.
 //! struct Lengths;
@@ -32,7 +32,7 @@
 //!         }
 //!     }
 //!
-//!     fn on_idle(&mut self, session: &mut Session<'_, Self::State>, _lines: &mut Framed<Lines>) {
+//!     fn on_idle(&mut self, session: &mut Session<'_, Self::State>, _lines: &mut Framed<Lines>, _idle: Idle) {
 //!         session.send("bye\n");
 //!         session.close();
 //!     }
