@@ -28,3 +28,20 @@ fn main() -> overlapped::Result<()> {
     server.drain(Duration::from_secs(1))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use overlapped::Bytes;
+    use overlapped::testing::{self, World};
+
+    #[test]
+    fn every_subscriber_gets_every_line() {
+        let mut world = World::start(testing::server().workers(2), |_worker| super::Feed);
+        let mut subscribers = [world.connect(), world.connect(), world.connect()];
+        world.handle().broadcast(&Bytes::from("news\n"));
+        world.settle();
+        for subscriber in &mut subscribers {
+            assert_eq!(subscriber.received(), "subscribed\nnews\n");
+        }
+    }
+}

@@ -55,3 +55,29 @@ fn main() -> overlapped::Result<()> {
     println!("listening on {}", server.local_addrs()[0]);
     server.run(|worker| Room { workers: worker.workers().collect() })
 }
+
+#[cfg(test)]
+mod tests {
+    use overlapped::testing::{self, World};
+
+    #[test]
+    fn a_line_goes_to_everybody_else() {
+        let server = testing::server().workers(2);
+        let mut world = World::start(server, |worker| super::Room { workers: worker.workers().collect() });
+        let [mut anna, mut bert, mut carl] = [world.connect(), world.connect(), world.connect()];
+        let name = anna.received().text().trim().replace("you are ", "");
+        let _greetings = (bert.received(), carl.received());
+
+        anna.send_in_pieces("good morning\nand", 3);
+        world.settle();
+        for other in [&mut bert, &mut carl] {
+            assert_eq!(other.received(), format!("{name}: good morning\n"));
+        }
+        assert_eq!(anna.received(), "");
+
+        bert.send([b'x'; 5000]);
+        world.settle();
+        assert_eq!(bert.received(), "a frame of 5000 bytes or more is over the limit of 4096\n");
+        assert!(bert.has_ended());
+    }
+}

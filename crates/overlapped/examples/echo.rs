@@ -21,3 +21,19 @@ fn main() -> overlapped::Result<()> {
     println!("listening on {}", server.local_addrs()[0]);
     server.run(|_worker| Echo)
 }
+
+#[cfg(test)]
+mod tests {
+    use overlapped::testing::{self, World};
+
+    #[test]
+    fn what_is_sent_comes_back() {
+        let mut world = World::start(testing::server(), |_worker| super::Echo);
+        let mut client = world.connect();
+        client.send("hello");
+        client.finish();
+        world.settle();
+        assert_eq!(client.received(), "hello");
+        assert!(client.has_ended());
+    }
+}

@@ -49,3 +49,21 @@ fn main() -> overlapped::Result<()> {
     println!("listening on {}", server.local_addrs()[0]);
     server.run(|_worker| WordCount)
 }
+
+#[cfg(test)]
+mod tests {
+    use overlapped::testing::{self, World};
+
+    #[test]
+    fn frames_are_counted_however_they_are_cut() {
+        testing::for_each_behaviour(|behaviour| {
+            let mut world = World::start_on(behaviour, testing::server(), |_worker| super::WordCount);
+            let mut client = world.connect();
+            client.send_in_pieces(b"\0\0\0\x07one two\0\0\0\0", 3);
+            world.settle();
+            let answers = ["frame 1: 1 lines, 2 words, 7 bytes", "frame 2: 0 lines, 0 words, 0 bytes"];
+            let answers = answers.map(|answer| format!("\0\0\0\x22{answer}")).concat();
+            assert_eq!(client.received(), answers);
+        });
+    }
+}

@@ -50,3 +50,22 @@ fn main() -> overlapped::Result<()> {
     println!("listening on {}", server.local_addrs()[0]);
     server.run(|here| World { here, elsewhere: HashMap::new(), tick: 0 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use overlapped::testing;
+
+    #[test]
+    fn players_walk_and_worlds_count_them() {
+        let server = testing::server().workers(2).tick(Some(Duration::from_millis(50)));
+        let world = |here| World { here, elsewhere: HashMap::new(), tick: 0 };
+        let mut worlds = testing::World::start(server, world);
+        let [mut player, other] = [worlds.connect(), worlds.connect()];
+        player.send("dddsw");
+        worlds.advance(Duration::from_millis(100));
+        let seen = "tick 1: 1 here, 1 in all, you at 3,0\ntick 2: 1 here, 2 in all, you at 3,0\n";
+        assert_eq!(player.received(), seen);
+        assert_eq!(worlds.state(&other), Some(&(0, 0)));
+    }
+}

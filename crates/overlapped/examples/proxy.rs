@@ -1,6 +1,7 @@
-//! A TCP relay: what one side says, the other hears. A side that does not read holds the other back.
+//! A TCP relay: what one side says, the other hears. A side that does not read holds the other back. When its stdin ends,
+//! it drains: no connection begins any more, and those that are left have ten seconds to end.
 //! `cargo run --release --example proxy -- 127.0.0.1:8080 127.0.0.1:9999` relays the first to the second.
-use overlapped::{Closed, Handler, Lease, Server, Session, SessionId, WorkerContext};
+use overlapped::{Closed, Handler, Lease, Owed, Server, Session, SessionId, WorkerContext};
 use std::{collections::HashMap, io, net::SocketAddr, time::Duration};
 
 struct Relay {
@@ -9,43 +10,49 @@ struct Relay {
     waiting: HashMap<u64, SessionId>,
 }
 
+#[derive(Default)]
+struct Half {
+    other: Option<SessionId>,
+    /// Of a client that has asked: bytes do not say where an answer ends, so it ends with the target's stream.
+    owed: Option<Owed>,
+}
+
 impl Handler for Relay {
-    /// The other half.
-    type State = Option<SessionId>;
+    type State = Half;
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> Option<SessionId> {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> Half {
         let here = session.id();
         let Some(there) = session.token().and_then(|token| self.waiting.remove(&token)) else {
             session.pause(); // until there is somebody to tell
             self.asked += 1;
             self.waiting.insert(self.asked, here);
             session.worker().connect(self.target, self.asked);
-            return None;
+            return Half::default();
         };
         session.feed(there); // while too much is unsent there, nothing is received here
         match session.worker().session(there) {
-            Some((mut client, other)) => {
-                *other = Some(here);
+            Some((mut client, half)) => {
+                half.other = Some(here);
                 client.feed(here);
                 client.resume();
             }
             None => session.abort(),
         }
-        Some(there)
+        Half { other: Some(there), owed: None }
     }
 
-    fn on_data(
-        &mut self,
-        session: &mut Session<'_, Self::State>,
-        other: &mut Option<SessionId>,
-        data: Lease,
-    ) {
-        other.map(|other| session.worker().send(other, data));
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, half: &mut Half, data: Lease) {
+        if !session.is_outbound() && half.owed.is_none() {
+            half.owed = Some(session.owe());
+        }
+        half.other.map(|other| session.worker().send(other, data));
     }
 
-    fn on_half_close(&mut self, session: &mut Session<'_, Self::State>, other: &mut Option<SessionId>) {
-        let Some(mut other) = other.and_then(|other| session.sibling(other)) else { return };
+    fn on_half_close(&mut self, session: &mut Session<'_, Self::State>, half: &mut Half) {
+        let mut worker = session.worker();
+        let Some((mut other, others)) = half.other.and_then(|other| worker.session(other)) else { return };
+        others.owed = None;
         other.finish(); // its own stream; a session closes by itself when both have ended
     }
 
@@ -55,22 +62,74 @@ impl Handler for Relay {
         asker.abort();
     }
 
-    fn on_close(
-        &mut self,
-        worker: &mut WorkerContext<'_, Self::State>,
-        closed: Closed,
-        other: Option<SessionId>,
-    ) {
-        let Some((mut other, _)) = other.and_then(|other| worker.session(other)) else { return };
+    fn on_close(&mut self, worker: &mut WorkerContext<'_, Self::State>, closed: Closed, half: Half) {
+        let Some((mut other, _)) = half.other.and_then(|other| worker.session(other)) else { return };
         if closed.reason.is_graceful() { other.close() } else { other.abort() }
     }
 }
 
 fn main() -> overlapped::Result<()> {
     let mut args = std::env::args().skip(1);
-    let mut next = || args.next().expect("usage: proxy LISTEN-ADDRESS TARGET-ADDRESS");
+    let mut next = || args.next().expect("usage: proxy LISTEN-ADDRESS TARGET-ADDRESS [SECONDS]");
     let (server, target) = (Server::bind(next().as_str())?, next().parse().expect("an IP address and port"));
+    let limit = args.next().map_or(10.0, |limit| limit.parse().expect("how many seconds a drain may take"));
     let server = server.write_timeout(Duration::from_secs(5)); // who does not read at all is cut
-    println!("listening on {}", server.local_addrs()[0]);
-    server.run(move |_| Relay { target, asked: 0, waiting: HashMap::new() })
+    let server = server.start(move |_| Relay { target, asked: 0, waiting: HashMap::new() })?;
+    println!("listening on {}", server.local_addr());
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
+    println!("{:?}", server.drain(Duration::from_secs_f64(limit))?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use overlapped::testing::{self, World};
+
+    fn relay() -> (World<Relay>, SocketAddr) {
+        let target = SocketAddr::from(([10, 0, 0, 1], 80));
+        let server = testing::server();
+        (World::start(server, |_| Relay { target, asked: 0, waiting: HashMap::new() }), target)
+    }
+
+    #[test]
+    fn bytes_and_ends_pass_in_both_directions() {
+        let (mut world, target) = relay();
+        let mut upstream = world.listen(target);
+        let mut client = world.connect();
+        let mut server = upstream.accept();
+        server.stay_open();
+        client.send_in_pieces("request", 1);
+        client.finish();
+        world.settle();
+        assert_eq!(server.received(), "request");
+        assert!(server.has_ended() && client.is_open());
+
+        server.send("answer");
+        server.finish();
+        world.settle();
+        assert_eq!(client.received(), "answer");
+        assert!(client.has_ended());
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_holds_the_target_back() {
+        let (mut world, target) = relay();
+        let mut upstream = world.listen(target);
+        let mut client = world.connect();
+        let mut server = upstream.accept();
+        client.stop_reading();
+        server.send([0; 1_000_000]);
+        world.settle();
+        assert!(server.unsent() > 500_000);
+        client.resume_reading();
+        world.settle();
+        assert_eq!((client.received().len(), server.unsent()), (1_000_000, 0));
+    }
+
+    #[test]
+    fn a_target_that_refuses_ends_the_client() {
+        let (mut world, _) = relay();
+        assert!(world.connect().was_reset());
+    }
 }

@@ -11,7 +11,8 @@ use crate::session::{Closed, Idle, SessionId};
 /// callbacks never overlap, so the handler's fields need no lock and need not be `Send`.
 ///
 /// A callback must not block: every session of its worker waits for it. Do long work on another thread, and bring the
-/// result back with [`WorkerHandle::post`](crate::WorkerHandle::post).
+/// result back with [`WorkerHandle::post`](crate::WorkerHandle::post) or [`Owed::send`](crate::Owed::send):
+/// [`Session::owe`] says how a drain waits for it.
 ///
 /// While a callback blocks, everything else on its worker waits: sessions, timers, deadlines, ticks, messages, and
 /// completions that the worker has already taken from the kernel (accepted connections, too).
@@ -42,11 +43,12 @@ pub trait Handler: Sized + 'static {
     /// are delivered in order like all other bytes, and are not marked.
     fn on_data(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State, data: Lease);
 
-    /// The peer sends no more; it may still read. By default the session is closed gracefully: everything queued
-    /// goes out first. Called once; not for a session that is closing already.
+    /// The peer sends no more; it may still read. By default the session is closed gracefully
+    /// ([`Session::close_when_answered`]): everything that is queued, and every answer that it owes, goes out first.
+    /// Called once; not for a session that is closing already.
     fn on_half_close(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State) {
         let _ = state;
-        session.close();
+        session.close_when_answered();
     }
 
     /// The number of unsent bytes has fallen to the low-water mark, after it was above the high-water mark or a send
@@ -56,7 +58,7 @@ pub trait Handler: Sized + 'static {
     }
 
     /// The session was silent for the duration of an idle timeout; `idle` says which: nothing received, nothing sent, or
-    /// neither. By default the session is closed gracefully, except for [`Idle::Write`]: only the handler knows what to
+    /// neither. Its peer is not silent while the session [owes](Session::owe) it an answer. By default the session is closed gracefully, except for [`Idle::Write`]: only the handler knows what to
     /// send as a heartbeat. An implementation that does not close the session keeps it; this is called again after each
     /// further timeout.
     fn on_idle(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State, idle: Idle) {
@@ -74,6 +76,14 @@ pub trait Handler: Sized + 'static {
     /// A timer set with [`WorkerContext::set_timer`] is due. It is no longer set, and may be set again here.
     fn on_worker_timer(&mut self, worker: &mut WorkerContext<'_, Self::State>, token: u64) {
         let _ = (worker, token);
+    }
+
+    /// The server [drains](crate::ServerHandle::begin_drain). Called once for each session that is open when the drain
+    /// begins, and for each that opens during the drain, after its `on_open`. The session still answers what it has
+    /// received, and is closed then; what is sent here goes out before FIN, and before the answers that follow. A session
+    /// that is closed here discards requests that have arrived but were not received yet.
+    fn on_drain(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State) {
+        let _ = (session, state);
     }
 
     /// The server's [`tick`](crate::Server::tick) is due.

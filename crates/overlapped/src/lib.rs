@@ -33,7 +33,7 @@
 //!   accepted, or connected
 //!          │
 //!       on_open ──► on_data … on_data ──► on_half_close            at the peer's FIN; the default closes the session
-//!                   on_writable, on_idle, on_timer                 at any time in between
+//!                   on_writable, on_idle, on_timer, on_drain       at any time in between
 //!          │
 //!       session.close() ──► what is queued goes out ──► FIN ──► the peer's FIN, or the linger timeout
 //!          │                                                           │
@@ -87,6 +87,7 @@
 //! | [`handles`] | for other threads: [`ServerHandle`], [`WorkerHandle`], [`SessionHandle`] |
 //! | [`events`] | what a server reports: events, [`Stats`] |
 //! | [`trace`] | the steps of operations, as [`Server::trace_operations`] reports them |
+//! | [`testing`] | tests of handlers without sockets, under a virtual clock |
 //! | [`docs`] | the classic mistakes, and what prevents each |
 //!
 //! # To do this, use that
@@ -98,7 +99,7 @@
 //! | send one buffer to many sessions | [`Bytes`] with [`WorkerContext::broadcast`] or [`ServerHandle::broadcast`], [`WorkerHandle::broadcast_to`] |
 //! | cut the stream into lines or frames | [`Framed`] with [`Lines`], [`Delimiter`], [`LengthPrefixed`], or a [`Decoder`](codec::Decoder) of your own |
 //! | send from another thread | [`Session::handle`], [`SessionHandle::send`] |
-//! | bring a result back from another thread | [`WorkerHandle::post`], [`Handler::on_message`] |
+//! | bring a result back from another thread | [`Session::owe`]; [`Owed::send`], or [`WorkerHandle::post`] and [`Handler::on_message`] |
 //! | connect to another server | [`WorkerContext::connect`], [`Session::token`] |
 //! | relay between two sessions, with back-pressure | [`Session::feed`] |
 //! | stop and resume receiving | [`Session::pause`], [`Session::resume`] |
@@ -111,6 +112,7 @@
 //! | limit sessions | [`Server::max_sessions`], [`Server::max_per_address`], [`raise_descriptor_limit`] |
 //! | end the server without losing answers | [`ServerHandle::drain`], or [`ServerHandle::begin_drain`] in a callback |
 //! | monitor the server | [`ServerHandle::stats`], [`Server::observer`], [`Server::trace_operations`] |
+//! | test a handler without sockets | [`testing::World`] |
 //! | choose the backend | [`Server::backend`]; [`ServerHandle::refusals`] says why a better one was refused |
 //!
 //! # Ending a server
@@ -118,6 +120,16 @@
 //! A drain accepts the connections that wait in the backlog, then stops accepting. The sessions answer what they have
 //! received, and each is closed gracefully. The drain's deadline *cuts* the remaining sessions: it
 //! ends them at once.
+//!
+//! A session whose answer comes from elsewhere looks as if everything were answered. It says that it is not:
+//!
+//! * An answer that another thread works on: [`Session::owe`] returns a guard that travels with the work. The drain waits
+//!   until it is dropped (`examples/jobs.rs`).
+//! * A relay: [`Session::feed`] joins its two sessions, and the drain leaves them until their peers end them
+//!   (`examples/proxy.rs`).
+//!
+//! The drain's report counts what was cut: bytes, and answers that were still owed. [`Handler::on_drain`] is called for
+//! each session when the drain begins, to say goodbye.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -151,7 +163,7 @@
 //! // A real program would wait for a signal here. The client reads the end of stream, then closes its side.
 //! let client = std::thread::spawn(move || client.read_to_end(&mut Vec::new()));
 //! let report = server.drain(Duration::from_secs(5))?;
-//! assert_eq!((report.drained, report.cut, report.bytes_lost), (1, 0, 0));
+//! assert_eq!((report.drained, report.cut, report.bytes_lost, report.answers_owed), (1, 0, 0, 0));
 //! # assert_eq!(client.join().expect("the client does not panic")?, 0);
 //! # Ok(())
 //! # }
@@ -215,6 +227,7 @@ mod server;
 mod session;
 mod shared;
 mod sync;
+pub mod testing;
 mod timers;
 mod worker;
 
@@ -243,7 +256,7 @@ pub mod buffers {
 /// For other threads: handles of a server, its workers and its sessions, and the results that their methods return.
 pub mod handles {
     pub use crate::server::{DrainReport, ServerHandle};
-    pub use crate::session::{PostError, SessionHandle};
+    pub use crate::session::{Owed, PostError, SessionHandle};
     pub use crate::worker::WorkerHandle;
 }
 
@@ -268,5 +281,5 @@ pub use session::{CloseReason, Closed, Idle, Sent, SessionId};
 pub use buffers::{Bytes, Lease, Payload};
 pub use codec::{Delimiter, FrameError, Framed, LengthPrefixed, Lines};
 pub use events::{Event, Stats};
-pub use handles::{DrainReport, PostError, ServerHandle, SessionHandle, WorkerHandle};
+pub use handles::{DrainReport, Owed, PostError, ServerHandle, SessionHandle, WorkerHandle};
 pub use settings::{BackendKind, Choice, Endpoint, OnPanic, Overflow, SocketOptions};

@@ -101,7 +101,7 @@ fn a_queue_takes_no_more_than_its_limit_and_nothing_once_closed() {
         let queue = Arc::new(Queue::new(1));
         let pushers = [1, 2].map(|item| {
             let queue = Arc::clone(&queue);
-            thread::spawn(move || queue.push(item, true).map_err(|(_, why)| why))
+            thread::spawn(move || queue.push(item, true))
         });
         let mut taken = VecDeque::new();
         queue.take_all(&mut taken);

@@ -77,4 +77,10 @@ impl<M: Send> PostToSession for Mailbox<M> {
     fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError> {
         self.post(Mail::Session(session, command), true).map_err(|error| error.map(drop))
     }
+
+    fn post_to_engine(&self, session: ConnectionKey, command: SessionCommand) {
+        if self.mail.push(Mail::Session(session, command), false).is_ok() {
+            self.shared.doorbell.ring();
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! An example of the crate under test, run as a program.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use crate::{PATIENCE, dial, exit_of};
@@ -13,6 +14,8 @@ use crate::{PATIENCE, dial, exit_of};
 pub struct Example {
     child: Child,
     address: SocketAddr,
+    /// What it prints after the first line, when its stdout ends.
+    rest: Mutex<Receiver<String>>,
 }
 
 impl Example {
@@ -42,15 +45,19 @@ impl Example {
             .unwrap_or_else(|error| panic!("{command:?}: {error}; build it first: cargo build --examples"));
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (tell, told) = channel();
+        let (end, rest) = channel();
         // From a thread, which also reads the rest, so that the example is never held up by a full pipe.
         thread::spawn(move || {
             let mut line = String::new();
             let read = stdout.read_line(&mut line);
             let _ = tell.send(read.map(|_| line));
-            let _ = std::io::copy(&mut stdout, &mut std::io::sink());
+            let mut rest = String::new();
+            let _ = stdout.read_to_string(&mut rest);
+            let _ = end.send(rest);
         });
         // Ended with the test, also if it does not listen.
-        let mut example = Example { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let mut example =
+            Example { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), rest: Mutex::new(rest) };
         let line = told.recv_timeout(PATIENCE).expect("it says that it listens").expect("text");
         let address = line.trim().strip_prefix("listening on ").and_then(|address| address.parse().ok());
         example.address = address.unwrap_or_else(|| panic!("{name} says {line:?}"));
@@ -81,6 +88,16 @@ impl Example {
     #[track_caller]
     pub fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("taken once")
+    }
+
+    /// What it printed after the first line, once it has closed its stdout.
+    ///
+    /// # Panics
+    /// If it does not within [`PATIENCE`], or if this was asked before.
+    #[must_use]
+    #[track_caller]
+    pub fn rest_of_stdout(&mut self) -> String {
+        self.rest.get_mut().expect("nobody panics with it").recv_timeout(PATIENCE).expect("its stdout ends")
     }
 
     /// Waits until it has ended by itself.

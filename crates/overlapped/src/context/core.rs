@@ -1,6 +1,6 @@
 //! The part of a worker that callbacks change: its sessions, timers and counters.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) mailbox: Arc<dyn PostToSession>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) draining: bool,
+    /// In a drain, by their source: silent sessions that wait for it.
+    pub(crate) awaiting_source: HashMap<ConnectionKey, HashSet<ConnectionKey>>,
     /// For answers that are put together from parts. Empty between two uses.
     pub(crate) scratch: Vec<u8>,
     pub(crate) callback: CurrentCallback,
@@ -187,6 +189,9 @@ impl Core {
             self.hold(before, -1);
             self.hold(from, 1);
         }
+        if self.draining {
+            self.touch(to);
+        }
         true
     }
 
@@ -234,6 +239,7 @@ impl Core {
         if let Some(source) = leftovers.source {
             self.hold(source, -1);
         }
+        self.source_ended(key);
         self.touch(key);
         leftovers.kept
     }

@@ -2,6 +2,7 @@
 //! nor another handler. What a callback asks for is noted in [`Core`]; the worker carries it out when the callback has
 //! returned.
 
+mod answers;
 mod core;
 mod debug;
 mod endpoints;

@@ -158,6 +158,13 @@ impl<'a, S> Session<'a, S> {
     /// From now on this session pauses its receive while the unsent bytes of `to` exceed its high-water mark. Without
     /// this call, a session pauses its receive while its own unsent bytes exceed the mark. A session may feed several
     /// sessions, but is fed by only one: the last one that called this. Returns false if either session is gone.
+    ///
+    /// Sessions that are joined by this call drain together. [A drain](crate::ServerHandle::begin_drain) closes `to` only
+    /// when this session has begun to close, or when the peers of both have ended their streams, because until then more
+    /// may come for `to`. So a chain drains from its source. A relay, whose two sessions feed each other, lasts until its
+    /// peers end it, at most until the drain's deadline: nobody can see in a stream of bytes whether an answer is to
+    /// come. A handler that knows closes the sessions itself, for instance in
+    /// [`on_drain`](crate::Handler::on_drain).
     pub fn feed(&mut self, to: SessionId) -> bool {
         to.worker == self.core.worker && self.core.feed(self.key, to.key)
     }

@@ -88,13 +88,16 @@ pub enum Event<'a> {
         bytes: usize,
     },
     /// A session ended with bytes that were queued but not sent, or that the kernel had received but the session had
-    /// not.
+    /// not; or with answers that it owed.
     #[non_exhaustive]
     Lost {
         /// Which.
         session: SessionId,
-        /// How many.
+        /// How many bytes.
         bytes: usize,
+        /// How many answers it [owed](crate::Session::owe) when a drain's deadline cut it. 0 if it ended for another
+        /// reason.
+        answers_owed: usize,
         /// Why it ended.
         reason: CloseReason,
     },

@@ -99,6 +99,8 @@ stats! {
         /// Bytes of sessions that were cut at a drain's deadline: bytes that were queued for them, and received bytes
         /// that were not answered.
         bytes_lost,
+        /// Answers that sessions [owed](crate::Session::owe) when a drain's deadline cut them.
+        answers_owed,
         /// Bytes that were queued for sessions that ended for another reason: reset, abort, timeout.
         bytes_dropped,
         /// Messages and commands refused because a mailbox or a session's queue was full.
@@ -172,7 +174,10 @@ impl Counters {
             Event::Received { bytes, .. } => self.bytes_received += *bytes as u64,
             Event::Sent { bytes, .. } => self.bytes_sent += *bytes as u64,
             Event::Discarded { bytes, .. } => self.bytes_discarded += *bytes as u64,
-            Event::Lost { bytes, reason: CloseReason::Cut, .. } => self.bytes_lost += *bytes as u64,
+            Event::Lost { bytes, answers_owed, reason: CloseReason::Cut, .. } => {
+                self.bytes_lost += *bytes as u64;
+                self.answers_owed += *answers_owed as u64;
+            }
             Event::Lost { bytes, .. } => self.bytes_dropped += *bytes as u64,
             Event::AcceptPaused { .. } => self.accept_pauses += 1,
             Event::Delayed { .. } => self.delays += 1,

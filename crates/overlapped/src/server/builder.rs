@@ -47,7 +47,7 @@ pub struct Server {
     pub(super) skipped: Vec<SkippedAddress>,
     /// For how much longer addresses in use are retried.
     retry_left: Duration,
-    workers: Option<usize>,
+    pub(super) workers: Option<usize>,
     pub(super) choice: Choice,
     pub(super) config: Config,
     hard_limit: Option<usize>,
@@ -296,7 +296,7 @@ impl Server {
     }
 
     /// With every setting at its default.
-    fn listening(sockets: Vec<Socket>, addresses: Vec<SocketAddr>) -> Server {
+    pub(super) fn listening(sockets: Vec<Socket>, addresses: Vec<SocketAddr>) -> Server {
         Server {
             sockets,
             addresses,

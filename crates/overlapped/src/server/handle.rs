@@ -41,15 +41,21 @@ pub struct DrainReport {
     pub cut: u64,
     /// Bytes of the cut sessions: queued and not sent, or received and not answered.
     pub bytes_lost: u64,
+    /// Answers that the cut sessions [owed](crate::Session::owe).
+    pub answers_owed: u64,
 }
 
-/// In words: `12 sessions drained, 1 cut, 345 bytes lost`.
+/// In words: `12 sessions drained, 1 cut, 345 bytes lost`, and if there were some, `, 2 answers owed`.
 impl fmt::Display for DrainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = |count| if count == 1 { "" } else { "s" };
-        let DrainReport { drained, cut, bytes_lost } = *self;
+        let DrainReport { drained, cut, bytes_lost, answers_owed } = *self;
         write!(f, "{drained} session{} drained, {cut} cut, ", plural(drained))?;
-        write!(f, "{bytes_lost} byte{} lost", plural(bytes_lost))
+        write!(f, "{bytes_lost} byte{} lost", plural(bytes_lost))?;
+        if answers_owed > 0 {
+            write!(f, ", {answers_owed} answer{} owed", plural(answers_owed))?;
+        }
+        Ok(())
     }
 }
 
@@ -147,9 +153,15 @@ impl<M: Send> ServerHandle<M> {
         sum
     }
 
-    /// Begins to drain and returns at once. The server stops accepting when the backlog is empty, the sessions answer
-    /// what they have received, and each is closed gracefully. Sessions that are left after `limit` are cut: they end
-    /// at once. A second call can only shorten the time. A callback uses this method to end its own server.
+    /// Begins to drain and returns at once. The server stops accepting when the backlog is empty,
+    /// [`on_drain`](crate::Handler::on_drain) is called for each session, the sessions answer what they have received,
+    /// and each is closed gracefully.
+    ///
+    /// A session is closed when everything that it has received was answered: nothing is unread, nothing is queued, it
+    /// [owes](crate::Session::owe) no answer, it is not [paused](crate::Session::pause), and no other session
+    /// [feeds](crate::Session::feed) it that may still receive something for it. Sessions that are left after `limit`
+    /// are cut: they end at once, and what they had queued, not answered, or still owed is counted. A second call can
+    /// only shorten the time. A callback uses this method to end its own server.
     pub fn begin_drain(&self, limit: Duration) {
         post_to_engines(&self.mailboxes, || Mail::Drain(limit));
     }
@@ -162,8 +174,13 @@ impl<M: Send> ServerHandle<M> {
         self.worker_threads.check_not_inside()?;
         self.begin_drain(limit);
         self.wait()?;
-        let Stats { drained, cut, bytes_lost, .. } = self.stats();
-        Ok(DrainReport { drained, cut, bytes_lost })
+        Ok(self.drain_report())
+    }
+
+    /// How a drain that has ended went.
+    pub(crate) fn drain_report(&self) -> DrainReport {
+        let Stats { drained, cut, bytes_lost, answers_owed, .. } = self.stats();
+        DrainReport { drained, cut, bytes_lost, answers_owed }
     }
 
     /// Waits until every worker has ended, and its thread with it. Several threads may wait, each as often as it likes,

@@ -6,6 +6,7 @@ mod check;
 mod descriptors;
 mod handle;
 mod monitor;
+mod simulated;
 mod start;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -16,3 +17,4 @@ pub use binding::SkippedAddress;
 pub use builder::Server;
 pub use descriptors::raise_descriptor_limit;
 pub use handle::{DrainReport, ServerHandle};
+pub(crate) use simulated::Settings;

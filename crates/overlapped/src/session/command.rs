@@ -62,6 +62,8 @@ pub(crate) enum SessionCommand {
     Abort,
     /// A handle was made by the session's id.
     Attach,
+    /// What its worker waited for is over: it owes nothing, and nothing is posted to it.
+    Answered,
 }
 
 /// A payload on its way to another thread: any but a lease, which stays on its worker's thread.
@@ -97,4 +99,7 @@ impl From<PostedPayload> for Payload {
 /// Posting to a session's worker without knowing its handler: what session handles are made of.
 pub(crate) trait PostToSession: Send + Sync {
     fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError>;
+
+    /// The same for what the engine tells itself: no limit refuses it, and a worker that has ended needs none.
+    fn post_to_engine(&self, session: ConnectionKey, command: SessionCommand);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proactor::Payload;
 
-use super::{PostError, PostToSession, PostedPayload, Sent, SessionCommand, SessionId};
+use super::{OwedCount, PostError, PostToSession, PostedPayload, Sent, SessionCommand, SessionId};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What a session and its handles share.
@@ -20,12 +20,20 @@ pub(crate) struct HandleState {
     closed: AtomicBool,
     /// True once the session has begun to close.
     closing: AtomicBool,
+    /// Answers that the session owes.
+    pub(crate) owed: OwedCount,
 }
 
 impl HandleState {
     /// Of a session that its worker has still to find.
     pub(crate) fn new() -> HandleState {
-        HandleState { posted: 0.into(), queued: 0.into(), closed: false.into(), closing: false.into() }
+        HandleState {
+            posted: 0.into(),
+            queued: 0.into(),
+            closed: false.into(),
+            closing: false.into(),
+            owed: OwedCount::new(),
+        }
     }
 
     /// Of a session that is gone.
@@ -80,6 +88,13 @@ impl HandleState {
         self.posted.fetch_sub(charge, Ordering::AcqRel);
     }
 
+    /// Whether answers are owed, or posted sends were not taken yet. If so, a mail or a posted send follows when that is
+    /// over.
+    pub(crate) fn awaits_answers(&self) -> bool {
+        // In this order: a thread posts its answer before it ends its guard.
+        self.owed.await_end() > 0 || self.posted.load(Ordering::Acquire) > 0
+    }
+
     /// Memory charged for what is posted and not taken, and for what is queued.
     #[cfg(all(loom, test))]
     pub(crate) fn counts(&self) -> (usize, usize) {
@@ -115,15 +130,24 @@ impl SessionHandle {
             return Sent::Closed;
         }
         if !self.state.post(charge, self.limit) {
-            return Sent::Full;
+            return self.not_posted(Sent::Full);
         }
         match self.mailbox.post_to_session(self.id.key, SessionCommand::Send(PostedPayload::new(payload))) {
             Ok(()) => Sent::Ok,
             Err(error) => {
                 self.state.unpost(charge);
-                if error.is_full() { Sent::Full } else { Sent::Closed }
+                self.not_posted(if error.is_full() { Sent::Full } else { Sent::Closed })
             }
         }
+    }
+
+    /// A worker that saw the bytes counted in waits for them.
+    #[cold]
+    fn not_posted(&self, sent: Sent) -> Sent {
+        if self.state.owed.is_awaited_idle() {
+            self.mailbox.post_to_engine(self.id.key, SessionCommand::Answered);
+        }
+        sent
     }
 
     /// Closes the session gracefully, after what was sent before.

@@ -163,6 +163,10 @@ pub(crate) struct SessionState {
     pub(crate) moved_at: Time,
     /// True exactly when bytes of the peer were seen in the socket that were not received yet.
     spoke_unheard: bool,
+    /// True exactly when it closes as soon as it owes no answer.
+    pub(crate) closes_when_answered: bool,
+    /// True exactly when `on_drain` was called for it.
+    pub(crate) knows_of_drain: bool,
     /// The token of an outbound session, as given to `connect`.
     pub(crate) token: Option<u64>,
     /// Made when the first timer is set.
@@ -203,6 +207,8 @@ impl SessionState {
             moved: 0,
             moved_at: Time::ZERO,
             spoke_unheard: false,
+            closes_when_answered: false,
+            knows_of_drain: false,
             token,
             timers: None,
             limits: None,

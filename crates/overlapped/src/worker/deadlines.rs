@@ -312,6 +312,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// Asks the system about a session: bytes that wait to be received, and bytes that the peer's system has acknowledged.
     fn ask_the_system(&mut self, key: ConnectionKey, deadline: Deadline) {
         let Some(state) = self.core.sessions.get_mut(key) else { return };
+        if matches!(deadline, Deadline::Idle(Idle::Both | Idle::Read)) && state.answers_owed() > 0 {
+            // Its peer waits for us.
+            state.received_at = self.core.now;
+            return;
+        }
         if deadline.is_about_receiving() && !state.held_back && self.driver.unread(key) > 0 {
             // They wait for a block, or for this session's turn.
             state.peer_has_spoken(self.core.now);

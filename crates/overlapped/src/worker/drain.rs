@@ -5,6 +5,11 @@
 //! unread. None: FIN. Some: they are received and answered, and the kernel is asked again. It is asked before the answer
 //! goes out, where possible: a quick peer has sent the next request by the time the answer is out.
 //!
+//! Two kinds of sessions are not done although they are silent. One that owes an answer (`session/owed.rs`) waits until it
+//! was sent or given up. One that is fed by another waits until that one has begun to close, or until the peers of both
+//! have ended their streams. So a chain of sessions drains from its source, and a relay, whose two sides feed each other,
+//! lasts until its peers end it. Both kinds receive meanwhile, and the deadline cuts both.
+//!
 //! The drain waits for connections that are turned away, too, for at most 100 ms each; the deadline closes them.
 //!
 //! Sessions may open others until the deadline; no other session begins once the backlog is empty. At the deadline all
@@ -20,7 +25,7 @@ use proactor::{ConnectionKey, Time};
 use super::{Layer, Worker};
 use crate::handler::Handler;
 use crate::observe::Event;
-use crate::session::{CloseReason, PhaseAction, PhaseEvent};
+use crate::session::{CloseReason, Phase, PhaseAction, PhaseEvent};
 
 /// Rounds without an arrival after which the backlog counts as empty.
 const QUIET_ROUNDS: u32 = 2;
@@ -64,7 +69,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let sessions = self.core.sessions.len();
         self.core.report.emit(&Event::Draining { sessions });
         for key in self.core.sessions.keys() {
-            self.drain_session(key);
+            self.core.touch(key);
         }
     }
 
@@ -74,27 +79,49 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if !self.core.draining || !self.is_open(key) {
             return;
         }
-        let Some(state) = self.core.sessions.get(key) else { return };
+        self.say_goodbye(key);
+        let Some(state) = self.core.sessions.get(key).filter(|state| state.is_live()) else { return };
         // A session that is held has more to receive; the drain looks at it again when it is released.
         if !state.queue.is_empty() || state.held_back {
             return;
         }
-        if self.driver.receive_ended(key) {
+        let taken_in = state.taken_in;
+        if self.core.is_awaited(key) {
+            self.receive_further(key);
+        } else if self.driver.receive_ended(key) {
             // The handler kept the session open after the peer's FIN, and has nothing queued.
             self.core.close(key, CloseReason::Drained);
         } else if self.driver.is_receiving(key) {
             self.driver.pause_receive(key);
-        } else if !state.taken_in && self.driver.unread(key) > 0 {
+        } else if !taken_in && self.driver.unread(key) > 0 {
             self.driver.receive(key);
         } else {
             self.core.close(key, CloseReason::Drained);
         }
     }
 
+    /// Calls `on_drain` for a session, once.
+    fn say_goodbye(&mut self, key: ConnectionKey) {
+        if let Some(state) = self.core.sessions.get_mut(key)
+            && !std::mem::replace(&mut state.knows_of_drain, true)
+        {
+            self.call(key, H::on_drain);
+        }
+    }
+
+    /// A session is silent, and waits for answers from elsewhere. Meanwhile it receives: its answer may need more of what
+    /// the peer sends.
+    fn receive_further(&mut self, key: ConnectionKey) {
+        if let Some(state) = self.core.sessions.get_mut(key) {
+            state.taken_in = false;
+            self.driver.receive(key);
+        }
+    }
+
     /// Bytes of a session are about to be answered: if nothing more had arrived until now, they are its last.
     #[cold]
     pub(super) fn note_taken_in(&mut self, key: ConnectionKey) {
-        if !self.is_open(key) {
+        if !self.is_open(key) || self.core.is_awaited(key) {
             return;
         }
         self.driver.pause_receive(key);
@@ -172,12 +199,14 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.close_listeners();
         for key in self.core.sessions.keys() {
             let Some(state) = self.core.sessions.get_mut(key) else { continue };
+            let answers_owed = if state.phase() == Phase::Open { state.answers_owed() } else { 0 };
             match state.apply(PhaseEvent::Cut) {
                 PhaseAction::StopHearing => {
                     let leftovers = state.stop_hearing(self.core.now);
                     let kept = self.core.stop_hearing(key, leftovers);
                     let (session, bytes) = (self.core.id(key), kept + self.driver.unread(key));
-                    self.core.report.emit(&Event::Lost { session, bytes, reason: CloseReason::Cut });
+                    let reason = CloseReason::Cut;
+                    self.core.report.emit(&Event::Lost { session, bytes, answers_owed, reason });
                 }
                 // Everything queued for it is out; only the peer's FIN is missing.
                 PhaseAction::CloseConnection => self.close_connection(key),

@@ -63,6 +63,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         match command {
             SessionCommand::Close => self.core.close(key, CloseReason::Local),
             SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
+            SessionCommand::Answered => self.core.answered(key),
             SessionCommand::Attach => match self.core.sessions.get_mut(key) {
                 Some(state) => _ = state.handle(&self.core.directory),
                 None => {
@@ -82,6 +83,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 if sent != Sent::Ok {
                     self.core.report.emit(&Event::PostRefused);
                 }
+                self.core.answered(key);
             }
         }
     }

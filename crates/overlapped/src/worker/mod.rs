@@ -5,6 +5,7 @@
 //! in one thread.
 
 mod accept;
+mod by_hand;
 mod callbacks;
 mod close;
 mod connect;
@@ -108,6 +109,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             mailbox: Arc::clone(&mailbox) as Arc<dyn PostToSession>,
             directory: Arc::clone(&mailbox.shared.directory),
             draining: false,
+            awaiting_source: HashMap::new(),
             scratch: Vec::new(),
             callback: CurrentCallback::None,
         };
@@ -214,7 +216,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
-    fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         let snapshot = self.driver.snapshot();
         let gauges = Gauges {
             sessions: self.core.sessions.len() as u64,

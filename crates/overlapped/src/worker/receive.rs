@@ -53,6 +53,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 if self.core.draining {
                     // Its handler may keep it open; the drain does not wait for that.
                     self.core.touch(key);
+                    self.core.source_ended(key);
                 }
             }
             PhaseAction::HalfCloseThenClose => {

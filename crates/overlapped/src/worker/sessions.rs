@@ -56,7 +56,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let reason = state.reason().unwrap_or(CloseReason::Local);
         let bytes = state.queue.clear();
         if bytes > 0 {
-            self.core.report.emit(&Event::Lost { session, bytes, reason });
+            self.core.report.emit(&Event::Lost { session, bytes, answers_owed: 0, reason });
         }
         let (received, sent) = (state.received, state.sent);
         let peer = state.peer.map(|peer| *peer);

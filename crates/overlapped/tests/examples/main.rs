@@ -1,6 +1,8 @@
 //! The examples, run as programs.
 
+mod draining;
 mod relay;
+mod simulated;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

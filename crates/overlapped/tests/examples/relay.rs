@@ -40,7 +40,7 @@ impl Relayed {
     }
 }
 
-fn wait_for_reset(mut stream: TcpStream) {
+pub(crate) fn wait_for_reset(mut stream: TcpStream) {
     let mut scratch = vec![0; 1 << 16];
     loop {
         match stream.read(&mut scratch) {

@@ -225,6 +225,14 @@ impl<B: Backend> Driver<B> {
         connection.and_then(|connection| self.backend.calls().unread(&connection.socket).ok()).unwrap_or(0)
     }
 
+    /// When the next [`turn`](Self::turn) is due although nothing completes: to retry what a shortage delayed, or to look
+    /// at sockets that are turned away. A turn that waits ends its wait in time by itself; this is for callers that
+    /// move a virtual clock.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Time> {
+        self.retries.due().into_iter().chain(self.turned_away.due()).min()
+    }
+
     /// Submits what is batched and waits for completions as `wait` says. After it, call
     /// [`next_event`](Self::next_event) until that returns `None`.
     ///

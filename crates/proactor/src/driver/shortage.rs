@@ -44,6 +44,11 @@ impl Retries {
         self.receives.is_empty() && self.sends.is_empty() && self.watches.is_empty()
     }
 
+    /// When they are retried, if there are any.
+    pub(super) fn due(&self) -> Option<Time> {
+        (!self.is_empty()).then_some(self.due)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.receives.len() + self.sends.len() + self.watches.len()
     }

@@ -90,6 +90,11 @@ impl<S> TurnedAway<S> {
     pub(super) fn is_empty(&self) -> bool {
         self.sockets.is_empty()
     }
+
+    /// When all of them are read next, if there are any.
+    pub(super) fn due(&self) -> Option<Time> {
+        (!self.is_empty()).then_some(self.look_at)
+    }
 }
 
 impl<B: Backend> Driver<B> {

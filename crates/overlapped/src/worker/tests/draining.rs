@@ -95,7 +95,7 @@ fn idle_sessions_and_the_backlog_are_let_go() {
         let mut fixture = Fixture::new(behaviour, 2, Config::default(), Probe::echo());
         let old = fixture.connect();
         // Connected, its first bytes sent, and not accepted yet when the drain begins.
-        let new = fixture.client.connect(fixture.address).unwrap();
+        let new = fixture.server.client.connect(fixture.server.address).unwrap();
         fixture.post(0, Mail::Drain(LIMIT));
         fixture.post(1, Mail::Drain(LIMIT));
         fixture.client.turn(proactor::backend::Wait::Poll).unwrap();

@@ -1,36 +1,25 @@
 //! A server of a few workers and a client, in one simulated network.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use proactor::backend::Wait;
-use proactor::backend::simulated::{Behaviour, Simulated, Simulation};
-use proactor::{ConnectionKey, Driver, Event as Io, Payload, Pool, PoolConfig};
+use proactor::ConnectionKey;
+use proactor::backend::simulated::Behaviour;
 
-use crate::admission::Placement;
 use crate::config::Config;
 use crate::context::{Session, WorkerContext};
-use crate::mailbox::{Mail, Mailbox};
+use crate::mailbox::Mail;
 use crate::observe::Stats;
+use crate::server::Settings;
 use crate::session::{CloseReason, Closed, Idle, SessionId};
-use crate::shared::WorkerShared;
-use crate::worker::{Layer, Parts, Plain, Worker, WorkerHandle};
+pub(super) use crate::testing::behaviours;
+pub(super) use crate::testing::simulated_server::End;
+use crate::testing::simulated_server::{Remote, SimulatedServer, until_quiet};
+use crate::worker::{Layer, Plain};
 use crate::{Handler, Lease};
-
-/// The kernels that every test is run over: each way of completing, several seeds.
-pub(super) fn behaviours() -> impl Iterator<Item = Behaviour> {
-    (0..24u64).map(|seed| Behaviour {
-        seed,
-        capacity: [300, 5_000, 64 * 1024][seed as usize % 3],
-        cuts: seed % 4 != 3,
-        multishot: seed % 2 == 0,
-        inline: seed % 5 < 2,
-    })
-}
 
 /// What a handler was called for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +32,7 @@ pub(super) enum Seen {
     WriteIdle(SessionId),
     Timer(SessionId, u64),
     WorkerTimer(u64),
+    Drain(SessionId),
     Tick,
     Message(u32),
     ConnectFailed(u64, std::io::ErrorKind),
@@ -60,6 +50,7 @@ pub(super) enum What {
     ReadIdle,
     WriteIdle,
     Timer(u64),
+    Drain,
 }
 
 type OnSession = Rc<dyn Fn(&mut Session<'_, Kept>, What)>;
@@ -182,6 +173,11 @@ impl Handler for Probe {
         self.worker(worker, Seen::WorkerTimer(token));
     }
 
+    fn on_drain(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept) {
+        self.saw(Seen::Drain(session.id()));
+        (self.on_session)(session, What::Drain);
+    }
+
     fn on_tick(&mut self, worker: &mut WorkerContext<'_, Kept>) {
         self.worker(worker, Seen::Tick);
     }
@@ -214,34 +210,24 @@ impl Handler for Probe {
     }
 }
 
-/// The state of a client's connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    Open,
-    Finished,
-    Reset,
-}
-
-pub(super) struct Peer {
-    pub(super) got: Vec<u8>,
-    pub(super) end: End,
-    /// Not yet handed to the driver.
-    outbox: Vec<u8>,
-    finish: bool,
-    /// Whether a worker connected to it.
-    outside: bool,
-}
-
+/// A server of [`Probe`]s, which share one log.
 pub(super) struct Fixture<L: Layer = Plain> {
-    pub(super) simulation: Simulation,
-    pub(super) workers: Vec<Worker<Simulated, Probe, L>>,
-    pub(super) handles: Vec<WorkerHandle<u32>>,
-    pub(super) mailboxes: Arc<[Arc<Mailbox<u32>>]>,
-    pub(super) client: Driver<Simulated>,
-    pub(super) peers: HashMap<ConnectionKey, Peer>,
-    pub(super) address: SocketAddr,
+    pub(super) server: SimulatedServer<Probe, L>,
     pub(super) probe: Probe,
-    all_shared: Vec<Arc<WorkerShared>>,
+}
+
+impl<L: Layer> Deref for Fixture<L> {
+    type Target = SimulatedServer<Probe, L>;
+
+    fn deref(&self) -> &SimulatedServer<Probe, L> {
+        &self.server
+    }
+}
+
+impl<L: Layer> DerefMut for Fixture<L> {
+    fn deref_mut(&mut self) -> &mut SimulatedServer<Probe, L> {
+        &mut self.server
+    }
 }
 
 impl Fixture {
@@ -259,46 +245,10 @@ impl<L: Layer> Fixture<L> {
         layer: impl Fn() -> L,
     ) -> Fixture<L> {
         config.check().expect("a test has a good configuration");
-        let simulation = Simulation::new(behaviour);
-        let config = Arc::new(config);
-        let all_shared: Vec<Arc<WorkerShared>> = (0..workers).map(|_| Arc::default()).collect();
-        let placement = Arc::new(Placement::new(&all_shared, config.max_sessions, config.max_per_address));
-        let mailbox = |(index, shared)| Arc::new(Mailbox::new(index, Arc::clone(shared), config.mailbox));
-        let mailboxes: Arc<[_]> = all_shared.iter().enumerate().map(mailbox).collect();
-        let address = SocketAddr::from(([127, 0, 0, 1], 9999));
-        let make = |index| {
-            let pool = Pool::new(config.pool);
-            let mut driver = Driver::new(simulation.backend(pool));
-            let sockets = (index == 0).then(|| simulation.listen(address).expect("the port is free"));
-            let listen = |socket| driver.listen(socket).expect("it registers");
-            let listeners = sockets.into_iter().map(listen).collect();
-            Worker::new(Parts {
-                index,
-                driver,
-                listeners,
-                handler: probe.clone(),
-                layer: layer(),
-                config: Arc::clone(&config),
-                mailbox: Arc::clone(&mailboxes[index]),
-                placement: Arc::clone(&placement),
-                observer: None,
-            })
-        };
-        let workers: Vec<_> = (0..workers).map(make).collect();
-        let pool = Pool::new(PoolConfig { blocks: 64, block_len: 4096 });
-        let client = Driver::new(simulation.backend(pool));
-        let handles = (0..workers.len()).map(|index| WorkerHandle::new(index, Arc::clone(&mailboxes)));
-        Fixture {
-            handles: handles.collect(),
-            simulation,
-            workers,
-            mailboxes,
-            client,
-            peers: HashMap::new(),
-            address,
-            probe,
-            all_shared,
-        }
+        let addresses = vec![SocketAddr::from(([127, 0, 0, 1], 9999))];
+        let settings = Settings { config, workers, addresses, observe: None };
+        let server = SimulatedServer::start(behaviour, settings, |_| probe.clone(), layer);
+        Fixture { server, probe }
     }
 
     /// A client's connection. It receives from the start.
@@ -310,11 +260,8 @@ impl<L: Layer> Fixture<L> {
 
     /// The same, before a worker or the client has seen it.
     pub(super) fn begin_connect(&mut self) -> ConnectionKey {
-        let key = self.client.connect(self.address).expect("the simulated network has room");
-        let peer =
-            Peer { got: Vec::new(), end: End::Open, outbox: Vec::new(), finish: false, outside: false };
-        self.peers.insert(key, peer);
-        key
+        let address = self.address;
+        self.begin_connect_to(address)
     }
 
     /// An address that the workers can connect to. Each connection is a peer, which closes when the worker does.
@@ -330,6 +277,19 @@ impl<L: Layer> Fixture<L> {
         self.turn_client();
     }
 
+    /// Rounds until nothing happens any more without time passing.
+    pub(super) fn settle(&mut self) {
+        if !until_quiet(200_000, || self.round()) {
+            panic!("no rest: {:?}", self.all_stats());
+        }
+    }
+
+    /// Lets time pass, and settles.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.simulation.advance(time);
+        self.settle();
+    }
+
     pub(super) fn send(&mut self, key: ConnectionKey, bytes: &[u8]) {
         self.peers.get_mut(&key).expect("a peer").outbox.extend_from_slice(bytes);
     }
@@ -343,89 +303,6 @@ impl<L: Layer> Fixture<L> {
         self.mailboxes[worker].post(mail, false).expect("the worker lives");
     }
 
-    /// One round of the workers and the client, in a fixed order; the kernel's choices vary. Returns whether anything
-    /// happened.
-    pub(super) fn round(&mut self) -> bool {
-        let before = self.all_stats();
-        for worker in &mut self.workers {
-            if !worker.has_ended() {
-                worker.turn(false).expect("the simulated kernel does not break");
-            }
-        }
-        let happened = self.turn_client();
-        self.workers.iter_mut().for_each(Worker::publish);
-        happened || Stats { turns: before.turns, ..self.all_stats() } != before
-    }
-
-    /// Rounds until nothing happens any more without time passing.
-    pub(super) fn settle(&mut self) {
-        let mut quiet = 0;
-        for _ in 0..200_000 {
-            quiet = if self.round() { 0 } else { quiet + 1 };
-            if quiet == 6 {
-                return;
-            }
-        }
-        panic!("no rest: {:?}", self.all_stats());
-    }
-
-    /// Lets time pass, and settles.
-    pub(super) fn pass(&mut self, time: Duration) {
-        self.simulation.advance(time);
-        self.settle();
-    }
-
-    fn turn_client(&mut self) -> bool {
-        for (key, peer) in &mut self.peers {
-            if self.client.is_sending(*key) {
-                continue;
-            }
-            if !peer.outbox.is_empty() {
-                let bytes = std::mem::take(&mut peer.outbox);
-                let _ = self.client.send(*key, Payload::Owned(bytes));
-            } else if std::mem::take(&mut peer.finish) {
-                let _ = self.client.finish(*key);
-            }
-        }
-        self.client.turn(Wait::Poll).expect("the simulated kernel does not break");
-        let mut happened = false;
-        while let Some(event) = self.client.next_event() {
-            happened = true;
-            match event {
-                Io::Connected { connection } => self.client.receive(connection),
-                Io::Accepted { socket, .. } => {
-                    let key = self.client.adopt(socket).expect("the simulated network has room");
-                    self.client.receive(key);
-                    let peer = Peer {
-                        got: Vec::new(),
-                        end: End::Open,
-                        outbox: Vec::new(),
-                        finish: false,
-                        outside: true,
-                    };
-                    self.peers.insert(key, peer);
-                }
-                Io::Received { connection, data } => {
-                    self.peers.get_mut(&connection).expect("a peer").got.extend_from_slice(&data);
-                }
-                Io::EndOfStream { connection } => self.ended(connection, End::Finished),
-                Io::Failed { connection, .. } => self.ended(connection, End::Reset),
-                _ => {}
-            }
-        }
-        happened
-    }
-
-    fn ended(&mut self, key: ConnectionKey, end: End) {
-        let peer = self.peers.get_mut(&key).expect("a peer");
-        if peer.end == End::Open {
-            peer.end = end;
-        }
-        if peer.outside {
-            self.client.close(key);
-        }
-    }
-
     pub(super) fn log(&self) -> Vec<Seen> {
         self.probe.log.borrow().clone()
     }
@@ -437,8 +314,8 @@ impl<L: Layer> Fixture<L> {
     }
 
     /// The peers that workers connected to.
-    pub(super) fn outside(&self) -> impl Iterator<Item = &Peer> {
-        self.peers.values().filter(|peer| peer.outside)
+    pub(super) fn outside(&self) -> impl Iterator<Item = &Remote> {
+        self.peers.values().filter(|peer| peer.listener.is_some())
     }
 
     pub(super) fn got(&self, key: ConnectionKey) -> &[u8] {
@@ -449,15 +326,10 @@ impl<L: Layer> Fixture<L> {
         self.peers[&key].end
     }
 
+    /// What one worker has counted.
     pub(super) fn stats(&self, worker: usize) -> Stats {
         let mut sum = Stats::default();
         self.all_shared[worker].published.add_to(&mut sum);
-        sum
-    }
-
-    pub(super) fn all_stats(&self) -> Stats {
-        let mut sum = Stats::default();
-        self.all_shared.iter().for_each(|shared| shared.published.add_to(&mut sum));
         sum
     }
 

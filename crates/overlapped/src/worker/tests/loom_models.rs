@@ -15,7 +15,7 @@ use super::fixture::{Fixture, Probe, Seen, What};
 use crate::config::Config;
 use crate::mailbox::Mail;
 use crate::session::PostError;
-use crate::session::{Sent, SessionHandle};
+use crate::session::{Owed, Sent, SessionHandle};
 use crate::worker::Worker;
 
 /// A kernel without surprises: what varies here is the order of threads.
@@ -181,12 +181,75 @@ fn a_message_is_heard_or_answered_with_stopped() {
     });
 }
 
+/// A fixture with one session that owes an answer, whose worker has begun a drain that it would wait in for an hour.
+fn with_owed() -> (Fixture, Owed) {
+    let guards = Rc::new(RefCell::new(Vec::new()));
+    let kept = Rc::clone(&guards);
+    let probe = Probe::new(move |session, what| {
+        if let What::Open = what {
+            kept.borrow_mut().push(session.owe());
+        }
+    });
+    let mut fixture = fixture(CALM, 1, config(), probe);
+    fixture.connect();
+    fixture.post(0, Mail::Drain(Duration::from_secs(3600)));
+    let owed = guards.borrow_mut().pop().expect("it was opened");
+    (fixture, owed)
+}
+
+/// The session was closed, with `sent` bytes before that.
+fn assert_drained(fixture: &mut Fixture, sent: u64) {
+    let open = fixture.workers[0].core.sessions.iter().filter(|(_, state)| state.is_live()).count();
+    assert_eq!(open, 0, "nothing else would wake the worker");
+    fixture.workers[0].publish();
+    assert_eq!(fixture.all_stats().bytes_sent, sent);
+}
+
+#[test]
+fn an_answer_is_queued_before_the_drain_closes_its_session() {
+    model(|| {
+        let (mut fixture, owed) = with_owed();
+        let other = thread::spawn(move || assert_eq!(owed.send(vec![1; 4]), Sent::Ok));
+        let awake = turn(&mut fixture.workers[0]);
+        other.join().unwrap();
+        settle(&mut fixture.workers[0], awake);
+        assert_drained(&mut fixture, 4);
+    });
+}
+
+#[test]
+fn a_drain_does_not_sleep_over_the_last_guard() {
+    model(|| {
+        let (mut fixture, owed) = with_owed();
+        let other = thread::spawn(move || drop(owed));
+        let awake = turn(&mut fixture.workers[0]);
+        other.join().unwrap();
+        settle(&mut fixture.workers[0], awake);
+        assert_drained(&mut fixture, 0);
+    });
+}
+
+/// The worker may see its bytes counted in, and wait for them.
+#[test]
+fn a_drain_does_not_wait_for_a_send_that_was_refused() {
+    model(|| {
+        let (mut fixture, owed) = with_owed();
+        let handle = owed.handle().clone();
+        drop(owed);
+        let other = thread::spawn(move || assert_ne!(handle.send(vec![1; 11]), Sent::Ok));
+        let awake = turn(&mut fixture.workers[0]);
+        other.join().unwrap();
+        settle(&mut fixture.workers[0], awake);
+        assert_drained(&mut fixture, 0);
+    });
+}
+
 /// A fixture of two workers: the first has a session, so that the next connection, which waits, is the second's.
 fn with_connection_for_the_second() -> Fixture {
     let config = Config { max_sessions: 3, max_per_address: Some(3), ..config() };
     let mut fixture = fixture(CALM, 2, config, Probe::echo());
     fixture.connect();
-    fixture.client.connect(fixture.address).expect("the simulated network has room");
+    fixture.server.client.connect(fixture.server.address).expect("the simulated network has room");
     fixture.client.turn(Wait::Poll).expect("the simulated kernel does not break");
     while fixture.client.next_event().is_some() {}
     fixture

@@ -13,12 +13,14 @@ mod limits;
 #[cfg(loom)]
 mod loom_models;
 mod messages;
+mod owing;
 mod own_limits;
 mod panics;
 mod pressure;
 mod races;
 mod random;
 mod reconnecting;
+mod relays;
 mod ticks;
 mod timers;
 mod turning_away;

@@ -37,11 +37,11 @@ fn skipped(fixture: &Fixture) -> u64 {
 
 /// Sleeps as the worker asks for, in a system whose waits end at multiples of `grain`, and turns.
 fn sleep_and_turn(fixture: &mut Fixture, grain: Duration) {
-    let worker = &mut fixture.workers[0];
+    let worker = &mut fixture.server.workers[0];
     match worker.wait() {
         Wait::Until(at) => {
             let late = at.as_nanos().next_multiple_of(grain.as_nanos() as u64);
-            fixture.simulation.advance(Time::from_nanos(late) - worker.driver.now());
+            fixture.server.simulation.advance(Time::from_nanos(late) - worker.driver.now());
         }
         Wait::Poll => {}
         Wait::Forever => panic!("it would sleep through its tick"),

@@ -85,6 +85,52 @@ impl Simulation {
         self.net.borrow_mut().listen(address)
     }
 
+    /// A connection to a listener, established at once, from an address of the caller's choice. The listener has it in
+    /// its backlog.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` if nothing listens on `to`.
+    pub fn dial(&self, from: SocketAddr, to: SocketAddr) -> io::Result<SimSocket> {
+        let mut net = self.net.borrow_mut();
+        let socket = net.open();
+        if let Err(error) = net.connect_from(socket.id(), from, to) {
+            net.close(socket.id(), Close::Graceful);
+            return Err(error);
+        }
+        Ok(socket)
+    }
+
+    /// From now on nobody answers at `address`: a connect to it waits until it is cancelled.
+    pub fn silence(&self, address: SocketAddr) {
+        self.net.borrow_mut().silence(address);
+    }
+
+    /// `address` answers again: connects that wait there go on.
+    pub fn end_silence(&self, address: SocketAddr) {
+        self.net.borrow_mut().end_silence(address);
+    }
+
+    /// From now on connects to `address` fail with `error`. `None`: they no longer do.
+    pub fn fail_connects(&self, address: SocketAddr, error: Option<io::ErrorKind>) {
+        let failing = &mut self.net.borrow_mut().failing;
+        match error {
+            Some(error) => failing.insert(address, error),
+            None => failing.remove(&address),
+        };
+    }
+
+    /// While it is short of memory, accepts, receives and sends that have something to do fail with
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory), and do nothing.
+    pub fn set_short_of_memory(&self, short: bool) {
+        self.net.borrow_mut().short_of_memory = short;
+    }
+
+    /// The time of this network's clock.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.net.borrow().now
+    }
+
     /// Lets time pass.
     pub fn advance(&self, by: std::time::Duration) {
         let mut net = self.net.borrow_mut();
@@ -148,11 +194,20 @@ impl Simulated {
     fn attempt(&mut self, operation: &mut Operation<u32>) -> Option<Outcome<SimSocket>> {
         let mut net = self.net.borrow_mut();
         match operation {
+            Operation::Accept { listener } if net.short_of_memory => {
+                net.has_backlog(*listener).then(no_memory)
+            }
             Operation::Accept { listener } => {
                 net.accept(*listener).map(|socket| Outcome::Accepted(socket, None))
             }
             Operation::Connect { socket, address } => {
                 let address = address.as_socket().expect("the driver makes IP addresses");
+                if net.is_silent(address) {
+                    return None;
+                }
+                if let Some(error) = net.failing.get(&address) {
+                    return Some(Outcome::Failed((*error).into()));
+                }
                 Some(match net.connect(*socket, address) {
                     Ok(()) => Outcome::Connected,
                     Err(error) => Outcome::Failed(error),
@@ -165,6 +220,9 @@ impl Simulated {
                         Err(error) => Outcome::Failed(error),
                     });
                 }
+                if net.short_of_memory {
+                    return Some(no_memory());
+                }
                 let Some(mut block) = block.take().or_else(|| self.pool.take_unreserved()) else {
                     return Some(Outcome::NoBlocks);
                 };
@@ -175,6 +233,7 @@ impl Simulated {
                 Some(Outcome::Failed(io::ErrorKind::ConnectionReset.into()))
             }
             Operation::Watch { socket } => net.has_ended(*socket).then_some(Outcome::EndOfStream),
+            Operation::Send { .. } if net.short_of_memory => Some(no_memory()),
             Operation::Send { socket, payload, sent } => {
                 match net.send(*socket, &all_from(payload, *sent))? {
                     Ok(len) => Some(Outcome::Sent(len)),
@@ -204,6 +263,10 @@ impl Simulated {
         }
         Some(Harvested::Completed(Completion { key, outcome, more }))
     }
+}
+
+fn no_memory() -> Outcome<SimSocket> {
+    Outcome::Failed(io::ErrorKind::OutOfMemory.into())
 }
 
 /// What is left of a send, from `sent` on.
@@ -268,7 +331,11 @@ impl Backend for Simulated {
 
     unsafe fn send_now(&mut self, socket: u32, bytes: &[u8]) -> Option<io::Result<usize>> {
         let mut net = self.net.borrow_mut();
-        if self.behaviour.inline && net.flip() { net.send(socket, bytes) } else { None }
+        if self.behaviour.inline && !net.short_of_memory && net.flip() {
+            net.send(socket, bytes)
+        } else {
+            None
+        }
     }
 
     fn cancel(&mut self, key: OpKey, _ops: &mut InFlight<Simulated>) {

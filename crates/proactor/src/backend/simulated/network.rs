@@ -9,6 +9,8 @@ use crate::operation::Close;
 use crate::socket::{Delivery, Discarded};
 use crate::time::Time;
 
+/// The ports of connecting sockets, from here on.
+const FIRST_PORT: u16 = 20_001;
 /// Bytes that one call discards.
 const DISCARDED: usize = 4096;
 
@@ -57,6 +59,14 @@ pub(super) struct Network {
     nodes: BTreeMap<u32, Node>,
     next_id: u32,
     next_port: u16,
+    /// True once every port was given out.
+    wrapped: bool,
+    /// Where no connect is answered.
+    silent: Vec<SocketAddr>,
+    /// Where connects fail.
+    pub(super) failing: BTreeMap<SocketAddr, io::ErrorKind>,
+    /// Whether accepts, receives and sends fail for want of memory.
+    pub(super) short_of_memory: bool,
 }
 
 impl Network {
@@ -68,7 +78,11 @@ impl Network {
             behaviour,
             nodes: BTreeMap::new(),
             next_id: 1,
-            next_port: 20_000,
+            next_port: FIRST_PORT,
+            wrapped: false,
+            silent: Vec::new(),
+            failing: BTreeMap::new(),
+            short_of_memory: false,
         }
     }
 
@@ -101,9 +115,28 @@ impl Network {
         id
     }
 
+    /// An address that no connection has. The ports are given out in turn.
+    ///
+    /// # Panics
+    /// If all of them are in use.
     fn fresh_address(&mut self) -> SocketAddr {
-        self.next_port += 1;
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.next_port))
+        for _ in FIRST_PORT..=u16::MAX {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.next_port));
+            if self.next_port == u16::MAX {
+                (self.next_port, self.wrapped) = (FIRST_PORT, true);
+            } else {
+                self.next_port += 1;
+            }
+            // In the first round none can be in use by a connection.
+            if !self.wrapped || !self.has_stream_at(address) {
+                return address;
+            }
+        }
+        panic!("every port of the simulated network is in use");
+    }
+
+    fn has_stream_at(&self, address: SocketAddr) -> bool {
+        self.nodes.values().any(|node| matches!(node, Node::Stream(stream) if stream.local == address))
     }
 
     fn stream(&mut self, id: u32) -> Option<&mut Stream> {
@@ -128,6 +161,18 @@ impl Network {
         SimSocket { id: self.add(Node::Fresh) }
     }
 
+    pub(super) fn silence(&mut self, address: SocketAddr) {
+        self.silent.push(address);
+    }
+
+    pub(super) fn end_silence(&mut self, address: SocketAddr) {
+        self.silent.retain(|silent| *silent != address);
+    }
+
+    pub(super) fn is_silent(&self, address: SocketAddr) -> bool {
+        self.silent.contains(&address)
+    }
+
     pub(super) fn listen(&mut self, mut address: SocketAddr) -> io::Result<SimSocket> {
         if address.port() == 0 {
             address.set_port(self.fresh_address().port());
@@ -138,6 +183,10 @@ impl Network {
         Ok(SimSocket { id: self.add(Node::Listener { address, backlog: VecDeque::new() }) })
     }
 
+    pub(super) fn has_backlog(&self, listener: u32) -> bool {
+        matches!(self.nodes.get(&listener), Some(Node::Listener { backlog, .. }) if !backlog.is_empty())
+    }
+
     pub(super) fn accept(&mut self, listener: u32) -> Option<SimSocket> {
         match self.nodes.get_mut(&listener) {
             Some(Node::Listener { backlog, .. }) => backlog.pop_front().map(|id| SimSocket { id }),
@@ -146,7 +195,12 @@ impl Network {
     }
 
     pub(super) fn connect(&mut self, id: u32, to: SocketAddr) -> io::Result<()> {
-        let (listener, from) = (self.listener_at(to), self.fresh_address());
+        let from = self.fresh_address();
+        self.connect_from(id, from, to)
+    }
+
+    pub(super) fn connect_from(&mut self, id: u32, from: SocketAddr, to: SocketAddr) -> io::Result<()> {
+        let listener = self.listener_at(to);
         // As in a real kernel, a port without a listener may be the next that is given out: a simultaneous open with
         // itself (RFC 9293, 3.5).
         if listener.is_none() && from != to {
