@@ -145,16 +145,19 @@ fn who_has_finished_is_not_write_idle() {
     for behaviour in behaviours() {
         let probe = Probe::new(|session, what| match what {
             What::Open => session.finish(),
-            What::ReadIdle => session.close(),
+            What::HalfClose => session.close(),
             _ => {}
         });
-        let mut fixture = Fixture::new(behaviour, 1, Config { idle_timeout: None, ..config() }, probe);
+        let config = Config { write_idle_timeout: Some(SECOND), ..Config::default() };
+        let mut fixture = Fixture::new(behaviour, 1, config, probe);
         let key = fixture.connect();
         pass(&mut fixture, 5 * SECOND, None);
-        assert_eq!(heard(&fixture), [0, 1, 0], "{behaviour:?}");
+        assert_eq!((heard(&fixture), fixture.reasons()), ([0; 3], vec![]), "{behaviour:?}");
+        fixture.finish(key);
+        fixture.settle();
+        assert_eq!(fixture.reasons(), [CloseReason::Local], "{behaviour:?}");
         fixture.client.close(key);
         fixture.settle();
-        assert_eq!(fixture.reasons(), [CloseReason::IdleTimeout], "{behaviour:?}");
         fixture.assert_clean();
     }
 }

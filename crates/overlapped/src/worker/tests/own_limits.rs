@@ -181,19 +181,24 @@ fn a_deadline_ends_a_busy_session() {
     }
 }
 
-/// A handler that changes its limits at every message needs no more timers for it.
+/// A handler that changes its limits at every message, or pauses and resumes, needs no more timers for it.
 #[test]
 fn changing_a_limit_again_and_again_needs_one_timer() {
     for behaviour in behaviours() {
-        let probe = Probe::new(|session, what| {
-            if let What::Data(data) = what {
-                for after in 1..100_u64 {
-                    session.set_idle_timeout(SECOND * (after as u32 % 7 + 60));
+        let probe = Probe::new(|session, what| match what {
+            What::Open => session.set_idle_timeout(60 * SECOND),
+            What::Data(data) => {
+                for after in 1..100 {
+                    session.set_read_idle_timeout(SECOND * (after % 7 + 60));
                     session.set_write_timeout(SECOND);
                     session.set_deadline(SECOND * 100);
                 }
                 session.send(data);
+                session.pause();
+                session.set_timer(SECOND / 10, 0);
             }
+            What::Timer(_) => session.resume(),
+            _ => {}
         });
         let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
         let key = fixture.connect();
