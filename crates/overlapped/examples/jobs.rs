@@ -89,6 +89,81 @@ fn main() -> overlapped::Result<()> {
     let server = Server::bind(address.as_str())?.start(|here| Jobs::new(&here))?;
     println!("listening on {}", server.local_addr());
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
-    println!("{:?}", server.drain(Duration::from_secs_f64(limit))?);
+    println!("{}", server.drain(Duration::from_secs_f64(limit))?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use overlapped::testing::{self, World};
+    use std::{collections::VecDeque, sync::mpsc::Receiver};
+
+    /// Without threads: the test takes the queries and answers them.
+    fn world() -> (World<Jobs>, Receiver<(Owed, Vec<u8>)>) {
+        let (queue, queries) = sync_channel(MOST);
+        let handler = Jobs { queue, unanswered: 0, waiting: Vec::new() };
+        let mut handler = Some(handler);
+        (World::start(testing::server(), |_| handler.take().expect("one worker")), queries)
+    }
+
+    #[test]
+    fn an_answer_goes_to_the_session_that_asked() {
+        let (mut world, queries) = world();
+        let (mut one, mut two) = (world.connect(), world.connect());
+        one.send("1\n");
+        two.send("2\n");
+        world.settle();
+        let asked: Vec<_> = queries.try_iter().collect();
+        one.reset(); // gone by the time of its answer
+        world.settle();
+        for (owed, query) in asked {
+            world.post(0, (owed, answer(&query)));
+        }
+        world.settle();
+        assert_eq!(one.received(), "");
+        assert_eq!(two.received(), "2 ms\n");
+    }
+
+    #[test]
+    fn queries_wait_while_the_queue_is_full() {
+        let (mut world, queries) = world();
+        let mut client = world.connect();
+        client.send("0\n".repeat(3 * MOST));
+        world.settle();
+        let (mut asked, mut answered) = (VecDeque::new(), 0);
+        loop {
+            asked.extend(queries.try_iter());
+            assert!(asked.len() <= MOST);
+            let Some((owed, _)) = asked.pop_front() else { break };
+            world.post(0, (owed, "0 ms\n".into()));
+            world.settle();
+            answered += 1;
+        }
+        assert_eq!(answered, 3 * MOST);
+        assert_eq!(client.received(), "0 ms\n".repeat(3 * MOST).as_str());
+    }
+
+    #[test]
+    fn a_drain_waits_for_answers_and_counts_those_that_do_not_come() {
+        for comes in [true, false] {
+            let (mut world, queries) = world();
+            let mut client = world.connect();
+            client.send("5\n");
+            world.settle();
+            world.handle().begin_drain(Duration::from_secs(10));
+            world.settle();
+            assert!(client.is_open(), "its answer is owed");
+            let (owed, query) = queries.try_recv().expect("a query");
+            if comes {
+                world.post(0, (owed, answer(&query)));
+                world.settle();
+                assert_eq!(client.received(), "5 ms\n");
+            } else {
+                world.advance(Duration::from_secs(13));
+            }
+            assert!(world.has_ended());
+            assert_eq!(world.stats().answers_owed, u64::from(!comes));
+        }
+    }
 }

@@ -2,12 +2,10 @@
 //! it drains: no connection begins any more, and those that are left have ten seconds to end.
 //! `cargo run --release --example proxy -- 127.0.0.1:8080 127.0.0.1:9999` relays the first to the second.
 use overlapped::{Closed, Handler, Lease, Owed, Server, Session, SessionId, WorkerContext};
-use std::{collections::HashMap, io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 struct Relay {
     target: SocketAddr,
-    asked: u64,
-    waiting: HashMap<u64, SessionId>,
 }
 
 #[derive(Default)]
@@ -23,13 +21,12 @@ impl Handler for Relay {
 
     fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> Half {
         let here = session.id();
-        let Some(there) = session.token().and_then(|token| self.waiting.remove(&token)) else {
-            session.pause(); // until there is somebody to tell
-            self.asked += 1;
-            self.waiting.insert(self.asked, here);
-            session.worker().connect(self.target, self.asked);
+        let Some(token) = session.token() else {
+            session.pause(); // until its bytes can be sent on
+            session.worker().connect(self.target, here.to_token());
             return Half::default();
         };
+        let there = session.worker().id_from_token(token);
         session.feed(there); // while too much is unsent there, nothing is received here
         match session.worker().session(there) {
             Some((mut client, half)) => {
@@ -57,8 +54,8 @@ impl Handler for Relay {
     }
 
     fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_, Self::State>, token: u64, _: &io::Error) {
-        let asker = self.waiting.remove(&token).and_then(|id| worker.session(id));
-        let Some((mut asker, _)) = asker else { return };
+        let asker = worker.id_from_token(token);
+        let Some((mut asker, _)) = worker.session(asker) else { return };
         asker.abort();
     }
 
@@ -74,7 +71,7 @@ fn main() -> overlapped::Result<()> {
     let (server, target) = (Server::bind(next().as_str())?, next().parse().expect("an IP address and port"));
     let limit = args.next().map_or(10.0, |limit| limit.parse().expect("how many seconds a drain may take"));
     let server = server.write_timeout(Duration::from_secs(5)); // who does not read at all is cut
-    let server = server.start(move |_| Relay { target, asked: 0, waiting: HashMap::new() })?;
+    let server = server.start(move |_| Relay { target })?;
     println!("listening on {}", server.local_addr());
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
     println!("{:?}", server.drain(Duration::from_secs_f64(limit))?);
@@ -89,7 +86,7 @@ mod tests {
     fn relay() -> (World<Relay>, SocketAddr) {
         let target = SocketAddr::from(([10, 0, 0, 1], 80));
         let server = testing::server();
-        (World::start(server, |_| Relay { target, asked: 0, waiting: HashMap::new() }), target)
+        (World::start(server, |_| Relay { target }), target)
     }
 
     #[test]

@@ -41,3 +41,30 @@ fn main() -> overlapped::Result<()> {
     let client = move |client| Reconnect::new(&target, client);
     Server::without_listeners().workers(1).run(move |_| Clients((0..count).map(&client).collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use overlapped::testing::{self, World};
+    use std::{net::SocketAddr, time::Duration};
+
+    #[test]
+    fn each_comes_back_after_a_while() {
+        const COUNT: usize = 50;
+        let target = SocketAddr::from(([10, 0, 0, 1], 80));
+        let clients = |_| Clients((0..COUNT as u64).map(|client| Reconnect::new(target, client)).collect());
+        let mut world = World::start(testing::server(), clients);
+        world.advance(Duration::from_secs(60)); // nobody listens
+        assert_eq!(world.stats().sessions, 0);
+        let mut server = world.listen(target);
+        for _ in 0..3 {
+            world.advance(Duration::from_secs(60));
+            let mut sessions: Vec<_> = std::iter::from_fn(|| server.try_accept()).collect();
+            assert_eq!(sessions.len(), COUNT);
+            assert!(sessions.iter_mut().all(|session| session.received().starts_with(b"I am ")));
+            sessions.iter_mut().for_each(|session| session.reset());
+            world.settle();
+            assert_eq!(world.stats().sessions, 0);
+        }
+    }
+}

@@ -127,7 +127,7 @@ impl Reconnect {
         }
     }
 
-    /// Call it in [`on_connect_failed`](Handler::on_connect_failed) and in [`on_close`](Handler::on_close) of the session
+    /// Call it in [`on_connect_failed`](crate::Handler::on_connect_failed) and in [`on_close`](Handler::on_close) of the session
     /// with its token, and in [`on_panic`](Handler::on_panic) if that names the session: connects again after a delay. Returns the delay; `None` if it does not connect again, because it is
     /// stopped or the server drains.
     pub fn lost<S>(&mut self, worker: &mut WorkerContext<'_, S>) -> Option<Duration> {
@@ -152,7 +152,7 @@ impl Reconnect {
     }
 
     /// Connects no more, until [`start`](Self::start). A connect that is not complete is cancelled:
-    /// [`on_connect_failed`](Handler::on_connect_failed) follows. A connection that lives is not closed.
+    /// [`on_connect_failed`](crate::Handler::on_connect_failed) follows. A connection that lives is not closed.
     pub fn stop<S>(&mut self, worker: &mut WorkerContext<'_, S>) {
         if std::mem::replace(&mut self.state, State::Idle) == State::Connecting {
             self.cancelled += worker.cancel_connect(self.token);

@@ -12,8 +12,12 @@ mod echo;
 mod framed;
 #[path = "../../examples/game_tick.rs"]
 mod game_tick;
+#[path = "../../examples/jobs.rs"]
+mod jobs;
 #[path = "../../examples/proxy.rs"]
 mod proxy;
+#[path = "../../examples/reconnect.rs"]
+mod reconnect;
 
 /// Each example has a test on the simulated kernel, and it runs here.
 #[test]
