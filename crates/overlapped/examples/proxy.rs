@@ -74,7 +74,7 @@ fn main() -> overlapped::Result<()> {
     let server = server.start(move |_| Relay { target })?;
     println!("listening on {}", server.local_addr());
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
-    println!("{:?}", server.drain(Duration::from_secs_f64(limit))?);
+    println!("{}", server.drain(Duration::from_secs_f64(limit))?);
     Ok(())
 }
 

@@ -62,7 +62,7 @@ mod tests {
             let mut sessions: Vec<_> = std::iter::from_fn(|| server.try_accept()).collect();
             assert_eq!(sessions.len(), COUNT);
             assert!(sessions.iter_mut().all(|session| session.received().starts_with(b"I am ")));
-            sessions.iter_mut().for_each(|session| session.reset());
+            sessions.iter_mut().for_each(testing::Peer::reset);
             world.settle();
             assert_eq!(world.stats().sessions, 0);
         }
