@@ -135,11 +135,12 @@ impl Core {
     #[inline]
     fn enqueue(&mut self, key: ConnectionKey, charge: usize, add: impl FnOnce(&mut SendQueue)) -> Sent {
         let Some(state) = self.sessions.get_mut(key) else { return Sent::Closed };
-        let (mut high_water, mut hard_limit) = (self.config.high_water, self.config.hard_limit);
-        if state.pending.has(Pending::GUARDED) {
+        let (high_water, hard_limit) = if state.pending.has(Pending::GUARDED) {
             let Some(own) = state.marks_if_open() else { return Sent::Closed };
-            (high_water, hard_limit) = (own.high_water, own.hard_limit);
-        }
+            (own.high_water, own.hard_limit)
+        } else {
+            (self.config.high_water, self.config.hard_limit)
+        };
         if state.queue.charge().saturating_add(charge) > hard_limit {
             return self.overflow(key);
         }

@@ -28,18 +28,25 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     /// Submits and closes what callbacks asked for.
-    #[inline]
+    #[inline(always)]
     pub(super) fn flush(&mut self) {
         self.flush_touched();
         if !self.core.connects.is_empty() {
-            self.start_connects();
-            self.flush_touched();
+            self.flush_connects();
         }
+    }
+
+    /// The same for connects, and for what their failures ask for.
+    #[cold]
+    #[inline(never)]
+    fn flush_connects(&mut self) {
+        self.start_connects();
+        self.flush_touched();
     }
 
     /// Where the kernel takes bytes at once, a handler that sends in each `on_writable` could keep a worker here for as
     /// long as its peer reads: over the budget, the remaining sessions go on in the next turn, this one last.
-    #[inline]
+    #[inline(never)]
     fn flush_touched(&mut self) {
         self.core.flush_budget = FLUSH_BUDGET;
         while let Some(key) = self.core.touched.pop() {

@@ -247,25 +247,34 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             match event {
                 Io::Received { connection, data } => self.received(connection, data),
                 Io::Sent { connection, bytes } => self.sent(connection, bytes),
-                Io::EndOfStream { connection } => self.half_closed(connection),
-                Io::Failed { connection, verb: Verb::Connect, error } => {
-                    self.attempt_failed(connection, error);
-                }
-                Io::Failed { connection, error, .. } => {
-                    self.core.abort(connection, CloseReason::of(&error));
-                }
-                Io::Delayed { error, .. } => self.delayed(&error),
-                Io::Released { connection } => self.released(connection),
-                Io::Accepted { socket, peer, .. } => self.accepted(socket, peer),
-                Io::AcceptFailed { listener, error } => self.accept_failed(listener, &error),
-                Io::Connected { connection } => self.connected(connection),
-                Io::Paused { connection } => self.drain_session(connection),
-                Io::ListenerReleased { listener } => self.listeners.retain(|open| *open != listener),
-                Io::Woken => {}
+                event => self.take_rare(event),
             }
             self.flush();
         }
         self.serve_arrivals();
+    }
+
+    /// Events that are few beside those that move bytes: apart, so that they cost those nothing.
+    #[inline(never)]
+    fn take_rare(&mut self, event: Io<B::Socket>) {
+        match event {
+            Io::Received { .. } | Io::Sent { .. } => unreachable!("these are not rare"),
+            Io::EndOfStream { connection } => self.half_closed(connection),
+            Io::Failed { connection, verb: Verb::Connect, error } => {
+                self.attempt_failed(connection, error);
+            }
+            Io::Failed { connection, error, .. } => {
+                self.core.abort(connection, CloseReason::of(&error));
+            }
+            Io::Delayed { error, .. } => self.delayed(&error),
+            Io::Released { connection } => self.released(connection),
+            Io::Accepted { socket, peer, .. } => self.accepted(socket, peer),
+            Io::AcceptFailed { listener, error } => self.accept_failed(listener, &error),
+            Io::Connected { connection } => self.connected(connection),
+            Io::Paused { connection } => self.drain_session(connection),
+            Io::ListenerReleased { listener } => self.listeners.retain(|open| *open != listener),
+            Io::Woken => {}
+        }
     }
 
     fn fire_timers(&mut self) {
