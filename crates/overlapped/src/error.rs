@@ -64,6 +64,12 @@ pub enum Error {
          begin_drain(), or drain() from another thread"
     )]
     OnWorker,
+    /// A wait for room in a session was begun on a thread that is a worker: it would block the worker's sessions.
+    #[error(
+        "a callback must not wait for room in a session: it would block its worker; send more in on_writable, or wait on \
+         another thread"
+    )]
+    WaitInCallback,
     /// The thread that monitors several workers could not be started.
     #[error("the workers' monitor could not be started: {source}; raise the limits, or use 1 worker")]
     Monitor {

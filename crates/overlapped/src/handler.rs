@@ -4,6 +4,7 @@ use std::io;
 
 use proactor::Lease;
 
+use crate::admission::{Admission, Incoming};
 use crate::context::{Session, WorkerContext};
 use crate::session::{Closed, SessionId};
 
@@ -34,6 +35,19 @@ pub trait Handler: Sized + 'static {
     /// What other threads may post to this worker.
     type Message: Send + 'static;
 
+    /// A connection has arrived; the answer decides whether it becomes a session. By default it does, unless a limit is
+    /// reached: then [`Incoming::limit_reached`] names the limit, the connection is turned away whatever the answer, and
+    /// an answer that [refuses](Admission::Refuse) gives it a last word.
+    ///
+    /// Called once per accepted connection, by the worker that accepts it, which is the one that has the listener:
+    /// [`on_open`](Self::on_open) may follow on another worker. While a callback blocks that worker, another worker
+    /// takes its connections over, and is asked instead. Not called for outbound connections. If it panics, the
+    /// connection is turned away.
+    fn on_accept(&mut self, worker: &mut WorkerContext<'_, Self>, incoming: &Incoming<'_>) -> Admission {
+        let _ = (worker, incoming);
+        Admission::Admit
+    }
+
     /// A session began, accepted or outbound. Returns its state.
     fn on_open(&mut self, session: &mut Session<'_, Self>) -> Self::State;
 
@@ -53,6 +67,12 @@ pub trait Handler: Sized + 'static {
     /// was refused.
     fn on_writable(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State) {
         let _ = (session, state);
+    }
+
+    /// The kernel has accepted the last byte that was unsent when [`Session::notify_when_sent`] was called with `token`.
+    /// The peer may not have read it yet. Not called once the session has begun to close.
+    fn on_sent(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State, token: u64) {
+        let _ = (session, state, token);
     }
 
     /// No byte was received or sent for the duration of the idle timeout. By default the session is closed gracefully.

@@ -92,7 +92,9 @@
 //!
 //! | to … | use |
 //! | --- | --- |
-//! | listen, on one or several addresses | [`Server::bind`], [`Server::also_bind`], `Server::from(TcpListener)` |
+//! | listen, on one or several addresses | [`Server::bind`], [`Server::also_bind`], `Server::from(TcpListener)`, [`Server::also_listen`] |
+//! | know which listener a session came from | [`Server::listener_token`], [`Session::listener`], [`Session::origin`] |
+//! | refuse connections, with a last word | [`Handler::on_accept`], [`Admission::Refuse`] |
 //! | forward the received block without a copy | [`Session::send`] with the [`Lease`] |
 //! | send one buffer to many sessions | [`Bytes`] with [`WorkerContext::broadcast`] or [`ServerHandle::broadcast`], [`WorkerHandle::broadcast_to`] |
 //! | cut the stream into lines or frames | [`Framed`] with [`Lines`], [`Delimiter`], [`LengthPrefixed`], or a [`Decoder`](codec::Decoder) of your own |
@@ -101,10 +103,12 @@
 //! | connect to another server | [`WorkerContext::connect`], [`Session::token`] |
 //! | relay between two sessions, with back-pressure | [`Session::feed`] |
 //! | stop and resume receiving | [`Session::pause`], [`Session::resume`] |
-//! | send more when there is room again | [`Handler::on_writable`] |
+//! | send more when there is room again | [`Session::is_writable`], [`Handler::on_writable`]; on another thread [`SessionHandle::send_timeout`], [`SessionHandle::wait_writable`] |
+//! | know when a payload is out | [`Session::notify_when_sent`], [`Handler::on_sent`] |
+//! | close for a reason of your own | [`Session::close_with`], [`Session::abort_with`], [`CloseReason::ClosedWith`] |
 //! | run something later, or periodically | [`Session::set_timer`], [`Server::tick`] |
 //! | close sessions of silent, slow or lost peers | [`Server::idle_timeout`], [`Server::first_byte_timeout`], [`Server::write_timeout`], [`Server::keepalive`], [`Server::user_timeout`] |
-//! | limit sessions | [`Server::max_sessions`], [`Server::max_per_address`], [`raise_descriptor_limit`] |
+//! | limit sessions | [`Server::max_sessions`], [`Server::max_per_address`], [`Server::ipv6_prefix`], [`raise_descriptor_limit`] |
 //! | end the server without losing answers | [`ServerHandle::drain`], or [`ServerHandle::begin_drain`] in a callback |
 //! | monitor the server | [`ServerHandle::stats`], [`Server::observer`], [`Server::trace_operations`] |
 //! | choose the backend | [`Server::backend`]; [`ServerHandle::refusals`] says why a better one was refused |
@@ -248,11 +252,12 @@ pub mod events {
 }
 
 // What nearly every program names. The rest is in the modules.
+pub use admission::{Admission, Incoming};
 pub use context::{Session, WorkerContext};
 pub use error::{Error, Result};
 pub use handler::Handler;
 pub use server::{Server, raise_descriptor_limit};
-pub use session::{CloseReason, Closed, Sent, SessionId};
+pub use session::{CloseReason, Closed, Origin, SendLimits, Sent, SessionId};
 
 pub use buffers::{AlignedBuf, Bytes, Lease, Payload};
 pub use codec::{Delimiter, FrameError, Framed, LengthPrefixed, Lines};

@@ -12,7 +12,7 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use proactor::{Wake, Waker};
 
-use crate::admission::{Delivery, Limits, Placement};
+use crate::admission::{AddressLimit, Delivery, Limits, Placement};
 use crate::mailbox::{Mail, Mailbox};
 use crate::session::PostError;
 use crate::shared::{Pulses, Queue, Rest, WorkerShared};
@@ -143,7 +143,7 @@ fn the_session_limit_holds_and_every_reservation_comes_back() {
 fn the_limit_per_address_holds_and_every_place_comes_back() {
     loom::model(|| {
         let address = IpAddr::from([10, 0, 0, 1]);
-        let limits = Arc::new(Limits::new(Vec::new(), 9, Some(1)));
+        let limits = Arc::new(Limits::new(Vec::new(), 9, Some(AddressLimit::new(1, 64))));
         let inside = Arc::new(AtomicUsize::new(0));
         let session = move |limits: &Arc<Limits>, inside: &AtomicUsize| {
             if let Ok(_seat) = limits.admit(Some(address)) {

@@ -63,6 +63,12 @@ impl<M> Mailbox<M> {
 
 impl<M: Send> PostToSession for Mailbox<M> {
     fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError> {
-        self.post(Mail::Session(session, command), true).map_err(|error| error.map(drop))
+        // There are at most a few such requests per session, and they are made when the mailbox is full.
+        let limited = !matches!(command, SessionCommand::AnswerWhenRoom(_));
+        self.post(Mail::Session(session, command), limited).map_err(|error| error.map(drop))
+    }
+
+    fn has_room(&self) -> bool {
+        self.mail.has_room()
     }
 }

@@ -9,8 +9,8 @@ use proactor::{ConnectionKey, Payload, SocketOptions, Time};
 use crate::config::{Config, Overflow};
 use crate::observe::{Event, Report};
 use crate::session::{
-    CloseReason, Leftovers, Pending, Phase, PhaseAction, PhaseEvent, PostToSession, SendQueue, Sent,
-    SessionId, SessionState, Table,
+    CloseReason, Leftovers, Pending, Phase, PhaseAction, PhaseEvent, PostToSession, RoomRequest, SendLimits,
+    SendQueue, Sent, SessionId, SessionState, Table,
 };
 use crate::timers::{Due, Wheel};
 
@@ -69,6 +69,12 @@ pub(crate) const MOST_REFUSALS: u8 = 16;
 impl Core {
     pub(crate) fn id(&self, key: ConnectionKey) -> SessionId {
         SessionId { worker: self.worker, key }
+    }
+
+    /// What may wait for a session.
+    pub(crate) fn send_limits(&self) -> SendLimits {
+        let Config { high_water, low_water, hard_limit, .. } = *self.config;
+        SendLimits { high_water, low_water, hard_limit }
     }
 
     pub(crate) fn lives_here(&self, id: SessionId) -> bool {
@@ -224,6 +230,23 @@ impl Core {
         }
         self.touch(key);
         leftovers.kept
+    }
+
+    /// A thread waits until a session has room: the next flush answers it, or a later one. If the session is gone, that is
+    /// answered at once.
+    pub(crate) fn keep_request(&mut self, key: ConnectionKey, request: RoomRequest) {
+        if let Some(state) = self.sessions.get_mut(key) {
+            state.keep_request(request);
+            self.touch(key);
+        }
+    }
+
+    /// The flush after which a session's unsent bytes are out calls `on_sent`. False if the session has begun to close.
+    pub(crate) fn notify_when_sent(&mut self, key: ConnectionKey, token: u64) -> bool {
+        let Some(state) = self.sessions.get_mut(key).filter(|state| state.is_live()) else { return false };
+        state.mark_unsent(token);
+        self.touch(key);
+        true
     }
 
     /// Sets a session's timer for `token`, or moves it. Does nothing if the session has begun to close.

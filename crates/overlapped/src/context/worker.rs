@@ -69,6 +69,8 @@ impl<H: Handler> WorkerContext<'_, H> {
     /// [`on_connect_failed`](crate::Handler::on_connect_failed) is called with `token` instead. Exactly one of the two
     /// follows.
     ///
+    /// The session sends small segments at once (`TCP_NODELAY`), like accepted ones.
+    ///
     /// While the server [drains](Self::is_draining), only the callbacks of a session that is not closing may connect: a
     /// relay needs this for connections from the backlog. Connects that are not complete at the drain's deadline fail
     /// with [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted). In all other callbacks (`on_tick`,

@@ -16,6 +16,8 @@ pub enum Rejection {
     SessionLimit,
     /// Its peer's address has as many sessions as it may have.
     AddressLimit,
+    /// [`Handler::on_accept`](crate::Handler::on_accept) refused it, or panicked.
+    Handler,
     /// The system could not take it: out of descriptors or memory.
     System,
 }
@@ -28,14 +30,14 @@ pub enum Event<'a> {
     Opened {
         /// Which.
         session: SessionId,
-        /// The other end, where the system still knew it.
+        /// The other end; `None` only if the connection was already gone.
         peer: Option<SocketAddr>,
     },
     /// A session ended.
     Closed {
         /// Which.
         session: SessionId,
-        /// The other end, where the system still knew it when the session began.
+        /// The other end; `None` only if the connection was already gone when the session began.
         peer: Option<SocketAddr>,
         /// Why.
         reason: CloseReason,
@@ -44,7 +46,8 @@ pub enum Event<'a> {
         /// Bytes sent in all.
         sent: u64,
     },
-    /// A connection was turned away (see [`Server::max_sessions`](crate::Server::max_sessions)).
+    /// A connection was turned away (see [`Server::max_sessions`](crate::Server::max_sessions) and
+    /// [`Handler::on_accept`](crate::Handler::on_accept)).
     Rejected {
         /// Why.
         reason: Rejection,

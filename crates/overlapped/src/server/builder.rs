@@ -11,7 +11,11 @@ use proactor::SocketOptions;
 use proactor::backend::choice::Choice;
 use proactor::{PoolConfig, Socket};
 
+#[cfg(doc)]
+use crate::admission::Incoming;
 use crate::config::{Config, OnPanic, Overflow, hard_limit_for};
+#[cfg(doc)]
+use crate::context::Session;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 #[cfg(doc)]
@@ -29,6 +33,10 @@ use super::descriptors;
 /// see [the crate's page](crate#other-processes).
 pub struct Server {
     pub(super) sockets: Vec<Socket>,
+    /// Of each socket.
+    pub(super) tokens: Vec<u64>,
+    /// How many of the sockets were there before the last call that added some.
+    before_last: usize,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) skipped: Vec<SkippedAddress>,
     /// For how much longer addresses in use are retried.
@@ -51,6 +59,8 @@ impl Server {
     /// * `0.0.0.0` means every IPv4 address of this machine, and `[::]` every IPv6 address: an IPv6 socket takes no IPv4
     ///   connections (`IPV6_V6ONLY` is set), whatever the system's default. For both, bind both.
     /// * Port 0 picks a free port. All addresses of a name get the same one.
+    /// * Accepted connections send small segments at once (`TCP_NODELAY`). This is so for every session, however its
+    ///   listener was made, and for outbound ones.
     /// * An address in use is retried for at most 250 ms, over all addresses of a server: the address of a killed process
     ///   may stay in use for some time after its end (4 to 105 ms on Linux, if it had a ring). The calling thread sleeps
     ///   meanwhile.
@@ -70,12 +80,49 @@ impl Server {
         let (addresses, name) = (endpoint.resolve()?, endpoint.is_name().then(|| endpoint.to_string()));
         let wanted = binding::Wanted { addresses: &addresses, name: name.as_deref(), taken: &self.addresses };
         let bound = binding::bind(&mut binding::System::new(), &wanted, &mut self.retry_left)?;
+        self.before_last = self.sockets.len();
         for (socket, address) in bound.sockets {
-            self.sockets.push(socket);
-            self.addresses.push(address);
+            self.add(socket, Some(address));
         }
         self.skipped.extend(bound.skipped);
         Ok(self)
+    }
+
+    /// Takes over one more listener made elsewhere, as `Server::from(TcpListener)` does.
+    #[must_use]
+    pub fn also_listen(mut self, listener: TcpListener) -> Server {
+        let address = listener.local_addr().ok();
+        self.before_last = self.sockets.len();
+        self.add(listener.into(), address);
+        self
+    }
+
+    /// The token of the listener that was added last, by [`bind`](Self::bind), [`also_bind`](Self::also_bind),
+    /// [`also_listen`](Self::also_listen) or `Server::from`; if that was a name, of the listeners on all its addresses.
+    /// Sessions have it as [`Session::listener`], connections that arrive as [`Incoming::listener`]. Default: 0.
+    ///
+    /// ```no_run
+    /// # fn main() -> overlapped::Result<()> {
+    /// # use overlapped::Server;
+    /// const CLIENTS: u64 = 1;
+    /// const ADMIN: u64 = 2;
+    /// let server = Server::bind("0.0.0.0:9999")?
+    ///     .listener_token(CLIENTS)
+    ///     .also_bind("127.0.0.1:9998")?
+    ///     .listener_token(ADMIN);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn listener_token(mut self, token: u64) -> Server {
+        self.tokens[self.before_last..].fill(token);
+        self
+    }
+
+    fn add(&mut self, socket: Socket, address: Option<SocketAddr>) {
+        self.sockets.push(socket);
+        self.tokens.push(0);
+        self.addresses.extend(address);
     }
 
     /// The number of workers; each is a thread with its own ring, completion port or poller. Default: one per core. A
@@ -97,7 +144,7 @@ impl Server {
 
     /// The maximum number of sessions of all workers together. Further connections are turned away and counted.
     /// Default: the number that the descriptor limit allows (see
-    /// [`raise_descriptor_limit`](crate::raise_descriptor_limit)).
+    /// [`raise_descriptor_limit`](crate::raise_descriptor_limit)). [`Handler::on_accept`] may give them a last word.
     ///
     /// A client that is turned away reads an end of stream and not a reset, even if it has already sent bytes: FIN is
     /// sent at once, received bytes are discarded, and the connection is closed when the client ends its stream, at the
@@ -113,9 +160,23 @@ impl Server {
 
     /// The maximum number of sessions from one peer address. Further connections are turned away and counted, as above
     /// the [session limit](Self::max_sessions). Default: no limit.
+    ///
+    /// All addresses of an IPv6 /64 network count as one: see [`ipv6_prefix`](Self::ipv6_prefix). An IPv4 address counts
+    /// as itself, also on an IPv6 socket (`::ffff:192.0.2.1`).
     #[must_use]
     pub fn max_per_address(mut self, sessions: Option<usize>) -> Server {
         self.config.max_per_address = sessions;
+        self
+    }
+
+    /// How many bits of an IPv6 address [`max_per_address`](Self::max_per_address) looks at, 1 to 128: addresses with the
+    /// same prefix count as one. Default: 64, because one customer usually has a whole /64 (RFC 6177), and each of its
+    /// machines may change its address at will (RFC 8981). With 128 each address counts by itself, as `limit_conn
+    /// $binary_remote_addr` of nginx and `src` of HAProxy do; the default corresponds to HAProxy's `src,ipmask(32,64)`.
+    /// Link-local addresses (`fe80::/10`) always count by themselves, because all machines of a link share that prefix.
+    #[must_use]
+    pub fn ipv6_prefix(mut self, bits: u8) -> Server {
+        self.config.ipv6_prefix = bits;
         self
     }
 
@@ -307,6 +368,8 @@ impl Server {
     /// With every setting at its default.
     fn listening(sockets: Vec<Socket>, addresses: Vec<SocketAddr>) -> Server {
         Server {
+            tokens: vec![0; sockets.len()],
+            before_last: 0,
             sockets,
             addresses,
             skipped: Vec::new(),
@@ -373,6 +436,10 @@ impl Config {
         }
         if self.max_per_address == Some(0) {
             return wrong("the limit per address", "is 0: nobody could connect");
+        }
+        if !(1..=128).contains(&self.ipv6_prefix) {
+            let problem = format!("is {}: an IPv6 address has 128 bits; give 1 to 128", self.ipv6_prefix);
+            return wrong("the IPv6 prefix", problem);
         }
         if self.mailbox == 0 {
             return wrong("the mailbox", "has room for 0 messages; give it at least 1");

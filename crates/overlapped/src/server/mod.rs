@@ -14,3 +14,4 @@ pub use binding::SkippedAddress;
 pub use builder::Server;
 pub use descriptors::raise_descriptor_limit;
 pub use handle::{DrainReport, ServerHandle};
+pub(crate) use worker_threads::is_worker_thread;

@@ -141,7 +141,7 @@ impl Server {
         let mailbox = |(index, shared)| Arc::new(Mailbox::new(index, Arc::clone(shared), config.mailbox));
         let mailboxes: Arc<[_]> = all_shared.iter().enumerate().map(mailbox).collect();
         let plan: Arc<Plan<B, H, F>> = Arc::new(Plan {
-            placement: Arc::new(Placement::new(&all_shared, config.max_sessions, config.max_per_address)),
+            placement: Arc::new(Placement::new(&all_shared, config.max_sessions, config.address_limit())),
             config,
             mailboxes,
             observe: self.observer.clone(),
@@ -228,10 +228,11 @@ impl Server {
         Ok(())
     }
 
-    /// Listener i belongs to worker i mod N. Each attempt works on duplicates, so that the next has them too.
-    fn sockets_of(&self, index: usize, workers: usize) -> io::Result<Vec<Socket>> {
-        let mine = self.sockets.iter().enumerate().filter(|(listener, _)| listener % workers == index);
-        mine.map(|(_, socket)| socket.try_clone()).collect()
+    /// The listeners of a worker, with their tokens. Listener i belongs to worker i mod N. Each attempt works on duplicates, so that the next has them too.
+    fn sockets_of(&self, index: usize, workers: usize) -> io::Result<Vec<(Socket, u64)>> {
+        let all = self.sockets.iter().zip(&self.tokens).enumerate();
+        let mine = all.filter(|(listener, _)| listener % workers == index);
+        mine.map(|(_, (socket, token))| Ok((socket.try_clone()?, *token))).collect()
     }
 }
 
@@ -239,7 +240,7 @@ impl Server {
 fn run_worker<B, H, F>(
     plan: &Plan<B, H, F>,
     index: usize,
-    sockets: Vec<Socket>,
+    sockets: Vec<(Socket, u64)>,
     worker_threads: &WorkerThreads,
 ) where
     B: Backend<Socket = Socket>,
@@ -285,8 +286,8 @@ where
     fn make_driver(
         &self,
         index: usize,
-        sockets: Vec<Socket>,
-    ) -> result::Result<(Driver<B>, Vec<ListenerKey>), StartError> {
+        sockets: Vec<(Socket, u64)>,
+    ) -> result::Result<(Driver<B>, Vec<(ListenerKey, u64)>), StartError> {
         let pool = self.config.make_pool().map_err(StartError::Failed)?;
         let backend = (self.create)(index, pool).map_err(StartError::Refused)?;
         let mut driver = Driver::new(backend);
@@ -295,8 +296,8 @@ where
         if let Some(observer) = self.observer(index).filter(|_| self.config.trace_operations) {
             observer.trace_operations(&mut driver, index);
         }
-        let listen = |socket| {
-            driver.listen(socket).map_err(|error| {
+        let listen = |(socket, token)| {
+            driver.listen(socket).map(|listener| (listener, token)).map_err(|error| {
                 StartError::Refused(Refusal {
                     backend: B::KIND,
                     reason: format!("a listener cannot be registered: {error}"),
@@ -308,7 +309,12 @@ where
         Ok((driver, listeners))
     }
 
-    fn make_worker(&self, index: usize, driver: Driver<B>, listeners: Vec<ListenerKey>) -> Worker<B, H> {
+    fn make_worker(
+        &self,
+        index: usize,
+        driver: Driver<B>,
+        listeners: Vec<(ListenerKey, u64)>,
+    ) -> Worker<B, H> {
         Worker::new(Parts {
             index,
             driver,

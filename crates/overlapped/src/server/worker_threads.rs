@@ -21,6 +21,11 @@ thread_local! {
 
 static SERVERS: AtomicU64 = AtomicU64::new(0);
 
+/// Whether the calling thread is a worker, of any server of this process.
+pub(crate) fn is_worker_thread() -> bool {
+    WORKER_OF.get() != 0
+}
+
 /// Shared by a server's threads and its handles.
 pub(super) struct WorkerThreads {
     /// Which server of this process.

@@ -5,6 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 use proactor::ConnectionKey;
 
+use super::{CloseReason, RoomRequest};
+
 /// A message was not taken. It is returned, as `std::sync::mpsc::TrySendError` does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PostError<M = ()> {
@@ -58,11 +60,18 @@ impl<M> std::error::Error for PostError<M> {}
 /// What a handle asks of a session.
 pub(crate) enum SessionCommand {
     Send(Bytes),
-    Close,
-    Abort,
+    /// For this reason.
+    Close(CloseReason),
+    /// For this reason.
+    Abort(CloseReason),
+    /// A thread waits until there is room.
+    AnswerWhenRoom(RoomRequest),
 }
 
 /// Posting to a session's worker without knowing its handler: what session handles are made of.
 pub(crate) trait PostToSession: Send + Sync {
     fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError>;
+
+    /// Whether the mailbox would take a command now.
+    fn has_room(&self) -> bool;
 }

@@ -15,9 +15,11 @@ impl Pending {
     pub(crate) const SOURCE: Pending = Pending(1 << 3);
     /// Its next send in flight sets a timer for the write deadline.
     pub(crate) const WRITE_TIMER: Pending = Pending(1 << 4);
+    /// Threads wait for room, or calls of `on_sent` are to come: see [`Asked`](super::Asked).
+    pub(crate) const ASKED: Pending = Pending(1 << 5);
     /// What a flush has to look at when it has sent what it could.
     pub(crate) const AFTER_SENDING: Pending =
-        Pending(Self::FLUSH.0 | Self::RECEIVE.0 | Self::WRITABLE.0 | Self::SOURCE.0);
+        Pending(Self::FLUSH.0 | Self::RECEIVE.0 | Self::WRITABLE.0 | Self::SOURCE.0 | Self::ASKED.0);
     /// What a queue that is low makes due.
     pub(crate) const LOW: Pending = Pending(Self::WRITABLE.0 | Self::SOURCE.0);
 
@@ -50,8 +52,14 @@ mod tests {
 
     #[test]
     fn each_kind_of_work_is_one_member_of_the_set() {
-        let all =
-            [Pending::FLUSH, Pending::RECEIVE, Pending::WRITABLE, Pending::SOURCE, Pending::WRITE_TIMER];
+        let all = [
+            Pending::FLUSH,
+            Pending::RECEIVE,
+            Pending::WRITABLE,
+            Pending::SOURCE,
+            Pending::WRITE_TIMER,
+            Pending::ASKED,
+        ];
         for work in all {
             let mut pending = Pending::default();
             assert!(pending.add(work) && !pending.add(work));

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use proactor::{ConnectionKey, Lease, Time};
 
-use super::{CloseReason, HandleState, Kept, Pending, SendQueue, SessionTimers};
+use super::{Asked, CloseReason, HandleState, Kept, Origin, Pending, RoomRequest, SendQueue, SessionTimers};
 
 /// Where a session is in its life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,7 +137,6 @@ pub(crate) struct SessionState {
     pub(crate) taken_in: bool,
     /// Whether its handler wants its receive paused.
     wants_pause: bool,
-    reason: Option<CloseReason>,
     /// When bytes last moved: the time of that turn.
     pub(crate) active_at: Time,
     /// When the send in flight was submitted.
@@ -148,12 +147,15 @@ pub(crate) struct SessionState {
     pub(crate) handle: Option<Arc<HandleState>>,
     pub(crate) queue: SendQueue,
     pub(crate) opened_at: Time,
-    /// Kept only if events are observed or addresses are limited.
-    pub(crate) peer: Option<Box<SocketAddr>>,
+    reason: Option<CloseReason>,
+    /// The address at the other end, if the system still knew it when the session began.
+    pub(crate) peer: Option<SocketAddr>,
     /// Whose receive is held while too much is unsent here: its own, or that of the session that feeds it.
     pub(crate) source: ConnectionKey,
     /// How many sessions hold its receive because they are full: those that it feeds, or itself.
     holds: u32,
+    /// True exactly when bytes of the peer were seen in the socket that were not received yet.
+    spoke_unheard: bool,
     /// What arrived and waits until the session may go on; allocated when there is some.
     kept: Option<Box<Kept>>,
     /// The system's progress when a deadline last asked for it: bytes sent of the payload in flight, plus bytes that the
@@ -161,10 +163,9 @@ pub(crate) struct SessionState {
     pub(crate) moved: u64,
     /// When a deadline last asked and saw that change.
     pub(crate) moved_at: Time,
-    /// True exactly when bytes of the peer were seen in the socket that were not received yet.
-    spoke_unheard: bool,
-    /// The token of an outbound session, as given to `connect`.
-    pub(crate) token: Option<u64>,
+    pub(crate) origin: Origin,
+    /// Made when something is asked for.
+    asked: Option<Box<Asked>>,
     /// Made when the first timer is set.
     pub(crate) timers: Option<Box<SessionTimers>>,
 }
@@ -172,9 +173,11 @@ pub(crate) struct SessionState {
 #[cfg(target_pointer_width = "64")]
 const _: () =
     assert!(std::mem::offset_of!(SessionState, opened_at) == 128, "the rest begins on the third line");
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<SessionState>() == 256, "four lines");
 
 impl SessionState {
-    pub(crate) fn new(key: ConnectionKey, token: Option<u64>, now: Time) -> SessionState {
+    pub(crate) fn new(key: ConnectionKey, origin: Origin, now: Time) -> SessionState {
         SessionState {
             key,
             phase: Phase::Open,
@@ -184,7 +187,6 @@ impl SessionState {
             fin_sent: false,
             taken_in: false,
             wants_pause: false,
-            reason: None,
             active_at: now,
             send_since: now,
             received: 0,
@@ -192,14 +194,16 @@ impl SessionState {
             handle: None,
             queue: SendQueue::default(),
             opened_at: now,
+            reason: None,
             peer: None,
             source: key,
             holds: 0,
+            spoke_unheard: false,
             kept: None,
             moved: 0,
             moved_at: Time::ZERO,
-            spoke_unheard: false,
-            token,
+            origin,
+            asked: None,
             timers: None,
         }
     }
@@ -259,6 +263,7 @@ impl SessionState {
     /// others is returned, for [`Core::stop_hearing`](crate::context::Core::stop_hearing).
     pub(crate) fn stop_hearing(&mut self, now: Time) -> Leftovers {
         self.send_since = now;
+        self.asked = None;
         let kept = self.drop_kept();
         let source = self.pending.remove(Pending::SOURCE).then_some(self.source);
         Leftovers { kept, timers: self.timers.take(), source }
@@ -286,9 +291,51 @@ impl SessionState {
     }
 
     /// Handles answer "closed" from now on: to sends, and once the session closes, to `is_closed`.
-    fn close_handle(&self) {
+    fn close_handle(&mut self) {
         if let Some(handle) = &self.handle {
             handle.close(!self.phase.is_live());
+        }
+        // Whoever waits for room finds it closed.
+        self.answer_room(0);
+    }
+
+    /// A thread waits for room. If the session takes no send, that is answered at once.
+    pub(crate) fn keep_request(&mut self, request: RoomRequest) {
+        if self.phase == Phase::Open {
+            self.asked.get_or_insert_default().keep(request);
+            self.pending.add(Pending::ASKED);
+        }
+    }
+
+    /// Answers the threads for which there is room.
+    pub(crate) fn answer_room(&mut self, high_water: usize) {
+        if let Some(asked) = &mut self.asked {
+            asked.answer(self.queue.charge(), high_water, self.phase == Phase::Open);
+        }
+    }
+
+    /// `on_sent` is to be called with `token` when everything is out that is unsent now.
+    pub(crate) fn mark_unsent(&mut self, token: u64) {
+        let position = self.sent + self.queue.bytes() as u64;
+        self.asked.get_or_insert_default().mark(position, token);
+        self.pending.add(Pending::ASKED);
+    }
+
+    /// How many calls of `on_sent` are due.
+    pub(crate) fn sent_calls_due(&self) -> usize {
+        self.asked.as_ref().map_or(0, |asked| asked.due(self.sent))
+    }
+
+    /// The token of the next call of `on_sent` that is due.
+    pub(crate) fn next_sent_call(&mut self) -> Option<u64> {
+        self.asked.as_mut()?.next_due(self.sent)
+    }
+
+    /// A session for which nothing is asked any more keeps no memory for it.
+    pub(crate) fn settle_asked(&mut self) {
+        if self.asked.as_ref().is_none_or(|asked| asked.is_empty()) {
+            self.asked = None;
+            self.pending.remove(Pending::ASKED);
         }
     }
 
@@ -407,6 +454,8 @@ mod tests {
         PhaseEvent::Cut,
     ];
 
+    const ORIGIN: Origin = Origin::Accepted { listener: 0 };
+
     fn name(value: impl std::fmt::Debug) -> String {
         let text = format!("{value:?}");
         text.split('(').next().unwrap_or_default().to_owned()
@@ -450,7 +499,7 @@ mod tests {
     fn a_session_stops_hearing_once_and_ends_one_way() {
         let key = key();
         for sequence in 0..EVENTS.len().pow(5) {
-            let mut state = SessionState::new(key, None, Time::ZERO);
+            let mut state = SessionState::new(key, ORIGIN, Time::ZERO);
             let events = (0..5).map(|at| EVENTS[sequence / EVENTS.len().pow(at) % EVENTS.len()]);
             let (mut stopped, mut closed) = (0, 0);
             for event in events {
@@ -474,7 +523,7 @@ mod tests {
     #[test]
     fn the_side_that_ended_first_gives_the_reason() {
         let reason = |events: &[PhaseEvent]| {
-            let mut state = SessionState::new(key(), None, Time::ZERO);
+            let mut state = SessionState::new(key(), ORIGIN, Time::ZERO);
             for event in events {
                 let _ = state.apply(*event);
             }
@@ -488,5 +537,9 @@ mod tests {
         assert_eq!(reason(&[close, PhaseEvent::Abort(CloseReason::Reset)]), Some(CloseReason::Local));
         assert_eq!(reason(&[close, PhaseEvent::Cut]), Some(CloseReason::Cut));
         assert_eq!(reason(&[close, PhaseEvent::FinSent, PhaseEvent::Cut]), Some(CloseReason::Local));
+        // A reason of the program's own is what it asks for.
+        let with_code = PhaseEvent::Close(CloseReason::ClosedWith(7));
+        assert_eq!(reason(&[PhaseEvent::PeerFin, with_code]), Some(CloseReason::ClosedWith(7)));
+        assert_eq!(reason(&[close, with_code]), Some(CloseReason::Local));
     }
 }

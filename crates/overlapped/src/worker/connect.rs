@@ -10,6 +10,7 @@ use crate::admission::Seat;
 use crate::context::{Connect, CurrentCallback};
 use crate::handler::Handler;
 use crate::observe::Event;
+use crate::session::Origin;
 use crate::timers::{Due, TimerId};
 
 /// An outbound connection that is not established yet.
@@ -56,8 +57,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     pub(super) fn connected(&mut self, key: ConnectionKey) {
         let Some(Connecting { token, seat, .. }) = self.take_connecting(key) else { return };
-        let peer = if self.core.report.is_observed() { self.driver.peer_addr(key).ok() } else { None };
-        self.begin(key, Some(token), peer.map(Box::new), seat);
+        let peer = self.driver.peer_addr(key).ok();
+        self.begin(key, Origin::Connected { token }, peer, seat);
     }
 
     /// Reported by the system or by our deadline; the second of the two finds nothing.

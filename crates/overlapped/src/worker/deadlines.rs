@@ -20,7 +20,7 @@ use proactor::{ConnectionKey, Delivery, Time};
 use super::{Layer, Worker};
 use crate::config::Config;
 use crate::handler::Handler;
-use crate::session::{CloseReason, Pending, Phase, SessionState};
+use crate::session::{CloseReason, Origin, Pending, Phase, SessionState};
 use crate::timers::Wheel;
 
 /// A deadline is noticed late by at most this part of itself, so that many sessions are looked at together.
@@ -61,7 +61,8 @@ impl Deadline {
                 .then_some(state.active_at.max(state.moved_at)),
             // The peer of an outbound session may wait for the first request.
             Deadline::FirstByte => {
-                (state.is_live() && !state.has_spoken() && state.token.is_none()).then_some(state.opened_at)
+                let accepted = matches!(state.origin, Origin::Accepted { .. });
+                (state.is_live() && !state.has_spoken() && accepted).then_some(state.opened_at)
             }
             // In these phases, queued bytes may wait for a peer that does not read.
             Deadline::Write => (state.phase().is_sending() && state.queue.is_in_flight())

@@ -38,6 +38,7 @@ use crate::session::{CloseReason, PostToSession, Table};
 use crate::shared::WorkerShared;
 use crate::timers::{Due, Wheel};
 
+use accept::Undecided;
 pub(crate) use accept::{ACCEPT_PAUSE, Arrival};
 use connect::Connecting;
 use deadlines::{Deadlines, Overdue};
@@ -55,7 +56,10 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     states: Vec<Option<H::State>>,
     /// The seat of each session, by slot.
     seats: Vec<Option<Seat>>,
-    listeners: Vec<ListenerKey>,
+    /// With their tokens.
+    listeners: Vec<(ListenerKey, u64)>,
+    /// A connection that the handler is asked about.
+    undecided: Option<Undecided<B::Socket>>,
     /// Outbound connections that are not established yet.
     connecting: HashMap<ConnectionKey, Connecting>,
     mailbox: Arc<Mailbox<H::Message>>,
@@ -79,8 +83,8 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
 pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) index: usize,
     pub(crate) driver: Driver<B>,
-    /// What the driver accepts on.
-    pub(crate) listeners: Vec<ListenerKey>,
+    /// What the driver accepts on, with the listeners' tokens.
+    pub(crate) listeners: Vec<(ListenerKey, u64)>,
     pub(crate) handler: H,
     pub(crate) layer: L,
     pub(crate) config: Arc<Config>,
@@ -116,6 +120,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             states: Vec::new(),
             seats: Vec::new(),
             listeners,
+            undecided: None,
             connecting: HashMap::new(),
             shared: Arc::clone(&mailbox.shared),
             mailbox,
@@ -239,11 +244,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 }
                 Io::Delayed { error, .. } => self.delayed(&error),
                 Io::Released { connection } => self.released(connection),
-                Io::Accepted { socket, peer, .. } => self.accepted(socket, peer),
+                Io::Accepted { listener, socket, peer } => self.accepted(listener, socket, peer),
                 Io::AcceptFailed { listener, error } => self.accept_failed(listener, &error),
                 Io::Connected { connection } => self.connected(connection),
                 Io::Paused { connection } => self.drain_session(connection),
-                Io::ListenerReleased { listener } => self.listeners.retain(|open| *open != listener),
+                Io::ListenerReleased { listener } => self.listeners.retain(|(open, _)| *open != listener),
                 Io::Woken => {}
             }
             self.flush();

@@ -279,7 +279,7 @@ fn paused(resume_after: Duration) -> Probe {
             session.send(data);
         }
         What::Idle | What::HalfClose => session.close(),
-        What::Writable => {}
+        What::Writable | What::Sent(_) => {}
     })
 }
 

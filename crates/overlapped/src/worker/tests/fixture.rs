@@ -11,7 +11,7 @@ use proactor::backend::Wait;
 use proactor::backend::simulated::{Behaviour, Simulated, Simulation};
 use proactor::{ConnectionKey, Driver, Event as Io, Payload, Pool, PoolConfig};
 
-use crate::admission::Placement;
+use crate::admission::{Admission, Incoming, Placement};
 use crate::config::Config;
 use crate::context::{Session, WorkerContext};
 use crate::mailbox::{Mail, Mailbox};
@@ -32,6 +32,9 @@ pub(super) fn behaviours() -> impl Iterator<Item = Behaviour> {
     })
 }
 
+/// The token of the listener that clients connect to.
+pub(super) const LISTENER: u64 = 7;
+
 /// What a handler was called for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -40,6 +43,7 @@ pub(super) enum Seen {
     Writable(SessionId),
     Idle(SessionId),
     Timer(SessionId, u64),
+    Sent(SessionId, u64),
     Tick,
     Message(u32),
     ConnectFailed(u64, std::io::ErrorKind),
@@ -55,10 +59,12 @@ pub(super) enum What {
     Writable,
     Idle,
     Timer(u64),
+    Sent(u64),
 }
 
 type OnSession = Rc<dyn Fn(&mut Session<'_, Probe>, What)>;
 type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_, Probe>, Seen)>;
+type OnAccept = Rc<dyn Fn(&Incoming<'_>) -> Admission>;
 type OnDrop = Rc<dyn Fn(SessionId)>;
 
 /// A session's state, which notes its end.
@@ -77,6 +83,9 @@ impl Drop for Kept {
 #[derive(Clone)]
 pub(super) struct Probe {
     pub(super) log: Rc<RefCell<Vec<Seen>>>,
+    /// What `on_close` was called with.
+    pub(super) closed: Rc<RefCell<Vec<Closed>>>,
+    on_accept: OnAccept,
     on_session: OnSession,
     on_worker: OnWorker,
     on_drop: OnDrop,
@@ -86,6 +95,8 @@ impl Probe {
     pub(super) fn new(on_session: impl Fn(&mut Session<'_, Probe>, What) + 'static) -> Probe {
         Probe {
             log: Rc::default(),
+            closed: Rc::default(),
+            on_accept: Rc::new(|_| Admission::Admit),
             on_session: Rc::new(on_session),
             on_worker: Rc::new(|_, _| {}),
             on_drop: Rc::new(|_| {}),
@@ -95,6 +106,12 @@ impl Probe {
     /// What the destructor of a session's state does.
     pub(super) fn on_drop(mut self, act: impl Fn(SessionId) + 'static) -> Probe {
         self.on_drop = Rc::new(act);
+        self
+    }
+
+    /// What is decided about connections that arrive.
+    pub(super) fn on_accept(mut self, decide: impl Fn(&Incoming<'_>) -> Admission + 'static) -> Probe {
+        self.on_accept = Rc::new(decide);
         self
     }
 
@@ -127,6 +144,10 @@ impl Handler for Probe {
     type State = Kept;
     type Message = u32;
 
+    fn on_accept(&mut self, _: &mut WorkerContext<'_, Probe>, incoming: &Incoming<'_>) -> Admission {
+        (self.on_accept)(incoming)
+    }
+
     fn on_open(&mut self, session: &mut Session<'_, Probe>) -> Kept {
         self.saw(Seen::Open(session.id()));
         (self.on_session)(session, What::Open);
@@ -146,6 +167,11 @@ impl Handler for Probe {
     fn on_writable(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
         self.saw(Seen::Writable(session.id()));
         (self.on_session)(session, What::Writable);
+    }
+
+    fn on_sent(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept, token: u64) {
+        self.saw(Seen::Sent(session.id(), token));
+        (self.on_session)(session, What::Sent(token));
     }
 
     fn on_idle(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
@@ -179,12 +205,9 @@ impl Handler for Probe {
         self.worker(worker, Seen::Panic(session, message.to_owned()));
     }
 
-    fn on_close(
-        &mut self,
-        worker: &mut WorkerContext<'_, Probe>,
-        Closed { id: session, reason, .. }: Closed,
-        state: Kept,
-    ) {
+    fn on_close(&mut self, worker: &mut WorkerContext<'_, Probe>, closed: Closed, state: Kept) {
+        let Closed { id: session, reason, .. } = closed;
+        self.closed.borrow_mut().push(closed);
         assert_eq!(state.id, session, "INV-3: a session sees its own state");
         self.worker(worker, Seen::Close(session, reason));
     }
@@ -238,7 +261,7 @@ impl<L: Layer> Fixture<L> {
         let simulation = Simulation::new(behaviour);
         let config = Arc::new(config);
         let all_shared: Vec<Arc<WorkerShared>> = (0..workers).map(|_| Arc::default()).collect();
-        let placement = Arc::new(Placement::new(&all_shared, config.max_sessions, config.max_per_address));
+        let placement = Arc::new(Placement::new(&all_shared, config.max_sessions, config.address_limit()));
         let mailbox = |(index, shared)| Arc::new(Mailbox::new(index, Arc::clone(shared), config.mailbox));
         let mailboxes: Arc<[_]> = all_shared.iter().enumerate().map(mailbox).collect();
         let address = SocketAddr::from(([127, 0, 0, 1], 9999));
@@ -246,7 +269,7 @@ impl<L: Layer> Fixture<L> {
             let pool = Pool::new(config.pool);
             let mut driver = Driver::new(simulation.backend(pool));
             let sockets = (index == 0).then(|| simulation.listen(address).expect("the port is free"));
-            let listen = |socket| driver.listen(socket).expect("it registers");
+            let listen = |socket| (driver.listen(socket).expect("it registers"), LISTENER);
             let listeners = sockets.into_iter().map(listen).collect();
             Worker::new(Parts {
                 index,

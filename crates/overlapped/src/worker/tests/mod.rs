@@ -1,5 +1,6 @@
 //! The engine over the simulated kernel: whole workers, turned by hand in one thread, under a virtual clock.
 
+mod accepting;
 mod blocked;
 mod closing;
 mod deadlines;
@@ -17,6 +18,8 @@ mod pressure;
 mod races;
 mod random;
 mod reconnecting;
+mod room;
+mod sent;
 mod ticks;
 mod timers;
 mod turning_away;
