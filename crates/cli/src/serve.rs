@@ -278,7 +278,7 @@ fn tell(log: &Log, event: &Event<'_>, verbose: bool) {
             let received = count(*received, "byte");
             log.say(format_args!("{session} closed: {reason}; received {received}, echoed {sent}"));
         }
-        Event::Rejected { reason } => {
+        Event::Rejected { reason, .. } => {
             warn_once(log, *reason);
             if verbose {
                 log.say(match reason {

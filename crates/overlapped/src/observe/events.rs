@@ -51,6 +51,10 @@ pub enum Event<'a> {
     Rejected {
         /// Why.
         reason: Rejection,
+        /// The other end; `None` only if the connection was already gone.
+        peer: Option<SocketAddr>,
+        /// The token of the listener that it arrived on.
+        listener: u64,
     },
     /// Bytes arrived for a session.
     Received {

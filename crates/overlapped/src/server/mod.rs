@@ -4,6 +4,7 @@ mod binding;
 mod builder;
 mod descriptors;
 mod handle;
+mod listeners;
 mod monitor;
 mod start;
 #[cfg(all(test, not(loom)))]

@@ -11,7 +11,7 @@ use std::{io, result};
 
 use proactor::backend::choice::Refusal;
 use proactor::backend::{Backend, Create, Visitor, visit};
-use proactor::{AcceptWatch, Driver, ListenerKey, Pool, Socket};
+use proactor::{AcceptWatch, Driver, Pool, Socket};
 
 use super::builder::Server;
 use super::handle::{ServerHandle, post_to_engines};
@@ -25,7 +25,7 @@ use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox};
 use crate::observe::{Event, Observe, Observer};
 use crate::shared::WorkerShared;
-use crate::worker::{Arrival, Parts, Plain, Worker, WorkerHandle};
+use crate::worker::{Arrival, Listeners, Parts, Plain, Worker, WorkerHandle};
 
 /// Makes the backend of the worker with this index, on its thread.
 pub(super) type Make<B> = fn(usize, Pool) -> result::Result<B, Refusal>;
@@ -287,7 +287,7 @@ where
         &self,
         index: usize,
         sockets: Vec<(Socket, u64)>,
-    ) -> result::Result<(Driver<B>, Vec<(ListenerKey, u64)>), StartError> {
+    ) -> result::Result<(Driver<B>, Listeners), StartError> {
         let pool = self.config.make_pool().map_err(StartError::Failed)?;
         let backend = (self.create)(index, pool).map_err(StartError::Refused)?;
         let mut driver = Driver::new(backend);
@@ -309,12 +309,7 @@ where
         Ok((driver, listeners))
     }
 
-    fn make_worker(
-        &self,
-        index: usize,
-        driver: Driver<B>,
-        listeners: Vec<(ListenerKey, u64)>,
-    ) -> Worker<B, H> {
+    fn make_worker(&self, index: usize, driver: Driver<B>, listeners: Listeners) -> Worker<B, H> {
         Worker::new(Parts {
             index,
             driver,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use proactor::{ConnectionKey, Lease, Time};
 
-use super::{Asked, CloseReason, HandleState, Kept, Origin, Pending, RoomRequest, SendQueue, SessionTimers};
+use super::{Asked, CloseReason, HandleState, Kept, Origin, Pending, SendQueue, SessionTimers};
 
 /// Where a session is in its life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,7 +165,7 @@ pub(crate) struct SessionState {
     pub(crate) moved_at: Time,
     pub(crate) origin: Origin,
     /// Made when something is asked for.
-    asked: Option<Box<Asked>>,
+    pub(super) asked: Option<Box<Asked>>,
     /// Made when the first timer is set.
     pub(crate) timers: Option<Box<SessionTimers>>,
 }
@@ -173,8 +173,6 @@ pub(crate) struct SessionState {
 #[cfg(target_pointer_width = "64")]
 const _: () =
     assert!(std::mem::offset_of!(SessionState, opened_at) == 128, "the rest begins on the third line");
-#[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<SessionState>() == 256, "four lines");
 
 impl SessionState {
     pub(crate) fn new(key: ConnectionKey, origin: Origin, now: Time) -> SessionState {
@@ -295,48 +293,7 @@ impl SessionState {
         if let Some(handle) = &self.handle {
             handle.close(!self.phase.is_live());
         }
-        // Whoever waits for room finds it closed.
         self.answer_room(0);
-    }
-
-    /// A thread waits for room. If the session takes no send, that is answered at once.
-    pub(crate) fn keep_request(&mut self, request: RoomRequest) {
-        if self.phase == Phase::Open {
-            self.asked.get_or_insert_default().keep(request);
-            self.pending.add(Pending::ASKED);
-        }
-    }
-
-    /// Answers the threads for which there is room.
-    pub(crate) fn answer_room(&mut self, high_water: usize) {
-        if let Some(asked) = &mut self.asked {
-            asked.answer(self.queue.charge(), high_water, self.phase == Phase::Open);
-        }
-    }
-
-    /// `on_sent` is to be called with `token` when everything is out that is unsent now.
-    pub(crate) fn mark_unsent(&mut self, token: u64) {
-        let position = self.sent + self.queue.bytes() as u64;
-        self.asked.get_or_insert_default().mark(position, token);
-        self.pending.add(Pending::ASKED);
-    }
-
-    /// How many calls of `on_sent` are due.
-    pub(crate) fn sent_calls_due(&self) -> usize {
-        self.asked.as_ref().map_or(0, |asked| asked.due(self.sent))
-    }
-
-    /// The token of the next call of `on_sent` that is due.
-    pub(crate) fn next_sent_call(&mut self) -> Option<u64> {
-        self.asked.as_mut()?.next_due(self.sent)
-    }
-
-    /// A session for which nothing is asked any more keeps no memory for it.
-    pub(crate) fn settle_asked(&mut self) {
-        if self.asked.as_ref().is_none_or(|asked| asked.is_empty()) {
-            self.asked = None;
-            self.pending.remove(Pending::ASKED);
-        }
     }
 
     /// Whether the handler may be called with bytes: no full session holds this one, and its handler has not paused it.
@@ -454,8 +411,6 @@ mod tests {
         PhaseEvent::Cut,
     ];
 
-    const ORIGIN: Origin = Origin::Accepted { listener: 0 };
-
     fn name(value: impl std::fmt::Debug) -> String {
         let text = format!("{value:?}");
         text.split('(').next().unwrap_or_default().to_owned()
@@ -499,7 +454,7 @@ mod tests {
     fn a_session_stops_hearing_once_and_ends_one_way() {
         let key = key();
         for sequence in 0..EVENTS.len().pow(5) {
-            let mut state = SessionState::new(key, ORIGIN, Time::ZERO);
+            let mut state = SessionState::new(key, Origin::Accepted { listener: 0 }, Time::ZERO);
             let events = (0..5).map(|at| EVENTS[sequence / EVENTS.len().pow(at) % EVENTS.len()]);
             let (mut stopped, mut closed) = (0, 0);
             for event in events {
@@ -523,7 +478,7 @@ mod tests {
     #[test]
     fn the_side_that_ended_first_gives_the_reason() {
         let reason = |events: &[PhaseEvent]| {
-            let mut state = SessionState::new(key(), ORIGIN, Time::ZERO);
+            let mut state = SessionState::new(key(), Origin::Accepted { listener: 0 }, Time::ZERO);
             for event in events {
                 let _ = state.apply(*event);
             }
@@ -537,7 +492,6 @@ mod tests {
         assert_eq!(reason(&[close, PhaseEvent::Abort(CloseReason::Reset)]), Some(CloseReason::Local));
         assert_eq!(reason(&[close, PhaseEvent::Cut]), Some(CloseReason::Cut));
         assert_eq!(reason(&[close, PhaseEvent::FinSent, PhaseEvent::Cut]), Some(CloseReason::Local));
-        // A reason of the program's own is what it asks for.
         let with_code = PhaseEvent::Close(CloseReason::ClosedWith(7));
         assert_eq!(reason(&[PhaseEvent::PeerFin, with_code]), Some(CloseReason::ClosedWith(7)));
         assert_eq!(reason(&[close, with_code]), Some(CloseReason::Local));

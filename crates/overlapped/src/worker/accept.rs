@@ -19,6 +19,9 @@ use crate::timers::Due;
 /// How long accepting pauses when the system is short of a resource (INV-9).
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A worker's listeners, with their tokens.
+pub(crate) type Listeners = Vec<(ListenerKey, u64)>;
+
 /// A connection on its way from the worker that accepted it to the worker it was placed on.
 pub(crate) struct Arrival<S> {
     socket: S,
@@ -44,9 +47,12 @@ impl<S> Arrival<S> {
     }
 }
 
+/// A connection that becomes a session.
+type Admitted<S> = (Arrival<S>, Seat);
+
 /// A connection that is turned away.
 struct Refusal<S> {
-    socket: S,
+    arrival: Arrival<S>,
     reason: Rejection,
     last_word: Bytes,
 }
@@ -73,8 +79,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let seat = self.placement.admit(arrival.peer.map(|peer| peer.ip()));
         let (arrival, mut seat) = match self.ask_handler(arrival, seat) {
             Ok((arrival, seat)) => (arrival, seat),
-            Err(Refusal { socket, reason, last_word }) => {
-                return self.reject(socket, reason, &last_word);
+            Err(Refusal { arrival, reason, last_word }) => {
+                return self.reject(arrival, reason, &last_word);
             }
         };
         let here = self.core.worker as usize;
@@ -109,7 +115,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         &mut self,
         arrival: Arrival<B::Socket>,
         seat: Result<Seat, Rejection>,
-    ) -> Result<(Arrival<B::Socket>, Seat), Refusal<B::Socket>> {
+    ) -> Result<Admitted<B::Socket>, Refusal<B::Socket>> {
         let admission = if arrival.admitted || self.is_cut() {
             (Admission::Admit, (arrival, seat))
         } else {
@@ -126,7 +132,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                     Admission::Admit => Bytes::new(),
                     Admission::Refuse(last_word) => last_word,
                 };
-                Err(Refusal { socket: arrival.socket, reason, last_word })
+                Err(Refusal { arrival, reason, last_word })
             }
         }
     }
@@ -157,12 +163,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn refuse_undecided(&mut self) {
         if let Some((arrival, seat)) = self.undecided.take() {
             let reason = seat.err().unwrap_or(Rejection::Handler);
-            self.reject(arrival.socket, reason, &[]);
+            self.reject(arrival, reason, &[]);
         }
     }
 
-    fn reject(&mut self, socket: B::Socket, reason: Rejection, last_word: &[u8]) {
-        self.core.report.emit(&Event::Rejected { reason });
+    fn reject(&mut self, arrival: Arrival<B::Socket>, reason: Rejection, last_word: &[u8]) {
+        let Arrival { socket, peer, listener, .. } = arrival;
+        self.core.report.emit(&Event::Rejected { reason, peer, listener });
         self.driver.refuse_with(socket, last_word);
     }
 
@@ -172,14 +179,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             drop(seat);
             return self.driver.refuse(arrival.socket);
         }
-        match self.driver.adopt(arrival.socket) {
-            Ok(key) => {
-                let origin = Origin::Accepted { listener: arrival.listener };
-                self.begin(key, origin, arrival.peer, seat);
-            }
+        let Arrival { socket, peer, listener, .. } = arrival;
+        match self.driver.adopt(socket) {
+            Ok(key) => self.begin(key, Origin::Accepted { listener }, peer, seat),
             Err(_) => {
                 drop(seat);
-                self.core.report.emit(&Event::Rejected { reason: Rejection::System });
+                let reason = Rejection::System;
+                self.core.report.emit(&Event::Rejected { reason, peer, listener });
             }
         }
     }

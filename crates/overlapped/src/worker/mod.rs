@@ -26,7 +26,7 @@ use std::io;
 use std::sync::Arc;
 
 use proactor::backend::{Backend, Wait};
-use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
+use proactor::{ConnectionKey, Driver, Event as Io, Time, Verb};
 
 use crate::admission::{Arrivals, Placement, Seat};
 use crate::config::Config;
@@ -39,7 +39,7 @@ use crate::shared::WorkerShared;
 use crate::timers::{Due, Wheel};
 
 use accept::Undecided;
-pub(crate) use accept::{ACCEPT_PAUSE, Arrival};
+pub(crate) use accept::{ACCEPT_PAUSE, Arrival, Listeners};
 use connect::Connecting;
 use deadlines::{Deadlines, Overdue};
 use drain::Drain;
@@ -56,8 +56,7 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     states: Vec<Option<H::State>>,
     /// The seat of each session, by slot.
     seats: Vec<Option<Seat>>,
-    /// With their tokens.
-    listeners: Vec<(ListenerKey, u64)>,
+    listeners: Listeners,
     /// A connection that the handler is asked about.
     undecided: Option<Undecided<B::Socket>>,
     /// Outbound connections that are not established yet.
@@ -83,8 +82,8 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
 pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) index: usize,
     pub(crate) driver: Driver<B>,
-    /// What the driver accepts on, with the listeners' tokens.
-    pub(crate) listeners: Vec<(ListenerKey, u64)>,
+    /// What the driver accepts on.
+    pub(crate) listeners: Listeners,
     pub(crate) handler: H,
     pub(crate) layer: L,
     pub(crate) config: Arc<Config>,

@@ -69,10 +69,10 @@ impl Scene {
     }
 
     /// A thread that waits: its request is in the mailbox.
-    fn waiter(&self, wait: impl FnOnce(SessionHandle) -> Sent + Send + 'static) -> JoinHandle<Sent> {
+    fn waiter(&self, wait: impl FnOnce(&SessionHandle) -> Sent + Send + 'static) -> JoinHandle<Sent> {
         let (handle, mail) = (self.handle.clone(), &self.fixture.mailboxes[0].mail);
         let before = mail.len();
-        let thread = thread::spawn(move || wait(handle));
+        let thread = thread::spawn(move || wait(&handle));
         eventually("a request", || mail.len() > before);
         thread
     }
@@ -87,7 +87,7 @@ impl Scene {
     }
 }
 
-fn wait_writable(handle: SessionHandle) -> Sent {
+fn wait_writable(handle: &SessionHandle) -> Sent {
     handle.wait_writable(Duration::MAX).expect("this thread is no worker")
 }
 
@@ -98,7 +98,7 @@ fn a_thread_waits_until_the_peer_has_read_enough() {
         scene.waiter(wait_writable),
         thread::spawn({
             let handle = scene.handle.clone();
-            move || wait_writable(handle)
+            move || wait_writable(&handle)
         }),
     ];
     scene.fixture.settle();
@@ -168,7 +168,7 @@ fn a_thread_waits_for_room_in_the_mailbox() {
         scene.waiter(|handle| handle.send_timeout("hello", Duration::MAX).unwrap()),
         thread::spawn({
             let handle = scene.handle.clone();
-            move || wait_writable(handle)
+            move || wait_writable(&handle)
         }),
     ];
     for thread in threads {
