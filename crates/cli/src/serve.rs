@@ -24,9 +24,9 @@ impl Handler for Echo {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    fn on_open(&mut self, _session: &mut Session<'_>) {}
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
         session.send(data);
     }
 }

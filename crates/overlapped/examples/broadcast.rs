@@ -11,11 +11,11 @@ impl Handler for Feed {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) {
+    fn on_open(&mut self, session: &mut Session<'_>) {
         session.send("subscribed\n");
     }
 
-    fn on_data(&mut self, _session: &mut Session<'_, Self>, _: &mut (), _data: Lease) {}
+    fn on_data(&mut self, _session: &mut Session<'_>, _: &mut (), _data: Lease) {}
 }
 
 fn main() -> overlapped::Result<()> {

@@ -20,12 +20,12 @@ impl Handler for Room {
     type State = Framed<Lines>;
     type Message = Line;
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) -> Framed<Lines> {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> Framed<Lines> {
         session.send(format!("you are {}\n", session.id()));
         Framed::new(Lines::up_to(4096))
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, lines: &mut Framed<Lines>, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, lines: &mut Framed<Lines>, data: Lease) {
         lines.push(data);
         while let Some(line) = lines.next(session) {
             match line {
@@ -44,7 +44,7 @@ impl Handler for Room {
         }
     }
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, line: Line) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self::State>, line: Line) {
         worker.broadcast(&line.text, Some(line.from));
     }
 }

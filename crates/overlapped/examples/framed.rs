@@ -13,14 +13,14 @@ impl Handler for WordCount {
     type State = Client;
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Client {
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) -> Client {
         // Four bytes of length, in network byte order, then up to 1 MiB.
         Client { frames: Framed::new(LengthPrefixed::of_width(4, 1 << 20)), count: 0 }
     }
 
     fn on_data(
         &mut self,
-        session: &mut Session<'_, Self>,
+        session: &mut Session<'_, Self::State>,
         Client { frames, count }: &mut Client,
         data: Lease,
     ) {

@@ -17,16 +17,16 @@ impl Handler for World {
     /// What a world tells the others: which it is, and how many players it has.
     type Message = (usize, usize);
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> (i32, i32) {
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) -> (i32, i32) {
         (0, 0)
     }
 
-    fn on_data(&mut self, _session: &mut Session<'_, Self>, (x, y): &mut (i32, i32), keys: Lease) {
+    fn on_data(&mut self, _session: &mut Session<'_, Self::State>, (x, y): &mut (i32, i32), keys: Lease) {
         *x += keys.iter().map(|key| i32::from(*key == b'd') - i32::from(*key == b'a')).sum::<i32>();
         *y += keys.iter().map(|key| i32::from(*key == b's') - i32::from(*key == b'w')).sum::<i32>();
     }
 
-    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Self>) {
+    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
         self.tick += 1;
         let players = worker.sessions();
         let (here, all) = (players.len(), players.len() + self.elsewhere.values().sum::<usize>());
@@ -39,7 +39,7 @@ impl Handler for World {
         }
     }
 
-    fn on_message(&mut self, _: &mut WorkerContext<'_, Self>, (world, players): (usize, usize)) {
+    fn on_message(&mut self, _: &mut WorkerContext<'_, Self::State>, (world, players): (usize, usize)) {
         self.elsewhere.insert(world, players);
     }
 }

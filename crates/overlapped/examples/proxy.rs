@@ -14,7 +14,7 @@ impl Handler for Relay {
     type State = Option<SessionId>;
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) -> Option<SessionId> {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> Option<SessionId> {
         let here = session.id();
         let Some(there) = session.token().and_then(|token| self.waiting.remove(&token)) else {
             session.pause(); // until there is somebody to tell
@@ -35,22 +35,32 @@ impl Handler for Relay {
         Some(there)
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, other: &mut Option<SessionId>, data: Lease) {
+    fn on_data(
+        &mut self,
+        session: &mut Session<'_, Self::State>,
+        other: &mut Option<SessionId>,
+        data: Lease,
+    ) {
         other.map(|other| session.worker().send(other, data));
     }
 
-    fn on_half_close(&mut self, session: &mut Session<'_, Self>, other: &mut Option<SessionId>) {
+    fn on_half_close(&mut self, session: &mut Session<'_, Self::State>, other: &mut Option<SessionId>) {
         let Some(mut other) = other.and_then(|other| session.sibling(other)) else { return };
         other.finish(); // its own stream; a session closes by itself when both have ended
     }
 
-    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_, Self>, token: u64, _: &io::Error) {
+    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_, Self::State>, token: u64, _: &io::Error) {
         let asker = self.waiting.remove(&token).and_then(|id| worker.session(id));
         let Some((mut asker, _)) = asker else { return };
         asker.abort();
     }
 
-    fn on_close(&mut self, worker: &mut WorkerContext<'_, Self>, closed: Closed, other: Option<SessionId>) {
+    fn on_close(
+        &mut self,
+        worker: &mut WorkerContext<'_, Self::State>,
+        closed: Closed,
+        other: Option<SessionId>,
+    ) {
         let Some((mut other, _)) = other.and_then(|other| worker.session(other)) else { return };
         if closed.reason.is_graceful() { other.close() } else { other.abort() }
     }

@@ -49,23 +49,23 @@ pub trait Handler: Sized + 'static {
     }
 
     /// A session began, accepted or outbound. Returns its state.
-    fn on_open(&mut self, session: &mut Session<'_, Self>) -> Self::State;
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> Self::State;
 
     /// At least one byte arrived. TCP keeps no message boundaries: `data` may hold a part of a message, or several
     /// messages. To send the same bytes back, send the lease itself; to keep them, copy them. Urgent bytes (RFC 6093)
     /// are delivered in order like all other bytes, and are not marked.
-    fn on_data(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State, data: Lease);
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State, data: Lease);
 
     /// The peer sends no more; it may still read. By default the session is closed gracefully: everything queued
     /// goes out first. Called once; not for a session that is closing already.
-    fn on_half_close(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State) {
+    fn on_half_close(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State) {
         let _ = state;
         session.close();
     }
 
     /// The number of unsent bytes has fallen to the low-water mark, after it was above the high-water mark or a send
     /// was refused.
-    fn on_writable(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State) {
+    fn on_writable(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State) {
         let _ = (session, state);
     }
 
@@ -78,28 +78,33 @@ pub trait Handler: Sized + 'static {
     /// No byte was received or sent for the duration of the idle timeout. By default the session is closed gracefully.
     /// An implementation that does not close the session keeps it; this is called again after each further idle
     /// timeout.
-    fn on_idle(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State) {
+    fn on_idle(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State) {
         let _ = state;
         session.close();
     }
 
     /// A timer set with [`Session::set_timer`] is due. It is no longer set, and may be set again here.
-    fn on_timer(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State, token: u64) {
+    fn on_timer(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State, token: u64) {
         let _ = (session, state, token);
     }
 
     /// The server's [`tick`](crate::Server::tick) is due.
-    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Self>) {
+    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
         let _ = worker;
     }
 
     /// A message was posted to this worker.
-    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, message: Self::Message) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self::State>, message: Self::Message) {
         let _ = (worker, message);
     }
 
     /// A connect requested with [`WorkerContext::connect`] failed. During a drain, a new connect from here fails, too.
-    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_, Self>, token: u64, error: &io::Error) {
+    fn on_connect_failed(
+        &mut self,
+        worker: &mut WorkerContext<'_, Self::State>,
+        token: u64,
+        error: &io::Error,
+    ) {
         let _ = (worker, token, error);
     }
 
@@ -108,14 +113,19 @@ pub trait Handler: Sized + 'static {
     /// handler's own tables here. After a panic in `on_open`, the session never had a state; after a panic in
     /// `on_close`, it had already ended. Not called after a panic in `on_panic` itself, nor if the server stops because
     /// of the panic ([`OnPanic::StopServer`](crate::OnPanic::StopServer)).
-    fn on_panic(&mut self, worker: &mut WorkerContext<'_, Self>, session: Option<SessionId>, message: &str) {
+    fn on_panic(
+        &mut self,
+        worker: &mut WorkerContext<'_, Self::State>,
+        session: Option<SessionId>,
+        message: &str,
+    ) {
         let _ = (worker, session, message);
     }
 
     /// A session ended: nothing is in flight for it, and its id is no longer valid. Called exactly once for each
     /// session whose `on_open` returned. Exceptions: after a panic [`on_panic`](Self::on_panic) is called instead, and
     /// nothing is called if the whole server fails.
-    fn on_close(&mut self, worker: &mut WorkerContext<'_, Self>, closed: Closed, state: Self::State) {
+    fn on_close(&mut self, worker: &mut WorkerContext<'_, Self::State>, closed: Closed, state: Self::State) {
         let _ = (worker, closed, state);
     }
 }

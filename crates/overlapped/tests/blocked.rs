@@ -41,14 +41,14 @@ impl Handler for Blocks {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) {
         if self.shared.block_next_open.swap(false, Ordering::Relaxed) {
             self.shared.block(session.id().worker());
         }
         session.send(vec![session.id().worker() as u8]);
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
         if data[0] == b'B' {
             self.shared.block(session.id().worker());
         }

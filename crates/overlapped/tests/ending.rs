@@ -68,16 +68,16 @@ impl Handler for Inside {
     type State = AsksWhenDropped;
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> AsksWhenDropped {
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) -> AsksWhenDropped {
         self.asks.when_dropped("a state")
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut AsksWhenDropped, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut AsksWhenDropped, data: Lease) {
         self.asks.ask("a callback");
         session.send(data);
     }
 
-    fn on_message(&mut self, _worker: &mut WorkerContext<'_, Self>, (): ()) {
+    fn on_message(&mut self, _worker: &mut WorkerContext<'_, Self::State>, (): ()) {
         self.asks.ask("a message");
         LEFT_BEHIND.with(|left| *left.borrow_mut() = Some(self.asks.when_dropped("a thread-local")));
     }
@@ -134,9 +134,9 @@ impl Handler for Ends {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) {}
 
-    fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {
+    fn on_data(&mut self, _session: &mut Session<'_, Self::State>, _state: &mut (), _data: Lease) {
         let _ = self.tell.send(self.server.drain(PATIENCE).is_ok() && self.server.wait().is_ok());
     }
 }
@@ -163,9 +163,9 @@ impl Handler for Fragile {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) {}
 
-    fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {
+    fn on_data(&mut self, _session: &mut Session<'_, Self::State>, _state: &mut (), _data: Lease) {
         panic!("a mistake in a handler");
     }
 }
@@ -263,7 +263,7 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn connect(&self, worker: &mut WorkerContext<'_, ComesBack>, address: SocketAddr) -> u64 {
+    fn connect(&self, worker: &mut WorkerContext<'_>, address: SocketAddr) -> u64 {
         let token = self.asked.fetch_add(1, Ordering::SeqCst);
         worker.connect(address, token);
         token
@@ -284,24 +284,29 @@ impl Handler for ComesBack {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) {
         self.ledger.opened.fetch_add(1, Ordering::SeqCst);
         self.ledger.answered(session.token().expect("nobody else comes"));
     }
 
-    fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {}
+    fn on_data(&mut self, _session: &mut Session<'_, Self::State>, _state: &mut (), _data: Lease) {}
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, (): ()) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self::State>, (): ()) {
         self.ledger.connect(worker, self.to);
     }
 
-    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Self>) {
+    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
         if worker.is_draining() {
             self.ledger.connect(worker, self.to);
         }
     }
 
-    fn on_connect_failed(&mut self, worker: &mut WorkerContext<'_, Self>, token: u64, error: &io::Error) {
+    fn on_connect_failed(
+        &mut self,
+        worker: &mut WorkerContext<'_, Self::State>,
+        token: u64,
+        error: &io::Error,
+    ) {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
         self.ledger.answered(token);
         // Once more, then it gives up.
@@ -311,7 +316,7 @@ impl Handler for ComesBack {
         }
     }
 
-    fn on_close(&mut self, worker: &mut WorkerContext<'_, Self>, _: Closed, (): ()) {
+    fn on_close(&mut self, worker: &mut WorkerContext<'_, Self::State>, _: Closed, (): ()) {
         self.ledger.closed.fetch_add(1, Ordering::SeqCst);
         self.ledger.connect(worker, self.to);
     }

@@ -37,11 +37,11 @@ where
     type State = Framed<D>;
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Framed<D> {
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) -> Framed<D> {
         Framed::new(self.0.clone())
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, frames: &mut Framed<D>, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, frames: &mut Framed<D>, data: Lease) {
         frames.push(data);
         while let Some(frame) = frames.next(session) {
             match frame {
@@ -57,7 +57,7 @@ where
         }
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, closed: Closed, _frames: Framed<D>) {
+    fn on_close(&mut self, _: &mut WorkerContext<'_, Self::State>, closed: Closed, _frames: Framed<D>) {
         let _ = self.1.send(FrameEvent::Closed(closed.reason));
     }
 }
@@ -187,11 +187,11 @@ impl Handler for Answers {
     type State = Framed<Lines>;
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Framed<Lines> {
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) -> Framed<Lines> {
         Framed::new(Lines::up_to(100))
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, lines: &mut Framed<Lines>, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, lines: &mut Framed<Lines>, data: Lease) {
         lines.push(data);
         while let Some(line) = lines.next(session) {
             line.expect("it is short");
@@ -200,7 +200,7 @@ impl Handler for Answers {
         }
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, closed: Closed, _lines: Framed<Lines>) {
+    fn on_close(&mut self, _: &mut WorkerContext<'_, Self::State>, closed: Closed, _lines: Framed<Lines>) {
         let _ = self.tell.send(FrameEvent::Closed(closed.reason));
     }
 }
@@ -266,11 +266,11 @@ impl Handler for OneAtATime {
     type State = Framed<Lines>;
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Framed<Lines> {
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) -> Framed<Lines> {
         Framed::new(Lines::up_to(100))
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, lines: &mut Framed<Lines>, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, lines: &mut Framed<Lines>, data: Lease) {
         lines.push(data);
         while let Some(line) = lines.next(session) {
             assert!(!std::mem::replace(&mut self.1, true), "no frame after pause()");
@@ -280,12 +280,12 @@ impl Handler for OneAtATime {
         }
     }
 
-    fn on_timer(&mut self, session: &mut Session<'_, Self>, _lines: &mut Framed<Lines>, _token: u64) {
+    fn on_timer(&mut self, session: &mut Session<'_, Self::State>, _lines: &mut Framed<Lines>, _token: u64) {
         self.1 = false;
         session.resume();
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, closed: Closed, _lines: Framed<Lines>) {
+    fn on_close(&mut self, _: &mut WorkerContext<'_, Self::State>, closed: Closed, _lines: Framed<Lines>) {
         let _ = self.0.send(FrameEvent::Closed(closed.reason));
     }
 }
@@ -365,11 +365,11 @@ impl Handler for Counts {
     type State = Framed<LengthPrefixed>;
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Self::State {
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) -> Self::State {
         Framed::new(COUNTED())
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, frames: &mut Self::State, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, frames: &mut Self::State, data: Lease) {
         frames.push(data);
         while let Some(frame) = frames.next(session) {
             let frame = frame.expect("it is short");
@@ -378,7 +378,7 @@ impl Handler for Counts {
         }
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, closed: Closed, _frames: Self::State) {
+    fn on_close(&mut self, _: &mut WorkerContext<'_, Self::State>, closed: Closed, _frames: Self::State) {
         let _ = self.1.send(FrameEvent::Closed(closed.reason));
     }
 }

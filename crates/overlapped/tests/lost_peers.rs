@@ -28,15 +28,15 @@ impl Handler for Echo {
     type State = ();
     type Message = (SocketAddr, Option<SocketOptions>);
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) {}
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
         session.send(data);
     }
 
     fn on_message(
         &mut self,
-        worker: &mut WorkerContext<'_, Self>,
+        worker: &mut WorkerContext<'_, Self::State>,
         (address, options): (SocketAddr, Option<SocketOptions>),
     ) {
         match options {
@@ -45,7 +45,12 @@ impl Handler for Echo {
         }
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, Closed { reason, .. }: Closed, _state: ()) {
+    fn on_close(
+        &mut self,
+        _: &mut WorkerContext<'_, Self::State>,
+        Closed { reason, .. }: Closed,
+        _state: (),
+    ) {
         let _ = self.0.send(reason);
     }
 }

@@ -21,9 +21,9 @@ impl Handler for Echo {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) {}
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
         assert_ne!(data[0], b'!', "a mistake in a handler");
         if data[0] == b'?' {
             // An answer in pieces, each too large to be copied behind the one before.

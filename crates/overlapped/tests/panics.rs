@@ -41,20 +41,25 @@ impl Handler for Fragile {
     type State = Counted;
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Counted {
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) -> Counted {
         Counted::new(&self.states)
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut Counted, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut Counted, data: Lease) {
         assert_ne!(data[0], b'!', "a mistake");
         session.send(data);
     }
 
-    fn on_message(&mut self, _worker: &mut WorkerContext<'_, Self>, (): ()) {
+    fn on_message(&mut self, _worker: &mut WorkerContext<'_, Self::State>, (): ()) {
         panic!("a message");
     }
 
-    fn on_panic(&mut self, _worker: &mut WorkerContext<'_, Self>, session: Option<SessionId>, message: &str) {
+    fn on_panic(
+        &mut self,
+        _worker: &mut WorkerContext<'_, Self::State>,
+        session: Option<SessionId>,
+        message: &str,
+    ) {
         self.tell.send((session, message.to_owned())).unwrap();
     }
 }
@@ -171,12 +176,12 @@ impl Handler for Explosive {
     type State = Charge;
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) -> Charge {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> Charge {
         session.send("hello");
         Charge
     }
 
-    fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut Charge, data: Lease) {
+    fn on_data(&mut self, _session: &mut Session<'_, Self::State>, _state: &mut Charge, data: Lease) {
         assert_ne!(data[0], b'!', "a mistake");
     }
 }

@@ -37,17 +37,17 @@ impl Handler for Reporter {
     type State = ();
     type Message = Ask;
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) {
         let _ = self.tell.send(SessionEvent::Opened(session.handle()));
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
         if !session.is_outbound() {
             session.send(data);
         }
     }
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, message: Ask) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self::State>, message: Ask) {
         match message {
             Ask::Number(number) => {
                 let _ = self.tell.send(SessionEvent::Message(number, worker.index()));
@@ -58,7 +58,7 @@ impl Handler for Reporter {
 
     fn on_connect_failed(
         &mut self,
-        _worker: &mut WorkerContext<'_, Self>,
+        _worker: &mut WorkerContext<'_, Self::State>,
         token: u64,
         error: &std::io::Error,
     ) {
@@ -67,7 +67,7 @@ impl Handler for Reporter {
 
     fn on_close(
         &mut self,
-        _: &mut WorkerContext<'_, Self>,
+        _: &mut WorkerContext<'_, Self::State>,
         Closed { id: session, reason, .. }: Closed,
         _state: (),
     ) {
@@ -272,9 +272,9 @@ impl Handler for Fragile {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) {}
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
         assert_ne!(data[0], b'!', "a mistake in a handler");
         session.send(data);
     }
@@ -372,15 +372,15 @@ impl Handler for Sends {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) {
         session.send(vec![7; self.bytes]);
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
         session.send(data);
     }
 
-    fn on_writable(&mut self, session: &mut Session<'_, Self>, _state: &mut ()) {
+    fn on_writable(&mut self, session: &mut Session<'_, Self::State>, _state: &mut ()) {
         if self.close_when_writable {
             session.close();
         }

@@ -25,11 +25,11 @@ impl Handler for Slow {
     type State = Option<Instant>;
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Option<Instant> {
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) -> Option<Instant> {
         None
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, since: &mut Option<Instant>, _data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, since: &mut Option<Instant>, _data: Lease) {
         thread::sleep(BLOCKED);
         *since = Some(Instant::now());
         session.set_timer(AFTER, 1);
@@ -39,7 +39,7 @@ impl Handler for Slow {
         assert!(session.cancel_timer(3));
     }
 
-    fn on_timer(&mut self, _session: &mut Session<'_, Self>, since: &mut Option<Instant>, token: u64) {
+    fn on_timer(&mut self, _session: &mut Session<'_, Self::State>, since: &mut Option<Instant>, token: u64) {
         let _ = self.fired.send((token, since.expect("it was set").elapsed()));
     }
 }
@@ -76,11 +76,11 @@ impl Handler for Ticking {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) {}
 
-    fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {}
+    fn on_data(&mut self, _session: &mut Session<'_, Self::State>, _state: &mut (), _data: Lease) {}
 
-    fn on_tick(&mut self, _worker: &mut WorkerContext<'_, Self>) {
+    fn on_tick(&mut self, _worker: &mut WorkerContext<'_, Self::State>) {
         let _ = self.ticks.send(Instant::now());
     }
 }

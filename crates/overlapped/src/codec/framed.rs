@@ -4,7 +4,6 @@ use proactor::{AlignedBuf, Lease, Payload};
 
 use super::{Decoder, Encoder, Input};
 use crate::context::Session;
-use crate::handler::Handler;
 use crate::session::{CloseReason, Sent};
 
 /// How much of a block is copied at first to complete an unfinished item; then twice as much, and so on.
@@ -21,11 +20,11 @@ const FIRST_STEP: usize = 256;
 ///     type State = Framed<Lines>;
 ///     type Message = ();
 ///
-///     fn on_open(&mut self, _session: &mut Session<'_, Self>) -> Framed<Lines> {
+///     fn on_open(&mut self, _session: &mut Session<'_, Framed<Lines>>) -> Framed<Lines> {
 ///         Framed::new(Lines::up_to(4096))
 ///     }
 ///
-///     fn on_data(&mut self, session: &mut Session<'_, Self>, lines: &mut Framed<Lines>, data: Lease) {
+///     fn on_data(&mut self, session: &mut Session<'_, Framed<Lines>>, lines: &mut Framed<Lines>, data: Lease) {
 ///         lines.push(data);
 ///         while let Some(line) = lines.next(session) {
 ///             match line {
@@ -125,7 +124,7 @@ impl<D> Framed<D> {
 }
 
 impl<D: Decoder> Framed<D> {
-    /// The next item. `None`: wait for the next [`Handler::on_data`]. While the session is
+    /// The next item. `None`: wait for the next [`on_data`](crate::Handler::on_data). While the session is
     /// [paused](Session::pause), or while its unsent bytes exceed the high-water mark, its items wait: this returns
     /// `None`, and `on_data` follows when it may go on.
     ///
@@ -135,7 +134,7 @@ impl<D: Decoder> Framed<D> {
     ///
     /// # Panics
     /// If the decoder returns an item and has removed no byte.
-    pub fn next<H: Handler>(&mut self, session: &mut Session<'_, H>) -> Option<Result<D::Item, D::Error>> {
+    pub fn next<S>(&mut self, session: &mut Session<'_, S>) -> Option<Result<D::Item, D::Error>> {
         if self.failed {
             self.discard();
             session.close_for(CloseReason::BadFrame);
@@ -154,7 +153,7 @@ impl<D: Decoder> Framed<D> {
 
     /// Gives the unread rest of the block back: `on_data` is called with it again.
     #[cold]
-    fn wait<H: Handler>(&mut self, session: &mut Session<'_, H>) {
+    fn wait<S>(&mut self, session: &mut Session<'_, S>) {
         if let Some(block) = self.block.take() {
             session.put_back(block);
         }
@@ -164,9 +163,9 @@ impl<D: Decoder> Framed<D> {
     ///
     /// # Errors
     /// As the encoder says. Nothing was queued.
-    pub fn send<H: Handler, T>(
+    pub fn send<S, T>(
         &mut self,
-        session: &mut Session<'_, H>,
+        session: &mut Session<'_, S>,
         item: T,
     ) -> Result<Sent, <D as Encoder<T>>::Error>
     where
@@ -268,3 +267,6 @@ fn check_progress<T, E>(result: &Result<Option<T>, E>, consumed: usize) {
     let stuck = consumed == 0 && matches!(result, Ok(Some(_)));
     assert!(!stuck, "a decoder returned an item without removing a byte: it would do so for ever");
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,22 +16,23 @@ use crate::session::{
 /// A buffer for answers that has grown beyond this many bytes is not kept.
 const LARGEST_SCRATCH: usize = 64 * 1024;
 
-/// One session of a worker whose handler is `H`, within a callback. A handler writes `Session<'_, Self>`.
-pub struct Session<'a, H: Handler> {
+/// One session, within a callback of its worker. `S` is [`Handler::State`](crate::Handler::State): what the handler
+/// keeps for each session.
+pub struct Session<'a, S = ()> {
     pub(crate) core: &'a mut Core,
     pub(crate) endpoints: &'a dyn Endpoints,
-    pub(crate) others: Others<'a, H::State>,
+    pub(crate) others: Others<'a, S>,
     pub(crate) key: ConnectionKey,
 }
 
-impl<'a, H: Handler> Session<'a, H> {
+impl<'a, S> Session<'a, S> {
     #[inline]
     pub(crate) fn new(
         core: &'a mut Core,
         endpoints: &'a dyn Endpoints,
-        others: Others<'a, H::State>,
+        others: Others<'a, S>,
         key: ConnectionKey,
-    ) -> Session<'a, H> {
+    ) -> Session<'a, S> {
         Session { core, endpoints, others, key }
     }
 
@@ -80,8 +81,8 @@ impl<'a, H: Handler> Session<'a, H> {
     /// answers that are put together from parts:
     ///
     /// ```
-    /// # use overlapped::{Handler, Sent, Session};
-    /// # fn answer<H: Handler>(session: &mut Session<'_, H>, number: u64) -> Sent {
+    /// # use overlapped::{Sent, Session};
+    /// # fn answer<S>(session: &mut Session<'_, S>, number: u64) -> Sent {
     /// use std::io::Write;
     /// session.send_with(|out| write!(out, "{number}\r\n").expect("a vector takes all bytes"))
     /// # }
@@ -305,14 +306,8 @@ impl<'a, H: Handler> Session<'a, H> {
     /// Another session of this worker, without its state: [`worker`](Self::worker) gives that, too. `None` if it has
     /// ended, or lives on another worker.
     #[must_use]
-    pub fn sibling(&mut self, id: SessionId) -> Option<Session<'_, H>> {
+    pub fn sibling(&mut self, id: SessionId) -> Option<Session<'_, S>> {
         let lives_here = self.core.lives_here(id);
         lives_here.then(|| Session::new(self.core, self.endpoints, self.others.reborrow(), id.key))
-    }
-
-    /// The worker that this session lives on, with its other sessions and their states.
-    #[must_use]
-    pub fn worker(&mut self) -> WorkerContext<'_, H> {
-        WorkerContext { core: self.core, endpoints: self.endpoints, states: self.others.reborrow() }
     }
 }

@@ -7,18 +7,17 @@ use proactor::{Payload, SocketOptions};
 
 use super::core::{Connect, MOST_REFUSALS};
 use super::{Core, Endpoints, Others, Session};
-use crate::handler::Handler;
 use crate::session::{Sent, SessionId};
 
-/// A worker whose handler is `H`, within one of its callbacks: all sessions that live on it. A handler writes
-/// `WorkerContext<'_, Self>`.
-pub struct WorkerContext<'a, H: Handler> {
+/// A worker, within one of its callbacks: all sessions that live on it. `S` is
+/// [`Handler::State`](crate::Handler::State): what the handler keeps for each session.
+pub struct WorkerContext<'a, S = ()> {
     pub(crate) core: &'a mut Core,
     pub(crate) endpoints: &'a dyn Endpoints,
-    pub(crate) states: Others<'a, H::State>,
+    pub(crate) states: Others<'a, S>,
 }
 
-impl<H: Handler> WorkerContext<'_, H> {
+impl<S> WorkerContext<'_, S> {
     /// This worker's index, counted from 0.
     #[must_use]
     pub fn index(&self) -> usize {
@@ -31,7 +30,7 @@ impl<H: Handler> WorkerContext<'_, H> {
     /// Also `None` for the session whose callback is running, because the callback's own parameter borrows that state,
     /// and for a session that has no state: its `on_open` has not returned, or a callback for it panicked.
     /// [`send`](Self::send) and [`Session::sibling`] need no state, and find these sessions, too.
-    pub fn session(&mut self, id: SessionId) -> Option<(Session<'_, H>, &mut H::State)> {
+    pub fn session(&mut self, id: SessionId) -> Option<(Session<'_, S>, &mut S)> {
         if !self.core.lives_here(id) {
             return None;
         }
@@ -106,5 +105,13 @@ impl<H: Handler> WorkerContext<'_, H> {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.core.draining
+    }
+}
+
+impl<S> Session<'_, S> {
+    /// The worker that this session lives on, with its other sessions and their states.
+    #[must_use]
+    pub fn worker(&mut self) -> WorkerContext<'_, S> {
+        WorkerContext { core: self.core, endpoints: self.endpoints, states: self.others.reborrow() }
     }
 }

@@ -31,7 +31,7 @@
 //!
 //! fn run_later(_job: impl FnOnce() + 'static) {}
 //!
-//! fn on_open(session: &mut Session<'_, Self>) {
+//! fn on_open<S>(session: &mut Session<'_, S>) {
 //!     run_later(move || {
 //!         session.send("are you still there?");
 //!     });
@@ -47,7 +47,7 @@
 //!
 //! fn run_later(_job: impl FnOnce() + 'static) {}
 //!
-//! fn on_open(session: &mut Session<'_, Self>) {
+//! fn on_open<S>(session: &mut Session<'_, S>) {
 //!     let handle = session.handle();
 //!     run_later(move || {
 //!         handle.send("are you still there?");
@@ -86,7 +86,7 @@
 //! ```compile_fail,E0277
 //! use overlapped::Session;
 //!
-//! fn greet(session: &mut Session<'_, Self>) {
+//! fn greet<S>(session: &mut Session<'_, S>) {
 //!     let text = *b"Alice, your code is 1111";
 //!     session.send(&text[..]);
 //! }
@@ -98,7 +98,7 @@
 //! ```
 //! use overlapped::Session;
 //!
-//! fn greet(session: &mut Session<'_, Self>) {
+//! fn greet<S>(session: &mut Session<'_, S>) {
 //!     let text = *b"Alice, your code is 1111";
 //!     session.send_copy(&text[..]);
 //! }
@@ -109,7 +109,7 @@
 //! ```compile_fail,E0597
 //! use overlapped::Session;
 //!
-//! fn greet(session: &mut Session<'_, Self>, name: &str) {
+//! fn greet<S>(session: &mut Session<'_, S>, name: &str) {
 //!     let text = format!("{name}, your code is 1111");
 //!     session.send(text.as_str());
 //! }
@@ -121,7 +121,7 @@
 //! ```
 //! use overlapped::Session;
 //!
-//! fn greet(session: &mut Session<'_, Self>, name: &str) {
+//! fn greet<S>(session: &mut Session<'_, S>, name: &str) {
 //!     let text = format!("{name}, your code is 1111");
 //!     session.send(text);
 //! }
@@ -132,7 +132,7 @@
 //! ```compile_fail,E0382
 //! use overlapped::Session;
 //!
-//! fn greet(alice: &mut Session<'_, Self>) {
+//! fn greet<S>(alice: &mut Session<'_, S>) {
 //!     let mut text = String::from("Alice, your code is 1111");
 //!     alice.send(text);
 //!     text.replace_range(20.., "2222");
@@ -144,7 +144,7 @@
 //! ```
 //! use overlapped::Session;
 //!
-//! fn greet(alice: &mut Session<'_, Self>) {
+//! fn greet<S>(alice: &mut Session<'_, S>) {
 //!     let mut text = String::from("Alice, your code is 1111");
 //!     alice.send(text.clone());
 //!     text.replace_range(20.., "2222");
@@ -159,7 +159,7 @@
 //! ```compile_fail,E0382
 //! use overlapped::{Lease, Session};
 //!
-//! fn twice(session: &mut Session<'_, Self>, data: Lease) {
+//! fn twice<S>(session: &mut Session<'_, S>, data: Lease) {
 //!     session.send(data);
 //!     session.send(data);
 //! }
@@ -171,7 +171,7 @@
 //! ```
 //! use overlapped::{Lease, Session};
 //!
-//! fn twice(session: &mut Session<'_, Self>, data: Lease) {
+//! fn twice<S>(session: &mut Session<'_, S>, data: Lease) {
 //!     session.send(data.clone());
 //!     session.send(data);
 //! }
@@ -207,7 +207,7 @@
 //! ```compile_fail,E0004
 //! use overlapped::{Lease, Sent, Session};
 //!
-//! fn answer(session: &mut Session<'_, Self>, data: Lease) -> &'static str {
+//! fn answer<S>(session: &mut Session<'_, S>, data: Lease) -> &'static str {
 //!     match session.send(data) {
 //!         Sent::Ok => "queued",
 //!         Sent::Full => "at its limit",
@@ -220,7 +220,7 @@
 //! ```
 //! use overlapped::{Lease, Sent, Session};
 //!
-//! fn answer(session: &mut Session<'_, Self>, data: Lease) -> &'static str {
+//! fn answer<S>(session: &mut Session<'_, S>, data: Lease) -> &'static str {
 //!     match session.send(data) {
 //!         Sent::Ok => "queued",
 //!         Sent::Full => "at its limit",
@@ -270,10 +270,8 @@
 //! ```compile_fail,E0277
 //! use overlapped::Session;
 //!
-//! fn on_open(session: &mut Session<'_, Self>) {
-//!     std::thread::scope(|scope| {
-//!         scope.spawn(|| session.send("from another thread"));
-//!     });
+//! fn on_open<S>(session: &mut Session<'_, S>) {
+//!     std::thread::scope(|scope| drop(scope.spawn(|| session.send("from another thread"))));
 //! }
 //! ```
 //!
@@ -283,11 +281,9 @@
 //! ```
 //! use overlapped::Session;
 //!
-//! fn on_open(session: &mut Session<'_, Self>) {
+//! fn on_open<S>(session: &mut Session<'_, S>) {
 //!     let handle = session.handle();
-//!     std::thread::scope(|scope| {
-//!         scope.spawn(|| handle.send("from another thread"));
-//!     });
+//!     std::thread::scope(|scope| drop(scope.spawn(|| handle.send("from another thread"))));
 //! }
 //! ```
 //!
@@ -298,7 +294,7 @@
 //! ```compile_fail,E0308
 //! use overlapped::WorkerContext;
 //!
-//! fn is_here(worker: &mut WorkerContext<'_, Self>, socket: u64) -> bool {
+//! fn is_here<S>(worker: &mut WorkerContext<'_, S>, socket: u64) -> bool {
 //!     worker.session(socket).is_some()
 //! }
 //! ```
@@ -309,7 +305,7 @@
 //! ```
 //! use overlapped::{SessionId, WorkerContext};
 //!
-//! fn is_here(worker: &mut WorkerContext<'_, Self>, id: SessionId) -> bool {
+//! fn is_here<S>(worker: &mut WorkerContext<'_, S>, id: SessionId) -> bool {
 //!     worker.session(id).is_some()
 //! }
 //! ```
@@ -319,7 +315,7 @@
 //! ```compile_fail,E0599
 //! use overlapped::{SessionId, WorkerContext};
 //!
-//! fn send_statement(worker: &mut WorkerContext<'_, Self>, alice: SessionId) {
+//! fn send_statement<S>(worker: &mut WorkerContext<'_, S>, alice: SessionId) {
 //!     worker.session(alice).send("your balance is 5000");
 //! }
 //! ```
@@ -329,8 +325,8 @@
 //! ```
 //! use overlapped::{SessionId, WorkerContext};
 //!
-//! fn send_statement(worker: &mut WorkerContext<'_, Self>, alice: SessionId) {
-//!     if let Some(mut alice) = worker.session(alice) {
+//! fn send_statement<S>(worker: &mut WorkerContext<'_, S>, alice: SessionId) {
+//!     if let Some((mut alice, _state)) = worker.session(alice) {
 //!         alice.send("your balance is 5000");
 //!     }
 //! }
@@ -419,17 +415,19 @@
 //!
 //! ## lock-while-sending
 //!
-//! A broadcast holds the lock of the session list while it sends. A list of sessions behind a lock does not compile:
+//! A broadcast holds the lock of the session list while it sends. Threads cannot share a list of sessions behind a lock:
 //!
 //! ```compile_fail,E0277
 //! use std::sync::Mutex;
 //!
 //! use overlapped::Session;
 //!
-//! static ROOM: Mutex<Vec<Session<'static>>> = Mutex::new(Vec::new());
+//! fn share<S>(room: &Mutex<Vec<Session<'_, S>>>) {
+//!     std::thread::scope(|scope| drop(scope.spawn(|| room.lock().unwrap().len())));
+//! }
 //! ```
 //!
-//! E0277: a static is for all threads, so a mutex in it may only hold what can be sent between them. Handles can. Their
+//! E0277: a mutex that several threads use may only hold what can be sent between them. Handles can. Their
 //! `send` posts to a worker and returns: [`Sent::Full`](crate::Sent::Full) at the session's limit, however slow the
 //! peer. Many sessions at once are reached with [`WorkerHandle::broadcast_to`](crate::WorkerHandle::broadcast_to).
 //!
@@ -438,7 +436,9 @@
 //!
 //! use overlapped::SessionHandle;
 //!
-//! static ROOM: Mutex<Vec<SessionHandle>> = Mutex::new(Vec::new());
+//! fn share(room: &Mutex<Vec<SessionHandle>>) {
+//!     std::thread::scope(|scope| drop(scope.spawn(|| room.lock().unwrap().len())));
+//! }
 //! ```
 //!
 //! The compiler does not see a program that holds a lock of its own while it does something slow. Within callbacks no

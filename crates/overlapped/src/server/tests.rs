@@ -34,11 +34,11 @@ impl Handler for Ear {
     type State = ();
     type Message = u32;
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) {}
 
-    fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {}
+    fn on_data(&mut self, _session: &mut Session<'_, Self::State>, _state: &mut (), _data: Lease) {}
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self>, message: u32) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Self::State>, message: u32) {
         let _ = self.0.send((worker.index(), message));
     }
 }
@@ -108,8 +108,8 @@ fn nothing_is_left_of_a_server_whose_factory_panicked() {
     impl Handler for Alive {
         type State = ();
         type Message = u32;
-        fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
-        fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {}
+        fn on_open(&mut self, _session: &mut Session<'_, Self::State>) {}
+        fn on_data(&mut self, _session: &mut Session<'_, Self::State>, _state: &mut (), _data: Lease) {}
     }
     impl Drop for Alive {
         fn drop(&mut self) {

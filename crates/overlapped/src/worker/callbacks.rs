@@ -12,7 +12,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn callback(
         &mut self,
         key: ConnectionKey,
-        call: impl FnOnce(&mut H, &mut Session<'_, H>, &mut H::State),
+        call: impl FnOnce(&mut H, &mut Session<'_, H::State>, &mut H::State),
     ) {
         if self.is_open(key) {
             self.call(key, call);
@@ -24,7 +24,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn call(
         &mut self,
         key: ConnectionKey,
-        call: impl FnOnce(&mut H, &mut Session<'_, H>, &mut H::State),
+        call: impl FnOnce(&mut H, &mut Session<'_, H::State>, &mut H::State),
     ) {
         if let Some((state, others)) = Others::around(&mut self.states, key.index()) {
             self.core.callback = CurrentCallback::Session(key);
@@ -34,7 +34,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     }
 
     /// Calls the handler for no session in particular.
-    pub(super) fn worker_callback(&mut self, call: impl FnOnce(&mut H, &mut WorkerContext<'_, H>)) {
+    pub(super) fn worker_callback(&mut self, call: impl FnOnce(&mut H, &mut WorkerContext<'_, H::State>)) {
         self.callback_as(CurrentCallback::Worker, call);
     }
 
@@ -42,7 +42,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn callback_as(
         &mut self,
         callback: CurrentCallback,
-        call: impl FnOnce(&mut H, &mut WorkerContext<'_, H>),
+        call: impl FnOnce(&mut H, &mut WorkerContext<'_, H::State>),
     ) {
         self.core.callback = callback;
         let states = Others::all(&mut self.states);

@@ -10,7 +10,7 @@ use proactor::ConnectionKey;
 use proactor::PoolConfig;
 use proactor::backend::simulated::Behaviour;
 
-use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
+use super::fixture::{End, Fixture, Kept, Probe, Seen, What, behaviours};
 use crate::config::Config;
 use crate::session::CloseReason;
 
@@ -117,7 +117,7 @@ fn a_peer_that_read_during_a_stop_is_not_stalled() {
 #[test]
 fn a_lingering_session_takes_in_what_came_during_a_stop() {
     for behaviour in roomy() {
-        let closes = |session: &mut crate::Session<'_, Probe>, what| {
+        let closes = |session: &mut crate::Session<'_, Kept>, what| {
             if let What::Data(_) = what {
                 session.close();
             }

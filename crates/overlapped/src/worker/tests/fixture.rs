@@ -92,7 +92,7 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub(super) fn new(on_session: impl Fn(&mut Session<'_, Probe>, What) + 'static) -> Probe {
+    pub(super) fn new(on_session: impl Fn(&mut Session<'_, Kept>, What) + 'static) -> Probe {
         Probe {
             log: Rc::default(),
             closed: Rc::default(),
@@ -134,7 +134,7 @@ impl Probe {
         self.log.borrow_mut().push(seen);
     }
 
-    fn worker(&self, worker: &mut WorkerContext<'_, Probe>, seen: Seen) {
+    fn worker(&self, worker: &mut WorkerContext<'_, Kept>, seen: Seen) {
         self.saw(seen.clone());
         (self.on_worker)(worker, seen);
     }
@@ -154,17 +154,17 @@ impl Handler for Probe {
         Kept { id: session.id(), on_drop: Rc::clone(&self.on_drop) }
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Probe>, state: &mut Kept, data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Kept>, state: &mut Kept, data: Lease) {
         assert_eq!(state.id, session.id(), "INV-3: a session sees its own state");
         (self.on_session)(session, What::Data(data));
     }
 
-    fn on_half_close(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
+    fn on_half_close(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept) {
         self.saw(Seen::HalfClose(session.id()));
         (self.on_session)(session, What::HalfClose);
     }
 
-    fn on_writable(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
+    fn on_writable(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept) {
         self.saw(Seen::Writable(session.id()));
         (self.on_session)(session, What::Writable);
     }
@@ -179,29 +179,29 @@ impl Handler for Probe {
         (self.on_session)(session, What::Idle);
     }
 
-    fn on_timer(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept, token: u64) {
+    fn on_timer(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept, token: u64) {
         self.saw(Seen::Timer(session.id(), token));
         (self.on_session)(session, What::Timer(token));
     }
 
-    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Probe>) {
+    fn on_tick(&mut self, worker: &mut WorkerContext<'_, Kept>) {
         self.worker(worker, Seen::Tick);
     }
 
-    fn on_message(&mut self, worker: &mut WorkerContext<'_, Probe>, message: u32) {
+    fn on_message(&mut self, worker: &mut WorkerContext<'_, Kept>, message: u32) {
         self.worker(worker, Seen::Message(message));
     }
 
     fn on_connect_failed(
         &mut self,
-        worker: &mut WorkerContext<'_, Probe>,
+        worker: &mut WorkerContext<'_, Kept>,
         token: u64,
         error: &std::io::Error,
     ) {
         self.worker(worker, Seen::ConnectFailed(token, error.kind()));
     }
 
-    fn on_panic(&mut self, worker: &mut WorkerContext<'_, Probe>, session: Option<SessionId>, message: &str) {
+    fn on_panic(&mut self, worker: &mut WorkerContext<'_, Kept>, session: Option<SessionId>, message: &str) {
         self.worker(worker, Seen::Panic(session, message.to_owned()));
     }
 

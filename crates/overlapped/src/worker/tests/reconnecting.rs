@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
+use super::fixture::{End, Fixture, Kept, Probe, Seen, What, behaviours};
 use proactor::Time;
 
 use crate::config::Config;
@@ -24,7 +24,7 @@ const OUTSIDE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4A
 struct Asked(Rc<Cell<u64>>);
 
 impl Asked {
-    fn connect(&self, worker: &mut WorkerContext<'_, Probe>) {
+    fn connect(&self, worker: &mut WorkerContext<'_, Kept>) {
         // Far more than anybody has to ask for here, and few enough for the simulated network.
         if self.0.get() < 10_000 {
             self.0.set(self.0.get() + 1);
@@ -48,7 +48,7 @@ impl Asked {
 }
 
 /// The tokens of outbound sessions, noted as they open.
-fn note_token(opened: &Rc<RefCell<Vec<u64>>>, session: &Session<'_, Probe>) {
+fn note_token(opened: &Rc<RefCell<Vec<u64>>>, session: &Session<'_, Kept>) {
     opened.borrow_mut().extend(session.token());
 }
 

@@ -9,7 +9,7 @@ use proactor::Time;
 use proactor::backend::Wait;
 use proactor::backend::simulated::{Behaviour, Simulation};
 
-use super::fixture::{Fixture, Probe, Seen, What, behaviours};
+use super::fixture::{Fixture, Kept, Probe, Seen, What, behaviours};
 use crate::config::Config;
 use crate::context::Session;
 use crate::mailbox::Mail;
@@ -38,7 +38,7 @@ impl Clock {
     }
 }
 
-fn now(session: &Session<'_, Probe>) -> Time {
+fn now(session: &Session<'_, Kept>) -> Time {
     session.endpoints.now()
 }
 
@@ -95,7 +95,7 @@ fn a_timer_counts_from_the_call_wherever_it_is_set() {
         let early: Rc<RefCell<Vec<u64>>> = Rc::default();
         let set_one = {
             let (clock, set) = (clock.clone(), Rc::clone(&set));
-            move |session: &mut Session<'_, Probe>, token| {
+            move |session: &mut Session<'_, Kept>, token| {
                 clock.advance(ms(70));
                 set.borrow_mut().push((token, now(session)));
                 session.set_timer(ms(100), token);
@@ -224,7 +224,7 @@ fn a_cancelled_timer_does_not_fire() {
         let answers: Rc<RefCell<Vec<bool>>> = Rc::default();
         let ours = Rc::clone(&answers);
         let probe = Probe::new(move |session, what| {
-            let cancel = |session: &mut Session<'_, Probe>, token| {
+            let cancel = |session: &mut Session<'_, Kept>, token| {
                 ours.borrow_mut().push(session.cancel_timer(token));
             };
             match what {
