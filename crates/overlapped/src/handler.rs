@@ -43,7 +43,11 @@ pub trait Handler: Sized + 'static {
     /// [`on_open`](Self::on_open) may follow on another worker. While a callback blocks that worker, another worker
     /// takes its connections over, and is asked instead. Not called for outbound connections. If it panics, the
     /// connection is turned away.
-    fn on_accept(&mut self, worker: &mut WorkerContext<'_, Self>, incoming: &Incoming<'_>) -> Admission {
+    fn on_accept(
+        &mut self,
+        worker: &mut WorkerContext<'_, Self::State>,
+        incoming: &Incoming<'_>,
+    ) -> Admission {
         let _ = (worker, incoming);
         Admission::Admit
     }
@@ -71,7 +75,7 @@ pub trait Handler: Sized + 'static {
 
     /// The kernel has accepted the last byte that was unsent when [`Session::notify_when_sent`] was called with `token`.
     /// The peer may not have read it yet. Not called once the session has begun to close.
-    fn on_sent(&mut self, session: &mut Session<'_, Self>, state: &mut Self::State, token: u64) {
+    fn on_sent(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State, token: u64) {
         let _ = (session, state, token);
     }
 

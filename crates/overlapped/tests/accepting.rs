@@ -40,7 +40,11 @@ impl Handler for Greets {
     type State = ();
     type Message = ();
 
-    fn on_accept(&mut self, worker: &mut WorkerContext<'_, Self>, incoming: &Incoming<'_>) -> Admission {
+    fn on_accept(
+        &mut self,
+        worker: &mut WorkerContext<'_, Self::State>,
+        incoming: &Incoming<'_>,
+    ) -> Admission {
         let (peer, local) =
             (incoming.peer_addr().expect("it waits"), incoming.local_addr().expect("it is open"));
         let seen = (worker.index(), incoming.listener(), peer, local);
@@ -53,12 +57,12 @@ impl Handler for Greets {
         }
     }
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) {
         let listener = session.listener().expect("it was accepted");
         session.send(vec![session.id().worker() as u8, listener as u8]);
     }
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
         if data[0] == b'B' {
             let (go, wait) = channel();
             self.seen.blocked.lock().unwrap().send(go).expect("the test hears of it");
@@ -68,7 +72,7 @@ impl Handler for Greets {
         session.close_with(u32::from(data[0]));
     }
 
-    fn on_close(&mut self, _: &mut WorkerContext<'_, Self>, closed: Closed, (): ()) {
+    fn on_close(&mut self, _: &mut WorkerContext<'_, Self::State>, closed: Closed, (): ()) {
         let _ = self.seen.closed.lock().unwrap().send(closed);
     }
 }

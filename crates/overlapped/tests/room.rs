@@ -22,9 +22,9 @@ impl Handler for GivesHandle {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _session: &mut Session<'_, Self>) {}
+    fn on_open(&mut self, _session: &mut Session<'_, Self::State>) {}
 
-    fn on_data(&mut self, session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {
+    fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), _data: Lease) {
         let handle = session.handle();
         let refused = [
             matches!(handle.wait_writable(Duration::MAX), Err(Error::WaitInCallback)),
@@ -82,7 +82,7 @@ const PART: usize = 300_000;
 const PARTS: u64 = 40;
 
 impl Streams {
-    fn send(session: &mut Session<'_, Self>, part: u64) {
+    fn send(session: &mut Session<'_, Self::State>, part: u64) {
         assert_eq!(session.unsent(), 0, "the last part is out");
         assert_eq!(session.send(pattern(PART, part as u8)), Sent::Ok);
         assert!(session.notify_when_sent(part + 1));
@@ -93,13 +93,13 @@ impl Handler for Streams {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, session: &mut Session<'_, Self>) {
+    fn on_open(&mut self, session: &mut Session<'_, Self::State>) {
         Streams::send(session, 0);
     }
 
-    fn on_data(&mut self, _session: &mut Session<'_, Self>, _state: &mut (), _data: Lease) {}
+    fn on_data(&mut self, _session: &mut Session<'_, Self::State>, _state: &mut (), _data: Lease) {}
 
-    fn on_sent(&mut self, session: &mut Session<'_, Self>, _state: &mut (), token: u64) {
+    fn on_sent(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), token: u64) {
         if token < PARTS { Streams::send(session, token) } else { session.close() }
     }
 }

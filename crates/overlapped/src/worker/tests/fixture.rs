@@ -62,8 +62,8 @@ pub(super) enum What {
     Sent(u64),
 }
 
-type OnSession = Rc<dyn Fn(&mut Session<'_, Probe>, What)>;
-type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_, Probe>, Seen)>;
+type OnSession = Rc<dyn Fn(&mut Session<'_, Kept>, What)>;
+type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_, Kept>, Seen)>;
 type OnAccept = Rc<dyn Fn(&Incoming<'_>) -> Admission>;
 type OnDrop = Rc<dyn Fn(SessionId)>;
 
@@ -115,7 +115,7 @@ impl Probe {
         self
     }
 
-    pub(super) fn on_worker(mut self, act: impl Fn(&mut WorkerContext<'_, Probe>, Seen) + 'static) -> Probe {
+    pub(super) fn on_worker(mut self, act: impl Fn(&mut WorkerContext<'_, Kept>, Seen) + 'static) -> Probe {
         self.on_worker = Rc::new(act);
         self
     }
@@ -144,11 +144,11 @@ impl Handler for Probe {
     type State = Kept;
     type Message = u32;
 
-    fn on_accept(&mut self, _: &mut WorkerContext<'_, Probe>, incoming: &Incoming<'_>) -> Admission {
+    fn on_accept(&mut self, _: &mut WorkerContext<'_, Kept>, incoming: &Incoming<'_>) -> Admission {
         (self.on_accept)(incoming)
     }
 
-    fn on_open(&mut self, session: &mut Session<'_, Probe>) -> Kept {
+    fn on_open(&mut self, session: &mut Session<'_, Kept>) -> Kept {
         self.saw(Seen::Open(session.id()));
         (self.on_session)(session, What::Open);
         Kept { id: session.id(), on_drop: Rc::clone(&self.on_drop) }
@@ -169,12 +169,12 @@ impl Handler for Probe {
         (self.on_session)(session, What::Writable);
     }
 
-    fn on_sent(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept, token: u64) {
+    fn on_sent(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept, token: u64) {
         self.saw(Seen::Sent(session.id(), token));
         (self.on_session)(session, What::Sent(token));
     }
 
-    fn on_idle(&mut self, session: &mut Session<'_, Probe>, _state: &mut Kept) {
+    fn on_idle(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept) {
         self.saw(Seen::Idle(session.id()));
         (self.on_session)(session, What::Idle);
     }
@@ -205,7 +205,7 @@ impl Handler for Probe {
         self.worker(worker, Seen::Panic(session, message.to_owned()));
     }
 
-    fn on_close(&mut self, worker: &mut WorkerContext<'_, Probe>, closed: Closed, state: Kept) {
+    fn on_close(&mut self, worker: &mut WorkerContext<'_, Kept>, closed: Closed, state: Kept) {
         let Closed { id: session, reason, .. } = closed;
         self.closed.borrow_mut().push(closed);
         assert_eq!(state.id, session, "INV-3: a session sees its own state");

@@ -190,7 +190,7 @@ fn a_session_says_whether_it_is_writable() {
     for behaviour in behaviours() {
         let resumed = Rc::new(Cell::new(0));
         let count = Rc::clone(&resumed);
-        let fill = |session: &mut crate::Session<'_, Probe>| {
+        let fill = |session: &mut crate::Session<'_, Kept>| {
             while session.is_writable() {
                 assert_eq!(session.send(vec![3; 1000]), Sent::Ok);
             }
