@@ -23,6 +23,27 @@ static SERVERS: AtomicU64 = AtomicU64::new(0);
 
 /// Instead of a server's number: its workers run on the threads of whoever calls, so that nobody can wait for them.
 const SIMULATED: u64 = u64::MAX;
+/// Whether the calling thread is a worker, of any server of this process.
+pub(crate) fn is_worker_thread() -> bool {
+    WORKER_OF.get() != 0
+}
+
+/// While this lives, the calling thread counts as a worker: it turns one by hand.
+pub(crate) struct TurnsByHand {
+    before: u64,
+}
+
+impl TurnsByHand {
+    pub(crate) fn begin() -> TurnsByHand {
+        TurnsByHand { before: WORKER_OF.replace(SIMULATED) }
+    }
+}
+
+impl Drop for TurnsByHand {
+    fn drop(&mut self) {
+        WORKER_OF.set(self.before);
+    }
+}
 
 /// Shared by a server's threads and its handles.
 pub(super) struct WorkerThreads {
