@@ -241,6 +241,7 @@ mod sync;
 pub mod testing;
 mod timers;
 mod worker;
+mod worker_thread;
 
 /// The crate's README: its example is compiled with the others.
 #[cfg(doctest)]

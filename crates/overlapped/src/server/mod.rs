@@ -19,4 +19,3 @@ pub use builder::Server;
 pub use descriptors::raise_descriptor_limit;
 pub use handle::{DrainReport, ServerHandle};
 pub(crate) use simulated::Settings;
-pub(crate) use worker_threads::{TurnsByHand, is_worker_thread};

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use proactor::Payload;
 
 use super::{
-    CloseReason, OwedCount, PostError, PostToSession, PostedPayload, Room, RoomLevel, SendLimits, Sent,
-    SessionCommand, SessionId,
+    CloseReason, OwedCount, PostError, PostToSession, PostedPayload, Room, RoomLevel, RoomRequest,
+    SendLimits, Sent, SessionCommand, SessionId,
 };
 use crate::error::{Error, Result};
-use crate::server::is_worker_thread;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::worker_thread;
 
 /// What a session and its handles share.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct HandleState {
     /// Answers that the session owes.
     pub(crate) owed: OwedCount,
     /// For threads that wait for room.
-    pub(super) room: Room,
+    room: Arc<Room>,
 }
 
 impl HandleState {
@@ -41,7 +41,7 @@ impl HandleState {
             closed: false.into(),
             closing: false.into(),
             owed: OwedCount::new(),
-            room: Room::default(),
+            room: Arc::default(),
         }
     }
 
@@ -107,6 +107,36 @@ impl HandleState {
         // What the worker takes meanwhile is counted twice rather than not at all.
         let posted = self.posted.load(Ordering::Acquire);
         posted.saturating_add(self.queued.load(Ordering::Acquire))
+    }
+
+    /// Sleeps until `has_room`, or until the session takes no more sends; at most until `deadline`. `ask` posts a request
+    /// to the session's worker. Returns what a send that fits would return: [`Sent::Full`] after the deadline.
+    pub(crate) fn wait_for_room(
+        &self,
+        level: RoomLevel,
+        high_water: usize,
+        has_room: impl Fn() -> bool,
+        ask: impl Fn(RoomRequest) -> std::result::Result<(), PostError>,
+        deadline: Option<Instant>,
+    ) -> Sent {
+        loop {
+            if self.is_closed() {
+                return Sent::Closed;
+            }
+            if has_room() {
+                return Sent::Ok;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Sent::Full;
+            }
+            if self.room.begin(level) {
+                if ask(RoomRequest::new(&self.room, level, high_water)).is_err() {
+                    // The worker has stopped.
+                    return Sent::Closed;
+                }
+            }
+            self.room.wait(level, deadline);
+        }
     }
 
     /// Whether answers are owed, or posted sends were not taken yet. If so, a mail or a posted send follows when that is
@@ -309,7 +339,7 @@ impl Hash for SessionHandle {
 /// # Errors
 /// [`Error::WaitInCallback`] on a worker's thread.
 fn check_may_wait() -> Result<()> {
-    if is_worker_thread() { Err(Error::WaitInCallback) } else { Ok(()) }
+    if worker_thread::is_worker() { Err(Error::WaitInCallback) } else { Ok(()) }
 }
 
 impl fmt::Debug for SessionHandle {

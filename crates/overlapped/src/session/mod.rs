@@ -1,6 +1,7 @@
 //! Sessions: their state, their send queues, and the handles of them that other threads get.
 
 mod asked;
+mod asking;
 mod close_reason;
 mod command;
 mod directory;

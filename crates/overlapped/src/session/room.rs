@@ -8,7 +8,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use super::{HandleState, PostError, Sent};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How much room is waited for.
@@ -53,7 +52,7 @@ impl Room {
     }
 
     /// Whether the caller is the one to make the request.
-    fn begin(&self, level: RoomLevel) -> bool {
+    pub(super) fn begin(&self, level: RoomLevel) -> bool {
         !std::mem::replace(&mut self.lock()[level as usize], true)
     }
 
@@ -63,7 +62,7 @@ impl Room {
     }
 
     /// Sleeps until the request for `level` is answered, at most until `deadline`.
-    fn wait(&self, level: RoomLevel, deadline: Option<Instant>) {
+    pub(super) fn wait(&self, level: RoomLevel, deadline: Option<Instant>) {
         let mut asked = self.lock();
         while asked[level as usize] {
             asked = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
@@ -79,7 +78,7 @@ impl Room {
 
 /// A thread waits for room in a session. Dropping this wakes it.
 pub(crate) struct RoomRequest {
-    handle: Arc<HandleState>,
+    room: Arc<Room>,
     level: RoomLevel,
     /// The mark of the handle that asks. The session may have got another one since that handle was made: a request that is
     /// answered by the other mark could be made again at once, for ever.
@@ -87,6 +86,10 @@ pub(crate) struct RoomRequest {
 }
 
 impl RoomRequest {
+    pub(super) fn new(room: &Arc<Room>, level: RoomLevel, high_water: usize) -> RoomRequest {
+        RoomRequest { room: Arc::clone(room), level, high_water }
+    }
+
     pub(crate) fn level(&self) -> RoomLevel {
         self.level
     }
@@ -99,39 +102,6 @@ impl RoomRequest {
 
 impl Drop for RoomRequest {
     fn drop(&mut self) {
-        self.handle.room.answer(self.level);
-    }
-}
-
-impl HandleState {
-    /// Sleeps until `has_room`, or until the session takes no more sends; at most until `deadline`. `ask` posts a request
-    /// to the session's worker. Returns what a send that fits would return: [`Sent::Full`] after the deadline.
-    pub(crate) fn wait_for_room(
-        self: &Arc<HandleState>,
-        level: RoomLevel,
-        high_water: usize,
-        has_room: impl Fn() -> bool,
-        ask: impl Fn(RoomRequest) -> Result<(), PostError>,
-        deadline: Option<Instant>,
-    ) -> Sent {
-        loop {
-            if self.is_closed() {
-                return Sent::Closed;
-            }
-            if has_room() {
-                return Sent::Ok;
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Sent::Full;
-            }
-            if self.room.begin(level) {
-                let handle = Arc::clone(self);
-                if ask(RoomRequest { handle, level, high_water }).is_err() {
-                    // The worker has stopped.
-                    return Sent::Closed;
-                }
-            }
-            self.room.wait(level, deadline);
-        }
+        self.room.answer(self.level);
     }
 }

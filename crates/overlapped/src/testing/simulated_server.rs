@@ -16,9 +16,10 @@ use crate::handler::Handler;
 use crate::mailbox::Mailbox;
 use crate::observe::{Observe, Observer, Stats};
 use crate::resolver::Resolve;
-use crate::server::{Settings, TurnsByHand};
+use crate::server::Settings;
 use crate::shared::WorkerShared;
 use crate::worker::{Layer, Parts, Plain, Worker, WorkerHandle};
+use crate::worker_thread::TurnsByHand;
 
 /// Rounds without an event after which nothing more happens until time passes.
 const QUIET: u32 = 6;
