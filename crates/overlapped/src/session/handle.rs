@@ -129,11 +129,9 @@ impl HandleState {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Sent::Full;
             }
-            if self.room.begin(level) {
-                if ask(RoomRequest::new(&self.room, level, high_water)).is_err() {
-                    // The worker has stopped.
-                    return Sent::Closed;
-                }
+            if self.room.begin(level) && ask(RoomRequest::new(&self.room, level, high_water)).is_err() {
+                // The worker has stopped.
+                return Sent::Closed;
             }
             self.room.wait(level, deadline);
         }
