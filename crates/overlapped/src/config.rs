@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proactor::{Pool, PoolConfig, SocketOptions};
 
+use crate::admission::AddressLimit;
 use crate::error::{Error, Result};
 use crate::session::{MOST, SendLimits};
 
@@ -42,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) max_sessions: usize,
     /// Sessions from one peer address.
     pub(crate) max_per_address: Option<usize>,
+    /// Bits of an IPv6 address that count for that.
+    pub(crate) ipv6_prefix: u8,
     /// Unsent bytes of a session at which its receive pauses.
     pub(crate) high_water: usize,
     /// Unsent bytes at which it resumes.
@@ -77,6 +80,7 @@ impl Default for Config {
         Config {
             max_sessions: usize::MAX,
             max_per_address: None,
+            ipv6_prefix: 64,
             high_water,
             low_water: high_water / 2,
             hard_limit: hard_limit_for(high_water, PoolConfig::default().block_len),
@@ -112,6 +116,11 @@ impl Config {
     pub(crate) fn send_limits(&self) -> SendLimits {
         let Config { high_water, low_water, hard_limit, .. } = *self;
         SendLimits { high_water, low_water, hard_limit }
+    }
+
+    /// The limit of sessions per address, if there is one.
+    pub(crate) fn address_limit(&self) -> Option<AddressLimit> {
+        self.max_per_address.map(|most| AddressLimit::new(most, self.ipv6_prefix))
     }
 
     /// A pool of the configured shape.

@@ -57,6 +57,8 @@ pub enum Error {
     },
     /// `wait` or `drain` was called on a thread of the server's own workers: this thread would wait for itself.
     OnWorker,
+    /// A wait for room in a session was begun on a thread that is a worker: it would block the worker's sessions.
+    WaitInCallback,
     /// The thread that monitors several workers could not be started.
     Monitor {
         /// Why.
@@ -92,6 +94,10 @@ impl fmt::Display for Error {
                 "drain() and wait() would never return here: they wait for the worker whose callback this is; call \
                  begin_drain(), or drain() from another thread",
             ),
+            Error::WaitInCallback => f.write_str(
+                "a callback must not wait for room in a session: it would block its worker; send more in on_writable, \
+                 or wait on another thread",
+            ),
             Error::Monitor { source } => write!(
                 f,
                 "the workers' monitor could not be started: {source}; raise the limits, or use 1 worker"
@@ -120,7 +126,11 @@ impl std::error::Error for Error {
             | Error::Worker { source, .. }
             | Error::Monitor { source }
             | Error::Backend { source, .. } => source.source(),
-            Error::NoBackend(_) | Error::Config { .. } | Error::NoRoom { .. } | Error::OnWorker => None,
+            Error::NoBackend(_)
+            | Error::Config { .. }
+            | Error::NoRoom { .. }
+            | Error::OnWorker
+            | Error::WaitInCallback => None,
         }
     }
 }
@@ -200,6 +210,7 @@ mod tests {
             6 => Error::OnWorker,
             7 => Error::Monitor { source },
             8 => Error::Backend { backend: BackendKind::IoUring, source },
+            9 => Error::WaitInCallback,
             _ => return None,
         })
     }
@@ -229,14 +240,18 @@ mod tests {
                 let has_source = texts.concat().contains(&sources()[source].to_string());
                 let kept = !matches!(
                     error,
-                    Error::NoBackend(_) | Error::Config { .. } | Error::NoRoom { .. } | Error::OnWorker
+                    Error::NoBackend(_)
+                        | Error::Config { .. }
+                        | Error::NoRoom { .. }
+                        | Error::OnWorker
+                        | Error::WaitInCallback
                 );
                 assert_eq!(has_source, kept, "{texts:?}");
                 assert_eq!(texts.len() > 1, kept && source == 2, "what is behind is reached: {texts:?}");
                 assert_eq!(format!("{error:?}"), error.to_string(), "`main` prints it with Debug");
                 seen += 1;
             }
-            assert_eq!(seen, 9);
+            assert_eq!(seen, 10);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use proactor::Lease;
 
+use crate::admission::{Admission, Incoming};
 use crate::context::{Session, WorkerContext};
 use crate::session::{Closed, Idle, SessionId};
 
@@ -41,6 +42,23 @@ pub trait Handler: Sized + 'static {
         let _ = worker;
     }
 
+    /// A connection has arrived; the answer decides whether it becomes a session. By default it does, unless a limit is
+    /// reached: then [`Incoming::limit_reached`] names the limit, the connection is turned away whatever the answer, and
+    /// an answer that [refuses](Admission::Refuse) gives it a last word.
+    ///
+    /// Called once per accepted connection, by the worker that accepts it, which is the one that has the listener:
+    /// [`on_open`](Self::on_open) may follow on another worker. While a callback blocks that worker, another worker
+    /// takes its connections over, and is asked instead. Not called for outbound connections. If it panics, the
+    /// connection is turned away.
+    fn on_accept(
+        &mut self,
+        worker: &mut WorkerContext<'_, Self::State>,
+        incoming: &Incoming<'_>,
+    ) -> Admission {
+        let _ = (worker, incoming);
+        Admission::Admit
+    }
+
     /// A session began, accepted or outbound. Returns its state.
     fn on_open(&mut self, session: &mut Session<'_, Self::State>) -> Self::State;
 
@@ -63,10 +81,16 @@ pub trait Handler: Sized + 'static {
         let _ = (session, state);
     }
 
+    /// The kernel has accepted the last byte that was unsent when [`Session::notify_when_sent`] was called with `token`.
+    /// The peer may not have read it yet. Not called once the session has begun to close.
+    fn on_sent(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State, token: u64) {
+        let _ = (session, state, token);
+    }
+
     /// The session was silent for the duration of an idle timeout; `idle` says which: nothing received, nothing sent, or
-    /// neither. Its peer is not silent while the session [owes](Session::owe) it an answer. By default the session is closed gracefully, except for [`Idle::Write`]: only the handler knows what to
-    /// send as a heartbeat. An implementation that does not close the session keeps it; this is called again after each
-    /// further timeout.
+    /// neither. Its peer is not silent while the session [owes](Session::owe) it an answer. By default the session is
+    /// closed gracefully, except for [`Idle::Write`]: only the handler knows what to send as a heartbeat. An
+    /// implementation that does not close the session keeps it; this is called again after each further timeout.
     fn on_idle(&mut self, session: &mut Session<'_, Self::State>, state: &mut Self::State, idle: Idle) {
         let _ = state;
         if idle != Idle::Write {

@@ -94,7 +94,9 @@
 //!
 //! | to … | use |
 //! | --- | --- |
-//! | listen, on one or several addresses | [`Server::bind`], [`Server::also_bind`], `Server::from(TcpListener)` |
+//! | listen, on one or several addresses | [`Server::bind`], [`Server::also_bind`], `Server::from(TcpListener)`, [`Server::also_listen`] |
+//! | know which listener a session came from | [`Server::listener_token`], [`Session::listener`], [`Session::origin`] |
+//! | refuse connections, with a last word | [`Handler::on_accept`], [`Admission::Refuse`] |
 //! | forward the received block without a copy | [`Session::send`] with the [`Lease`] |
 //! | send one buffer to many sessions | [`Bytes`] with [`WorkerContext::broadcast`] or [`ServerHandle::broadcast`], [`WorkerHandle::broadcast_to`] |
 //! | cut the stream into lines or frames | [`Framed`] with [`Lines`], [`Delimiter`], [`LengthPrefixed`], or a [`Decoder`](codec::Decoder) of your own |
@@ -106,13 +108,15 @@
 //! | find the session that asked for a connect | [`SessionId::to_token`], [`WorkerContext::id_from_token`] |
 //! | relay between two sessions, with back-pressure | [`Session::feed`] |
 //! | stop and resume receiving | [`Session::pause`], [`Session::resume`] |
-//! | send more when there is room again | [`Handler::on_writable`] |
+//! | send more when there is room again | [`Session::is_writable`], [`Handler::on_writable`]; on another thread [`SessionHandle::send_timeout`], [`SessionHandle::wait_writable`] |
+//! | know when a payload is out | [`Session::notify_when_sent`], [`Handler::on_sent`] |
+//! | close for a reason of your own | [`Session::close_with`], [`Session::abort_with`], [`CloseReason::ClosedWith`] |
 //! | wait longer before each retry | [`Backoff`] |
 //! | run something later, or periodically | [`Session::set_timer`], [`WorkerContext::set_timer`], [`Server::tick`] |
 //! | close sessions of silent, slow or lost peers | [`Server::idle_timeout`], [`Server::read_idle_timeout`], [`Server::first_byte_timeout`], [`Server::write_timeout`], [`Server::keepalive`], [`Server::user_timeout`] |
 //! | send heartbeats | [`Server::write_idle_timeout`], [`Handler::on_idle`] |
 //! | give one session limits of its own | [`Session::set_deadline`], [`Session::set_idle_timeout`], [`Session::set_send_limits`] |
-//! | limit sessions | [`Server::max_sessions`], [`Server::max_per_address`], [`raise_descriptor_limit`] |
+//! | limit sessions | [`Server::max_sessions`], [`Server::max_per_address`], [`Server::ipv6_prefix`], [`raise_descriptor_limit`] |
 //! | end the server without losing answers | [`ServerHandle::drain`], or [`ServerHandle::begin_drain`] in a callback |
 //! | monitor the server | [`ServerHandle::stats`], [`Server::observer`], [`Server::trace_operations`] |
 //! | test a handler without sockets | [`testing::World`] |
@@ -237,6 +241,7 @@ mod sync;
 pub mod testing;
 mod timers;
 mod worker;
+mod worker_thread;
 
 /// The crate's README: its example is compiled with the others.
 #[cfg(doctest)]
@@ -278,6 +283,7 @@ pub mod trace {
 }
 
 // What nearly every program names. The rest is in the modules.
+pub use admission::{Admission, Incoming};
 pub use backoff::Backoff;
 pub use connect::Connect;
 pub use context::{Session, WorkerContext};
@@ -285,7 +291,7 @@ pub use error::{Error, Result};
 pub use handler::Handler;
 pub use reconnect::Reconnect;
 pub use server::{Server, raise_descriptor_limit};
-pub use session::{CloseReason, Closed, Idle, Sent, SessionId};
+pub use session::{CloseReason, Closed, Idle, Origin, Sent, SessionId};
 
 pub use buffers::{Bytes, Lease, Payload};
 pub use codec::{Delimiter, FrameError, Framed, LengthPrefixed, Lines};

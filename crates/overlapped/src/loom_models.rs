@@ -12,10 +12,10 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use proactor::{Wake, Waker};
 
-use crate::admission::{Delivery, Limits, Placement};
+use crate::admission::{AddressLimit, Delivery, Limits, Placement};
 use crate::mailbox::{Mail, Mailbox};
-use crate::session::PostError;
-use crate::shared::{Pulses, Queue, Rest, WorkerShared};
+use crate::session::{Asked, HandleState, PostError, RoomLevel, RoomRequest, Sent};
+use crate::shared::{Doorbell, Pulses, Queue, Rest, WorkerShared};
 
 /// A worker's sleep, as a kernel gives it: a wake ends the present wait or the next one. A lost one is a deadlock,
 /// which fails the model.
@@ -143,7 +143,7 @@ fn the_session_limit_holds_and_every_reservation_comes_back() {
 fn the_limit_per_address_holds_and_every_place_comes_back() {
     loom::model(|| {
         let address = IpAddr::from([10, 0, 0, 1]);
-        let limits = Arc::new(Limits::new(Vec::new(), 9, Some(1)));
+        let limits = Arc::new(Limits::new(Vec::new(), 9, Some(AddressLimit::new(1, 64))));
         let inside = Arc::new(AtomicUsize::new(0));
         let session = move |limits: &Arc<Limits>, inside: &AtomicUsize| {
             if let Ok(_seat) = limits.admit(Some(address)) {
@@ -325,5 +325,112 @@ fn an_arrival_that_nobody_can_take_over_is_not_lost() {
         let placed = [0, 1].map(|worker: usize| all_shared[worker].placed());
         assert_eq!(placed, [kept, 0]);
         assert_eq!(placement.admit(None).is_ok(), kept == 0, "counted out exactly if it is gone");
+    });
+}
+
+const HIGH_WATER: usize = 8;
+
+/// A worker with one session, which is full, and what its handles share with it.
+struct FullSession {
+    handle: Arc<HandleState>,
+    requests: Queue<RoomRequest>,
+    doorbell: Doorbell,
+    sleep: Arc<Sleep>,
+    waiting: AtomicUsize,
+}
+
+impl FullSession {
+    fn new(waiting: usize) -> Arc<FullSession> {
+        let full = FullSession {
+            handle: Arc::new(HandleState::new()),
+            requests: Queue::new(1),
+            doorbell: Doorbell::default(),
+            sleep: Arc::default(),
+            waiting: AtomicUsize::new(waiting),
+        };
+        full.handle.attach(10, false, false);
+        full.doorbell.install(Waker::new(Arc::clone(&full.sleep) as _));
+        Arc::new(full)
+    }
+
+    /// A thread that waits for room.
+    fn waiter(self: &Arc<Self>, level: RoomLevel) -> thread::JoinHandle<Sent> {
+        let full = Arc::clone(self);
+        thread::spawn(move || {
+            let has_room = || level.has_room(full.handle.counts().1, HIGH_WATER);
+            let ask = |request| {
+                full.requests.push(request, false).map_err(|error| error.map(drop))?;
+                full.doorbell.ring();
+                Ok(())
+            };
+            let sent = full.handle.wait_for_room(level, HIGH_WATER, has_room, ask, None);
+            // The worker sleeps until nobody waits.
+            full.waiting.fetch_sub(1, Ordering::SeqCst);
+            full.sleep.wake();
+            sent
+        })
+    }
+
+    /// Keeps and answers requests like a worker, with `charge` queued, until nobody waits.
+    fn serve(&self, asked: &mut Asked, charge: usize, takes_sends: bool) {
+        let mut requests = VecDeque::new();
+        loop {
+            if self.doorbell.take() {
+                self.requests.take_all(&mut requests);
+                requests.drain(..).for_each(|request| asked.keep(request));
+                asked.answer(charge, takes_sends);
+            }
+            if self.waiting.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            self.sleep.wait();
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_room_is_woken_when_there_is_some() {
+    loom::model(|| {
+        let full = FullSession::new(1);
+        let waiter = full.waiter(RoomLevel::Writable);
+        full.handle.set_queued(HIGH_WATER - 1);
+        full.serve(&mut Asked::default(), HIGH_WATER - 1, true);
+        assert_eq!(waiter.join().unwrap(), Sent::Ok);
+    });
+}
+
+#[test]
+fn each_of_two_who_wait_is_woken() {
+    let mut builder = loom::model::Builder::new();
+    // Each of them has more steps than a post.
+    builder.preemption_bound = Some(2);
+    builder.check(|| {
+        let full = FullSession::new(2);
+        let waiters = [RoomLevel::Writable, RoomLevel::Writable].map(|level| full.waiter(level));
+        full.handle.set_queued(0);
+        full.serve(&mut Asked::default(), 0, true);
+        assert_eq!(waiters.map(|waiter| waiter.join().unwrap()), [Sent::Ok; 2]);
+    });
+}
+
+#[test]
+fn who_waits_for_room_is_woken_when_the_session_closes() {
+    loom::model(|| {
+        let full = FullSession::new(1);
+        let waiter = full.waiter(RoomLevel::Empty);
+        full.handle.close(true);
+        full.serve(&mut Asked::default(), 10, false);
+        assert_eq!(waiter.join().unwrap(), Sent::Closed);
+    });
+}
+
+/// What is posted is dropped with the queue, and nothing is posted any more.
+#[test]
+fn who_waits_for_room_is_woken_when_the_worker_ends() {
+    loom::model(|| {
+        let full = FullSession::new(1);
+        let waiter = full.waiter(RoomLevel::Writable);
+        drop(full.requests.close());
+        assert_eq!(waiter.join().unwrap(), Sent::Closed);
     });
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proactor::ConnectionKey;
 
 use crate::connect::ConnectId;
-use crate::session::{PostError, PostToSession, SessionCommand, SessionHandle, SessionId};
+use crate::session::{PostError, PostToSession, SendLimits, SessionCommand, SessionHandle, SessionId};
 use crate::shared::{Queue, WorkerShared};
 
 /// What waits in a worker's mailbox.
@@ -67,20 +67,35 @@ impl<M> Mailbox<M> {
 }
 
 impl<M: Send + 'static> Mailbox<M> {
-    /// A handle on a session of this worker, by its id, for bytes up to `limit`.
-    pub(crate) fn session(self: &Arc<Self>, id: SessionId, limit: usize) -> SessionHandle {
+    /// A handle on a session of this worker, by its id, with these limits.
+    pub(crate) fn session(self: &Arc<Self>, id: SessionId, limits: SendLimits) -> SessionHandle {
         let (state, is_new) = self.shared.directory.find(id.key);
         // Not limited: it is posted once for each id.
         if is_new && self.post(Mail::Session(id.key, SessionCommand::Attach), false).is_err() {
             state.close(true);
         }
-        SessionHandle { id, state, mailbox: Arc::clone(self) as Arc<dyn PostToSession>, limit }
+        SessionHandle { id, state, mailbox: Arc::clone(self) as Arc<dyn PostToSession>, limits }
     }
 }
 
 impl<M: Send> PostToSession for Mailbox<M> {
-    fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError> {
-        self.post(Mail::Session(session, command), true).map_err(|error| error.map(drop))
+    fn post_to_session(
+        &self,
+        session: ConnectionKey,
+        command: SessionCommand,
+    ) -> Result<(), PostError<SessionCommand>> {
+        // There are at most a few such requests per session, and they are made when the mailbox is full.
+        let limited = !matches!(command, SessionCommand::AnswerWhenRoom(_));
+        self.post(Mail::Session(session, command), limited).map_err(|error| {
+            error.map(|mail| match mail {
+                Mail::Session(_, command) => command,
+                _ => unreachable!("what was posted is returned"),
+            })
+        })
+    }
+
+    fn has_room(&self) -> bool {
+        self.mail.has_room()
     }
 
     fn post_to_engine(&self, session: ConnectionKey, command: SessionCommand) {

@@ -5,9 +5,9 @@
 //! no decision depends on them.
 
 #[cfg(all(loom, test))]
-pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard, atomic};
 #[cfg(not(all(loom, test)))]
-pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock, atomic};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, atomic};
 
 #[cfg(all(loom, test))]
 pub(crate) use once::OnceLock;

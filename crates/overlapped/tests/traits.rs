@@ -11,9 +11,9 @@ use overlapped::events::Rejection;
 use overlapped::settings::{Refusal, SendLimits, SkippedAddress};
 use overlapped::trace::{Call, Moment, OpKey, Step, TraceResult};
 use overlapped::{
-    BackendKind, Backoff, Bytes, Choice, CloseReason, Closed, DrainReport, Endpoint, Error, Event, Idle,
-    Lease, OnPanic, Overflow, Payload, PostError, Sent, Server, ServerHandle, Session, SessionHandle,
-    SessionId, SocketOptions, Stats, WorkerContext, WorkerHandle,
+    Admission, BackendKind, Backoff, Bytes, Choice, CloseReason, Closed, DrainReport, Endpoint, Error, Event,
+    Idle, Incoming, Lease, OnPanic, Origin, Overflow, Payload, PostError, Sent, Server, ServerHandle,
+    Session, SessionHandle, SessionId, SocketOptions, Stats, WorkerContext, WorkerHandle,
 };
 
 fn debug<T: Debug>() {}
@@ -26,6 +26,7 @@ fn across_threads<T: Send + Sync + 'static>() {}
 #[test]
 fn each_type_has_what_is_expected() {
     debug::<Server>();
+    debug::<Incoming<'_>>();
     debug::<Session<'_>>();
     debug::<WorkerContext<'_>>();
     debug::<Framed<Lines>>();
@@ -40,10 +41,12 @@ fn each_type_has_what_is_expected() {
     debug::<Payload>();
 
     values::<Stats>();
+    values::<Admission>();
 
     keys::<SessionHandle>();
     keys::<WorkerHandle<()>>();
     keys::<Closed>();
+    keys::<Origin>();
     keys::<FrameError>();
     keys::<SessionId>();
     keys::<CloseReason>();
@@ -108,6 +111,7 @@ fn texts_are_for_readers() {
         (Call::Receive.to_string(), "receive"),
         (TraceResult::Bytes(1).to_string(), "1 byte"),
         (TraceResult::Bytes(2).to_string(), "2 bytes"),
+        (Rejection::Handler.to_string(), "the handler refused it"),
         (Rejection::SessionLimit.to_string(), "the session limit is reached"),
         (DrainReport::default().to_string(), "0 sessions drained, 0 cut, 0 bytes lost"),
     ];

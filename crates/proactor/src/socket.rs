@@ -218,6 +218,29 @@ pub(crate) unsafe fn unread_of(fd: std::os::fd::RawFd) -> io::Result<usize> {
     if result == 0 { Ok(usize::try_from(count).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Sends what the system takes of `bytes`, without waiting; 0 if it takes none. For a socket that is only to be closed:
+/// on Windows this makes the socket non-blocking.
+pub(crate) fn send_now(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+    // Apple's systems have `SO_NOSIGPIPE` instead of the flag.
+    #[cfg(all(unix, not(target_vendor = "apple")))]
+    const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    #[cfg(target_vendor = "apple")]
+    const FLAGS: i32 = libc::MSG_DONTWAIT;
+    #[cfg(windows)]
+    const FLAGS: i32 = 0;
+    #[cfg(windows)]
+    socket.set_nonblocking(true)?;
+    #[cfg(target_vendor = "apple")]
+    socket.set_nosigpipe(true)?;
+    loop {
+        match socket.send_with_flags(bytes, FLAGS) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// Discards what has arrived, 256 KiB or little more, without waiting. For a socket that is only to be closed: on
 /// Windows this makes the socket non-blocking.
 pub(crate) fn discard(socket: &Socket) -> io::Result<Discarded> {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Limits, Seat};
+use super::{AddressLimit, Limits, Seat};
 use crate::observe::Rejection;
 use crate::session::PostError;
 use crate::shared::{Queue, WorkerShared};
@@ -35,12 +35,12 @@ impl<S> Placement<S> {
     pub(crate) fn new(
         all_shared: &[Arc<WorkerShared>],
         max_sessions: usize,
-        max_per_address: Option<usize>,
+        addresses: Option<AddressLimit>,
     ) -> Placement<S> {
         // Bounded by the session limit: a socket in the queue counts as a session already.
         let arrivals = || Arc::new(Arrivals { queue: Queue::new(usize::MAX) });
         let workers = all_shared.iter().map(|shared| (Arc::clone(shared), arrivals())).collect();
-        let limits = Arc::new(Limits::new(all_shared.to_vec(), max_sessions, max_per_address));
+        let limits = Arc::new(Limits::new(all_shared.to_vec(), max_sessions, addresses));
         Placement { limits, workers }
     }
 

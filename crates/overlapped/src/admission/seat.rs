@@ -20,15 +20,19 @@ impl Limits {
     pub(crate) fn new(
         workers: Vec<Arc<WorkerShared>>,
         max_sessions: usize,
-        max_per_address: Option<usize>,
+        addresses: Option<AddressLimit>,
     ) -> Limits {
-        let addresses = max_per_address.map(AddressLimit::new);
         Limits { workers, total: AtomicUsize::new(0), max_sessions, addresses }
     }
 
     /// Whether sessions are counted by their peers' addresses.
     pub(crate) fn count_addresses(&self) -> bool {
         self.addresses.is_some()
+    }
+
+    /// How many sessions are counted.
+    pub(crate) fn sessions(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
     }
 
     /// A seat for one connection, if there is room. `peer` is `None` for an outbound connection, which counts for no
@@ -100,7 +104,8 @@ mod tests {
 
     fn limits(max_sessions: usize, max_per_address: Option<usize>) -> (Vec<Arc<WorkerShared>>, Arc<Limits>) {
         let workers: Vec<Arc<WorkerShared>> = vec![Arc::default(), Arc::default()];
-        (workers.clone(), Arc::new(Limits::new(workers, max_sessions, max_per_address)))
+        let addresses = max_per_address.map(|most| AddressLimit::new(most, 64));
+        (workers.clone(), Arc::new(Limits::new(workers, max_sessions, addresses)))
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::{ConnectRequest, PendingConnects};
 use crate::config::{Config, Overflow};
 use crate::observe::{Event, Report};
 use crate::session::{
-    CloseReason, Directory, Leftovers, Pending, PhaseAction, PhaseEvent, PostToSession, SendQueue, Sent,
-    SessionId, SessionState, Table,
+    CloseReason, Directory, Leftovers, Pending, PhaseAction, PhaseEvent, PostToSession, RoomRequest,
+    SendQueue, Sent, SessionId, SessionState, Table,
 };
 use crate::timers::{Due, TimerId, Wheel};
 
@@ -265,6 +265,23 @@ impl Core {
         self.source_ended(key);
         self.touch(key);
         leftovers.kept
+    }
+
+    /// A thread waits until a session has room: the next flush answers it, or a later one. If the session is gone, that is
+    /// answered at once.
+    pub(crate) fn keep_request(&mut self, key: ConnectionKey, request: RoomRequest) {
+        if let Some(state) = self.sessions.get_mut(key) {
+            state.keep_request(request);
+            self.touch(key);
+        }
+    }
+
+    /// The flush after which a session's unsent bytes are out calls `on_sent`. False if the session has begun to close.
+    pub(crate) fn notify_when_sent(&mut self, key: ConnectionKey, token: u64) -> bool {
+        let Some(state) = self.sessions.get_mut(key).filter(|state| state.is_live()) else { return false };
+        state.mark_unsent(token);
+        self.touch(key);
+        true
     }
 
     /// Sets a session's timer for `token`, or moves it. Does nothing if the session has begun to close.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proactor::{ConnectionKey, Lease, Payload};
 
 use super::{Core, Endpoints, Others};
-use crate::session::{CloseReason, HandleState, Sent, SessionHandle, SessionId, SessionState};
+use crate::session::{CloseReason, HandleState, Origin, Phase, Sent, SessionHandle, SessionId, SessionState};
 
 /// A buffer for answers that has grown beyond this many bytes is not kept.
 const LARGEST_SCRATCH: usize = 64 * 1024;
@@ -43,12 +43,15 @@ impl<'a, S> Session<'a, S> {
         SessionId { worker: self.core.worker, key: self.key }
     }
 
-    /// The address at the other end. Asks the system each time.
+    /// The address at the other end, as it was when the session began.
     ///
     /// # Errors
-    /// If the connection is already gone.
+    /// If the connection was already gone then.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.endpoints.peer(self.key)
+        match self.state().and_then(|state| state.peer) {
+            Some(peer) => Ok(peer),
+            None => self.endpoints.peer(self.key),
+        }
     }
 
     /// The address at this end. Asks the system each time.
@@ -114,6 +117,37 @@ impl<'a, S> Session<'a, S> {
         self.state().map_or(0, |state| state.queue.bytes())
     }
 
+    /// Whether less than its [high-water mark](Self::send_limits) is unsent, and the session takes sends. A handler that produces bytes sends
+    /// while this is true, and continues in [`on_writable`](crate::Handler::on_writable), which is called at the low-water
+    /// mark.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.state().is_some_and(|state| {
+            state.phase() == Phase::Open
+                && state.queue.bytes() < state.high_water(self.core.config.high_water)
+        })
+    }
+
+    /// Calls [`Handler::on_sent`](crate::Handler::on_sent) with `token` when the kernel has accepted the last byte that is
+    /// unsent now; if nothing is, soon after this callback. Calls are made in the order in which they were asked for, each
+    /// once. The session must not [close](Self::close) before: then only `on_close` follows. Returns false if it has begun
+    /// to.
+    ///
+    /// ```
+    /// # use overlapped::{Sent, Session};
+    /// # fn answer<S>(session: &mut Session<'_, S>, part: Vec<u8>) {
+    /// if session.send(part) == Sent::Ok {
+    ///     session.notify_when_sent(7);
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// Payloads that leave together are accepted together, so the call may come some bytes later than these; never
+    /// earlier. It says nothing about the peer: only an answer of its program shows that it has read them.
+    pub fn notify_when_sent(&mut self, token: u64) -> bool {
+        self.core.notify_when_sent(self.key, token)
+    }
+
     /// Stops receiving until [`resume`](Self::resume). Until then `on_data` is not called, not even for bytes that have
     /// already arrived. A reset by the peer still ends the session at once (on Windows only if no bytes wait unread).
     /// The peer's end of stream is reported after all bytes before it were delivered. A paused session is not idle: its
@@ -175,6 +209,12 @@ impl<'a, S> Session<'a, S> {
         self.close_for(CloseReason::Local);
     }
 
+    /// As [`close`](Self::close), for a reason of the program's own: `on_close` and [`Event::Closed`](crate::Event) get
+    /// [`CloseReason::ClosedWith`] with `code`.
+    pub fn close_with(&mut self, code: u32) {
+        self.close_for(CloseReason::ClosedWith(code));
+    }
+
     /// Ends this side's stream: what is queued goes out, then FIN. The peer may still send, and `on_data` is still
     /// called; the session closes when both streams have ended. Further sends return [`Sent::Closed`].
     pub fn finish(&mut self) {
@@ -191,6 +231,12 @@ impl<'a, S> Session<'a, S> {
         self.core.abort(self.key, CloseReason::Aborted);
     }
 
+    /// As [`abort`](Self::abort), for a reason of the program's own: `on_close` and [`Event::Closed`](crate::Event) get
+    /// [`CloseReason::AbortedWith`] with `code`.
+    pub fn abort_with(&mut self, code: u32) {
+        self.core.abort(self.key, CloseReason::AbortedWith(code));
+    }
+
     /// Whether the session has begun to close. One that only [finished](Self::finish) its own stream has not.
     #[must_use]
     pub fn is_closing(&self) -> bool {
@@ -203,6 +249,13 @@ impl<'a, S> Session<'a, S> {
         self.state().is_none_or(SessionState::peer_finished)
     }
 
+    /// Where this session came from: accepted, with its listener's token, or outbound, with the token of its connect.
+    /// `None` if it has ended.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        self.state().map(|state| state.origin)
+    }
+
     /// Whether this side opened the connection.
     #[must_use]
     pub fn is_outbound(&self) -> bool {
@@ -212,7 +265,14 @@ impl<'a, S> Session<'a, S> {
     /// The token that was given to [`connect`](crate::WorkerContext::connect). `None` for an accepted session.
     #[must_use]
     pub fn token(&self) -> Option<u64> {
-        self.state()?.token
+        self.origin()?.token()
+    }
+
+    /// The token of the listener that accepted this session: see [`Server::listener_token`](crate::Server::listener_token).
+    /// `None` for an outbound session.
+    #[must_use]
+    pub fn listener(&self) -> Option<u64> {
+        self.origin()?.listener()
     }
 
     /// Calls [`Handler::on_timer`](crate::Handler::on_timer) with `token`, once, when `after` has passed since this
@@ -234,12 +294,12 @@ impl<'a, S> Session<'a, S> {
     #[must_use]
     pub fn handle(&mut self) -> SessionHandle {
         let id = self.id();
-        let (mailbox, limit) = (Arc::clone(&self.core.mailbox), self.send_limits().hard_limit);
+        let (mailbox, limits) = (Arc::clone(&self.core.mailbox), self.send_limits());
         let state = match self.core.sessions.get_mut(self.key) {
             Some(state) => Arc::clone(state.handle(&self.core.directory)),
             None => Arc::new(HandleState::gone()),
         };
-        SessionHandle { id, state, mailbox, limit }
+        SessionHandle { id, state, mailbox, limits }
     }
 
     /// Another session of this worker, without its state: [`worker`](Self::worker) gives that, too. `None` if it has

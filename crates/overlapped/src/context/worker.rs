@@ -80,6 +80,8 @@ impl<S> WorkerContext<'_, S> {
     /// # }
     /// ```
     ///
+    /// The session sends small segments at once (`TCP_NODELAY`), like accepted ones.
+    ///
     /// While the server [drains](Self::is_draining), only the callbacks of a session that is not closing may connect: a
     /// relay needs this for connections from the backlog. Connects that are not complete at the drain's deadline fail
     /// with [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted), whether a name is being resolved or an

@@ -17,6 +17,8 @@ pub enum Rejection {
     SessionLimit,
     /// Its peer's address has as many sessions as it may have.
     AddressLimit,
+    /// [`Handler::on_accept`](crate::Handler::on_accept) refused it, or panicked.
+    Handler,
     /// The system could not take it: out of descriptors or memory.
     System,
 }
@@ -26,6 +28,7 @@ impl fmt::Display for Rejection {
         f.write_str(match self {
             Rejection::SessionLimit => "the session limit is reached",
             Rejection::AddressLimit => "its address has as many sessions as it may have",
+            Rejection::Handler => "the handler refused it",
             Rejection::System => "the system could not take it",
         })
     }
@@ -40,7 +43,7 @@ pub enum Event<'a> {
     Opened {
         /// Which.
         session: SessionId,
-        /// The other end, where the system still knew it.
+        /// The other end; `None` only if the connection was already gone.
         peer: Option<SocketAddr>,
     },
     /// A session ended.
@@ -48,7 +51,7 @@ pub enum Event<'a> {
     Closed {
         /// Which.
         session: SessionId,
-        /// The other end, where the system still knew it when the session began.
+        /// The other end; `None` only if the connection was already gone when the session began.
         peer: Option<SocketAddr>,
         /// Why.
         reason: CloseReason,
@@ -57,11 +60,16 @@ pub enum Event<'a> {
         /// Bytes sent in all.
         sent: u64,
     },
-    /// A connection was turned away (see [`Server::max_sessions`](crate::Server::max_sessions)).
+    /// A connection was turned away (see [`Server::max_sessions`](crate::Server::max_sessions) and
+    /// [`Handler::on_accept`](crate::Handler::on_accept)).
     #[non_exhaustive]
     Rejected {
         /// Why.
         reason: Rejection,
+        /// The other end; `None` only if the connection was already gone.
+        peer: Option<SocketAddr>,
+        /// The token of the listener that it arrived on.
+        listener: u64,
     },
     /// Bytes arrived for a session.
     #[non_exhaustive]

@@ -66,11 +66,6 @@ impl Report {
         }
     }
 
-    /// Whether somebody observes the events.
-    pub(crate) fn is_observed(&self) -> bool {
-        self.observer.is_some()
-    }
-
     /// Reports an event. Inlined, so that only one counter is left of the choice by kind.
     #[inline(always)]
     pub(crate) fn emit(&mut self, event: &Event<'_>) {

@@ -65,7 +65,7 @@ stats! {
         sessions_opened,
         /// Sessions closed since the start.
         sessions_closed,
-        /// Connections turned away, because a limit was reached.
+        /// Connections turned away, because a limit was reached or the handler refused them.
         sessions_rejected,
         /// Sessions whose peer reset the connection.
         sessions_reset,
@@ -166,7 +166,9 @@ impl Counters {
                     }
                     CloseReason::EndOfStream
                     | CloseReason::Local
+                    | CloseReason::ClosedWith(_)
                     | CloseReason::Aborted
+                    | CloseReason::AbortedWith(_)
                     | CloseReason::Failed(_) => {}
                 }
             }

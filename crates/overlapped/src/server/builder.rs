@@ -1,7 +1,7 @@
 //! A server before it starts: what it listens on, and every setting.
 
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -11,8 +11,11 @@ use proactor::SocketOptions;
 use proactor::backend::choice::Choice;
 use proactor::{PoolConfig, Socket};
 
+#[cfg(doc)]
+use crate::admission::Incoming;
 use crate::config::{Config, OnPanic, Overflow, hard_limit_for};
-use crate::endpoint::Endpoint;
+#[cfg(doc)]
+use crate::context::Session;
 use crate::error::{Error, Result};
 #[cfg(doc)]
 use crate::handler::Handler;
@@ -43,10 +46,15 @@ use super::descriptors;
 /// work are refused by [`start`](Server::start) and [`run`](Server::run) with [`Error::Config`].
 pub struct Server {
     pub(super) sockets: Vec<Socket>,
+    /// Of each listener: of the addresses without a socket, which a [`World`](crate::testing::World) has, then of the
+    /// sockets.
+    pub(super) tokens: Vec<u64>,
+    /// How many of the listeners were there before the last call that added some.
+    pub(super) before_last: usize,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) skipped: Vec<SkippedAddress>,
     /// For how much longer addresses in use are retried.
-    retry_left: Duration,
+    pub(super) retry_left: Duration,
     pub(super) workers: Option<usize>,
     pub(super) choice: Choice,
     pub(super) config: Config,
@@ -56,78 +64,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds an address and listens on it. Nothing is accepted before [`start`](Self::start) or [`run`](Self::run). To
-    /// take over a listener made elsewhere, for instance by a service manager, use `Server::from(TcpListener)`.
-    ///
-    /// * A *name* means all addresses that it resolves to, each once. One that this machine does not have (`::1`
-    ///   without IPv6) is skipped and [reported](Self::skipped_addresses), if the name has another one; any other failure
-    ///   is an error, as is every failure of a literal address.
-    /// * `0.0.0.0` means every IPv4 address of this machine, and `[::]` every IPv6 address: an IPv6 socket takes no IPv4
-    ///   connections (`IPV6_V6ONLY` is set), whatever the system's default. For both, bind both.
-    /// * Port 0 picks a free port. All addresses of a name get the same one.
-    /// * An address in use is retried for at most 250 ms, over all addresses of a server: the address of a killed process
-    ///   may stay in use for some time after its end (4 to 105 ms on Linux, if it had a ring). The calling thread sleeps
-    ///   meanwhile.
-    ///
-    /// # Errors
-    /// [`Error::Resolve`] or [`Error::Bind`].
-    pub fn bind(endpoint: impl Into<Endpoint>) -> Result<Server> {
-        Server::without_listeners().also_bind(endpoint)
-    }
-
-    /// A server that does not listen: an engine for clients. All its sessions are those that its handlers
-    /// [connect](crate::WorkerContext::connect), for instance in [`Handler::on_start`](crate::Handler::on_start).
-    /// Everything else is as in a server with listeners: workers, settings, handles, statistics, drain.
-    ///
-    /// ```no_run
-    /// use overlapped::{Handler, Lease, Server, Session, WorkerContext};
-    ///
-    /// struct Client;
-    ///
-    /// impl Handler for Client {
-    ///     type State = ();
-    ///     type Message = ();
-    ///
-    ///     fn on_start(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
-    ///         worker.connect("echo.example:7", 0);
-    ///     }
-    ///
-    ///     fn on_open(&mut self, session: &mut Session<'_, Self::State>) {
-    ///         session.send("hello\n");
-    ///     }
-    ///
-    ///     fn on_data(&mut self, session: &mut Session<'_, Self::State>, _state: &mut (), data: Lease) {
-    ///         println!("{}", String::from_utf8_lossy(&data));
-    ///         session.close();
-    ///     }
-    /// }
-    ///
-    /// fn main() -> overlapped::Result<()> {
-    ///     Server::without_listeners().workers(1).run(|_worker| Client)
-    /// }
-    /// ```
-    #[must_use]
-    pub fn without_listeners() -> Server {
-        Server::listening(Vec::new(), Vec::new())
-    }
-
-    /// Listens on one more address, or on those of one more name, as [`bind`](Self::bind) does.
-    ///
-    /// # Errors
-    /// [`Error::Resolve`] or [`Error::Bind`].
-    pub fn also_bind(mut self, endpoint: impl Into<Endpoint>) -> Result<Server> {
-        let endpoint = endpoint.into();
-        let (addresses, name) = (endpoint.resolve()?, endpoint.is_name().then(|| endpoint.to_string()));
-        let wanted = binding::Wanted { addresses: &addresses, name: name.as_deref(), taken: &self.addresses };
-        let bound = binding::bind(&mut binding::System::new(), &wanted, &mut self.retry_left)?;
-        for (socket, address) in bound.sockets {
-            self.sockets.push(socket);
-            self.addresses.push(address);
-        }
-        self.skipped.extend(bound.skipped);
-        Ok(self)
-    }
-
     /// The number of workers; each is a thread with its own ring, completion port or poller. Default: one per core. A
     /// server with several workers has one more thread, the monitor. It sleeps while the workers wait, and moves new
     /// connections away from a worker whose [`Handler`](crate::Handler) blocks.
@@ -147,7 +83,7 @@ impl Server {
 
     /// The maximum number of sessions of all workers together. Further connections are turned away and counted.
     /// Default: the number that the descriptor limit allows (see
-    /// [`raise_descriptor_limit`](crate::raise_descriptor_limit)).
+    /// [`raise_descriptor_limit`](crate::raise_descriptor_limit)). [`Handler::on_accept`] may give them a last word.
     ///
     /// A client that is turned away reads an end of stream and not a reset, even if it has already sent bytes: FIN is
     /// sent at once, received bytes are discarded, and the connection is closed when the client ends its stream, at the
@@ -163,9 +99,23 @@ impl Server {
 
     /// The maximum number of sessions from one peer address. Further connections are turned away and counted, as above
     /// the [session limit](Self::max_sessions). Default: no limit.
+    ///
+    /// All addresses of an IPv6 /64 network count as one: see [`ipv6_prefix`](Self::ipv6_prefix). An IPv4 address counts
+    /// as itself, also on an IPv6 socket (`::ffff:192.0.2.1`).
     #[must_use]
     pub fn max_per_address(mut self, sessions: impl Into<Option<usize>>) -> Server {
         self.config.max_per_address = sessions.into();
+        self
+    }
+
+    /// How many bits of an IPv6 address [`max_per_address`](Self::max_per_address) looks at, 1 to 128: addresses with the
+    /// same prefix count as one. Default: 64, because one customer usually has a whole /64 (RFC 6177), and each of its
+    /// machines may change its address at will (RFC 8981). With 128 each address counts by itself, as `limit_conn
+    /// $binary_remote_addr` of nginx and `src` of HAProxy do; the default corresponds to HAProxy's `src,ipmask(32,64)`.
+    /// Link-local addresses (`fe80::/10`) always count by themselves, because all machines of a link share that prefix.
+    #[must_use]
+    pub fn ipv6_prefix(mut self, bits: u8) -> Server {
+        self.config.ipv6_prefix = bits;
         self
     }
 
@@ -335,6 +285,8 @@ impl Server {
     /// With every setting at its default.
     pub(super) fn listening(sockets: Vec<Socket>, addresses: Vec<SocketAddr>) -> Server {
         Server {
+            tokens: vec![0; sockets.len().max(addresses.len())],
+            before_last: 0,
             sockets,
             addresses,
             skipped: Vec::new(),
@@ -373,19 +325,6 @@ impl Server {
             return Err(Error::Config { setting: "the trace of operations", problem });
         }
         Ok(workers)
-    }
-}
-
-/// Takes over a listener made elsewhere, for instance by a service manager. `TCP_NODELAY` and `SO_OOBINLINE` (urgent
-/// data in line) are set on the listener and on the connections that it accepts, as with [`Server::bind`]. The backlog
-/// of the listener is not changed.
-///
-/// The listener's `FD_CLOEXEC` flag, which decides whether programs that the process executes inherit it, is not
-/// changed. The server's own duplicates of the listener are never inherited.
-impl From<TcpListener> for Server {
-    fn from(listener: TcpListener) -> Server {
-        let addresses = listener.local_addr().into_iter().collect();
-        Server::listening(vec![listener.into()], addresses)
     }
 }
 

@@ -29,6 +29,10 @@ impl Config {
         if self.max_per_address == Some(0) {
             return wrong("the limit per address", "is 0: nobody could connect");
         }
+        if !(1..=128).contains(&self.ipv6_prefix) {
+            let problem = format!("is {}: an IPv6 address has 128 bits; give 1 to 128", self.ipv6_prefix);
+            return wrong("the IPv6 prefix", problem);
+        }
         if self.mailbox == 0 {
             return wrong("the mailbox", "has room for 0 messages; give it at least 1");
         }

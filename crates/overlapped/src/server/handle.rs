@@ -14,7 +14,7 @@ use super::worker_threads::WorkerThreads;
 use crate::error::Result;
 use crate::mailbox::{Audience, Mail, Mailbox};
 use crate::observe::{Event, Observer, Stats};
-use crate::session::{PostError, SessionHandle, SessionId};
+use crate::session::{PostError, SendLimits, SessionHandle, SessionId};
 use crate::shared::WorkerShared;
 use crate::worker::WorkerHandle;
 
@@ -28,7 +28,7 @@ pub struct ServerHandle<M = ()> {
     pub(super) all_shared: Arc<[Arc<WorkerShared>]>,
     pub(super) worker_threads: Arc<WorkerThreads>,
     pub(super) mailboxes: Arc<[Arc<Mailbox<M>>]>,
-    pub(super) hard_limit: usize,
+    pub(super) send_limits: SendLimits,
 }
 
 /// How a drain went.
@@ -117,7 +117,7 @@ impl<M: Send> ServerHandle<M> {
     where
         M: 'static,
     {
-        self.mailboxes[id.worker()].session(id, self.hard_limit)
+        self.mailboxes[id.worker()].session(id, self.send_limits)
     }
 
     /// Sends one buffer to every session of the server, with one mailbox message per worker. Returns how many workers'
@@ -217,7 +217,7 @@ impl<M> Clone for ServerHandle<M> {
             all_shared: Arc::clone(&self.all_shared),
             worker_threads: Arc::clone(&self.worker_threads),
             mailboxes: Arc::clone(&self.mailboxes),
-            hard_limit: self.hard_limit,
+            send_limits: self.send_limits,
         }
     }
 }

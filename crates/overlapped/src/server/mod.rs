@@ -5,6 +5,7 @@ mod builder;
 mod check;
 mod descriptors;
 mod handle;
+mod listeners;
 mod monitor;
 mod simulated;
 mod start;

@@ -95,7 +95,7 @@ impl Monitor {
             let wanted = somebody_turns && shared.heartbeat.is_blocked();
             if wanted != *accepting {
                 *accepting = wanted;
-                for listener in shared.spare_listeners().iter() {
+                for (listener, _) in shared.spare_listeners().iter() {
                     if wanted {
                         // If the system has no memory for it, each tick still tries to accept.
                         let _ = self.watch.watch(listener);
@@ -132,7 +132,7 @@ impl Monitor {
     fn accept_for(&self, shared: &WorkerShared) -> Taken {
         // No call waits while this is locked. The worker, once it turns again, closes them under the same lock.
         let listeners = shared.spare_listeners();
-        for listener in listeners.iter() {
+        for (listener, token) in listeners.iter() {
             while shared.heartbeat.is_blocked()
                 && let Some(worker) = self.placement.turning()
             {
@@ -141,7 +141,7 @@ impl Monitor {
                 }
                 let delivery = match try_accept(listener) {
                     Ok(None) => break,
-                    Ok(Some(socket)) => Delivery::Accepted(Arrival::accepted(socket)),
+                    Ok(Some(socket)) => Delivery::Accepted(Arrival::accepted(socket, None, *token)),
                     Err(error) => Delivery::AcceptFailed(error),
                 };
                 let failed = matches!(delivery, Delivery::AcceptFailed(_));
@@ -177,7 +177,7 @@ mod tests {
         // Readable, because it is not connected, and no listener: EINVAL, accept(2).
         let broken = std::net::TcpListener::bind("127.0.0.1:0").map(Socket::from).unwrap();
         broken.shutdown(std::net::Shutdown::Both).unwrap();
-        all_shared[0].spare_listeners().push(broken);
+        all_shared[0].spare_listeners().push((broken, 0));
         for _ in 0..5 {
             monitor.pulses.tick();
         }
@@ -223,7 +223,7 @@ mod tests {
         let (mut monitor, placement) = with_a_broken_listener();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        *monitor.all_shared[0].spare_listeners() = vec![listener.into()];
+        *monitor.all_shared[0].spare_listeners() = vec![(listener.into(), 0)];
         monitor.choose_listeners();
         let clients: Vec<_> =
             (0..HANDED + 5).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();

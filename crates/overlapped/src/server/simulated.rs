@@ -12,15 +12,23 @@ use crate::config::{Config, TURNED_AWAY};
 use crate::error::Result;
 use crate::mailbox::Mailbox;
 use crate::observe::Observe;
+use crate::session::SendLimits;
 use crate::shared::WorkerShared;
 
 /// What the workers of a simulated server are made from.
 pub(crate) struct Settings {
     pub(crate) config: Config,
     pub(crate) workers: usize,
-    /// What they listen on, in the simulated network.
-    pub(crate) addresses: Vec<SocketAddr>,
+    /// What they listen on, in the simulated network, with the tokens.
+    pub(crate) listeners: Vec<(SocketAddr, u64)>,
     pub(crate) observe: Option<Observe>,
+}
+
+impl Settings {
+    /// What they listen on.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|(address, _)| *address).collect()
+    }
 }
 
 impl Server {
@@ -38,7 +46,8 @@ impl Server {
         self.config.max_sessions = self.config.max_sessions.min(usize::MAX - 1);
         let workers = self.settle()?;
         self.config.turned_away = TURNED_AWAY;
-        Ok(Settings { config: self.config, workers, addresses: self.addresses, observe: self.observer })
+        let listeners = self.addresses.into_iter().zip(self.tokens).collect();
+        Ok(Settings { config: self.config, workers, listeners, observe: self.observer })
     }
 }
 
@@ -46,7 +55,7 @@ impl<M: Send> ServerHandle<M> {
     /// The handle of a simulated server.
     pub(crate) fn simulated(
         addresses: &[SocketAddr],
-        hard_limit: usize,
+        send_limits: SendLimits,
         all_shared: &[Arc<WorkerShared>],
         mailboxes: &Arc<[Arc<Mailbox<M>>]>,
     ) -> ServerHandle<M> {
@@ -58,7 +67,7 @@ impl<M: Send> ServerHandle<M> {
             all_shared: all_shared.into(),
             worker_threads: Arc::new(WorkerThreads::simulated()),
             mailboxes: Arc::clone(mailboxes),
-            hard_limit,
+            send_limits,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{io, result};
 
 use proactor::backend::choice::Refusal;
 use proactor::backend::{Backend, Create, Visitor, visit};
-use proactor::{AcceptWatch, Driver, ListenerKey, Pool, Socket};
+use proactor::{AcceptWatch, Driver, Pool, Socket};
 
 use super::builder::Server;
 use super::handle::{ServerHandle, post_to_engines};
@@ -26,7 +26,7 @@ use crate::mailbox::{Mail, Mailbox};
 use crate::observe::{Event, Observe, Observer};
 use crate::resolver::{Resolve, Resolver};
 use crate::shared::WorkerShared;
-use crate::worker::{Arrival, Parts, Plain, Worker, WorkerHandle};
+use crate::worker::{Arrival, Listeners, Parts, Plain, Worker, WorkerHandle};
 
 /// Makes the backend of the worker with this index, on its thread.
 pub(super) type Make<B> = fn(usize, Pool) -> result::Result<B, Refusal>;
@@ -143,7 +143,7 @@ impl Server {
         let mailbox = |(index, shared)| Arc::new(Mailbox::new(index, Arc::clone(shared), config.mailbox));
         let mailboxes: Arc<[_]> = all_shared.iter().enumerate().map(mailbox).collect();
         let plan: Arc<Plan<B, H, F>> = Arc::new(Plan {
-            placement: Arc::new(Placement::new(&all_shared, config.max_sessions, config.max_per_address)),
+            placement: Arc::new(Placement::new(&all_shared, config.max_sessions, config.address_limit())),
             config,
             mailboxes,
             resolver: Arc::new(Resolver::default()),
@@ -159,7 +159,7 @@ impl Server {
             all_shared: all_shared.into(),
             worker_threads: Arc::new(WorkerThreads::new(workers)),
             mailboxes: Arc::clone(&plan.mailboxes),
-            hard_limit: self.config.hard_limit,
+            send_limits: self.config.send_limits(),
         };
         let started = self.start_threads(&plan, &handle);
         if started.is_err() {
@@ -232,10 +232,11 @@ impl Server {
         Ok(())
     }
 
-    /// Listener i belongs to worker i mod N. Each attempt works on duplicates, so that the next has them too.
-    fn sockets_of(&self, index: usize, workers: usize) -> io::Result<Vec<Socket>> {
-        let mine = self.sockets.iter().enumerate().filter(|(listener, _)| listener % workers == index);
-        mine.map(|(_, socket)| socket.try_clone()).collect()
+    /// The listeners of a worker, with their tokens. Listener i belongs to worker i mod N. Each attempt works on duplicates, so that the next has them too.
+    fn sockets_of(&self, index: usize, workers: usize) -> io::Result<Vec<(Socket, u64)>> {
+        let all = self.sockets.iter().zip(self.socket_tokens()).enumerate();
+        let mine = all.filter(|(listener, _)| listener % workers == index);
+        mine.map(|(_, (socket, token))| Ok((socket.try_clone()?, *token))).collect()
     }
 }
 
@@ -243,7 +244,7 @@ impl Server {
 fn run_worker<B, H, F>(
     plan: &Plan<B, H, F>,
     index: usize,
-    sockets: Vec<Socket>,
+    sockets: Vec<(Socket, u64)>,
     worker_threads: &WorkerThreads,
 ) where
     B: Backend<Socket = Socket>,
@@ -289,8 +290,8 @@ where
     fn make_driver(
         &self,
         index: usize,
-        sockets: Vec<Socket>,
-    ) -> result::Result<(Driver<B>, Vec<ListenerKey>), StartError> {
+        sockets: Vec<(Socket, u64)>,
+    ) -> result::Result<(Driver<B>, Listeners), StartError> {
         let pool = self.config.make_pool().map_err(StartError::Failed)?;
         let backend = (self.create)(index, pool).map_err(StartError::Refused)?;
         let mut driver = Driver::new(backend);
@@ -299,8 +300,8 @@ where
         if let Some(observer) = self.observer(index).filter(|_| self.config.trace_operations) {
             observer.trace_operations(&mut driver, index);
         }
-        let listen = |socket| {
-            driver.listen(socket).map_err(|error| {
+        let listen = |(socket, token)| {
+            driver.listen(socket).map(|listener| (listener, token)).map_err(|error| {
                 StartError::Refused(Refusal {
                     backend: B::KIND,
                     reason: format!("a listener cannot be registered: {error}"),
@@ -312,7 +313,7 @@ where
         Ok((driver, listeners))
     }
 
-    fn make_worker(&self, index: usize, driver: Driver<B>, listeners: Vec<ListenerKey>) -> Worker<B, H> {
+    fn make_worker(&self, index: usize, driver: Driver<B>, listeners: Listeners) -> Worker<B, H> {
         Worker::new(Parts {
             index,
             driver,

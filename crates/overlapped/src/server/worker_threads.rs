@@ -2,7 +2,6 @@
 //!
 //! A worker is counted out however it ends, also by a panic: a wait for it always ends.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -12,17 +11,9 @@ use proactor::BackendKind;
 use proactor::backend::choice::Refusal;
 
 use crate::error::{Error, Result};
-
-thread_local! {
-    /// The server that this thread is a worker of; 0 for none. It stays set to the thread's end: values that the handler left
-    /// in thread-locals are dropped after the worker, and must not wait for it either.
-    static WORKER_OF: Cell<u64> = const { Cell::new(0) };
-}
+use crate::worker_thread::{self, SIMULATED};
 
 static SERVERS: AtomicU64 = AtomicU64::new(0);
-
-/// Instead of a server's number: its workers run on the threads of whoever calls, so that nobody can wait for them.
-const SIMULATED: u64 = u64::MAX;
 
 /// Shared by a server's threads and its handles.
 pub(super) struct WorkerThreads {
@@ -101,7 +92,7 @@ impl WorkerThreads {
 
     /// The calling thread is a worker of this server, to its end.
     pub(super) fn enter(&self) {
-        WORKER_OF.set(self.server);
+        worker_thread::begin(self.server);
     }
 
     /// Refuses to wait on one of the server's own workers.
@@ -109,7 +100,7 @@ impl WorkerThreads {
     /// # Errors
     /// [`Error::OnWorker`] on a worker of this server. Another server's may wait.
     pub(super) fn check_not_inside(&self) -> Result<()> {
-        let inside = self.server == SIMULATED || WORKER_OF.get() == self.server;
+        let inside = self.server == SIMULATED || worker_thread::server() == self.server;
         if inside { Err(Error::OnWorker) } else { Ok(()) }
     }
 

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 
-use super::SessionId;
+use super::{Origin, SessionId};
 
 /// A session that has ended, as [`on_close`](crate::Handler::on_close) sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +14,28 @@ pub struct Closed {
     pub id: SessionId,
     /// Why it ended.
     pub reason: CloseReason,
+    /// The address at the other end. `None` only if the connection was already gone when the session began.
+    pub peer: Option<SocketAddr>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Bytes received in all.
+    pub received: u64,
+    /// Bytes of payloads that the kernel had accepted completely.
+    pub sent: u64,
+}
+
+impl Closed {
+    /// The token that was given to [`connect`](crate::WorkerContext::connect). `None` for an accepted session.
+    #[must_use]
+    pub fn token(&self) -> Option<u64> {
+        self.origin.token()
+    }
+
+    /// The token of the listener that accepted it. `None` for an outbound session.
+    #[must_use]
+    pub fn listener(&self) -> Option<u64> {
+        self.origin.listener()
+    }
 }
 
 /// Why a session ended. The first cause counts: if a session is being closed and is then reset, the reason is the
@@ -24,8 +47,14 @@ pub enum CloseReason {
     EndOfStream,
     /// The handler or a handle closed it.
     Local,
+    /// The handler or a handle closed it for a reason of the program's own: the code that was given to
+    /// [`Session::close_with`](crate::Session::close_with). Given also if the peer had ended its stream before.
+    ClosedWith(u32),
     /// The handler or a handle aborted it.
     Aborted,
+    /// The handler or a handle aborted it for a reason of the program's own: the code that was given to
+    /// [`Session::abort_with`](crate::Session::abort_with).
+    AbortedWith(u32),
     /// The peer reset the connection.
     Reset,
     /// The handler closed it in [`on_idle`](crate::Handler::on_idle): silent for longer than an idle timeout.
@@ -64,6 +93,7 @@ impl CloseReason {
         match self {
             CloseReason::EndOfStream
             | CloseReason::Local
+            | CloseReason::ClosedWith(_)
             | CloseReason::IdleTimeout
             | CloseReason::FirstByteTimeout
             | CloseReason::Deadline
@@ -71,6 +101,7 @@ impl CloseReason {
             | CloseReason::Drained
             | CloseReason::BadFrame => true,
             CloseReason::Aborted
+            | CloseReason::AbortedWith(_)
             | CloseReason::Reset
             | CloseReason::WriteTimeout
             | CloseReason::PeerLost
@@ -99,7 +130,9 @@ impl fmt::Display for CloseReason {
         f.write_str(match self {
             CloseReason::EndOfStream => "end of stream",
             CloseReason::Local => "closed here",
+            CloseReason::ClosedWith(code) => return write!(f, "closed here with code {code}"),
             CloseReason::Aborted => "aborted here",
+            CloseReason::AbortedWith(code) => return write!(f, "aborted here with code {code}"),
             CloseReason::Reset => "reset by the peer",
             CloseReason::IdleTimeout => "idle for too long",
             CloseReason::FirstByteTimeout => "no first byte in time",

@@ -5,6 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 use proactor::{AlignedBuf, ConnectionKey, Payload};
 
+use super::{CloseReason, RoomRequest};
+
 /// A message was not taken. It is returned, as `std::sync::mpsc::TrySendError` does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PostError<M = ()> {
@@ -58,8 +60,12 @@ impl<M> std::error::Error for PostError<M> {}
 /// What a handle asks of a session.
 pub(crate) enum SessionCommand {
     Send(PostedPayload),
-    Close,
-    Abort,
+    /// For this reason.
+    Close(CloseReason),
+    /// For this reason.
+    Abort(CloseReason),
+    /// A thread waits until there is room.
+    AnswerWhenRoom(RoomRequest),
     /// A handle was made by the session's id.
     Attach,
     /// What its worker waited for is over: it owes nothing, and nothing is posted to it.
@@ -98,8 +104,15 @@ impl From<PostedPayload> for Payload {
 
 /// Posting to a session's worker without knowing its handler: what session handles are made of.
 pub(crate) trait PostToSession: Send + Sync {
-    fn post_to_session(&self, session: ConnectionKey, command: SessionCommand) -> Result<(), PostError>;
+    /// A command that is refused is returned.
+    fn post_to_session(
+        &self,
+        session: ConnectionKey,
+        command: SessionCommand,
+    ) -> Result<(), PostError<SessionCommand>>;
 
     /// The same for what the engine tells itself: no limit refuses it, and a worker that has ended needs none.
     fn post_to_engine(&self, session: ConnectionKey, command: SessionCommand);
+    /// Whether the mailbox would take a command now.
+    fn has_room(&self) -> bool;
 }

@@ -15,6 +15,11 @@ impl SessionState {
         self.own_marks().filter(|_| self.phase() == Phase::Open)
     }
 
+    /// Unsent bytes at which it is full, its own or `servers`.
+    pub(crate) fn high_water(&self, servers: usize) -> usize {
+        self.own_marks().map_or(servers, |own| own.high_water)
+    }
+
     /// Unsent bytes at which it is low, its own or `servers`.
     pub(crate) fn low_water(&self, servers: usize) -> usize {
         self.own_marks().map_or(servers, |own| own.low_water)

@@ -1,5 +1,7 @@
 //! Sessions: their state, their send queues, and the handles of them that other threads get.
 
+mod asked;
+mod asking;
 mod close_reason;
 mod command;
 mod directory;
@@ -8,14 +10,17 @@ mod id;
 mod kept;
 mod limits;
 mod marks;
+mod origin;
 mod owed;
 mod owed_count;
 mod pending;
+mod room;
 mod send_queue;
 mod state;
 mod table;
 mod timers;
 
+pub(crate) use asked::Asked;
 pub use close_reason::{CloseReason, Closed};
 pub use command::PostError;
 pub(crate) use command::{PostToSession, PostedPayload, SessionCommand};
@@ -26,9 +31,11 @@ pub use id::SessionId;
 pub(crate) use kept::Kept;
 pub(crate) use limits::{Deadline, Limits};
 pub use limits::{Idle, SendLimits};
+pub use origin::Origin;
 pub use owed::Owed;
 pub(crate) use owed_count::OwedCount;
 pub(crate) use pending::Pending;
+pub(crate) use room::{Room, RoomLevel, RoomRequest};
 pub use send_queue::Sent;
 pub(crate) use send_queue::{BLOCKS, MOST, SendQueue};
 pub(crate) use state::{Leftovers, Phase, PhaseAction, PhaseEvent, SessionState};

@@ -17,9 +17,11 @@ impl Pending {
     pub(crate) const WRITE_TIMER: Pending = Pending(1 << 4);
     /// Sends look closer: it is not [`Open`](super::Phase::Open), or has limits of its own. Never removed.
     pub(crate) const GUARDED: Pending = Pending(1 << 5);
+    /// Threads wait for room, or calls of `on_sent` are to come: see [`Asked`](super::Asked).
+    pub(crate) const ASKED: Pending = Pending(1 << 6);
     /// What a flush has to look at when it has sent what it could.
     pub(crate) const AFTER_SENDING: Pending =
-        Pending(Self::FLUSH.0 | Self::RECEIVE.0 | Self::WRITABLE.0 | Self::SOURCE.0);
+        Pending(Self::FLUSH.0 | Self::RECEIVE.0 | Self::WRITABLE.0 | Self::SOURCE.0 | Self::ASKED.0);
     /// What a queue that is low makes due.
     pub(crate) const LOW: Pending = Pending(Self::WRITABLE.0 | Self::SOURCE.0);
 
@@ -59,6 +61,7 @@ mod tests {
             Pending::SOURCE,
             Pending::WRITE_TIMER,
             Pending::GUARDED,
+            Pending::ASKED,
         ];
         for work in all {
             let mut pending = Pending::default();

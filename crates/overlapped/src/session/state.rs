@@ -17,7 +17,9 @@ use std::sync::Arc;
 
 use proactor::{ConnectionKey, Lease, Time};
 
-use super::{CloseReason, Directory, HandleState, Kept, Limits, Pending, SendQueue, SessionTimers};
+use super::{
+    Asked, CloseReason, Directory, HandleState, Kept, Limits, Origin, Pending, SendQueue, SessionTimers,
+};
 
 /// Where a session is in its life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,7 +139,6 @@ pub(crate) struct SessionState {
     pub(crate) taken_in: bool,
     /// Whether its handler wants its receive paused.
     wants_pause: bool,
-    reason: Option<CloseReason>,
     /// When bytes were last received: the time of that turn.
     pub(crate) received_at: Time,
     /// When the send in flight was submitted; if there is none, when the last one was out.
@@ -148,12 +149,15 @@ pub(crate) struct SessionState {
     pub(crate) handle: Option<Arc<HandleState>>,
     pub(crate) queue: SendQueue,
     pub(crate) opened_at: Time,
-    /// Kept only if events are observed or addresses are limited.
-    pub(crate) peer: Option<Box<SocketAddr>>,
+    reason: Option<CloseReason>,
+    /// The address at the other end, if the system still knew it when the session began.
+    pub(crate) peer: Option<SocketAddr>,
     /// Whose receive is held while too much is unsent here: its own, or that of the session that feeds it.
     pub(crate) source: ConnectionKey,
     /// How many sessions hold its receive because they are full: those that it feeds, or itself.
     holds: u32,
+    /// True exactly when bytes of the peer were seen in the socket that were not received yet.
+    spoke_unheard: bool,
     /// What arrived and waits until the session may go on; allocated when there is some.
     kept: Option<Box<Kept>>,
     /// The system's progress when a deadline last asked for it: bytes sent of the payload in flight, plus bytes that the
@@ -161,14 +165,13 @@ pub(crate) struct SessionState {
     pub(crate) moved: u64,
     /// When a deadline last asked and saw that change.
     pub(crate) moved_at: Time,
-    /// True exactly when bytes of the peer were seen in the socket that were not received yet.
-    spoke_unheard: bool,
     /// True exactly when it closes as soon as it owes no answer.
     pub(crate) closes_when_answered: bool,
     /// True exactly when `on_drain` was called for it.
     pub(crate) knows_of_drain: bool,
-    /// The token of an outbound session, as given to `connect`.
-    pub(crate) token: Option<u64>,
+    pub(crate) origin: Origin,
+    /// Made when something is asked for.
+    pub(super) asked: Option<Box<Asked>>,
     /// Made when the first timer is set.
     pub(crate) timers: Option<Box<SessionTimers>>,
     /// Made when the first limit of its own is set.
@@ -182,7 +185,7 @@ const _: () =
     assert!(std::mem::offset_of!(SessionState, opened_at) == 128, "the rest begins on the third line");
 
 impl SessionState {
-    pub(crate) fn new(key: ConnectionKey, token: Option<u64>, now: Time) -> SessionState {
+    pub(crate) fn new(key: ConnectionKey, origin: Origin, now: Time) -> SessionState {
         SessionState {
             key,
             phase: Phase::Open,
@@ -192,7 +195,6 @@ impl SessionState {
             fin_sent: false,
             taken_in: false,
             wants_pause: false,
-            reason: None,
             received_at: now,
             send_since: now,
             received: 0,
@@ -200,16 +202,18 @@ impl SessionState {
             handle: None,
             queue: SendQueue::default(),
             opened_at: now,
+            reason: None,
             peer: None,
             source: key,
             holds: 0,
+            spoke_unheard: false,
             kept: None,
             moved: 0,
             moved_at: Time::ZERO,
-            spoke_unheard: false,
             closes_when_answered: false,
             knows_of_drain: false,
-            token,
+            origin,
+            asked: None,
             timers: None,
             limits: None,
             reported_idle: [Time::ZERO; 3],
@@ -274,6 +278,7 @@ impl SessionState {
     /// others is returned, for [`Core::stop_hearing`](crate::context::Core::stop_hearing).
     pub(crate) fn stop_hearing(&mut self, now: Time) -> Leftovers {
         self.send_since = now;
+        self.asked = None;
         let kept = self.drop_kept();
         let source = self.pending.remove(Pending::SOURCE).then_some(self.source);
         Leftovers { kept, timers: self.timers.take(), source }
@@ -303,10 +308,11 @@ impl SessionState {
     }
 
     /// Handles answer "closed" from now on: to sends, and once the session closes, to `is_closed`.
-    fn close_handle(&self) {
+    fn close_handle(&mut self) {
         if let Some(handle) = &self.handle {
             handle.close(!self.phase.is_live());
         }
+        self.answer_room();
     }
 
     /// Whether the handler may be called with bytes: no full session holds this one, and its handler has not paused it.

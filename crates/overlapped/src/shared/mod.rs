@@ -25,15 +25,16 @@ pub(crate) struct WorkerShared {
     pub(crate) published: Arc<Published>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) directory: Arc<Directory>,
-    /// Duplicates of the listeners that this worker owns: while it is blocked, the monitor accepts from them.
-    spare_listeners: Mutex<Vec<Socket>>,
+    /// Duplicates of the listeners that this worker owns, with their tokens: while it is blocked, the monitor accepts from
+    /// them.
+    spare_listeners: Mutex<Vec<(Socket, u64)>>,
     /// Sessions placed on this worker, from the moment it was chosen: placement goes by this number.
     placed: AtomicUsize,
 }
 
 impl WorkerShared {
     /// The duplicates, for as long as they are locked.
-    pub(crate) fn spare_listeners(&self) -> MutexGuard<'_, Vec<Socket>> {
+    pub(crate) fn spare_listeners(&self) -> MutexGuard<'_, Vec<(Socket, u64)>> {
         self.spare_listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -31,6 +31,11 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Whether a limited push would not find it full.
+    pub(crate) fn has_room(&self) -> bool {
+        self.len() < self.limit
+    }
+
     /// Swaps everything posted into `into`, which must be empty: the lock is held for a moment only.
     pub(crate) fn take_all(&self, into: &mut VecDeque<T>) {
         debug_assert!(into.is_empty());

@@ -19,6 +19,7 @@ use crate::resolver::Resolve;
 use crate::server::Settings;
 use crate::shared::WorkerShared;
 use crate::worker::{Layer, Parts, Plain, Worker, WorkerHandle};
+use crate::worker_thread::TurnsByHand;
 
 /// Rounds without an event after which nothing more happens until time passes.
 const QUIET: u32 = 6;
@@ -96,11 +97,11 @@ impl<H: Handler, L: Layer> SimulatedServer<H, L> {
         mut handler: impl FnMut(WorkerHandle<H::Message>) -> H,
         layer: impl Fn() -> L,
     ) -> SimulatedServer<H, L> {
-        let Settings { config, workers, addresses, observe } = settings;
+        let (addresses, Settings { config, workers, listeners, observe }) = (settings.addresses(), settings);
         let simulation = Simulation::new(behaviour);
         let config = Arc::new(config);
         let all_shared: Vec<Arc<WorkerShared>> = (0..workers).map(|_| Arc::default()).collect();
-        let placement = Arc::new(Placement::new(&all_shared, config.max_sessions, config.max_per_address));
+        let placement = Arc::new(Placement::new(&all_shared, config.max_sessions, config.address_limit()));
         let mailbox = |(index, shared)| Arc::new(Mailbox::new(index, Arc::clone(shared), config.mailbox));
         let mailboxes: Arc<[_]> = all_shared.iter().enumerate().map(mailbox).collect();
         let handles: Vec<_> =
@@ -111,10 +112,10 @@ impl<H: Handler, L: Layer> SimulatedServer<H, L> {
                 observe.map(|it| Observer::new(Arc::clone(it), Arc::clone(&all_shared[index].published)));
             let mut driver = make_driver(&simulation, &config, index, observer.clone());
             // As over a real kernel: listener i belongs to worker i mod N.
-            let mine = addresses.iter().skip(index).step_by(workers);
-            let listen = |address: &SocketAddr| {
+            let mine = listeners.iter().skip(index).step_by(workers);
+            let listen = |(address, token): &(SocketAddr, u64)| {
                 let socket = simulation.listen(*address).expect("each address is listened on once");
-                driver.listen(socket).expect("it registers")
+                (driver.listen(socket).expect("it registers"), *token)
             };
             let listeners = mine.map(listen).collect();
             Worker::new(Parts {
@@ -166,11 +167,13 @@ impl<H: Handler, L: Layer> SimulatedServer<H, L> {
     /// happened.
     pub(crate) fn round(&mut self) -> bool {
         let before = self.all_stats();
+        let turns = TurnsByHand::begin();
         for worker in &mut self.workers {
             if !worker.has_ended() {
                 worker.turn(false).expect("the simulated kernel does not break");
             }
         }
+        drop(turns);
         let happened = self.turn_client();
         self.workers.iter_mut().for_each(Worker::publish);
         happened || Stats { turns: before.turns, ..self.all_stats() } != before

@@ -80,11 +80,11 @@ impl<H: Handler> World<H> {
         let mut settings = server.into_settings().unwrap_or_else(|error| panic!("{error}"));
         let panics = Arc::<Mutex<Vec<String>>>::default();
         settings.observe = Some(noting_panics(&panics, settings.observe.take()));
-        let (addresses, hard_limit) = (settings.addresses.clone(), settings.config.hard_limit);
+        let (addresses, limits) = (settings.addresses(), settings.config.send_limits());
         let names: Arc<Names> = Arc::default();
         let resolver = Arc::clone(&names) as Arc<dyn Resolve>;
         let server = SimulatedServer::start(behaviour, settings, &resolver, factory, || Plain);
-        let handle = ServerHandle::simulated(&addresses, hard_limit, &server.all_shared, &server.mailboxes);
+        let handle = ServerHandle::simulated(&addresses, limits, &server.all_shared, &server.mailboxes);
         let (peers, listeners) = (Vec::new(), Vec::new());
         World { server, handle, names, peers, listeners, panics, expects_panics: false }
     }

@@ -4,30 +4,42 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use proactor::ListenerKey;
 use proactor::backend::Backend;
 
 use super::{Layer, Worker};
-use crate::admission::{Delivery, Seat};
+use crate::admission::{Admission, Delivery, Incoming, Seat};
+use crate::context::{CurrentCallback, Others, WorkerContext};
 use crate::handler::Handler;
 use crate::observe::{Event, Rejection};
-use crate::session::PostError;
+use crate::session::{Origin, PostError};
 use crate::timers::Due;
 
 /// How long accepting pauses when the system is short of a resource (INV-9).
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A worker's listeners, with their tokens.
+pub(crate) type Listeners = Vec<(ListenerKey, u64)>;
+
 /// A connection on its way from the worker that accepted it to the worker it was placed on.
 pub(crate) struct Arrival<S> {
     socket: S,
-    /// Known only if events are observed or addresses are limited.
-    peer: Option<Box<SocketAddr>>,
+    /// `None` if it is not known yet, or the peer is already gone.
+    peer: Option<SocketAddr>,
+    /// The token of its listener.
+    listener: u64,
+    /// True exactly when a handler was asked about it, and admitted it.
+    admitted: bool,
 }
 
+/// A connection that the handler is asked about, and its seat, or the limit that is reached.
+pub(super) type Undecided<S> = (Arrival<S>, Result<Seat, Rejection>);
+
 impl<S> Arrival<S> {
-    /// A connection that the monitor accepted.
-    pub(crate) fn accepted(socket: S) -> Arrival<S> {
-        Arrival { socket, peer: None }
+    /// A connection that was accepted on the listener with this token, and that no handler was asked about.
+    pub(crate) fn accepted(socket: S, peer: Option<SocketAddr>, listener: u64) -> Arrival<S> {
+        Arrival { socket, peer, listener, admitted: false }
     }
 
     pub(crate) fn into_socket(self) -> S {
@@ -35,18 +47,42 @@ impl<S> Arrival<S> {
     }
 }
 
+/// A connection that becomes a session.
+type Admitted<S> = (Arrival<S>, Seat);
+
+/// A connection that is turned away.
+struct Refusal<S> {
+    arrival: Arrival<S>,
+    reason: Rejection,
+    last_word: Bytes,
+}
+
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// A connection arrived on one of this worker's listeners.
-    pub(super) fn accepted(&mut self, socket: B::Socket, known: Option<Box<SocketAddr>>) {
+    pub(super) fn accepted(
+        &mut self,
+        listener: ListenerKey,
+        socket: B::Socket,
+        peer: Option<Box<SocketAddr>>,
+    ) {
+        let token = self.listeners.iter().find(|(open, _)| *open == listener).map_or(0, |(_, token)| *token);
+        self.arrived(Arrival::accepted(socket, peer.map(|peer| *peer), token));
+    }
+
+    /// A connection arrived here, or on a listener of another worker. Admits it and places it.
+    fn arrived(&mut self, mut arrival: Arrival<B::Socket>) {
         if let Some(drain) = &mut self.drain {
             drain.saw_arrival();
         }
-        let peer = self.peer_if_wanted(&socket, known);
-        let mut seat = match self.placement.admit(peer.as_ref().map(|peer| peer.ip())) {
-            Ok(seat) => seat,
-            Err(reason) => return self.reject(socket, reason),
+        // Where an accept does not report it, this is one system call per connection.
+        arrival.peer = arrival.peer.or_else(|| self.driver.peer_of(&arrival.socket).ok());
+        let seat = self.placement.admit(arrival.peer.map(|peer| peer.ip()));
+        let (arrival, mut seat) = match self.ask_handler(arrival, seat) {
+            Ok((arrival, seat)) => (arrival, seat),
+            Err(Refusal { arrival, reason, last_word }) => {
+                return self.reject(arrival, reason, &last_word);
+            }
         };
-        let arrival = Arrival { socket, peer };
         let here = self.core.worker as usize;
         // A draining worker keeps what it accepted: others may have ended.
         let chosen = if self.core.draining { here } else { self.placement.choose(here) };
@@ -74,15 +110,67 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
-    fn reject(&mut self, socket: B::Socket, reason: Rejection) {
-        self.core.report.emit(&Event::Rejected { reason });
-        self.driver.refuse(socket);
+    /// Asks the handler about a connection, once, also if a limit is reached: it may have a last word for the peer.
+    fn ask_handler(
+        &mut self,
+        arrival: Arrival<B::Socket>,
+        seat: Result<Seat, Rejection>,
+    ) -> Result<Admitted<B::Socket>, Refusal<B::Socket>> {
+        let admission = if arrival.admitted || self.is_cut() {
+            (Admission::Admit, (arrival, seat))
+        } else {
+            self.call_on_accept(arrival, seat)
+        };
+        match admission {
+            (Admission::Admit, (mut arrival, Ok(seat))) => {
+                arrival.admitted = true;
+                Ok((arrival, seat))
+            }
+            (admission, (arrival, seat)) => {
+                let reason = seat.err().unwrap_or(Rejection::Handler);
+                let last_word = match admission {
+                    Admission::Admit => Bytes::new(),
+                    Admission::Refuse(last_word) => last_word,
+                };
+                Err(Refusal { arrival, reason, last_word })
+            }
+        }
     }
 
-    /// The address of a connection's peer, if events are observed or addresses are limited.
-    fn peer_if_wanted(&self, socket: &B::Socket, known: Option<Box<SocketAddr>>) -> Option<Box<SocketAddr>> {
-        let wanted = self.core.report.is_observed() || self.placement.limits().count_addresses();
-        if wanted { known.or_else(|| self.driver.peer_of(socket).ok().map(Box::new)) } else { None }
+    fn call_on_accept(
+        &mut self,
+        arrival: Arrival<B::Socket>,
+        seat: Result<Seat, Rejection>,
+    ) -> (Admission, Undecided<B::Socket>) {
+        // If the handler panics, it is found there.
+        let (arrival, seat) = self.undecided.insert((arrival, seat));
+        let incoming = Incoming {
+            peer: arrival.peer,
+            local: &|| self.driver.local_of(&arrival.socket),
+            listener: arrival.listener,
+            sessions: self.placement.limits().sessions() - usize::from(seat.is_ok()),
+            limit_reached: seat.as_ref().err().copied(),
+        };
+        self.core.callback = CurrentCallback::Worker;
+        let states = Others::all(&mut self.states);
+        let mut worker = WorkerContext { core: &mut self.core, endpoints: &self.driver, states };
+        let admission = self.handler.on_accept(&mut worker, &incoming);
+        self.core.callback = CurrentCallback::None;
+        (admission, self.undecided.take().expect("it was put there above"))
+    }
+
+    /// The handler has panicked: if it was asked about a connection, that one is turned away.
+    pub(super) fn refuse_undecided(&mut self) {
+        if let Some((arrival, seat)) = self.undecided.take() {
+            let reason = seat.err().unwrap_or(Rejection::Handler);
+            self.reject(arrival, reason, &[]);
+        }
+    }
+
+    fn reject(&mut self, arrival: Arrival<B::Socket>, reason: Rejection, last_word: &[u8]) {
+        let Arrival { socket, peer, listener, .. } = arrival;
+        self.core.report.emit(&Event::Rejected { reason, peer, listener });
+        self.driver.refuse_with(socket, last_word);
     }
 
     /// A connection placed on this worker becomes a session.
@@ -91,11 +179,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             drop(seat);
             return self.driver.refuse(arrival.socket);
         }
-        match self.driver.adopt(arrival.socket) {
-            Ok(key) => self.begin(key, None, arrival.peer, seat),
+        let Arrival { socket, peer, listener, .. } = arrival;
+        match self.driver.adopt(socket) {
+            Ok(key) => self.begin(key, Origin::Accepted { listener }, peer, seat),
             Err(_) => {
                 drop(seat);
-                self.core.report.emit(&Event::Rejected { reason: Rejection::System });
+                let reason = Rejection::System;
+                self.core.report.emit(&Event::Rejected { reason, peer, listener });
             }
         }
     }
@@ -122,7 +212,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.arriving -= 1;
             match self.arrivals.queue.pop() {
                 Some(Delivery::Placed(arrival, seat)) => self.open(arrival, seat),
-                Some(Delivery::Accepted(arrival)) => self.accepted(arrival.socket, arrival.peer),
+                Some(Delivery::Accepted(arrival)) => self.arrived(arrival),
                 Some(Delivery::AcceptFailed(error)) => self.report_accept_pause(&error),
                 None => self.arriving = 0,
             }

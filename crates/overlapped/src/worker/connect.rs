@@ -19,6 +19,7 @@ use crate::handler::Handler;
 use crate::mailbox::Mail;
 use crate::observe::Event;
 use crate::resolver::interleave;
+use crate::session::Origin;
 use crate::timers::Due;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
@@ -163,8 +164,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.driver.close(other);
         }
         let seat = pending.seat.expect("a connect that has begun has a seat");
-        let peer = if self.core.report.is_observed() { self.driver.peer_addr(key).ok() } else { None };
-        self.begin(key, Some(pending.token), peer.map(Box::new), seat);
+        let peer = self.driver.peer_addr(key).ok();
+        self.begin(key, Origin::Connected { token: pending.token }, peer, seat);
     }
 
     /// An attempt has failed: the next one begins at once.

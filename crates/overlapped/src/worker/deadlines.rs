@@ -20,7 +20,7 @@ use super::{Layer, Worker};
 use crate::config::Config;
 use crate::connect::ConnectId;
 use crate::handler::Handler;
-use crate::session::{CloseReason, Deadline, Idle, Pending, Phase, SessionState};
+use crate::session::{CloseReason, Deadline, Idle, Origin, Pending, Phase, SessionState};
 use crate::timers::Wheel;
 
 /// A deadline is noticed late by at most this part of itself, so that many sessions are looked at together.
@@ -64,7 +64,8 @@ impl Deadline {
                 .then(|| state.send_since.max(state.moved_at).max(reported(idle))),
             // The peer of an outbound session may wait for the first request.
             Deadline::FirstByte => {
-                (state.is_live() && !state.has_spoken() && state.token.is_none()).then_some(state.opened_at)
+                let accepted = matches!(state.origin, Origin::Accepted { .. });
+                (state.is_live() && !state.has_spoken() && accepted).then_some(state.opened_at)
             }
             // In these phases, queued bytes may wait for a peer that does not read.
             Deadline::Write => (state.phase().is_sending() && state.queue.is_in_flight())

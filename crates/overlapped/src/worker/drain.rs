@@ -189,7 +189,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// The monitor's duplicates are closed first: they would keep the ports in use.
     fn close_listeners(&mut self) {
         self.shared.spare_listeners().clear();
-        for listener in self.listeners.clone() {
+        for (listener, _) in self.listeners.clone() {
             self.driver.close_listener(listener);
         }
     }

@@ -7,10 +7,12 @@ use super::{Layer, Worker};
 use crate::context::Core;
 use crate::handler::Handler;
 use crate::observe::Event;
-use crate::session::{Deadline, Pending, Phase, SendQueue, SessionId};
+use crate::session::{Deadline, Pending, Phase, SendQueue, SessionId, SessionState};
 
 /// Bytes that one flush sends where the kernel takes them at once: other sessions wait while they are copied.
 const FLUSH_BUDGET: usize = 256 * 1024;
+/// What a call of `on_sent` takes of that: a handler that sends little in each goes on in the next turn, too.
+const SENT_CALL: usize = 4 * 1024;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// A payload went out.
@@ -104,6 +106,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// What follows from how much a session has left to send: its handler may send again, it takes the next step of its
     /// close, its receive is armed or paused, or a drain is done with it.
     fn after_sending(&mut self, key: ConnectionKey) {
+        if self.core.sessions.get(key).is_some_and(|state| state.pending.has(Pending::ASKED)) {
+            self.answer_asked(key);
+        }
         let Some(state) = self.core.sessions.get_mut(key) else { return };
         let unsent = state.queue.bytes();
         match state.phase() {
@@ -127,6 +132,25 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.settle_receive(key);
         if self.core.draining {
             self.drain_session(key);
+        }
+    }
+}
+
+impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
+    /// Answers the threads that wait for room, if there is some, and makes the calls of `on_sent` that are due. What a
+    /// call asks for in its turn is looked at by the next flush.
+    #[cold]
+    fn answer_asked(&mut self, key: ConnectionKey) {
+        let Some(state) = self.core.sessions.get_mut(key) else { return };
+        state.answer_room();
+        for _ in 0..state.sent_calls_due() {
+            let next = self.core.sessions.get_mut(key).and_then(SessionState::next_sent_call);
+            let Some(token) = next else { break };
+            self.core.flush_budget = self.core.flush_budget.saturating_sub(SENT_CALL);
+            self.callback(key, |handler, session, state| handler.on_sent(session, state, token));
+        }
+        if let Some(state) = self.core.sessions.get_mut(key) {
+            state.settle_asked();
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{Layer, Worker};
 use crate::handler::Handler;
 use crate::mailbox::{Audience, Mail};
 use crate::observe::Event;
-use crate::session::{CloseReason, Sent, SessionCommand};
+use crate::session::{Sent, SessionCommand};
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn take_mail(&mut self) {
@@ -62,8 +62,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
 
     fn obey(&mut self, key: ConnectionKey, command: SessionCommand) {
         match command {
-            SessionCommand::Close => self.core.close(key, CloseReason::Local),
-            SessionCommand::Abort => self.core.abort(key, CloseReason::Aborted),
+            SessionCommand::Close(reason) => self.core.close(key, reason),
+            SessionCommand::Abort(reason) => self.core.abort(key, reason),
+            SessionCommand::AnswerWhenRoom(request) => self.core.keep_request(key, request),
             SessionCommand::Answered => self.core.answered(key),
             SessionCommand::Attach => match self.core.sessions.get_mut(key) {
                 Some(state) => _ = state.handle(&self.core.directory),

@@ -27,7 +27,7 @@ use std::io;
 use std::sync::Arc;
 
 use proactor::backend::{Backend, Wait};
-use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Time, Verb};
+use proactor::{ConnectionKey, Driver, Event as Io, Time, Verb};
 
 use crate::admission::{Arrivals, Placement, Seat};
 use crate::config::Config;
@@ -41,7 +41,8 @@ use crate::session::CloseReason;
 use crate::shared::WorkerShared;
 use crate::timers::Due;
 
-pub(crate) use accept::{ACCEPT_PAUSE, Arrival};
+use accept::Undecided;
+pub(crate) use accept::{ACCEPT_PAUSE, Arrival, Listeners};
 use deadlines::{Deadlines, Overdue};
 use drain::Drain;
 pub use handle::WorkerHandle;
@@ -57,10 +58,12 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     states: Vec<Option<H::State>>,
     /// The seat of each session, by slot.
     seats: Vec<Option<Seat>>,
-    listeners: Vec<ListenerKey>,
     /// Attempts to connect that are in flight.
     connecting: HashMap<ConnectionKey, ConnectId>,
     resolver: Arc<dyn Resolve>,
+    listeners: Listeners,
+    /// A connection that the handler is asked about.
+    undecided: Option<Undecided<B::Socket>>,
     mailbox: Arc<Mailbox<H::Message>>,
     shared: Arc<WorkerShared>,
     mail: VecDeque<Mail<H::Message>>,
@@ -85,7 +88,7 @@ pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) index: usize,
     pub(crate) driver: Driver<B>,
     /// What the driver accepts on.
-    pub(crate) listeners: Vec<ListenerKey>,
+    pub(crate) listeners: Listeners,
     pub(crate) handler: H,
     pub(crate) layer: L,
     pub(crate) config: Arc<Config>,
@@ -119,6 +122,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             states: Vec::new(),
             seats: Vec::new(),
             listeners,
+            undecided: None,
             connecting: HashMap::new(),
             resolver,
             shared: Arc::clone(&mailbox.shared),
@@ -268,11 +272,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             }
             Io::Delayed { error, .. } => self.delayed(&error),
             Io::Released { connection } => self.released(connection),
-            Io::Accepted { socket, peer, .. } => self.accepted(socket, peer),
+            Io::Accepted { listener, socket, peer } => self.accepted(listener, socket, peer),
             Io::AcceptFailed { listener, error } => self.accept_failed(listener, &error),
             Io::Connected { connection } => self.connected(connection),
             Io::Paused { connection } => self.drain_session(connection),
-            Io::ListenerReleased { listener } => self.listeners.retain(|open| *open != listener),
+            Io::ListenerReleased { listener } => self.listeners.retain(|(open, _)| *open != listener),
             Io::Woken => {}
         }
     }

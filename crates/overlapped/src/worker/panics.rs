@@ -27,6 +27,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             };
             let message = into_message(payload);
             self.report_panic(session, &message);
+            self.refuse_undecided();
             if self.core.config.on_panic == OnPanic::StopServer {
                 resume_unwind(Box::new(message));
             }

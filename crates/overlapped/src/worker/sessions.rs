@@ -10,24 +10,17 @@ use crate::admission::Seat;
 use crate::context::{CurrentCallback, Others, Session};
 use crate::handler::Handler;
 use crate::observe::Event;
-use crate::session::{CloseReason, Closed, SessionState};
+use crate::session::{CloseReason, Closed, Origin, SessionState};
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
-    /// An established connection becomes a session. `token`: of an outbound one.
-    pub(super) fn begin(
-        &mut self,
-        key: ConnectionKey,
-        token: Option<u64>,
-        peer: Option<Box<SocketAddr>>,
-        seat: Seat,
-    ) {
-        let mut state = SessionState::new(key, token, self.core.now);
-        let address = peer.as_deref().copied();
+    /// An established connection becomes a session.
+    pub(super) fn begin(&mut self, key: ConnectionKey, origin: Origin, peer: Option<SocketAddr>, seat: Seat) {
+        let mut state = SessionState::new(key, origin, self.core.now);
         state.peer = peer;
         self.deadlines.begin(&mut state, &self.core.config);
         self.core.sessions.insert(state);
         let session = self.core.id(key);
-        self.core.report.emit(&Event::Opened { session, peer: address });
+        self.core.report.emit(&Event::Opened { session, peer });
         if self.states.len() <= key.index() {
             self.states.resize_with(key.index() + 1, || None);
             self.seats.resize_with(key.index() + 1, || None);
@@ -58,12 +51,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if bytes > 0 {
             self.core.report.emit(&Event::Lost { session, bytes, answers_owed: 0, reason });
         }
-        let (received, sent) = (state.received, state.sent);
-        let peer = state.peer.map(|peer| *peer);
+        let SessionState { received, sent, peer, origin, .. } = state;
         self.core.report.emit(&Event::Closed { session, peer, reason, received, sent });
         if let Some(state) = self.states[key.index()].take() {
             let callback = CurrentCallback::Session(key);
-            let closed = Closed { id: session, reason };
+            let closed = Closed { id: session, reason, peer, origin, received, sent };
             self.callback_as(callback, |handler, worker| handler.on_close(worker, closed, state));
         }
     }

@@ -12,6 +12,7 @@
 //! | `next` | a CQE | a packet | performs what became possible | a seeded choice |
 //! | `looked` | nothing left over by `enter` | fewer packets than it takes | fewer events than it takes, all served | nothing left |
 //! | `discard` | `recv` with `MSG_DONTWAIT` | `recv` after `FIONBIO` | `recv` with `MSG_DONTWAIT` | empties the stream |
+//! | `send` without an operation | `send` with `MSG_DONTWAIT` | `send` after `FIONBIO` | `send` with `MSG_DONTWAIT` | what fits into the stream |
 //! | `delivery` | `SIOCOUTQ`, `TCP_INFO` | `SIO_TCP_INFO` | as io_uring on Linux; elsewhere it is not known | the stream's counts |
 //! | `now` | monotonic clock | monotonic clock | monotonic clock | virtual clock |
 //! | `waker` | an eventfd | a posted packet | the poller's own | a flag |

@@ -7,7 +7,9 @@ use std::rc::Rc;
 
 use super::CACHE_LINE;
 use super::block::Block;
-use super::hold::{BlockId, FREE, Hold, LENT, Shared};
+#[cfg(any(windows, test, all(target_os = "linux", target_pointer_width = "64")))]
+use super::hold::LENT;
+use super::hold::{BlockId, FREE, Hold, Shared};
 use super::lease::Lease;
 use super::pages::Pages;
 

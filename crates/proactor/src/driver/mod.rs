@@ -200,6 +200,14 @@ impl<B: Backend> Driver<B> {
         self.backend.calls().peer_addr(socket)
     }
 
+    /// The local address of an accepted socket that was not adopted yet.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_of(&self, socket: &B::Socket) -> io::Result<SocketAddr> {
+        self.backend.calls().local_addr(socket)
+    }
+
     /// The peer's address.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! Closing a socket with unread bytes resets its connection (RFC 2525, section 2.17), and on many systems the peer
 //! then does not see the end of stream. So FIN is sent at once, what arrives is discarded, and the socket is closed
-//! when the peer has ended its stream too, at the latest [`LIMIT`] after it was turned away.
+//! when the peer has ended its stream too, at the latest [`LIMIT`] after it was turned away. A last word goes out
+//! before the FIN; what the system does not take of it at once is sent as the peer reads, within the same time.
 //!
 //! Such a socket is not a connection: it has no operation in flight, no slot and no block. It costs its descriptor
 //! and one non-blocking read every [`LOOK`]. If more has arrived than one call discards, the next turn continues; all
@@ -39,11 +40,39 @@ pub(super) const MOST: usize = 128;
 /// A socket that is turned away.
 struct Refused<S> {
     socket: S,
+    /// What the system has not taken yet of the last word. `None` once FIN is out.
+    word: Option<Vec<u8>>,
     /// When it is closed at the latest.
     until: Time,
     state: State,
     /// What is left of [`AT_ONCE`].
     at_once: u8,
+}
+
+impl<S> Refused<S> {
+    /// Sends what the system takes of the last word, then FIN, and discards what has arrived, once.
+    fn step(&mut self, calls: &impl SocketCalls<S>) -> State {
+        let Ok(progress) = self.send_word(calls) else { return State::Over };
+        match calls.discard(&self.socket) {
+            Err(_) => State::Over,
+            Ok(Discarded::More) => State::Due,
+            Ok(Discarded::Ended) if self.word.is_none() => State::Over,
+            Ok(Discarded::Ended | Discarded::Nothing) if progress && self.word.is_some() => State::Due,
+            Ok(Discarded::Ended | Discarded::Nothing) => State::Heard,
+        }
+    }
+
+    /// Returns whether the system has taken some of the last word. FIN follows its last byte.
+    fn send_word(&mut self, calls: &impl SocketCalls<S>) -> io::Result<bool> {
+        let Some(word) = &mut self.word else { return Ok(false) };
+        let taken = if word.is_empty() { 0 } else { calls.send(&self.socket, word)? };
+        word.drain(..taken);
+        if word.is_empty() {
+            self.word = None;
+            calls.shutdown_write(&self.socket)?;
+        }
+        Ok(taken > 0)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,19 +135,26 @@ impl<B: Backend> Driver<B> {
     /// Sockets turned away are counted in [`Snapshot::turned_away`](super::Snapshot::turned_away) until they are closed.
     /// No event follows. Dropping the driver closes what is left.
     pub fn refuse(&mut self, socket: B::Socket) {
-        if self.backend.calls().shutdown_write(&socket).is_err() {
-            return self.close_refused(socket);
-        }
-        let state = discard_once(self.backend.calls(), &socket);
-        if state == State::Over {
-            return self.close_refused(socket);
-        }
+        self.refuse_with(socket, &[]);
+    }
+
+    /// The same, with a last word: `word` is sent before FIN, so the peer reads `word`, then the end of stream. A word
+    /// of a few kilobytes fits into the send buffer of a new connection and is out at once. What does not fit is sent
+    /// as the peer reads, and is lost if the peer has not read it when the socket is closed: after 100 ms, or as the
+    /// oldest of too many.
+    pub fn refuse_with(&mut self, socket: B::Socket, word: &[u8]) {
         let now = self.backend.now();
+        let word = Some(word.to_vec());
+        let mut refused = Refused { socket, word, until: now + LIMIT, state: State::Due, at_once: AT_ONCE };
+        refused.state = refused.step(self.backend.calls());
+        if refused.state == State::Over {
+            return self.close_refused(refused.socket);
+        }
         if self.turned_away.is_empty() {
             self.turned_away.look_at = now + LOOK;
         }
-        self.turned_away.unfinished |= state == State::Due;
-        self.turned_away.sockets.push_back(Refused { socket, until: now + LIMIT, state, at_once: AT_ONCE });
+        self.turned_away.unfinished |= refused.state == State::Due;
+        self.turned_away.sockets.push_back(refused);
         let mut calls = MOST_DISCARDS;
         while self.turned_away.len() > self.turned_away.most {
             self.close_oldest_refused(&mut calls);
@@ -171,7 +207,7 @@ impl<B: Backend> Driver<B> {
                 return;
             }
             let refused = &mut self.turned_away.sockets[at];
-            refused.state = discard_once(self.backend.calls(), &refused.socket);
+            refused.state = refused.step(self.backend.calls());
             if refused.state == State::Due {
                 left -= 1;
                 refused.at_once = refused.at_once.saturating_sub(1);
@@ -240,13 +276,5 @@ impl<B: Backend> Driver<B> {
     fn close_refused(&mut self, socket: B::Socket) {
         self.backend.close(socket, None, Close::Graceful);
         self.turned_away.closed = true;
-    }
-}
-
-fn discard_once<S>(calls: &impl SocketCalls<S>, socket: &S) -> State {
-    match calls.discard(socket) {
-        Ok(Discarded::More) => State::Due,
-        Ok(Discarded::Nothing) => State::Heard,
-        Ok(Discarded::Ended) | Err(_) => State::Over,
     }
 }

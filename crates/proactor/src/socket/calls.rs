@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::{Delivery, Discarded, SocketOptions};
 #[cfg(unix)]
-use super::{Socket, delivery, discard, inline_urgent, ip, nodelay, unread};
+use super::{Socket, delivery, discard, inline_urgent, ip, nodelay, send_now, unread};
 
 /// The calls that a driver makes on a socket directly, without an operation. Each [backend](crate::Backend) has its
 /// own.
@@ -33,6 +33,13 @@ pub trait SocketCalls<S> {
     /// # Errors
     /// If the connection is already gone.
     fn shutdown_write(&self, socket: &S) -> io::Result<()>;
+
+    /// Sends what the system takes of `bytes` now; 0 if it takes none. The socket has no operation in flight, and is
+    /// only to be closed after this.
+    ///
+    /// # Errors
+    /// If the connection broke.
+    fn send(&self, socket: &S, bytes: &[u8]) -> io::Result<usize>;
 
     /// Takes what has arrived, 256 KiB or little more, and discards it. The socket has no operation in flight, and is
     /// only to be closed after this.
@@ -87,6 +94,10 @@ impl SocketCalls<Socket> for UnixCalls {
     /// A direct call on io_uring too: it never waits, and the ring's own operation would use a kernel thread.
     fn shutdown_write(&self, socket: &Socket) -> io::Result<()> {
         socket.shutdown(std::net::Shutdown::Write)
+    }
+
+    fn send(&self, socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+        send_now(socket, bytes)
     }
 
     fn discard(&self, socket: &Socket) -> io::Result<Discarded> {

@@ -125,6 +125,9 @@ macro_rules! all_cases {
                 a_tiny_pool_serves_many;
             refusing:
                 who_has_spoken_reads_an_end
+                a_last_word_comes_before_the_end
+                a_last_word_is_not_waited_for_without_end
+                a_last_word_goes_out_where_no_socket_is_kept
                 who_goes_on_speaking_reads_an_end
                 who_never_stops_is_closed
                 who_is_gone_is_closed_at_once
@@ -174,6 +177,8 @@ macro_rules! real_cases {
                 a_client_that_resets
                 a_client_tells_close_from_abort
                 connecting_to_a_server
+                an_opened_connection_sends_at_once
+                a_listener_that_is_made_here_sends_at_once
                 a_listener_from_elsewhere_sends_at_once;
             refusing:
                 a_plain_client_reads_an_end

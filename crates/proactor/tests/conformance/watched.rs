@@ -77,10 +77,6 @@ impl<B: Backend> Watched<B> {
     }
 
     /// Calls `prepare` with the next socket that is opened, before it is used.
-    #[cfg_attr(
-        not(unix),
-        expect(dead_code, reason = "a socket for `ConnectEx` cannot be given another port")
-    )]
     pub fn prepare_next(&mut self, prepare: Prepare<B::Socket>) {
         self.prepare = Some(prepare);
     }

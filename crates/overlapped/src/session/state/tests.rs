@@ -64,7 +64,7 @@ fn key() -> ConnectionKey {
 fn a_session_stops_hearing_once_and_ends_one_way() {
     let key = key();
     for sequence in 0..EVENTS.len().pow(5) {
-        let mut state = SessionState::new(key, None, Time::ZERO);
+        let mut state = SessionState::new(key, Origin::Accepted { listener: 0 }, Time::ZERO);
         let events = (0..5).map(|at| EVENTS[sequence / EVENTS.len().pow(at) % EVENTS.len()]);
         let (mut stopped, mut closed) = (0, 0);
         for event in events {
@@ -85,7 +85,7 @@ fn a_session_stops_hearing_once_and_ends_one_way() {
 #[test]
 fn the_side_that_ended_first_gives_the_reason() {
     let reason = |events: &[PhaseEvent]| {
-        let mut state = SessionState::new(key(), None, Time::ZERO);
+        let mut state = SessionState::new(key(), Origin::Accepted { listener: 0 }, Time::ZERO);
         for event in events {
             let _ = state.apply(*event);
         }
@@ -99,4 +99,7 @@ fn the_side_that_ended_first_gives_the_reason() {
     assert_eq!(reason(&[close, PhaseEvent::Abort(CloseReason::Reset)]), Some(CloseReason::Local));
     assert_eq!(reason(&[close, PhaseEvent::Cut]), Some(CloseReason::Cut));
     assert_eq!(reason(&[close, PhaseEvent::FinSent, PhaseEvent::Cut]), Some(CloseReason::Local));
+    let with_code = PhaseEvent::Close(CloseReason::ClosedWith(7));
+    assert_eq!(reason(&[PhaseEvent::PeerFin, with_code]), Some(CloseReason::ClosedWith(7)));
+    assert_eq!(reason(&[close, with_code]), Some(CloseReason::Local));
 }

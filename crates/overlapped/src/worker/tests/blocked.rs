@@ -111,7 +111,7 @@ fn accepted(fixture: &mut Fixture, count: usize) -> Vec<Arrival<proactor::backen
         driver.turn(Wait::Poll).unwrap();
         while let Some(event) = driver.next_event() {
             if let Io::Accepted { socket, .. } = event {
-                sockets.push(Arrival::accepted(socket));
+                sockets.push(Arrival::accepted(socket, None, 0));
             }
         }
     }

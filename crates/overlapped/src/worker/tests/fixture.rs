@@ -12,6 +12,7 @@ use std::time::Duration;
 use proactor::ConnectionKey;
 use proactor::backend::simulated::Behaviour;
 
+use crate::admission::{Admission, Incoming};
 use crate::config::Config;
 use crate::context::{Session, WorkerContext};
 use crate::endpoint::Endpoint;
@@ -26,6 +27,9 @@ use crate::testing::simulated_server::{Remote, SimulatedServer, until_quiet};
 use crate::worker::{Layer, Plain};
 use crate::{Handler, Lease};
 
+/// The token of the listener that clients connect to.
+pub(super) const LISTENER: u64 = 7;
+
 /// What a handler was called for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -38,6 +42,7 @@ pub(super) enum Seen {
     Timer(SessionId, u64),
     WorkerTimer(u64),
     Drain(SessionId),
+    Sent(SessionId, u64),
     Tick,
     Message(u32),
     ConnectFailed(u64, std::io::ErrorKind),
@@ -56,11 +61,13 @@ pub(super) enum What {
     WriteIdle,
     Timer(u64),
     Drain,
+    Sent(u64),
 }
 
 type OnSession = Rc<dyn Fn(&mut Session<'_, Kept>, What)>;
 type OnWorker = Rc<dyn Fn(&mut WorkerContext<'_, Kept>, Seen)>;
 type OnStart = Rc<dyn Fn(&mut WorkerContext<'_, Kept>)>;
+type OnAccept = Rc<dyn Fn(&Incoming<'_>) -> Admission>;
 type OnDrop = Rc<dyn Fn(SessionId)>;
 
 /// A session's state, which notes its end.
@@ -79,6 +86,9 @@ impl Drop for Kept {
 #[derive(Clone)]
 pub(super) struct Probe {
     pub(super) log: Rc<RefCell<Vec<Seen>>>,
+    /// What `on_close` was called with.
+    pub(super) closed: Rc<RefCell<Vec<Closed>>>,
+    on_accept: OnAccept,
     on_session: OnSession,
     on_worker: OnWorker,
     on_start: OnStart,
@@ -89,6 +99,8 @@ impl Probe {
     pub(super) fn new(on_session: impl Fn(&mut Session<'_, Kept>, What) + 'static) -> Probe {
         Probe {
             log: Rc::default(),
+            closed: Rc::default(),
+            on_accept: Rc::new(|_| Admission::Admit),
             on_session: Rc::new(on_session),
             on_worker: Rc::new(|_, _| {}),
             on_start: Rc::new(|_| {}),
@@ -109,6 +121,12 @@ impl Probe {
     /// What the destructor of a session's state does.
     pub(super) fn on_drop(mut self, act: impl Fn(SessionId) + 'static) -> Probe {
         self.on_drop = Rc::new(act);
+        self
+    }
+
+    /// What is decided about connections that arrive.
+    pub(super) fn on_accept(mut self, decide: impl Fn(&Incoming<'_>) -> Admission + 'static) -> Probe {
+        self.on_accept = Rc::new(decide);
         self
     }
 
@@ -150,6 +168,10 @@ impl Handler for Probe {
         (self.on_start)(worker);
     }
 
+    fn on_accept(&mut self, _: &mut WorkerContext<'_, Kept>, incoming: &Incoming<'_>) -> Admission {
+        (self.on_accept)(incoming)
+    }
+
     fn on_open(&mut self, session: &mut Session<'_, Kept>) -> Kept {
         self.saw(Seen::Open(session.id()));
         (self.on_session)(session, What::Open);
@@ -179,6 +201,11 @@ impl Handler for Probe {
         };
         self.saw(seen);
         (self.on_session)(session, what);
+    }
+
+    fn on_sent(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept, token: u64) {
+        self.saw(Seen::Sent(session.id(), token));
+        (self.on_session)(session, What::Sent(token));
     }
 
     fn on_timer(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept, token: u64) {
@@ -216,12 +243,9 @@ impl Handler for Probe {
         self.worker(worker, Seen::Panic(session, message.to_owned()));
     }
 
-    fn on_close(
-        &mut self,
-        worker: &mut WorkerContext<'_, Kept>,
-        Closed { id: session, reason, .. }: Closed,
-        state: Kept,
-    ) {
+    fn on_close(&mut self, worker: &mut WorkerContext<'_, Kept>, closed: Closed, state: Kept) {
+        let Closed { id: session, reason, .. } = closed;
+        self.closed.borrow_mut().push(closed);
         assert_eq!(state.id, session, "INV-3: a session sees its own state");
         self.worker(worker, Seen::Close(session, reason));
     }
@@ -288,8 +312,8 @@ impl<L: Layer> Fixture<L> {
         layer: impl Fn() -> L,
     ) -> Fixture<L> {
         config.check().expect("a test has a good configuration");
-        let addresses = vec![SocketAddr::from(([127, 0, 0, 1], 9999))];
-        let settings = Settings { config, workers, addresses, observe: None };
+        let listeners = vec![(SocketAddr::from(([127, 0, 0, 1], 9999)), LISTENER)];
+        let settings = Settings { config, workers, listeners, observe: None };
         let names: Arc<Names> = Arc::default();
         let resolver = Arc::clone(&names) as Arc<dyn Resolve>;
         let server = SimulatedServer::start(behaviour, settings, &resolver, |_| probe.clone(), layer);

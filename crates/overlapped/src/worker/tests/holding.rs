@@ -163,7 +163,7 @@ fn what_waits_when_a_session_closes_is_counted() {
             .iter()
             .filter_map(|seen| if let Seen::Open(id) = seen { Some(*id) } else { None })
             .collect();
-        fixture.post(0, Mail::Session(ids[1].key, crate::session::SessionCommand::Close));
+        fixture.post(0, Mail::Session(ids[1].key, crate::session::SessionCommand::Close(CloseReason::Local)));
         fixture.settle();
         fixture.client.close(closed);
         fixture.settle();

@@ -10,8 +10,8 @@ use proactor::AlignedBuf;
 
 use super::fixture::{End, Fixture, Probe, Seen, What, behaviours};
 use crate::config::Config;
-use crate::session::PostError;
 use crate::session::{CloseReason, Sent, SessionHandle};
+use crate::session::{PostError, SendLimits};
 
 type Handles = Rc<RefCell<Vec<SessionHandle>>>;
 
@@ -207,12 +207,13 @@ fn a_session_is_found_by_its_id() {
         let mut fixture = Fixture::new(behaviour, 1, Config::default(), probe);
         let client = fixture.connect();
         let id = handles.borrow()[0].0;
+        let limits = SendLimits { hard_limit: 100, ..Config::default().send_limits() };
         let directory = |fixture: &Fixture| fixture.mailboxes[0].shared.directory.len();
 
         // Another thread has just made the handle, and its mail is not posted yet.
         let (made, is_new) = fixture.mailboxes[0].shared.directory.find(id.key);
         assert!(is_new);
-        let found = fixture.mailboxes[0].session(id, 100);
+        let found = fixture.mailboxes[0].session(id, limits);
         assert_eq!(found.send("by id, "), Sent::Ok);
         fixture.settle();
         fixture.send(client, b"make one");
@@ -229,7 +230,7 @@ fn a_session_is_found_by_its_id() {
         fixture.finish(client);
         fixture.settle();
         assert!(found.is_closed() && directory(&fixture) == 0, "{behaviour:?}");
-        let late = fixture.mailboxes[0].session(id, 100);
+        let late = fixture.mailboxes[0].session(id, limits);
         assert!(!late.is_closed(), "its worker has not looked yet");
         fixture.settle();
         assert!(late.is_closed() && directory(&fixture) == 0, "{behaviour:?}");

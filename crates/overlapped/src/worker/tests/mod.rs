@@ -1,5 +1,6 @@
 //! The engine over the simulated kernel: whole workers, turned by hand in one thread, under a virtual clock.
 
+mod accepting;
 mod blocked;
 mod clients;
 mod closing;
@@ -23,6 +24,8 @@ mod races;
 mod random;
 mod reconnecting;
 mod relays;
+mod room;
+mod sent;
 mod staggered;
 mod ticks;
 mod timers;

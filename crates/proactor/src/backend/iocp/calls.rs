@@ -269,6 +269,10 @@ impl SocketCalls<Socket> for Calls {
         checked(unsafe { (self.table.shutdown)(raw(socket), ws::SD_SEND) } == 0)
     }
 
+    fn send(&self, socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+        socket::send_now(socket, bytes)
+    }
+
     fn discard(&self, socket: &Socket) -> io::Result<Discarded> {
         socket::discard(socket)
     }

@@ -44,6 +44,10 @@ impl SocketCalls<SimSocket> for SharedNetwork {
         self.borrow_mut().shutdown_write(socket.id())
     }
 
+    fn send(&self, socket: &SimSocket, bytes: &[u8]) -> io::Result<usize> {
+        self.borrow_mut().send(socket.id(), bytes).unwrap_or(Ok(0))
+    }
+
     fn discard(&self, socket: &SimSocket) -> io::Result<Discarded> {
         self.borrow_mut().discard(socket.id())
     }

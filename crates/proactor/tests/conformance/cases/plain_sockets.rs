@@ -1,7 +1,10 @@
 //! Against the standard library's sockets, on real kernels: two drivers with the same fault would not notice it.
 
+use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::ops::Deref;
+use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 
 use overlapped_testing::{PATIENCE, assert_same, dial, pattern, read_to_end, reset, with_timeouts};
@@ -121,6 +124,38 @@ pub fn connecting_to_a_server<K: Kernel>(kernel: &K) -> Finished {
     fixture.here.close(here);
     fixture.until("the server to be done", |_| server.is_finished());
     assert_eq!(server.join().unwrap(), "and good-bye");
+    fixture.finish()
+}
+
+/// `TCP_NODELAY` is set on what a driver opens.
+pub fn an_opened_connection_sends_at_once<K: Kernel>(kernel: &K) -> Finished
+where
+    Socket<K>: Deref<Target = socket2::Socket>,
+{
+    let mut fixture = Fixture::new(kernel);
+    let read_back = Rc::new(Cell::new(None));
+    let kept = Rc::clone(&read_back);
+    let prepare = move |socket: &Socket<K>| kept.set(socket.tcp_nodelay().ok());
+    fixture.here.backend().prepare_next(Box::new(prepare));
+    fixture.pair();
+    assert_eq!(read_back.get(), Some(true));
+    fixture.finish()
+}
+
+/// It is set on what a listener of ours accepts.
+pub fn a_listener_that_is_made_here_sends_at_once<K: Kernel>(kernel: &K) -> Finished
+where
+    Socket<K>: Deref<Target = socket2::Socket>,
+{
+    let mut fixture = Fixture::new(kernel);
+    let socket = kernel.listen_on(ANY_PORT).unwrap();
+    let (_, address) = fixture.there.listen(socket);
+    let client = dial(address);
+    fixture.until("the connection", |fixture| !fixture.there.accepted.is_empty());
+    let socket = fixture.there.accepted.pop_front().unwrap();
+    assert!(socket.tcp_nodelay().unwrap());
+    fixture.there.adopt(socket);
+    drop(client);
     fixture.finish()
 }
 

@@ -65,6 +65,58 @@ pub fn who_has_spoken_reads_an_end<K: Kernel>(kernel: &K) -> Finished {
     fixture.finish()
 }
 
+/// A last word goes out before the end, whatever the peer has sent: nothing, bytes that nobody reads, or its own end.
+/// Some kernels here take only a few bytes of it at a time.
+pub fn a_last_word_comes_before_the_end<K: Kernel>(kernel: &K) -> Finished {
+    const WORD: &str = "server full, try again later\n";
+    let mut fixture = Fixture::new(kernel);
+    for (says, ends) in [("", false), ("hello", false), ("hello", true)] {
+        let (here, socket) = arrived(&mut fixture, says);
+        if ends {
+            fixture.here.driver.finish(here).unwrap();
+        }
+        fixture.settle();
+        fixture.there.driver.refuse_with(socket, WORD.as_bytes());
+        fixture.until("the end", |fixture| fixture.here.seen(here).over());
+        assert_eq!(fixture.here.seen(here).bytes, WORD.as_bytes(), "after {says:?}, {ends}");
+        read_an_end(&fixture, here);
+        fixture.until("the close", |fixture| held(fixture) == 0);
+        fixture.settle();
+        read_an_end(&fixture, here);
+    }
+    fixture.finish()
+}
+
+/// A peer that does not read delays nobody: what the system does not take of a last word is given up in time.
+pub fn a_last_word_is_not_waited_for_without_end<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    let (here, socket) = arrived(&mut fixture, "");
+    fixture.here.driver.pause_receive(here);
+    fixture.settle();
+    let word = pattern(16 << 20, 3);
+    fixture.there.driver.refuse_with(socket, &word);
+    assert_eq!(held(&fixture), 1, "no system takes all of it at once");
+    fixture.until("its time to be over", |fixture| held(fixture) == 0);
+    fixture.here.receive(here);
+    fixture.until("the end", |fixture| fixture.here.seen(here).over());
+    assert!(word.starts_with(&fixture.here.seen(here).bytes), "what came is its beginning");
+    fixture.finish()
+}
+
+/// A socket that may not be kept has its last word all the same, if the system takes it at once.
+pub fn a_last_word_goes_out_where_no_socket_is_kept<K: Kernel>(kernel: &K) -> Finished {
+    let mut fixture = Fixture::new(kernel);
+    fixture.there.driver.turn_away_at_most(0);
+    let (here, socket) = arrived(&mut fixture, "hello");
+    fixture.settle();
+    fixture.there.driver.refuse_with(socket, b"-");
+    assert_eq!(held(&fixture), 0);
+    fixture.until("the end", |fixture| fixture.here.seen(here).over());
+    assert_eq!(fixture.here.seen(here).bytes, b"-");
+    read_an_end(&fixture, here);
+    fixture.finish()
+}
+
 /// What arrives while it is turned away is discarded, too; and when it ends its stream, it is closed.
 pub fn who_goes_on_speaking_reads_an_end<K: Kernel>(kernel: &K) -> Finished {
     let mut fixture = Fixture::new(kernel);
