@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use overlapped::testing::{World, for_each_behaviour, server};
+use overlapped::testing::{Peer, World, for_each_behaviour, server};
 use overlapped::{
     Admission, CloseReason, Closed, Error, Handler, Incoming, Lease, Origin, Sent, Session, WorkerContext,
 };
@@ -60,7 +60,7 @@ fn a_world_asks_about_connections_and_knows_its_listeners() {
         let mut world = World::start_on(behaviour, server, |_| Door::default());
         let mut clients = [world.connect(), world.connect(), world.connect()];
         let mut late = world.connect_to(admin);
-        let texts = clients.each_mut().map(testing::Peer::received);
+        let texts = clients.each_mut().map(Peer::received);
         assert_eq!(texts.map(|text| text == "hello\n"), [true, true, false], "{behaviour:?}");
         assert!(!clients[2].is_open() && !clients[2].was_reset());
         assert_eq!(late.received(), "hello\n");
