@@ -84,7 +84,14 @@ impl Reconnect {
         Reconnect { connect, token, backoff, stable_after: STABLE, state: State::Idle, cancelled: 0 }
     }
 
-    /// The delays between attempts. Default: [`Backoff::new`] with a random seed. Values that are used together need
+    /// The shortest and the longest delay between attempts, before jitter. Default: those of [`Backoff::new`].
+    #[must_use]
+    pub fn delays(mut self, first: Duration, most: Duration) -> Reconnect {
+        self.backoff = self.backoff.first(first).most(most);
+        self
+    }
+
+    /// The delays between attempts in every detail. Default: [`Backoff::new`] with a random seed. Values that are used together need
     /// different seeds.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Reconnect {
@@ -112,7 +119,8 @@ impl Reconnect {
         matches!(self.state, State::Open(_))
     }
 
-    /// Connects, without a delay (other than [`Connect::after`]). Does nothing if it is started already.
+    /// Connects, without a delay (other than [`Connect::after`], which is added to each later delay, too). Does nothing if it
+    /// is started already.
     pub fn start<S>(&mut self, worker: &mut WorkerContext<'_, S>) {
         if self.state == State::Idle {
             self.state = State::Connecting;
@@ -120,14 +128,14 @@ impl Reconnect {
         }
     }
 
-    /// Call it in [`on_open`](Handler::on_open) of the session with its token.
+    /// Call it in [`on_open`](crate::Handler::on_open) of the session with its token.
     pub fn opened<S>(&mut self, session: &Session<'_, S>) {
         if self.state == State::Connecting {
             self.state = State::Open(session.endpoints.now());
         }
     }
 
-    /// Call it in [`on_connect_failed`](crate::Handler::on_connect_failed) and in [`on_close`](Handler::on_close) of the session
+    /// Call it in [`on_connect_failed`](crate::Handler::on_connect_failed) and in [`on_close`](crate::Handler::on_close) of the session
     /// with its token, and in [`on_panic`](Handler::on_panic) if that names the session: connects again after a delay. Returns the delay; `None` if it does not connect again, because it is
     /// stopped or the server drains.
     pub fn lost<S>(&mut self, worker: &mut WorkerContext<'_, S>) -> Option<Duration> {

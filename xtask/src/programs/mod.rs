@@ -21,7 +21,7 @@ const PROGRAMS: [(&str, &str); 3] =
 pub(crate) fn run(install: bool) -> Result<(), Failure> {
     require(install)?;
     let mut build = place::cargo();
-    build.args(["build", "--quiet", "--locked", "--release", "--package", "overlapped", "--examples"]);
+    build.args(["build", "--quiet", "--locked", "--package", "overlapped", "--examples"]);
     bounded::run(&mut build, BUILD)?;
     for backend in ["io_uring", "readiness"] {
         let checked = store::check(backend)? + socks5::check(backend)?;

@@ -20,9 +20,9 @@ pub(super) struct Served {
 impl Served {
     /// Starts an example on a free port of loopback, and waits until it listens.
     pub(super) fn start(example: &str, backend: &str) -> Result<Served, Failure> {
-        let program = place::target("release").join("examples").join(example);
+        let program = place::target("debug").join("examples").join(example);
         let mut command = Command::new(program);
-        command.args(["127.0.0.1:0", backend]).stdout(Stdio::piped());
+        command.args(["127.0.0.1:0", backend]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("`{example}` does not start: {error}"))?;
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (tell, told) = channel();

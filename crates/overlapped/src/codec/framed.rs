@@ -136,7 +136,8 @@ impl<D> Framed<D> {
         self.unfinished.len() + self.block.as_ref().map_or(0, Lease::len)
     }
 
-    /// Removes all unread bytes and returns them, to relay them for instance.
+    /// Removes all unread bytes and returns them, to relay them for instance. They may be a part of a received block: send
+    /// them at once, or copy them if they have to wait, because a block that is kept is missing in the worker's pool.
     pub fn take_unread(&mut self) -> Payload {
         (self.searched, self.needed, self.unseen) = (0, 0, false);
         match self.block.take() {
@@ -147,7 +148,8 @@ impl<D> Framed<D> {
         Payload::Aligned(std::mem::take(&mut self.unfinished))
     }
 
-    /// Adds bytes that were received. Then call [`next`](Self::next) until it returns `None`.
+    /// Adds bytes that were received. Then call [`next`](Self::next) until it returns `None`: items that were not read by
+    /// then wait for the next `push`, and no callback announces them.
     pub fn push(&mut self, data: Lease) {
         // Only a handler that does not read every item leaves a block here.
         if let Some(block) = self.block.replace(data)
@@ -166,13 +168,18 @@ impl<D> Framed<D> {
 }
 
 impl<D: Decoder> Framed<D> {
-    /// The next item. `None`: wait for the next [`on_data`](crate::Handler::on_data). While the session is
-    /// [paused](Session::pause), or while its unsent bytes exceed the high-water mark, its items wait: this returns
-    /// `None`, and `on_data` follows when it may go on.
+    /// The next item. `None`: wait for the next [`on_data`](crate::Handler::on_data).
+    ///
+    /// While the session is [paused](Session::pause), or while its unsent bytes exceed the high-water mark, its items
+    /// wait: this returns `None`, and `on_data` follows when it may go on, with the bytes that waited. So to stop in the
+    /// middle, pause the session and call this once more. Once the session is closing, this returns `None`, and what is
+    /// unread is dropped.
     ///
     /// After an error, the next call closes the session gracefully, with
     /// [`CloseReason::BadFrame`](crate::CloseReason::BadFrame): nobody knows where the next item of that stream begins. So
-    /// a loop `while let Some(item) = framed.next(session)` can still send an answer to the error.
+    /// a loop `while let Some(item) = framed.next(session)` can still send an answer to the error. Answers to earlier items
+    /// that the session still [owes](Session::owe) are not waited for: where they matter, leave the loop at the error and
+    /// call [`close_when_answered`](Session::close_when_answered).
     ///
     /// # Panics
     /// If the decoder returns an item and has removed no byte.

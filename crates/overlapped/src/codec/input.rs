@@ -86,8 +86,9 @@ impl<'a> Input<'a> {
         self.searched
     }
 
-    /// Says that the next item is complete when `len` bytes are there, counted from the first one that is unread now. With
-    /// this, a large item is assembled with one copy, and the decoder is not called again before it is complete.
+    /// Says that the next item needs at least `len` bytes, counted from the first one that is unread now: the decoder is
+    /// not called again before they are there. It may then say that more are needed. With this, a large item is assembled
+    /// with one copy.
     pub fn need(&mut self, len: usize) {
         self.needed = len;
     }

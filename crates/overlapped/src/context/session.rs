@@ -69,7 +69,8 @@ impl<'a, S> Session<'a, S> {
         self.core.send(self.key, bytes.into())
     }
 
-    /// Queues a copy of `bytes`.
+    /// Queues a copy of `bytes`. Copies that follow one another are joined in one buffer, and leave with one call: use
+    /// this, or [`send_with`](Self::send_with), for small answers, and [`send`](Self::send) for large buffers.
     pub fn send_copy(&mut self, bytes: &[u8]) -> Sent {
         self.core.send_copy(self.key, bytes)
     }
@@ -149,8 +150,11 @@ impl<'a, S> Session<'a, S> {
     }
 
     /// Stops receiving until [`resume`](Self::resume). Until then `on_data` is not called, not even for bytes that have
-    /// already arrived. A reset by the peer still ends the session at once (on Windows only if no bytes wait unread).
-    /// The peer's end of stream is reported after all bytes before it were delivered. A paused session is not idle: its
+    /// already arrived. A handler that decodes items with [`Framed`](crate::Framed) goes on calling
+    /// [`next`](crate::Framed::next) until it returns `None`: only then do the items that wait follow after `resume`. A reset by the peer still ends the session at once (on Windows only if no bytes wait unread).
+    /// The peer's end of stream is reported after all bytes before it were delivered; so
+    /// `on_half_close` may be called while the session is paused, if no bytes wait ([`peer_finished`](Self::peer_finished)
+    /// says later that it was). A paused session is not idle: its
     /// idle timeout starts again with `resume`. A drain waits for a paused session until the drain's deadline.
     pub fn pause(&mut self) {
         self.set_paused(true);

@@ -19,7 +19,6 @@ const TURNED_AWAY_PART: u64 = 16;
 
 /// Raises the process's soft descriptor limit to its hard limit, so that running out is rare. Returns the limit
 /// that holds now; `None` where there is none, as on Windows. Call it before starting a server.
-#[must_use]
 pub fn raise_descriptor_limit() -> Option<u64> {
     os::raise_descriptor_limit()
 }

@@ -12,7 +12,8 @@ use super::{CloseReason, RoomRequest};
 pub enum PostError<M = ()> {
     /// The worker's mailbox is full; try again later, or drop the message.
     Full(M),
-    /// The worker has stopped.
+    /// The worker has ended. In a drain, workers end one after the other, each when its last session has ended, while
+    /// others still have sessions: that is no overload.
     Stopped(M),
 }
 

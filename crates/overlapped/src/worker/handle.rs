@@ -42,6 +42,15 @@ impl<M: Send> WorkerHandle<M> {
         (0..self.all.len()).map(|index| WorkerHandle { index, all: Arc::clone(&self.all) })
     }
 
+    /// Posts a clone of `message` to each worker of the server, this one included. Returns how many workers' mailboxes
+    /// refused it.
+    pub fn post_to_all(&self, message: &M) -> usize
+    where
+        M: Clone,
+    {
+        self.all.iter().filter(|mailbox| mailbox.post_message(message.clone()).is_err()).count()
+    }
+
     /// Sends one buffer to `sessions`, which may be on any workers, with one mailbox message per worker. Returns how
     /// many workers' mailboxes refused the message.
     pub fn broadcast_to(&self, sessions: &[SessionId], bytes: &Bytes) -> usize {

@@ -18,6 +18,12 @@ mod jobs;
 mod proxy;
 #[path = "../../examples/reconnect.rs"]
 mod reconnect;
+#[path = "../../examples/rooms.rs"]
+mod rooms;
+#[path = "../../examples/socks5.rs"]
+mod socks5;
+#[path = "../../examples/store.rs"]
+mod store;
 
 /// Each example has a test on the simulated kernel, and it runs here.
 #[test]
