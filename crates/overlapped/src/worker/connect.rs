@@ -22,14 +22,16 @@ use crate::resolver::interleave;
 use crate::session::Origin;
 use crate::timers::Due;
 
-/// Connects that one flush starts: other work waits meanwhile.
-pub(super) const CONNECTS_PER_FLUSH: usize = 64;
+/// Connects that one turn begins: other work waits meanwhile, and the system may take milliseconds for one when few local
+/// ports are free.
+pub(super) const CONNECTS_PER_TURN: usize = 64;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn start_connects(&mut self) {
-        // Connects that these callbacks ask for start in the next turn, after other work; so do those that are too many
-        // for one turn: the system may take milliseconds for one when few local ports are free.
-        for _ in 0..self.core.connects.len().min(CONNECTS_PER_FLUSH) {
+        // Connects that these callbacks ask for start in the next turn, after other work.
+        let count = self.core.connects.len().min(self.connect_budget);
+        self.connect_budget -= count;
+        for _ in 0..count {
             match self.core.connects.pop_front() {
                 Some(ConnectRequest::Begin(asked)) => self.begin_connect(asked),
                 Some(ConnectRequest::End(id, end)) => self.fail_connect(id, &end.error()),

@@ -16,6 +16,7 @@ use crate::connect::Connect;
 use crate::context::WorkerContext;
 use crate::mailbox::Mail;
 use crate::session::CloseReason;
+use crate::worker::connect::CONNECTS_PER_TURN;
 
 /// Where [`Fixture::listen_outside`] listens.
 pub(super) const OUTSIDE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7777);
@@ -372,4 +373,23 @@ fn the_asker_is_found_by_the_token() {
         assert_eq!(fixture.reasons(), [CloseReason::Aborted], "{behaviour:?}");
         assert!(lost.get().is_some() && lost.get() != Some(opened[0]));
     }
+}
+
+/// Thousands of connects that are asked for together begin in several turns, with other work in between.
+#[test]
+fn many_connects_do_not_begin_in_one_turn() {
+    const CONNECTS: u64 = 1_000;
+    let probe =
+        Probe::echo().on_start(|worker| (0..CONNECTS).for_each(|token| worker.connect(OUTSIDE, token)));
+    let mut fixture = Fixture::new(behaviours().next().unwrap(), 1, Config::default(), probe);
+    fixture.listen_outside();
+    let mut begun = 0;
+    while begun < CONNECTS as usize {
+        fixture.workers[0].turn(false).expect("the simulated kernel does not break");
+        let now = fixture.workers[0].driver.snapshot().connections;
+        assert!(now > begun && now - begun <= CONNECTS_PER_TURN, "{begun}, then {now}");
+        begun = now;
+    }
+    fixture.settle();
+    assert_eq!(fixture.all_stats().sessions, CONNECTS);
 }
