@@ -140,7 +140,7 @@ const UPHOLD: &[(&str, &[&str])] = &[
     ("skip-on-success", &["fn decide("]),
     ("close-without-cancel", &["impl<B: Backend> Drop for Driver<B> {"]),
     ("lock-while-sending", &["struct SendQueue {", "fn push("]),
-    ("parse-loop", &["fn checked(", "FrameError::Impossible"]),
+    ("parse-loop", &["fn check_progress<", "check_progress(&result, consumed)"]),
     ("length-bomb", &["fn of_width(width: usize, most: usize)", "FrameError::TooLong"]),
 ];
 

@@ -6,7 +6,7 @@
 //! | mistake | the compiler refuses | at run time |
 //! | --- | --- | --- |
 //! | [use-after-release](#use-after-release) | a session kept beyond its callback (E0521); a received block on another thread (E0277) | the in-flight table owns what the kernel may touch: `proactor/src/inflight/mod.rs` |
-//! | [send-buffer](#send-buffer) | sending borrowed bytes (E0277, E0597); changing sent bytes (E0382) | – |
+//! | [send-buffer](#send-buffer) | sending borrowed bytes (E0597); changing sent bytes (E0382) | – |
 //! | [overlapped-reuse](#overlapped-reuse) | sending one lease twice (E0382) | an entry in use is not given out: `proactor/src/inflight/mod.rs` |
 //! | [unchecked-result](#unchecked-result) | taking any event for data (E0005); leaving out an answer (E0004) | a call that fails at once ends like any other: `proactor/src/driver/submit.rs` |
 //! | [zero-is-close](#zero-is-close) | comparing an end with 0 (E0308) | four outcomes stay four: `overlapped/src/session/close_reason.rs` |
@@ -16,8 +16,8 @@
 //! | [skip-on-success](#skip-on-success) | forgetting a case (E0004); counting a result twice (E0382) | one function decides: `proactor/src/backend/iocp/errors.rs` |
 //! | [close-without-cancel](#close-without-cancel) | taking a driver apart (E0133) | dropping a driver cancels, reaps, then frees: `proactor/src/driver/dropping.rs` |
 //! | [lock-while-sending](#lock-while-sending) | sessions in a list with a lock (E0277) | a send queues and returns: `overlapped/src/session/send_queue.rs` |
-//! | [parse-loop](#parse-loop) | – | a frame that takes no byte closes the session: `overlapped/src/framed/framing.rs` |
-//! | [length-bomb](#length-bomb) | a framing without a limit (E0061) | a length over the limit closes the session: `overlapped/src/framed/framing.rs` |
+//! | [parse-loop](#parse-loop) | – | an item that takes no byte aborts the session: `overlapped/src/codec/framed.rs` |
+//! | [length-bomb](#length-bomb) | a framing without a limit (E0061) | a length over the limit closes the session: `overlapped/src/codec/builtin.rs` |
 //!
 //! Each program that is refused is followed by one that compiles and does what was wanted.
 //!
@@ -474,4 +474,4 @@
 //!
 //! A length within the limit whose bytes never come is a matter of time.
 //! [`Server::idle_timeout`](crate::Server::idle_timeout) ends a silent session. A peer that sends a byte now and then is
-//! not silent: against it, set a timer for the frame ([`Session::set_timer`](crate::Session::set_timer)).
+//! not silent: against it, set [`Framed::timeout`](crate::Framed::timeout).

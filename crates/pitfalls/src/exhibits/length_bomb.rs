@@ -27,7 +27,7 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
              be whole.",
     invariant: "INV-6: memory is bounded. A framing has a limit and keeps only what has arrived; the idle timeout, \
                 off by default, ends a session that stays silent.",
-    upheld_by: "crates/overlapped/src/framed/framing.rs",
+    upheld_by: "crates/overlapped/src/codec/builtin.rs",
     on_windows: "The same: the memory is the program's own, not the kernel's.",
     on_linux: "The same: the memory is the program's own, not the kernel's.",
     seen_in: &[

@@ -19,8 +19,8 @@ pub(super) const EXHIBIT: Exhibit = Exhibit {
               length is 0: it counts as whole, and taking it does not advance. Bob's bytes are next, and the worker never \
               comes to them.",
     repair: "A length that is shorter than the header is refused, and the connection of its sender closed.",
-    invariant: "A frame that takes no byte is refused (FrameError::Impossible): a decoder advances or ends.",
-    upheld_by: "crates/overlapped/src/framed/framing.rs",
+    invariant: "An item that takes no byte is refused (`check_progress` panics): a decoder advances or ends.",
+    upheld_by: "crates/overlapped/src/codec/framed.rs",
     on_windows: "The thread never gets back to GetQueuedCompletionStatus. The other threads of the port go on, until each \
                  of them has met such a packet.",
     on_linux: "The thread never gets back to io_uring_enter: all sessions of its ring stand still.",
