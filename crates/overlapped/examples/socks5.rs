@@ -169,7 +169,7 @@ impl Handler for Proxy {
                     let token = session.id().to_token();
                     session.worker().connect(target, token);
                     // A copy: a received block that waits for a target is missing in the worker's pool.
-                    *state = State::Waiting(handshake.take_unread().as_slice().to_vec());
+                    *state = State::Waiting(handshake.take_unread(session).as_slice().to_vec());
                     return;
                 }
                 Err(answer) => {

@@ -73,6 +73,7 @@ impl<M: Send + 'static> Mailbox<M> {
         // Not limited: it is posted once for each id.
         if is_new && self.post(Mail::Session(id.key, SessionCommand::Attach), false).is_err() {
             state.close(true);
+            self.shared.directory.remove(id.key);
         }
         SessionHandle { id, state, mailbox: Arc::clone(self) as Arc<dyn PostToSession>, limits }
     }

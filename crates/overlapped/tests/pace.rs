@@ -116,3 +116,40 @@ fn the_time_of_a_pause_does_not_count() {
         assert_eq!(client.received(), "pauseab");
     });
 }
+
+/// A session whose own queue is full does not receive: its peer is not slow, though no callback has met the pause.
+#[test]
+fn the_time_of_a_full_queue_does_not_count() {
+    on_every_kernel(|world, client| {
+        client.stop_reading();
+        client.send(b"\0\x02a");
+        world.settle();
+        let bytes = overlapped::Bytes::from(vec![b'x'; 200_000]);
+        world.handle().broadcast(&bytes);
+        world.settle();
+        client.send("b");
+        world.advance(10 * SECOND);
+        assert!(client.is_open(), "it is kept from receiving");
+        client.resume_reading();
+        world.settle();
+        assert!(client.received().ends_with(b"ab"));
+    });
+}
+
+/// Paused from outside of `on_data`: half an item is timed again from the end of the pause.
+#[test]
+fn half_an_item_is_timed_after_a_pause_too() {
+    on_every_kernel(|world, client| {
+        client.send(b"\0\x02a");
+        world.settle();
+        let id = world.session(client).expect("it is open");
+        world.call(0, |_, worker| worker.session(id).expect("it is open").0.pause());
+        world.advance(10 * SECOND);
+        assert!(client.is_open());
+        world.call(0, |_, worker| worker.session(id).expect("it is open").0.resume());
+        world.advance(SECOND);
+        assert!(client.is_open());
+        world.advance(2 * SECOND);
+        assert_eq!(reasons(world), [CloseReason::ItemTimeout]);
+    });
+}

@@ -66,7 +66,7 @@ impl Decoder for LengthPrefixed {
         }
         let len = len as usize;
         if input.len() - self.width < len {
-            input.need(self.width + len);
+            input.need(self.width.saturating_add(len));
             return Ok(None);
         }
         input.skip(self.width);

@@ -138,7 +138,20 @@ impl<D> Framed<D> {
 
     /// Removes all unread bytes and returns them, to relay them for instance. They may be a part of a received block: send
     /// them at once, or copy them if they have to wait, because a block that is kept is missing in the worker's pool.
-    pub fn take_unread(&mut self) -> Payload {
+    /// What follows is no item of this decoder: its [timeout](Self::timeout) ends.
+    pub fn take_unread<S>(&mut self, session: &mut Session<'_, S>) -> Payload {
+        self.forget_pace(session);
+        self.removed = 0;
+        self.unread_bytes()
+    }
+
+    fn forget_pace<S>(&mut self, session: &mut Session<'_, S>) {
+        if self.pace.begun_at.take().is_some() {
+            session.limit_item(Time::ZERO, None);
+        }
+    }
+
+    pub(super) fn unread_bytes(&mut self) -> Payload {
         (self.searched, self.needed, self.unseen) = (0, 0, false);
         match self.block.take() {
             Some(block) if self.unfinished.is_empty() => return Payload::Lease(block),
@@ -186,7 +199,9 @@ impl<D: Decoder> Framed<D> {
     pub fn next<S>(&mut self, session: &mut Session<'_, S>) -> Option<Result<D::Item, D::Error>> {
         if self.failed {
             self.discard();
-            session.close_for(CloseReason::BadFrame);
+            if !session.closes_when_answered() {
+                session.close_for(CloseReason::BadFrame);
+            }
             return None;
         }
         if !session.may_go_on() {
@@ -224,10 +239,12 @@ impl<D: Decoder> Framed<D> {
     /// Gives the unread rest of the block back: `on_data` is called with it again.
     #[cold]
     fn wait<S>(&mut self, session: &mut Session<'_, S>) {
-        if self.pace.begun_at.take().is_some() {
-            session.limit_item(Time::ZERO, None);
-        }
-        if let Some(block) = self.block.take() {
+        self.forget_pace(session);
+        if self.unseen {
+            // Another decoder has not seen them: they wait with the block.
+            let bytes = self.unread_bytes();
+            session.put_back(Lease::copy_of(bytes.as_slice()));
+        } else if let Some(block) = self.block.take() {
             session.put_back(block);
         }
     }
@@ -311,7 +328,9 @@ impl<D: Decoder> Framed<D> {
                 self.drop_front(consumed, before);
                 return Some(result);
             }
-            if !matches!(result, Ok(None)) {
+            if result.is_err() {
+                // What was copied is in the block, too.
+                self.unfinished.truncate(before);
                 return Some(result);
             }
             self.searched = seen;

@@ -52,6 +52,10 @@ impl<S> Session<'_, S> {
     pub fn close_when_answered(&mut self) {
         self.core.close_when_answered(self.key);
     }
+
+    pub(crate) fn closes_when_answered(&self) -> bool {
+        self.core.sessions.get(self.key).is_some_and(|state| state.closes_when_answered)
+    }
 }
 
 impl Core {

@@ -77,10 +77,11 @@ impl<S> Session<'_, S> {
         Ok(())
     }
 
-    /// From `from` on, an item may take this long to arrive.
+    /// From `from` on, an item may take this long to arrive; from the end of the session's last pause on, if that was later.
     pub(crate) fn limit_item(&mut self, from: Time, limit: Option<Duration>) {
         if let Some(limits) = self.core.limits(self.key) {
-            limits.item_from = from;
+            let is_running = limits.time(Deadline::Item).flatten().is_some();
+            limits.item_from = if is_running { limits.item_from.max(from) } else { from };
         }
         self.set_time(Deadline::Item, limit);
     }

@@ -181,6 +181,8 @@ impl SessionHandle {
 
     /// The same. What is not queued is returned, with the reason.
     fn try_send(&self, payload: Payload) -> std::result::Result<(), (Sent, Payload)> {
+        // Charged as the worker will find it.
+        let payload = Payload::from(PostedPayload::new(payload));
         let charge = payload.charge();
         if self.state.is_closed() {
             return Err((Sent::Closed, payload));

@@ -33,7 +33,8 @@ impl<T> Queue<T> {
 
     /// Whether a limited push would not find it full.
     pub(crate) fn has_room(&self) -> bool {
-        self.len() < self.limit
+        let items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        items.as_ref().is_some_and(|items| items.len() < self.limit)
     }
 
     /// Swaps everything posted into `into`, which must be empty: the lock is held for a moment only.

@@ -74,7 +74,11 @@ impl Deadline {
                 state.limits.as_ref().filter(|_| state.is_live()).map(|limits| limits.deadline_from)
             }
             // A session that is kept from receiving is not slow by its peer's doing.
-            Deadline::Item => state.limits.as_ref().filter(|_| receives).map(|limits| limits.item_from),
+            Deadline::Item => state
+                .limits
+                .as_ref()
+                .filter(|_| state.is_live() && state.may_go_on())
+                .map(|limits| limits.item_from),
         }
     }
 
@@ -316,6 +320,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if matches!(deadline, Deadline::Idle(Idle::Both | Idle::Read)) && state.answers_owed() > 0 {
             // Its peer waits for us.
             state.received_at = self.core.now;
+            return;
+        }
+        if deadline == Deadline::Item && self.driver.unread(key) > 0 {
+            // More of it has arrived, and waits for a block, or for this session's turn.
+            if let Some(limits) = &mut state.limits {
+                limits.item_from = self.core.now;
+            }
             return;
         }
         if deadline.is_about_receiving() && !state.held_back && self.driver.unread(key) > 0 {

@@ -94,6 +94,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.driver.pause_receive(key);
             self.driver.watch(key);
         } else {
+            if let Some(limits) = &mut state.limits {
+                // The time of a pause does not count.
+                limits.item_from = self.core.now;
+                self.deadlines.watch(Deadline::Item, state, &self.core.config, self.core.now);
+            }
             self.driver.receive(key);
         }
     }

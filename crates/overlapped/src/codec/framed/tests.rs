@@ -167,7 +167,7 @@ proptest! {
             framed.push(blocks.lease(piece));
             switched |= !switched && framed.decode().is_some();
             if switched {
-                rest.extend_from_slice(framed.take_unread().as_slice());
+                rest.extend_from_slice(framed.unread_bytes().as_slice());
             }
         }
         prop_assert_eq!(framed.unread(), 0);
@@ -199,4 +199,16 @@ fn a_large_item_is_assembled_with_one_copy() {
         got[1].as_slice() == b"x" && matches!(got[1], Payload::Lease(_)),
         "the rest of the block is not copied"
     );
+}
+
+/// Bytes that a decoder has looked at in vain are there once, not twice.
+#[test]
+fn an_error_doubles_no_bytes() {
+    let (blocks, mut framed) = (Blocks::new(), Framed::new(Lines::up_to(5)));
+    framed.push(blocks.lease(b"abc"));
+    assert!(framed.decode().is_none());
+    framed.push(blocks.lease(b"defgh"));
+    assert!(framed.decode().unwrap().is_err());
+    assert_eq!(framed.unread(), 8);
+    assert_eq!(framed.unread_bytes().as_slice(), b"abcdefgh");
 }
