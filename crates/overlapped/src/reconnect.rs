@@ -136,7 +136,7 @@ impl Reconnect {
     }
 
     /// Call it in [`on_connect_failed`](crate::Handler::on_connect_failed) and in [`on_close`](crate::Handler::on_close) of the session
-    /// with its token, and in [`on_panic`](Handler::on_panic) if that names the session: connects again after a delay. Returns the delay; `None` if it does not connect again, because it is
+    /// with its token, and in [`on_panic`](crate::Handler::on_panic) if that names the session: connects again after a delay. Returns the delay; `None` if it does not connect again, because it is
     /// stopped or the server drains.
     pub fn lost<S>(&mut self, worker: &mut WorkerContext<'_, S>) -> Option<Duration> {
         // Cancelled connects are answered before all later ones.
