@@ -33,7 +33,8 @@ fn report(drained: u64, cut: u64, owed: u64) -> String {
     format!("{drained} {sessions} drained, {cut} cut, 0 bytes lost{owed}\n")
 }
 
-/// A session of `jobs` whose query of `millis` runs.
+/// A session of `jobs` whose query of `millis` runs. Its two queries run on two threads: `millis` is far more than a thread
+/// waits for its turn.
 fn with_query(jobs: &Example, millis: u64) -> TcpStream {
     let mut client = jobs.dial();
     // In one segment: when the first is answered, the other one was received.
@@ -47,7 +48,7 @@ fn jobs_that_run_are_answered_in_a_drain() {
     for run in 0..RUNS {
         let jobs = Example::start("jobs", &[]);
         let clients: Vec<_> =
-            (0..4).map(|client| (60 + run + client, with_query(&jobs, 60 + run + client))).collect();
+            (0..4).map(|client| (400 + run + client, with_query(&jobs, 400 + run + client))).collect();
         let clients = clients.into_iter().map(|(millis, mut client)| {
             // Dropped at its end: the session's last step.
             thread::spawn(move || assert_eq!(read_to_end(&mut client), format!("{millis} ms\n").as_bytes()))
@@ -94,7 +95,12 @@ fn jobs_answers_every_query_of_a_crowd() {
 #[test]
 fn jobs_drains_while_its_clients_go_on_asking() {
     let jobs = Example::start("jobs", &[]);
-    let clients: Vec<_> = (0..4).map(|_| with_query(&jobs, 1)).collect();
+    let begin = |_| {
+        let mut client = jobs.dial();
+        client.write_all(b"1\n").unwrap();
+        client
+    };
+    let clients: Vec<_> = (0..4).map(begin).collect();
     let clients = clients.into_iter().map(|mut client| {
         thread::spawn(move || {
             let mut answered = 0;
