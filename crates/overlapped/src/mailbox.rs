@@ -66,6 +66,11 @@ impl<M> Mailbox<M> {
     }
 }
 
+/// Posts a clone of `message` to each worker. Returns how many mailboxes refused it.
+pub(crate) fn post_to_all<M: Clone>(mailboxes: &[Arc<Mailbox<M>>], message: &M) -> usize {
+    mailboxes.iter().filter(|mailbox| mailbox.post_message(message.clone()).is_err()).count()
+}
+
 impl<M: Send + 'static> Mailbox<M> {
     /// A handle on a session of this worker, by its id, with these limits.
     pub(crate) fn session(self: &Arc<Self>, id: SessionId, limits: SendLimits) -> SessionHandle {

@@ -198,6 +198,20 @@ mod tests {
         );
     }
 
+    /// Asks for three names more than are looked up at a time, and waits until all threads have begun.
+    fn fill(
+        resolver: &Resolver,
+        begun: &Receiver<Endpoint>,
+        tell: &Sender<(String, io::Result<Vec<SocketAddr>>)>,
+    ) {
+        for name in 0..MOST_THREADS + 3 {
+            ask(resolver, &format!("name-{name}:80"), tell);
+        }
+        for _ in 0..MOST_THREADS {
+            begun.recv_timeout(PATIENCE).unwrap();
+        }
+    }
+
     #[test]
     fn each_is_answered_and_the_same_name_is_looked_up_once() {
         let (resolver, begun, go) = held();
@@ -230,12 +244,7 @@ mod tests {
     fn lookups_and_what_waits_for_them_are_bounded() {
         let (resolver, begun, go) = held();
         let (tell, told) = channel();
-        for name in 0..MOST_THREADS + 3 {
-            ask(&resolver, &format!("name-{name}:80"), &tell);
-        }
-        for _ in 0..MOST_THREADS {
-            begun.recv_timeout(PATIENCE).unwrap();
-        }
+        fill(&resolver, &begun, &tell);
         assert_eq!(resolver.shared.lock().threads, MOST_THREADS);
         for _ in MOST_THREADS + 3..MOST_WAITING {
             ask(&resolver, "name-0:80", &tell);
@@ -259,12 +268,7 @@ mod tests {
     fn the_end_of_a_server_waits_for_no_lookup() {
         let (resolver, begun, go) = held();
         let (tell, told) = channel();
-        for name in 0..MOST_THREADS + 3 {
-            ask(&resolver, &format!("name-{name}:80"), &tell);
-        }
-        for _ in 0..MOST_THREADS {
-            begun.recv_timeout(PATIENCE).unwrap();
-        }
+        fill(&resolver, &begun, &tell);
         drop((resolver, tell));
         assert!(told.recv_timeout(PATIENCE).is_err(), "no answer is kept");
         // Disconnected once the threads have ended, which drop what the lookup sends to.

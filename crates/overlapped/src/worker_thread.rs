@@ -8,7 +8,8 @@ thread_local! {
     static WORKER_OF: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Instead of a server's number: its workers run on the threads of whoever calls, so that nobody can wait for them.
+/// In the place of a server's number, for a simulated server: its workers run on the calling thread, so no thread can wait
+/// for them.
 pub(crate) const SIMULATED: u64 = u64::MAX;
 
 /// The calling thread is a worker of this server, to its end.

@@ -1,4 +1,5 @@
-//! Drains on the real backends: what a session owes arrives, or is counted; a relay drains as one; everybody is told.
+//! Drains on the real backends: what a session owes arrives, or is counted; a relay drains as one; `on_drain` is
+//! called for each session.
 
 mod common;
 

@@ -221,15 +221,12 @@ impl<D: Decoder> Framed<D> {
     /// Sets, extends or removes the time limit of the unfinished item.
     #[cold]
     fn keep_pace<S>(&mut self, session: &mut Session<'_, S>, is_complete: bool) {
-        let Pace { timeout, least_rate, begun_at } = &mut self.pace;
         let bytes = self.removed + self.unfinished.len();
         if is_complete || bytes == 0 {
             // What follows is another item, whose time begins when the handler has waited for the rest of it.
-            if begun_at.take().is_some() {
-                session.limit_item(Time::ZERO, None);
-            }
-            return;
+            return self.forget_pace(session);
         }
+        let Pace { timeout, least_rate, begun_at } = &mut self.pace;
         let begun_at = *begun_at.get_or_insert(session.core.now);
         let earned =
             (bytes as u64).checked_div(u64::from(*least_rate)).map_or(Duration::ZERO, Duration::from_secs);

@@ -12,7 +12,7 @@ use proactor::backend::choice::Refusal;
 use super::binding::SkippedAddress;
 use super::worker_threads::WorkerThreads;
 use crate::error::Result;
-use crate::mailbox::{Audience, Mail, Mailbox};
+use crate::mailbox::{Audience, Mail, Mailbox, post_to_all};
 use crate::observe::{Event, Observer, Stats};
 use crate::session::{PostError, SendLimits, SessionHandle, SessionId};
 use crate::shared::WorkerShared;
@@ -103,7 +103,7 @@ impl<M: Send> ServerHandle<M> {
     where
         M: Clone,
     {
-        self.mailboxes.iter().filter(|mailbox| mailbox.post_message(message.clone()).is_err()).count()
+        post_to_all(&self.mailboxes, message)
     }
 
     /// A handle on the session with this id, which may live on any worker. If the session has ended, the handle learns it

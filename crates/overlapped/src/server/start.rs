@@ -26,7 +26,7 @@ use crate::mailbox::{Mail, Mailbox};
 use crate::observe::{Event, Observe, Observer};
 use crate::resolver::{Resolve, Resolver};
 use crate::shared::WorkerShared;
-use crate::worker::{Arrival, Listeners, Parts, Plain, Worker, WorkerHandle};
+use crate::worker::{Arrival, Listeners, Parts, Plain, Worker, WorkerHandle, make_driver};
 
 /// Makes the backend of the worker with this index, on its thread.
 pub(super) type Make<B> = fn(usize, Pool) -> result::Result<B, Refusal>;
@@ -232,7 +232,8 @@ impl Server {
         Ok(())
     }
 
-    /// The listeners of a worker, with their tokens. Listener i belongs to worker i mod N. Each attempt works on duplicates, so that the next has them too.
+    /// The listeners of a worker, with their tokens. Listener i belongs to worker i mod N. Each attempt works on duplicates,
+    /// so that the next has them too.
     fn sockets_of(&self, index: usize, workers: usize) -> io::Result<Vec<(Socket, u64)>> {
         let all = self.sockets.iter().zip(self.socket_tokens()).enumerate();
         let mine = all.filter(|(listener, _)| listener % workers == index);
@@ -294,12 +295,7 @@ where
     ) -> result::Result<(Driver<B>, Listeners), StartError> {
         let pool = self.config.make_pool().map_err(StartError::Failed)?;
         let backend = (self.create)(index, pool).map_err(StartError::Refused)?;
-        let mut driver = Driver::new(backend);
-        driver.set_options(self.config.options);
-        driver.turn_away_at_most(self.config.turned_away);
-        if let Some(observer) = self.observer(index).filter(|_| self.config.trace_operations) {
-            observer.trace_operations(&mut driver, index);
-        }
+        let mut driver = make_driver(backend, &self.config, index, self.observer(index));
         let listen = |(socket, token)| {
             driver.listen(socket).map(|listener| (listener, token)).map_err(|error| {
                 StartError::Refused(Refusal {

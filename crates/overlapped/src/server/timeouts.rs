@@ -10,8 +10,8 @@ use crate::{handler::Handler, session::Idle};
 ///
 /// [`Session::set_idle_timeout`](crate::Session::set_idle_timeout) and its neighbours change them for one session.
 impl Server {
-    /// Calls [`Handler::on_idle`] with [`Idle::Both`] for sessions that have received and sent nothing for this long. Less than 1 ms is an error at
-    /// the start. Default: off.
+    /// Calls [`Handler::on_idle`] with [`Idle::Both`] for sessions that have received and sent nothing for this long. Less
+    /// than 1 ms is an error at the start. Default: off.
     #[must_use]
     pub fn idle_timeout(mut self, after: impl Into<Option<Duration>>) -> Server {
         self.config.idle_timeout = after.into();

@@ -1,4 +1,4 @@
-//! What handlers and other threads have asked to be told when a session's bytes go out. Kept apart from the session's
+//! Requests of handlers and other threads for a notice when a session's bytes are sent. Kept apart from the session's
 //! state, because few sessions have any.
 
 use std::collections::VecDeque;

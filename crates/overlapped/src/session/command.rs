@@ -112,7 +112,7 @@ pub(crate) trait PostToSession: Send + Sync {
         command: SessionCommand,
     ) -> Result<(), PostError<SessionCommand>>;
 
-    /// The same for what the engine tells itself: no limit refuses it, and a worker that has ended needs none.
+    /// The same for the engine's own commands: no limit refuses them, and a worker that has ended needs none.
     fn post_to_engine(&self, session: ConnectionKey, command: SessionCommand);
     /// Whether the mailbox would take a command now.
     fn has_room(&self) -> bool;

@@ -9,7 +9,7 @@ use proactor::ConnectionKey;
 use super::HandleState;
 use crate::sync::{Mutex, MutexGuard};
 
-/// What the sessions of one worker share with their handles, by session: each has at most one, whoever asks for it first.
+/// What the sessions of one worker share with their handles, by session: each session has at most one, also if two threads ask for it at the same time.
 /// A session that never had a handle is not in it. It is locked when a session gets its first handle and when that session
 /// ends, never for a message.
 #[derive(Default)]

@@ -104,7 +104,7 @@ impl HandleState {
 
     /// What waits for the session: posted, or queued by the worker.
     fn waiting(&self) -> usize {
-        // What the worker takes meanwhile is counted twice rather than not at all.
+        // Posted first, then queued: with `taken`, this may briefly over-count, never under-count.
         let posted = self.posted.load(Ordering::Acquire);
         posted.saturating_add(self.queued.load(Ordering::Acquire))
     }
@@ -239,8 +239,8 @@ impl SessionHandle {
 
     /// As [`send`](Self::send), but while the session or its worker's mailbox is full, the calling thread waits, for at
     /// most `timeout` ([`Duration::MAX`]: without a limit). [`Sent::Full`]: there was no room within that time, and
-    /// nothing was queued; at once if `bytes` are charged with more than the hard limit. To keep the session's queue short, this waits
-    /// until less than the high-water mark is queued, not only for as much room as `bytes` need.
+    /// nothing was queued; at once if `bytes` are charged with more than the hard limit. To keep the session's queue
+    /// short, this waits until less than the high-water mark is queued, not only for as much room as `bytes` need.
     ///
     /// # Errors
     /// As for [`wait_writable`](Self::wait_writable).
@@ -268,10 +268,7 @@ impl SessionHandle {
     }
 
     fn wait_for_room(&self, level: RoomLevel, deadline: Option<Instant>) -> Sent {
-        let ask = |request| {
-            let asked = self.mailbox.post_to_session(self.id.key, SessionCommand::AnswerWhenRoom(request));
-            asked.map_err(|error| error.map(drop))
-        };
+        let ask = |request| self.post(SessionCommand::AnswerWhenRoom(request));
         self.state.wait_for_room(level, self.limits.high_water, || self.has_room(level), ask, deadline)
     }
 
@@ -280,7 +277,7 @@ impl SessionHandle {
     /// # Errors
     /// [`PostError::Full`] if the worker's mailbox is full, [`PostError::Stopped`] if the worker has ended.
     pub fn close(&self) -> std::result::Result<(), PostError> {
-        self.end(SessionCommand::Close(CloseReason::Local))
+        self.post(SessionCommand::Close(CloseReason::Local))
     }
 
     /// The same for a reason of the program's own: see [`Session::close_with`](crate::Session::close_with).
@@ -288,7 +285,7 @@ impl SessionHandle {
     /// # Errors
     /// As for [`close`](Self::close).
     pub fn close_with(&self, code: u32) -> std::result::Result<(), PostError> {
-        self.end(SessionCommand::Close(CloseReason::ClosedWith(code)))
+        self.post(SessionCommand::Close(CloseReason::ClosedWith(code)))
     }
 
     /// Closes the session at once, with a reset.
@@ -296,7 +293,7 @@ impl SessionHandle {
     /// # Errors
     /// As for [`close`](Self::close).
     pub fn abort(&self) -> std::result::Result<(), PostError> {
-        self.end(SessionCommand::Abort(CloseReason::Aborted))
+        self.post(SessionCommand::Abort(CloseReason::Aborted))
     }
 
     /// The same for a reason of the program's own: see [`Session::abort_with`](crate::Session::abort_with).
@@ -304,10 +301,10 @@ impl SessionHandle {
     /// # Errors
     /// As for [`close`](Self::close).
     pub fn abort_with(&self, code: u32) -> std::result::Result<(), PostError> {
-        self.end(SessionCommand::Abort(CloseReason::AbortedWith(code)))
+        self.post(SessionCommand::Abort(CloseReason::AbortedWith(code)))
     }
 
-    fn end(&self, command: SessionCommand) -> std::result::Result<(), PostError> {
+    fn post(&self, command: SessionCommand) -> std::result::Result<(), PostError> {
         self.mailbox.post_to_session(self.id.key, command).map_err(|error| error.map(drop))
     }
 

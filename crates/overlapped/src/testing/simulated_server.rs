@@ -11,14 +11,13 @@ use proactor::backend::simulated::{Behaviour, Simulated, Simulation};
 use proactor::{ConnectionKey, Driver, Event as Io, ListenerKey, Payload, Pool, PoolConfig, Verb};
 
 use crate::admission::Placement;
-use crate::config::Config;
 use crate::handler::Handler;
 use crate::mailbox::Mailbox;
 use crate::observe::{Observe, Observer, Stats};
 use crate::resolver::Resolve;
 use crate::server::Settings;
 use crate::shared::WorkerShared;
-use crate::worker::{Layer, Parts, Plain, Worker, WorkerHandle};
+use crate::worker::{Layer, Parts, Plain, Worker, WorkerHandle, make_driver};
 use crate::worker_thread::TurnsByHand;
 
 /// Rounds without an event after which nothing more happens until time passes.
@@ -110,7 +109,8 @@ impl<H: Handler, L: Layer> SimulatedServer<H, L> {
             let observe: Option<&Observe> = observe.as_ref();
             let observer =
                 observe.map(|it| Observer::new(Arc::clone(it), Arc::clone(&all_shared[index].published)));
-            let mut driver = make_driver(&simulation, &config, index, observer.clone());
+            let mut driver =
+                make_driver(simulation.backend(Pool::new(config.pool)), &config, index, observer.clone());
             // As over a real kernel: listener i belongs to worker i mod N.
             let mine = listeners.iter().skip(index).step_by(workers);
             let listen = |(address, token): &(SocketAddr, u64)| {
@@ -253,19 +253,4 @@ pub(crate) fn until_quiet(most: u32, mut round: impl FnMut() -> bool) -> bool {
         }
     }
     false
-}
-
-fn make_driver(
-    simulation: &Simulation,
-    config: &Config,
-    index: usize,
-    observer: Option<Observer>,
-) -> Driver<Simulated> {
-    let mut driver = Driver::new(simulation.backend(Pool::new(config.pool)));
-    driver.set_options(config.options);
-    driver.turn_away_at_most(config.turned_away);
-    if let Some(observer) = observer.filter(|_| config.trace_operations) {
-        observer.trace_operations(&mut driver, index);
-    }
-    driver
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proactor::ConnectionKey;
 
-use crate::mailbox::{Audience, Mail, Mailbox};
+use crate::mailbox::{Audience, Mail, Mailbox, post_to_all};
 use crate::session::{PostError, SessionId};
 
 /// Posts messages to a worker's handler, for instance the results of other threads. Cheap to clone, usable from any
@@ -48,7 +48,7 @@ impl<M: Send> WorkerHandle<M> {
     where
         M: Clone,
     {
-        self.all.iter().filter(|mailbox| mailbox.post_message(message.clone()).is_err()).count()
+        post_to_all(&self.all, message)
     }
 
     /// Sends one buffer to `sessions`, which may be on any workers, with one mailbox message per worker. Returns how

@@ -86,6 +86,22 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     ended: bool,
 }
 
+/// The driver of the worker with this index, as its settings say.
+pub(crate) fn make_driver<B: Backend>(
+    backend: B,
+    config: &Config,
+    index: usize,
+    observer: Option<Observer>,
+) -> Driver<B> {
+    let mut driver = Driver::new(backend);
+    driver.set_options(config.options);
+    driver.turn_away_at_most(config.turned_away);
+    if let Some(observer) = observer.filter(|_| config.trace_operations) {
+        observer.trace_operations(&mut driver, index);
+    }
+    driver
+}
+
 /// What a worker is made from.
 pub(crate) struct Parts<B: Backend, H: Handler, L: Layer> {
     pub(crate) index: usize,

@@ -287,7 +287,7 @@ fn on_drain_is_called_once_per_session_and_what_it_sends_goes_out() {
     }
 }
 
-/// A panic in `on_drain` of one session ends that one, and the others are still told.
+/// A panic in `on_drain` of one session ends that one; `on_drain` is still called for the others.
 #[test]
 fn a_panic_in_on_drain_ends_its_session_only() {
     for behaviour in behaviours() {
