@@ -14,6 +14,8 @@ use crate::timers::TimerId;
 pub(crate) enum ConnectRequest {
     /// Begin a connect.
     Begin(AskedConnect),
+    /// Go on with a connect for which an earlier turn had no time.
+    GoOn(ConnectId),
     /// Answer a connect with this failure. It is marked as [ending](PendingConnect::ending) meanwhile.
     End(ConnectId, End),
 }

@@ -22,18 +22,20 @@ use crate::resolver::interleave;
 use crate::session::Origin;
 use crate::timers::Due;
 
-/// Connects that one turn begins: other work waits meanwhile, and the system may take milliseconds for one when few local
-/// ports are free.
-pub(super) const CONNECTS_PER_TURN: usize = 64;
+/// Attempts that one turn begins, of all connects together: other work waits meanwhile, and the system may take
+/// milliseconds for one when few local ports are free.
+pub(super) const ATTEMPTS_PER_TURN: usize = 64;
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn start_connects(&mut self) {
         // Connects that these callbacks ask for start in the next turn, after other work.
-        let count = self.core.connects.len().min(self.connect_budget);
-        self.connect_budget -= count;
-        for _ in 0..count {
+        for _ in 0..self.core.connects.len() {
+            if self.attempts_left == 0 {
+                return;
+            }
             match self.core.connects.pop_front() {
                 Some(ConnectRequest::Begin(asked)) => self.begin_connect(asked),
+                Some(ConnectRequest::GoOn(id)) => self.go_on_connecting(id),
                 Some(ConnectRequest::End(id, end)) => self.fail_connect(id, &end.error()),
                 None => return,
             }
@@ -65,7 +67,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.core.pending_connects.get_mut(id).expect("a connect is pending until it is answered")
     }
 
-    /// The timer of a connect is due: it begins, or its next address is tried.
+    /// The timer of a connect is due, or there is time for it again: it begins, or its next address is tried.
     pub(super) fn go_on_connecting(&mut self, id: ConnectId) {
         let Some(pending) = self.core.pending_connects.get_mut(id) else { return };
         pending.next = None;
@@ -136,7 +138,12 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             core.timers.cancel(timer);
         }
         let options = pending.connect.options.unwrap_or(core.config.options);
-        while let Some(address) = pending.left.pop_front() {
+        while !pending.left.is_empty() {
+            if self.attempts_left == 0 {
+                return core.connects.push_back(ConnectRequest::GoOn(id));
+            }
+            self.attempts_left -= 1;
+            let Some(address) = pending.left.pop_front() else { break };
             match self.driver.connect_with(address, pending.connect.from, options) {
                 Ok(key) => {
                     pending.attempts.push(key);

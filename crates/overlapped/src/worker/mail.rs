@@ -55,7 +55,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.mail.extend(self.mailbox.mail.close());
         self.catching_panics(Self::take_mail);
         // Bounded: no session is left to ask, and at most `MOST_REFUSALS` refusals in a row are answered.
-        self.connect_budget = usize::MAX;
+        self.attempts_left = usize::MAX;
         while !self.core.connects.is_empty() {
             self.catching_panics(Self::flush);
         }

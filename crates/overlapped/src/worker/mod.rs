@@ -43,7 +43,7 @@ use crate::timers::Due;
 
 use accept::Undecided;
 pub(crate) use accept::{ACCEPT_PAUSE, Arrival, Listeners};
-use connect::CONNECTS_PER_TURN;
+use connect::ATTEMPTS_PER_TURN;
 use deadlines::{Deadlines, Overdue};
 use drain::Drain;
 pub use handle::WorkerHandle;
@@ -61,8 +61,8 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     seats: Vec<Option<Seat>>,
     /// Attempts to connect that are in flight.
     connecting: HashMap<ConnectionKey, ConnectId>,
-    /// Connects that this turn may still begin.
-    connect_budget: usize,
+    /// Attempts to connect that this turn may still begin.
+    attempts_left: usize,
     resolver: Arc<dyn Resolve>,
     listeners: Listeners,
     /// A connection that the handler is asked about.
@@ -143,7 +143,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             listeners,
             undecided: None,
             connecting: HashMap::new(),
-            connect_budget: CONNECTS_PER_TURN,
+            attempts_left: ATTEMPTS_PER_TURN,
             resolver,
             shared: Arc::clone(&mailbox.shared),
             mailbox,
@@ -185,7 +185,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if !self.started {
             self.catching_panics(Self::start);
         }
-        self.connect_budget = CONNECTS_PER_TURN;
+        self.attempts_left = ATTEMPTS_PER_TURN;
         self.core.touched.append(&mut self.core.deferred);
         self.catching_panics(Self::take_mail);
         self.catching_panics(Self::flush);
