@@ -28,7 +28,7 @@ const USAGE: &str = "usage: cargo xtask tidy
        cargo xtask portability [--install]
        cargo xtask programs [--install]
        cargo xtask pictures [--install] [NAME...]
-       cargo xtask windows [--install]
+       cargo xtask windows [--install] [--build-only]
        cargo xtask kernels [--install]
 
   tidy         looks for long files and functions, circles of imports, layers that are crossed, missing notes, and
@@ -39,7 +39,7 @@ const USAGE: &str = "usage: cargo xtask tidy
   dist         builds the archive of a release for one system, with man pages, completions and a checksum
   portability  checks types for systems that cannot be run here: 32-bit Linux and Windows, FreeBSD, macOS
   windows      builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, and a
-               Windows server against Linux clients
+               Windows server against Linux clients; with --build-only, it stops before it runs anything
   programs     tests examples with the real redis-cli, redis-benchmark and curl
   pictures     draws the page of `overlapped pitfalls` as pictures, for a phone and a desktop, in light and dark, with
                Debian's chromium
@@ -66,6 +66,8 @@ fn main() -> ExitCode {
         ["pictures", ref names @ ..] => pictures::run(false, names),
         ["windows"] => windows::run(false),
         ["windows", "--install"] => windows::run(true),
+        ["windows", "--build-only"] => windows::build(false).map(drop),
+        ["windows", "--install", "--build-only"] => windows::build(true).map(drop),
         #[cfg(unix)]
         ["kernels"] => kernels::run(false),
         #[cfg(unix)]
