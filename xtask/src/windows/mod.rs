@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use crate::bounded::{self, Failure};
 use crate::place;
 use crate::toolchain::{self, Toolchain, Use};
-use wine::Wine;
+
+pub(crate) use wine::Wine;
 
 /// Unit tests take a second, the suite about a minute.
 const TESTS: Duration = Duration::from_secs(300);
@@ -48,6 +49,11 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     }
     step("Windows and Linux with each other");
     between_systems(&wine, program)?;
+    #[cfg(target_os = "linux")]
+    {
+        step("the commands of the pages");
+        crate::pages::under_wine(&wine, program.parent().ok_or("the program is in a folder")?)?;
+    }
     step("all held");
     Ok(())
 }

@@ -11,7 +11,7 @@ const SHIM: &str = "bcryptprimitives.dll";
 const SHIM_SOURCE: &str = include_str!("bcryptprimitives.c");
 const BOOT: Duration = Duration::from_secs(300);
 
-pub(super) struct Wine {
+pub(crate) struct Wine {
     prefix: PathBuf,
 }
 
@@ -71,7 +71,7 @@ impl Wine {
     }
 
     /// The environment in which a program, or what it starts, finds this Wine.
-    pub(super) fn surround<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+    pub(crate) fn surround<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.env("WINEPREFIX", &self.prefix).env("WINEDEBUG", "-all");
         // Neither its browser nor its .NET is wanted, and nobody is there to answer its questions about them.
         command.env("WINEDLLOVERRIDES", "mscoree,mshtml=").env_remove("DISPLAY")
