@@ -19,6 +19,7 @@ mod programs;
 mod tidy;
 mod toolchain;
 mod windows;
+mod wine;
 
 use std::process::ExitCode;
 
@@ -28,7 +29,7 @@ const USAGE: &str = "usage: cargo xtask tidy
        cargo xtask dist [TARGET]
        cargo xtask portability [--install]
        cargo xtask programs [--install]
-       cargo xtask pages [PAGE...]
+       cargo xtask pages [--windows] [PAGE...]
        cargo xtask pictures [--install] [NAME...]
        cargo xtask windows [--install]
        cargo xtask kernels [--install]
@@ -44,7 +45,8 @@ const USAGE: &str = "usage: cargo xtask tidy
                server against Linux clients, and the PowerShell commands of the pages
   programs     tests examples with the real redis-cli, redis-benchmark and curl
   pages        runs every command of README.md and docs/ as written and compares what it shows; checks links, quoted
-               code, and that both languages of a page show the same
+               code, and that both languages of a page show the same; with --windows, its PowerShell commands, with
+               what `windows` has built
   pictures     draws the page of `overlapped pitfalls` as pictures, for a phone and a desktop, in light and dark, with
                Debian's chromium
   kernels      runs conformance, vanishing clients and a short chaos on Debian's Linux 6.1 and 6.12, in qemu
@@ -66,7 +68,8 @@ fn main() -> ExitCode {
         ["programs"] => programs::run(false),
         #[cfg(unix)]
         ["programs", "--install"] => programs::run(true),
-        ["pages", ref names @ ..] if !names.iter().any(|name| name.starts_with('-')) => pages::run(names),
+        ["pages", "--windows", ref names @ ..] => pages::run(true, names),
+        ["pages", ref names @ ..] => pages::run(false, names),
         ["pictures", "--install", ref names @ ..] => pictures::run(true, names),
         ["pictures", ref names @ ..] => pictures::run(false, names),
         ["windows"] => windows::run(false),

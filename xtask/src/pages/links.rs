@@ -147,13 +147,14 @@ mod tests {
     fn dead_links_are_named() {
         let root = crate::place::workspace();
         let page = |text: &str| Page::parse("docs/pitfalls.md", text).unwrap();
-        let alive =
-            page("[a](pitfalls.md#run-them) [b](../README.md) [c](https://a.invalid/x#y) [d](../crates)");
+        let alive = page(
+            "[a](../ARCHITECTURE.md#invariants) [b](../README.md) [c](https://a.invalid/x#y) [d](../crates)",
+        );
         assert_eq!(dead(&root, &alive), Vec::<String>::new());
         let dead = dead(
             &root,
             &page(
-                "# There\n[there](#there)\n[a](none.md)\n[b](pitfalls.md#none)\n[c](#none)\n[d](../xtask/src/main.rs#L1)\n",
+                "# There\n[there](#there)\n[a](none.md)\n[b](../README.md#none)\n[c](#none)\n[d](../xtask/src/main.rs#L1)\n",
             ),
         );
         assert_eq!(dead.len(), 4, "{dead:?}");

@@ -37,8 +37,9 @@ const FRONT: [&str; 2] = ["README.md", "README.ko.md"];
 /// Languages of blocks in which commands would escape this.
 const OTHER_SHELLS: [&str; 8] = ["sh", "bash", "shell", "zsh", "shell-session", "cmd", "bat", "ps1"];
 
-/// Checks all pages, and runs the commands of those that are named, or of all.
-pub(crate) fn run(names: &[&str]) -> Result<(), Failure> {
+/// Checks all pages, and runs the commands of those that are named, or of all: those for Linux or, with the programs that
+/// `cargo xtask windows` has built, those for Windows.
+pub(crate) fn run(windows: bool, names: &[&str]) -> Result<(), Failure> {
     let root = place::workspace();
     let pages = all(&root)?;
     let findings = findings(&root, &pages);
@@ -55,9 +56,13 @@ pub(crate) fn run(names: &[&str]) -> Result<(), Failure> {
     }
     println!("pages: {} pages are in order", pages.len());
     #[cfg(target_os = "linux")]
-    play::on_linux(&root, &chosen(&pages, names))?;
+    if windows {
+        play::on_wine(&place::target("windows"), &chosen(&pages, names))?;
+    } else {
+        play::on_linux(&root, &chosen(&pages, names))?;
+    }
     #[cfg(not(target_os = "linux"))]
-    println!("pages: their commands are run on Linux only");
+    println!("pages: their commands are run on Linux only{}", if windows { ", under Wine too" } else { "" });
     Ok(())
 }
 

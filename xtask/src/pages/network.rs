@@ -19,6 +19,7 @@ struct Own {
 
 impl Network {
     /// This machine's.
+    #[cfg(test)]
     pub(super) fn of_machine(port: u16) -> Network {
         Network { port, own: None }
     }

@@ -12,7 +12,7 @@ use super::script::{Shell, steps};
 use super::terminal::Terminal;
 use crate::bounded::{self, Failure};
 use crate::place;
-use crate::windows::Wine;
+use crate::wine::Wine;
 
 /// The width of the terminals, and what programs are told it is.
 const COLUMNS: u16 = 80;
@@ -20,6 +20,8 @@ const COLUMNS: u16 = 80;
 const WINE_COLUMNS: u16 = 1000;
 /// Where every page has its servers: the lesson's.
 const PORT: u16 = 9999;
+/// What was built for Windows. It is not optimised: nothing on the pages depends on it, and the tests need the same.
+const PROGRAMS: &str = "build/x86_64-pc-windows-gnu/debug";
 /// Downloading what Cargo.lock names.
 const FETCH: Duration = Duration::from_secs(600);
 /// What a shell says of a program that was killed: 128, and the number of the signal.
@@ -40,12 +42,21 @@ pub(super) fn on_linux(root: &Path, pages: &[&Page]) -> Result<(), Failure> {
     play_all(pages, Shell::Unix, &Linux { root, network })
 }
 
-/// Plays the `powershell` blocks of all pages with the programs for Windows in a folder.
-pub(crate) fn under_wine(wine: &Wine, programs: &Path) -> Result<(), Failure> {
-    let root = place::workspace();
-    let pages = super::all(&root)?;
-    let system = OnWine { root: &root, wine, programs, network: Network::of_machine(PORT) };
-    play_all(&super::chosen(&pages, &[]), Shell::PowerShell, &system)
+/// Plays the `powershell` blocks of all pages with what `cargo xtask windows` has built in a place. Wine starts anew there.
+pub(crate) fn under_wine(place: &Path) -> Result<(), Failure> {
+    let pages = super::all(&place::workspace())?;
+    on_wine(place, &super::chosen(&pages, &[]))
+}
+
+/// The same for some pages.
+pub(super) fn on_wine(place: &Path, pages: &[&Page]) -> Result<(), Failure> {
+    let programs = place.join(PROGRAMS);
+    if !programs.join("overlapped.exe").exists() {
+        return Err("no programs for Windows; `cargo xtask windows` builds them".into());
+    }
+    let network = Network::new(PORT);
+    let wine = Wine::within(place, network.within())?;
+    play_all(pages, Shell::PowerShell, &OnWine { root: &place::workspace(), wine, programs, network })
 }
 
 /// Plays pages one after the other; one that fails does not keep the next ones from it.
@@ -100,17 +111,17 @@ impl System for Linux<'_> {
 
 struct OnWine<'a> {
     root: &'a Path,
-    wine: &'a Wine,
-    /// Where a build for Windows has put its programs. They are not optimised: nothing in the pages depends on it, and
-    /// the tests need the same ones.
-    programs: &'a Path,
+    wine: Wine,
+    programs: PathBuf,
     network: Network,
 }
 
 impl System for OnWine<'_> {
     fn terminal(&self) -> Result<Terminal, Failure> {
-        Terminal::start(WINE_COLUMNS, &[], |shell: &mut Command| {
-            self.wine.surround(shell.current_dir(self.root)).env("COLUMNS", COLUMNS.to_string());
+        Terminal::start(WINE_COLUMNS, &self.network.within(), |shell: &mut Command| {
+            let columns = COLUMNS.to_string();
+            // A console of Windows can move its cursor, whatever `TERM` says.
+            self.wine.surround(shell.current_dir(self.root)).env("COLUMNS", columns).env("TERM", "xterm");
         })
     }
 

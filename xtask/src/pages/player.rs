@@ -121,6 +121,7 @@ impl Player<'_> {
         }
         let running = self.running(step);
         (running.command, running.limit, running.interrupted) = (command.to_owned(), limit, false);
+        running.terminal.forgets();
         running.terminal.types(&given)?;
         Ok(true)
     }
@@ -149,7 +150,9 @@ impl Player<'_> {
                 Shown::Line(_) => continue,
                 other => ended(&other, running.limit),
             };
-            let what = format!("expected the line\n    {}\nbut {what}", expected.text);
+            let earlier = running.terminal.has_shown(|line| expected.matches(line));
+            let earlier = if earlier { " (there is such a line, but it came earlier)" } else { "" };
+            let what = format!("expected the line\n    {}\nbut {what}{earlier}", expected.text);
             return Err(self.failure(line, step, &what));
         }
     }

@@ -91,7 +91,7 @@ impl Terminal {
     /// Types a line. Before it, the shell or a program has asked for one.
     pub(super) fn types(&mut self, line: &str) -> Result<(), Failure> {
         self.pending.clear();
-        self.echo = Some(line.to_owned());
+        self.echo = Some(line.trim_end().to_owned());
         self.presses(format!("{line}\r").as_bytes())
     }
 
@@ -145,6 +145,16 @@ impl Terminal {
         lines.map(|line| format!("    | {line}\n")).collect()
     }
 
+    /// What was shown until now is not of interest any more.
+    pub(super) fn forgets(&mut self) {
+        self.shown.clear();
+    }
+
+    /// Whether a line like this was shown, and read.
+    pub(super) fn has_shown(&self, is_it: impl Fn(&str) -> bool) -> bool {
+        self.shown.iter().any(|line| is_it(line))
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.pending.extend(part);
@@ -166,13 +176,14 @@ impl Terminal {
     /// A line without what is only the echo of the keys: all of it, or its beginning.
     fn without_echo(&mut self, line: String) -> Option<String> {
         let Some(echo) = &self.echo else { return Some(line) };
-        let typed = line.trim_end() == echo.trim_end();
-        let rest = line.strip_prefix(echo.as_str()).filter(|_| echo.starts_with('^')).map(str::to_owned);
-        if typed || rest.is_some() {
-            self.echo = None;
-            self.shown.push_back(format!("(typed) {line}"));
-        }
-        if typed { None } else { rest.or(Some(line)) }
+        let is_key = echo.starts_with('^');
+        let rest = match line.strip_prefix(echo.as_str()) {
+            Some(rest) if is_key || rest.trim_end().is_empty() => rest.to_owned(),
+            _ => return Some(line),
+        };
+        self.shown.push_back(format!("(typed) {echo}"));
+        self.echo = None;
+        Some(rest).filter(|rest| !rest.is_empty())
     }
 }
 

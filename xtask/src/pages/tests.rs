@@ -148,7 +148,7 @@ served 1 lines
         // The echo of what was typed is no output.
         fails("```console\n$ true hello\ntrue hello\n```\n", &["page.md:3: ", "status 0"]);
         // Lines in another order.
-        fails("```console\n$ echo a; echo b\nb\na\n```\n", &["page.md:4: ", "    a\n", "| b\n"]);
+        fails("```console\n$ echo a; echo b\nb\na\n```\n", &["page.md:4: ", "    a\n", "earlier", "| b\n"]);
     }
 
     #[test]

@@ -4,16 +4,13 @@
 //! cannot show: speed, and what only the real kernel does. Each program has its time; one that hangs is ended and
 //! named. Everything is made in `target/windows`, the Wine prefix too.
 
-mod wine;
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::bounded::{self, Failure};
 use crate::place;
 use crate::toolchain::{self, Toolchain, Use};
-
-pub(crate) use wine::Wine;
+use crate::wine::Wine;
 
 /// Unit tests take a second, the suite about a minute.
 const TESTS: Duration = Duration::from_secs(300);
@@ -52,7 +49,8 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     #[cfg(target_os = "linux")]
     {
         step("the commands of the pages");
-        crate::pages::under_wine(&wine, program.parent().ok_or("the program is in a folder")?)?;
+        drop(wine);
+        crate::pages::under_wine(&place)?;
     }
     step("all held");
     Ok(())
