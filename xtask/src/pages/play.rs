@@ -118,11 +118,12 @@ struct OnWine<'a> {
 
 impl System for OnWine<'_> {
     fn terminal(&self) -> Result<Terminal, Failure> {
-        Terminal::start(WINE_COLUMNS, &self.network.within(), |shell: &mut Command| {
+        let terminal = Terminal::start(WINE_COLUMNS, &self.network.within(), |shell: &mut Command| {
             let columns = COLUMNS.to_string();
             // A console of Windows can move its cursor, whatever `TERM` says.
             self.wine.surround(shell.current_dir(self.root)).env("COLUMNS", columns).env("TERM", "xterm");
-        })
+        });
+        terminal.map(Terminal::with_keys)
     }
 
     fn command(&self, command: &str) -> Result<Option<String>, Failure> {

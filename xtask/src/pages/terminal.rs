@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::bounded::Failure;
 
@@ -27,6 +28,8 @@ pub(super) struct Terminal {
     /// The line that is not over yet.
     pending: Vec<u8>,
     lines: VecDeque<String>,
+    /// Whether the programs here ask for keys: see [`Terminal::with_keys`].
+    with_keys: bool,
     /// What was typed and has not been shown yet.
     echo: Option<String>,
     /// The last lines that were read.
@@ -85,7 +88,23 @@ impl Terminal {
             }
         });
         let (lines, shown) = (VecDeque::new(), VecDeque::new());
-        Ok(Terminal { shell, keyboard, screen, pending: Vec::new(), lines, echo: None, shown })
+        Ok(Terminal {
+            shell,
+            keyboard,
+            screen,
+            pending: Vec::new(),
+            lines,
+            with_keys: false,
+            echo: None,
+            shown,
+        })
+    }
+
+    /// The programs here read keys, not lines. They set the terminal's mode after they have asked for a line, and what is
+    /// typed before would have Enter replaced.
+    pub(super) fn with_keys(mut self) -> Terminal {
+        self.with_keys = true;
+        self
     }
 
     /// Types a line. Before it, the shell or a program has asked for one.
@@ -126,13 +145,21 @@ impl Terminal {
                 }
                 return Shown::Prompt(status);
             }
-            if wants_question && self.echo.is_none() && pending == QUESTION {
-                return Shown::Question;
+            let mut wait = deadline.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                return Shown::Nothing;
             }
-            match self.screen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if wants_question && self.echo.is_none() && pending == QUESTION {
+                if self.is_ready_for_keys() {
+                    return Shown::Question;
+                }
+                // The mode changes without a word.
+                wait = wait.min(Duration::from_millis(10));
+            }
+            match self.screen.recv_timeout(wait) {
                 Ok(bytes) => self.take(&bytes),
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => return Shown::Nothing,
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return Shown::Gone,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Shown::Gone,
             }
         }
     }
@@ -153,6 +180,12 @@ impl Terminal {
     /// Whether a line like this was shown, and read.
     pub(super) fn has_shown(&self, is_it: impl Fn(&str) -> bool) -> bool {
         self.shown.iter().any(|line| is_it(line))
+    }
+
+    fn is_ready_for_keys(&self) -> bool {
+        let edits_lines =
+            || tcgetattr(&self.keyboard).is_ok_and(|mode| mode.local_modes.contains(LocalModes::ICANON));
+        !self.with_keys || !edits_lines()
     }
 
     fn take(&mut self, bytes: &[u8]) {
