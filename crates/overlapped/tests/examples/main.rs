@@ -4,6 +4,7 @@ mod draining;
 mod reconnect;
 mod relay;
 mod simulated;
+mod solutions;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
