@@ -262,6 +262,7 @@ mod tests {
             let mut all: Vec<Peer> = (0..30).map(|_| world.connect()).collect();
             all.iter_mut().for_each(|peer| peer.send("login ann\nplay\n"));
             world.advance(LOGIN + Duration::from_secs(1));
+            assert!(world.stats().posts_refused > 0);
             let open = all.iter().filter(|peer| peer.is_open()).count();
             assert!(open <= 1, "{open} sessions by one name");
             for peer in &mut all {

@@ -1,5 +1,6 @@
 //! The examples, run as programs.
 
+mod course;
 mod draining;
 mod reconnect;
 mod relay;
