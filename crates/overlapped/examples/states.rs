@@ -267,7 +267,7 @@ mod tests {
             assert!(open <= 1, "{open} sessions by one name");
             for peer in &mut all {
                 let heard = peer.received();
-                assert!(heard == "" || heard.text().starts_with("* hello ann\n* you"), "{heard:?}");
+                assert!(heard.is_empty() || heard.text().starts_with("* hello ann\n* you"), "{heard:?}");
             }
         });
     }

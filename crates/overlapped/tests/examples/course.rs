@@ -1,14 +1,11 @@
 //! The examples of the course's weeks, `states`, `packets` and `rooms`, as programs: several clients at a time, bytes cut
-//! anywhere, bad input, a client that does not read, a drain. And `talk`, the client that `docs/course.md` uses.
+//! anywhere, bad input, a client that does not read, a drain.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, Output, Stdio};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 
-use overlapped_testing::{
-    Example, PATIENCE, Random, exit_of, expect_bytes, expect_end, read_to_end, reset, with_timeouts,
-};
+use overlapped_testing::{Example, Random, expect_bytes, expect_end, read_to_end, reset};
 
 /// Every backend of this system, as the examples' second argument.
 const BACKENDS: &[&str] = &[
@@ -233,84 +230,4 @@ fn rooms_close_a_member_that_does_not_read_and_nobody_waits_for_it() {
         }
         panic!("40 MB wait for a member that does not read");
     });
-}
-
-/// Ended with the test.
-struct Talk(Option<Child>);
-
-impl Talk {
-    fn start(target: &str, lines: &[&str]) -> Talk {
-        let mut command = Example::command("talk");
-        command.arg(target).args(lines).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Talk(Some(command.spawn().expect("build it first: cargo build --examples")))
-    }
-
-    fn child(&mut self) -> &mut Child {
-        self.0.as_mut().expect("it is taken at its end")
-    }
-
-    /// Waits until it ends.
-    fn output(mut self) -> Output {
-        let _ = exit_of(self.child(), PATIENCE);
-        let child = self.0.take().expect("just seen");
-        child.wait_with_output().expect("it has ended")
-    }
-}
-
-impl Drop for Talk {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn address(example: &Example) -> String {
-    example.dial().peer_addr().expect("connected").to_string()
-}
-
-#[test]
-fn talk_sends_its_arguments_then_its_stdin_and_prints_all_answers() {
-    let states = Example::start("states", &[]);
-    let talk = Talk::start(&address(&states), &["play", "login ann", "play", "go 1 0"]);
-    let output = talk.output();
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    let wanted = "! \"play\": not while you are Connected\n* hello ann\n* you are at 0,0\n* you are at 1,0\n";
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), wanted);
-
-    let mut talk = Talk::start(&address(&states), &["login bob", "-"]);
-    let mut stdout = BufReader::new(talk.child().stdout.take().expect("piped"));
-    let mut hello = String::new();
-    stdout.read_line(&mut hello).unwrap();
-    assert_eq!(hello, "* hello bob\n");
-    talk.child().stdin.take().expect("piped").write_all(b"play\nleave\n").unwrap();
-    assert_eq!(read_to_end(&mut stdout), b"* you are at 0,0\n* you have left the game\n");
-    assert!(talk.output().status.success());
-}
-
-#[test]
-fn talk_ends_with_its_server_also_while_nobody_types() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = listener.local_addr().unwrap().to_string();
-    for resets in [false, true] {
-        let talk = Talk::start(&target, &["hi", "-"]);
-        let mut stream = with_timeouts(listener.accept().unwrap().0, PATIENCE);
-        expect_bytes(&mut stream, b"hi\n");
-        if resets {
-            reset(stream);
-        } else {
-            stream.write_all(b"bye\n").unwrap();
-            drop(stream);
-        }
-        let output = talk.output();
-        // Under Wine, a reset that meets a socket with no receive under way reads as an end of stream.
-        assert!(output.status.success() != resets || cfg!(windows), "{output:?}");
-        assert_eq!(output.stdout, if resets { &b""[..] } else { b"bye\n" });
-    }
-    drop(listener);
-    let output = Talk::start(&target, &["hi"]).output();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.starts_with(&format!("error: cannot connect to {target}: ")), "{error}");
 }

@@ -30,8 +30,6 @@ mod socks5;
 mod states;
 #[path = "../../examples/store.rs"]
 mod store;
-#[path = "../../examples/talk.rs"]
-mod talk;
 
 /// Each example has a test on the simulated kernel, and it runs here.
 #[test]
