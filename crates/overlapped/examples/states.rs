@@ -11,9 +11,9 @@ use overlapped::settings::Choice;
 use overlapped::{Closed, Framed, Handler, Idle, Lease, Lines, Server, Session, SessionId, WorkerContext};
 
 /// How long a client may take to log in, and to complete a line that it has begun.
-const LOGIN: Duration = Duration::from_secs(10);
+const LOGIN: Duration = Duration::from_secs(30);
 /// A client that sends nothing for this long gets a `ping`. After the same time again, its session is closed.
-const SILENCE: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(60);
 /// The code of a session that another login has replaced, in its `CloseReason::ClosedWith`.
 const REPLACED: u32 = 1;
 
@@ -279,7 +279,7 @@ mod tests {
             let (mut ann, mut bob, mut eve) =
                 (login(&mut world, "ann"), login(&mut world, "bob"), world.connect());
             let mut slow = world.connect();
-            for _ in 0..11 {
+            for _ in 0..=LOGIN.as_secs() {
                 if slow.is_open() {
                     slow.send("x"); // always active, and no line
                 }
@@ -287,7 +287,7 @@ mod tests {
             }
             assert!(slow.has_ended() && eve.has_ended(), "neither has logged in by now");
             assert_eq!(eve.received(), "");
-            world.advance(SILENCE - Duration::from_secs(10));
+            world.advance(SILENCE - LOGIN + Duration::from_secs(1));
             assert_eq!((ann.received().text(), bob.received().text()), ("ping\n", "ping\n"));
             bob.send("pong\n");
             world.advance(SILENCE + Duration::from_secs(1));
