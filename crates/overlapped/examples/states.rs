@@ -201,27 +201,27 @@ mod tests {
 
     #[test]
     fn each_state_has_its_commands() {
-        testing::for_each_behaviour(|behaviour| {
-            let mut world = world(behaviour);
-            let mut ann = world.connect();
-            // Sent at once, and cut anywhere: what follows the login waits for its answer.
-            ann.send_in_pieces(
-                "play\nlogin \nlogin ann\nlogin eve\ngo 1 0\nplay\ngo 1 0\ngo 99 -1\nleave\ngo 1 1\n",
-                7,
-            );
-            ann.finish();
-            world.settle();
-            let wanted = "! \"play\": not while you are Connected\n\
-                          ! \"login \": not while you are Connected\n\
-                          * hello ann\n\
-                          ! \"login eve\": not while you are Authenticated(\"ann\")\n\
-                          ! \"go 1 0\": not while you are Authenticated(\"ann\")\n\
-                          * you are at 0,0\n* you are at 1,0\n* you are at 2,-1\n* you have left the game\n\
-                          ! \"go 1 1\": not while you are Authenticated(\"ann\")\n";
-            assert_eq!(ann.received(), wanted);
-            assert!(ann.has_ended());
-            assert_eq!(names(&world), 0);
-        });
+        let commands = "play\nlogin \nlogin ann\nlogin eve\ngo 1 0\nplay\ngo 1 0\ngo 99 -1\nleave\ngo 1 1\n";
+        let wanted = "! \"play\": not while you are Connected\n\
+                      ! \"login \": not while you are Connected\n\
+                      * hello ann\n\
+                      ! \"login eve\": not while you are Authenticated(\"ann\")\n\
+                      ! \"go 1 0\": not while you are Authenticated(\"ann\")\n\
+                      * you are at 0,0\n* you are at 1,0\n* you are at 2,-1\n* you have left the game\n\
+                      ! \"go 1 1\": not while you are Authenticated(\"ann\")\n";
+        // What arrives together with the login waits for its answer.
+        for len in [7, commands.len()] {
+            testing::for_each_behaviour(|behaviour| {
+                let mut world = world(behaviour);
+                let mut ann = world.connect();
+                ann.send_in_pieces(commands, len);
+                ann.finish();
+                world.settle();
+                assert_eq!(ann.received(), wanted);
+                assert!(ann.has_ended());
+                assert_eq!(names(&world), 0);
+            });
+        }
     }
 
     #[test]
