@@ -1,6 +1,7 @@
 //! The examples, run as programs.
 
 mod draining;
+mod dummy_clients;
 mod reconnect;
 mod relay;
 mod simulated;

@@ -6,6 +6,8 @@
 mod broadcast;
 #[path = "../../examples/chat.rs"]
 mod chat;
+#[path = "../../examples/dummy_clients.rs"]
+mod dummy_clients;
 #[path = "../../examples/echo.rs"]
 mod echo;
 #[path = "../../examples/framed.rs"]
