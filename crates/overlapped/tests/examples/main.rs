@@ -2,6 +2,7 @@
 
 mod course;
 mod draining;
+mod dummy_clients;
 mod reconnect;
 mod relay;
 mod simulated;

@@ -8,6 +8,8 @@ mod broadcast;
 mod chat;
 #[path = "../../examples/chat_server.rs"]
 mod chat_server;
+#[path = "../../examples/dummy_clients.rs"]
+mod dummy_clients;
 #[path = "../../examples/echo.rs"]
 mod echo;
 #[path = "../../examples/framed.rs"]
