@@ -136,8 +136,9 @@ fn contents(package: &Package, packed: &Path) -> Vec<String> {
         }
     }
     let examples = package.targets.iter().filter(|target| target.kind.iter().any(|kind| kind == "example"));
-    let files =
-        examples.map(|target| Path::new("examples").join(target.src_path.file_name().unwrap_or_default()));
+    // Their paths in the crate: some lie in folders of their own.
+    let directory = package.manifest_path.parent().unwrap_or(Path::new(""));
+    let files = examples.map(|target| target.src_path.strip_prefix(directory).unwrap_or(&target.src_path).into());
     for file in files.chain([PathBuf::from("README.md")]) {
         if !unpacked.join(&file).is_file() {
             findings.push(format!("{}: {} is not in its archive", package.name, file.display()));

@@ -6,6 +6,7 @@ mod dummy_clients;
 mod reconnect;
 mod relay;
 mod simulated;
+mod solutions;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
