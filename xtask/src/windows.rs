@@ -4,15 +4,13 @@
 //! cannot show: speed, and what only the real kernel does. Each program has its time; one that hangs is ended and
 //! named. Everything is made in `target/windows`, the Wine prefix too.
 
-mod wine;
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::bounded::{self, Failure};
 use crate::place;
 use crate::toolchain::{self, Toolchain, Use};
-use wine::Wine;
+use crate::wine::Wine;
 
 /// Unit tests take a second, the suite about a minute.
 const TESTS: Duration = Duration::from_secs(300);
@@ -48,6 +46,12 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     }
     step("Windows and Linux with each other");
     between_systems(&wine, program)?;
+    #[cfg(target_os = "linux")]
+    {
+        step("the commands of the pages");
+        drop(wine);
+        crate::pages::under_wine(&place)?;
+    }
     step("all held");
     Ok(())
 }
