@@ -1,6 +1,8 @@
 //! The examples, run as programs.
 
+mod course;
 mod draining;
+mod dummy_clients;
 mod reconnect;
 mod relay;
 mod simulated;

@@ -6,6 +6,10 @@
 mod broadcast;
 #[path = "../../examples/chat.rs"]
 mod chat;
+#[path = "../../examples/chat_server.rs"]
+mod chat_server;
+#[path = "../../examples/dummy_clients.rs"]
+mod dummy_clients;
 #[path = "../../examples/echo.rs"]
 mod echo;
 #[path = "../../examples/framed.rs"]
@@ -14,6 +18,8 @@ mod framed;
 mod game_tick;
 #[path = "../../examples/jobs.rs"]
 mod jobs;
+#[path = "../../examples/packets.rs"]
+mod packets;
 #[path = "../../examples/proxy.rs"]
 mod proxy;
 #[path = "../../examples/reconnect.rs"]
@@ -22,6 +28,8 @@ mod reconnect;
 mod rooms;
 #[path = "../../examples/socks5.rs"]
 mod socks5;
+#[path = "../../examples/states.rs"]
+mod states;
 #[path = "../../examples/store.rs"]
 mod store;
 
