@@ -122,7 +122,8 @@ impl fmt::Display for BadHeader {
 fn main() -> overlapped::Result<()> {
     let mut args = std::env::args().skip(1);
     let address = args.next().unwrap_or_else(|| "127.0.0.1:9999".into());
-    let backend = args.next().map_or(Choice::Auto, |name| name.parse().expect("auto, io_uring or readiness"));
+    let backend =
+        args.next().map_or(Choice::Auto, |name| name.parse().expect("auto, io_uring, iocp or readiness"));
     let server = Server::bind(address.as_str())?.backend(backend).idle_timeout(SILENCE).start(|_| Service)?;
     println!("listening on {}", server.local_addr());
     let _ = io::copy(&mut io::stdin(), &mut io::sink());

@@ -170,7 +170,8 @@ impl Handler for Game {
 fn main() -> overlapped::Result<()> {
     let mut args = std::env::args().skip(1);
     let address = args.next().unwrap_or_else(|| "127.0.0.1:9999".into());
-    let backend = args.next().map_or(Choice::Auto, |name| name.parse().expect("auto, io_uring or readiness"));
+    let backend =
+        args.next().map_or(Choice::Auto, |name| name.parse().expect("auto, io_uring, iocp or readiness"));
     let server = Server::bind(address.as_str())?.backend(backend).start(|here| Game::new(&here))?;
     println!("listening on {}", server.local_addr());
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
