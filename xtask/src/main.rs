@@ -10,6 +10,7 @@ mod loom;
 mod metadata;
 mod package;
 mod packages;
+mod pages;
 mod pictures;
 mod place;
 mod portability;
@@ -18,6 +19,7 @@ mod programs;
 mod tidy;
 mod toolchain;
 mod windows;
+mod wine;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,7 @@ const USAGE: &str = "usage: cargo xtask tidy
        cargo xtask dist [TARGET]
        cargo xtask portability [--install]
        cargo xtask programs [--install]
+       cargo xtask pages [--windows] [PAGE...]
        cargo xtask pictures [--install] [NAME...]
        cargo xtask windows [--install] [--build-only]
        cargo xtask kernels [--install]
@@ -38,9 +41,13 @@ const USAGE: &str = "usage: cargo xtask tidy
                workspace; with --publish, as it must be to be published
   dist         builds the archive of a release for one system, with man pages, completions and a checksum
   portability  checks types for systems that cannot be run here: 32-bit Linux and Windows, FreeBSD, macOS
-  windows      builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, and a
-               Windows server against Linux clients; with --build-only, it stops before it runs anything
+  windows      builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, a Windows
+               server against Linux clients, and the PowerShell commands of the pages; with --build-only, it stops before
+               it runs anything
   programs     tests examples with the real redis-cli, redis-benchmark and curl
+  pages        runs every command of README.md and docs/ as written and compares what it shows; checks links, quoted
+               code, and that both languages of a page show the same; with --windows, its PowerShell commands, with
+               what `windows` has built
   pictures     draws the page of `overlapped pitfalls` as pictures, for a phone and a desktop, in light and dark, with
                Debian's chromium
   kernels      runs conformance, vanishing clients and a short chaos on Debian's Linux 6.1 and 6.12, in qemu
@@ -62,6 +69,8 @@ fn main() -> ExitCode {
         ["programs"] => programs::run(false),
         #[cfg(unix)]
         ["programs", "--install"] => programs::run(true),
+        ["pages", "--windows", ref names @ ..] => pages::run(true, names),
+        ["pages", ref names @ ..] => pages::run(false, names),
         ["pictures", "--install", ref names @ ..] => pictures::run(true, names),
         ["pictures", ref names @ ..] => pictures::run(false, names),
         ["windows"] => windows::run(false),

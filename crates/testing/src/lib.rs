@@ -1,5 +1,5 @@
 //! What the tests of several crates share: bounded waits, plain sockets at the other end, bytes in which a fault shows,
-//! seeded random numbers, and what Linux says about a process.
+//! seeded random numbers, terminals, and what Linux says about a process.
 //!
 //! Every helper fails the test, with the place of its caller, instead of hanging. Only tests depend on this crate, and it
 //! depends on no other crate of the workspace: a unit test of `proactor` uses it too.
@@ -10,6 +10,8 @@ mod example;
 mod process;
 mod random;
 mod sockets;
+#[cfg(unix)]
+mod terminal;
 mod waiting;
 
 pub use bytes::{PATTERN_PERIOD, assert_same, noise, pattern};
@@ -19,4 +21,6 @@ pub use process::{O_CLOEXEC, open_descriptors};
 pub use process::{descriptor_flags, resident, status_field};
 pub use random::Random;
 pub use sockets::{dial, exchange, expect_bytes, expect_end, fill, read_to_end, reset, with_timeouts};
+#[cfg(unix)]
+pub use terminal::terminal;
 pub use waiting::{PATIENCE, eventually, eventually_within, exit_of};

@@ -70,7 +70,37 @@ fn dependencies(manifest: &str) -> impl Iterator<Item = (usize, String)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::source::{Page, Source};
     use super::*;
+
+    /// A workspace that consists of its manifests, one of which has another dependency, and of one source.
+    fn findings(folder: &str, dependencies: &str, source: &str) -> Vec<String> {
+        let manifest = |name: &str| {
+            let section = if name == folder { dependencies } else { "" };
+            let package = if ["proactor", "overlapped"].contains(&name) {
+                name.into()
+            } else {
+                format!("overlapped-{name}")
+            };
+            let text = format!("[package]\nname = \"{package}\"\n{section}");
+            Page { path: format!("crates/{name}/Cargo.toml"), text }
+        };
+        let manifests = LAYERS.iter().map(|(name, _)| manifest(name)).collect();
+        let syntax = syn::parse_file(source).expect("it is Rust");
+        let source = Source { path: format!("crates/{folder}/src/lib.rs"), text: source.into(), syntax };
+        check(&Tree { sources: vec![source], pages: Vec::new(), manifests })
+    }
+
+    #[test]
+    fn a_dependency_that_points_upwards_is_found() {
+        let wanted = ["crates/proactor/Cargo.toml:4: `overlapped` lies above this crate"];
+        assert_eq!(findings("proactor", "[dependencies]\noverlapped.workspace = true\n", ""), wanted);
+        assert_eq!(findings("proactor", "[dependencies]\noverlapped = \"1\"\n", ""), wanted);
+        let wanted = ["crates/overlapped/src/lib.rs:2: `overlapped_cli` lies above this crate"];
+        assert_eq!(findings("overlapped", "", "use proactor::Lease;\nuse overlapped_cli::serve;\n"), wanted);
+        let downwards = "[dependencies]\nproactor.workspace = true\n";
+        assert!(findings("overlapped", downwards, "use proactor::Lease;\n").is_empty());
+    }
 
     #[test]
     fn dependencies_of_tests_are_not_counted() {

@@ -9,8 +9,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 
 use overlapped_testing::exit_of;
-use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 #[cfg(target_os = "linux")]
 use rustix::termios::LocalModes;
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
@@ -24,15 +22,7 @@ pub(crate) const COLUMNS: u16 = 60;
 
 /// A terminal: the end of a person, and the one of the process at it.
 pub(crate) fn terminal() -> (File, OwnedFd) {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-    // Not for the children of tests that run at the same time. Not all systems take it as a flag above.
-    fcntl_setfd(&ours, FdFlags::CLOEXEC).unwrap();
-    grantpt(&ours).unwrap();
-    unlockpt(&ours).unwrap();
-    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-    let theirs: OwnedFd = File::options().read(true).write(true).open(name).unwrap().into();
-    tcsetwinsize(&theirs, window(COLUMNS)).unwrap();
-    (File::from(ours), theirs)
+    overlapped_testing::terminal(COLUMNS)
 }
 
 fn window(columns: u16) -> Winsize {

@@ -1,11 +1,7 @@
 //! Help, and the report of `doctor`, on terminals of several widths.
 
-use std::fs::File;
 use std::io::Read;
 use std::process::{Command, Stdio};
-
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::server::binary;
 
@@ -16,16 +12,12 @@ fn on_terminal(columns: u16, args: &[&str]) -> String {
 
 /// What a command that succeeds writes to a terminal of this many columns, stdout and stderr together.
 pub(crate) fn shown(columns: u16, mut command: Command) -> String {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-    grantpt(&ours).unwrap();
-    unlockpt(&ours).unwrap();
-    tcsetwinsize(&ours, Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-    let theirs = File::options().read(true).write(true).open(name).unwrap();
-    command.env_remove("COLUMNS").stdin(Stdio::null()).stdout(theirs.try_clone().unwrap()).stderr(theirs);
+    let (mut screen, theirs) = overlapped_testing::terminal(columns);
+    command.env_remove("COLUMNS").stdin(Stdio::null()).stdout(theirs.try_clone().unwrap());
+    command.stderr(Stdio::from(theirs));
     let mut child = command.spawn().unwrap();
     drop(command); // and with it the last of our copies of their end
-    let (mut screen, mut bytes) = (File::from(ours), Vec::new());
+    let mut bytes = Vec::new();
     // Ends with an error where nobody has the other end any more.
     let _ = screen.read_to_end(&mut bytes);
     assert_eq!(child.wait().unwrap().code(), Some(0));

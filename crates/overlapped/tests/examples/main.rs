@@ -1,9 +1,12 @@
 //! The examples, run as programs.
 
+mod course;
 mod draining;
+mod dummy_clients;
 mod reconnect;
 mod relay;
 mod simulated;
+mod solutions;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

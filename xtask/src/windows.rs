@@ -4,15 +4,13 @@
 //! cannot show: speed, and what only the real kernel does. Each program has its time; one that hangs is ended and
 //! named. Everything is made in `target/windows`, the Wine prefix too.
 
-mod wine;
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::bounded::{self, Failure};
 use crate::place;
 use crate::toolchain::{self, Toolchain, Use};
-use wine::Wine;
+use crate::wine::Wine;
 
 /// Unit tests take a second, the suite about a minute.
 const TESTS: Duration = Duration::from_secs(300);
@@ -33,7 +31,14 @@ pub(crate) fn build(install: bool) -> Result<Built, Failure> {
     toolchain.lint(&["--workspace"])?;
     toolchain.lint(&["--package", "proactor", "--features", "guard-pages"])?;
     step(start, "build for Windows");
-    let packages = ["proactor", "overlapped", "overlapped-cli", "overlapped-pitfalls", "overlapped-testing"];
+    let packages = [
+        "proactor",
+        "overlapped",
+        "overlapped-cli",
+        "overlapped-pitfalls",
+        "overlapped-testing",
+        "jobs-sqlite",
+    ];
     let tests = toolchain.tests(&packages.map(|package| ["--package", package]).concat())?;
     let with_guard_pages = toolchain.tests(&["--package", "proactor", "--features", "guard-pages"])?;
     step(start, "built");
@@ -57,6 +62,12 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     }
     step(start, "Windows and Linux with each other");
     between_systems(&wine, program)?;
+    #[cfg(target_os = "linux")]
+    {
+        step(start, "the commands of the pages");
+        drop(wine);
+        crate::pages::under_wine(&place()?)?;
+    }
     step(start, "all held");
     Ok(())
 }

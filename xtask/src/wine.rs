@@ -11,13 +11,20 @@ const SHIM: &str = "bcryptprimitives.dll";
 const SHIM_SOURCE: &str = include_str!("bcryptprimitives.c");
 const BOOT: Duration = Duration::from_secs(300);
 
-pub(super) struct Wine {
+pub(crate) struct Wine {
     prefix: PathBuf,
+    /// A command that runs another one where all of it runs; empty: here.
+    within: Vec<String>,
 }
 
 impl Wine {
-    pub(super) fn new(place: &Path) -> Result<Wine, Failure> {
-        let wine = Wine { prefix: place.join("prefix") };
+    pub(crate) fn new(place: &Path) -> Result<Wine, Failure> {
+        Wine::within(place, Vec::new())
+    }
+
+    /// The same in another network, to which a command leads. Sockets are those of Wine's server, whoever uses them.
+    pub(crate) fn within(place: &Path, within: Vec<String>) -> Result<Wine, Failure> {
+        let wine = Wine { prefix: place.join("prefix"), within };
         std::fs::create_dir_all(&wine.prefix)
             .map_err(|error| format!("{}: {error}", wine.prefix.display()))?;
         // One of an earlier run that was killed; there may be none.
@@ -46,7 +53,7 @@ impl Wine {
     }
 
     /// Runs tests to their end. Those of which Wine took the verdict are run once more.
-    pub(super) fn test(&self, program: &Path, words: &[&str], limit: Duration) -> Result<(), Failure> {
+    pub(crate) fn test(&self, program: &Path, words: &[&str], limit: Duration) -> Result<(), Failure> {
         let mut command = self.program(program);
         command.args(words);
         let mut status = bounded::status_of(&mut command, limit)?;
@@ -58,20 +65,22 @@ impl Wine {
     }
 
     /// A Windows program, to be started.
-    pub(super) fn program(&self, program: &Path) -> Command {
+    pub(crate) fn program(&self, program: &Path) -> Command {
         let mut command = self.command("wine");
         command.arg(program);
         command
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(name);
+        let mut words = self.within.iter().map(String::as_str).chain([name]);
+        let mut command = Command::new(words.next().expect("the name at least"));
+        command.args(words);
         self.surround(&mut command);
         command
     }
 
     /// The environment in which a program, or what it starts, finds this Wine.
-    pub(super) fn surround<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+    pub(crate) fn surround<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.env("WINEPREFIX", &self.prefix).env("WINEDEBUG", "-all");
         // Neither its browser nor its .NET is wanted, and nobody is there to answer its questions about them.
         command.env("WINEDLLOVERRIDES", "mscoree,mshtml=").env_remove("DISPLAY")
