@@ -10,6 +10,8 @@ mod loom;
 mod metadata;
 mod package;
 mod packages;
+// Elsewhere the commands are read, and not run.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod pages;
 mod pictures;
 mod place;
