@@ -114,9 +114,8 @@ impl Player<'_> {
     fn types_command(&mut self, step: &Step, command: &str) -> Result<bool, Failure> {
         println!("{}:{}: {command}", self.page.path, step.line);
         let given = self.system.command(command);
-        let Some(given) = given.map_err(|what| self.failure(step.line, step, &what))? else {
-            return Ok(false);
-        };
+        let refused = |what| format!("{}:{}: `{command}`: {what}", self.page.path, step.line);
+        let Some(given) = given.map_err(refused)? else { return Ok(false) };
         let limit = if command.starts_with("cargo ") { self.limits.build } else { self.limits.program };
         if !self.terminals.contains_key(&step.terminal) {
             let terminal = self.system.terminal()?;
