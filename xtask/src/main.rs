@@ -31,7 +31,7 @@ const USAGE: &str = "usage: cargo xtask tidy
        cargo xtask programs [--install]
        cargo xtask pages [--windows] [PAGE...]
        cargo xtask pictures [--install] [NAME...]
-       cargo xtask windows [--install]
+       cargo xtask windows [--install] [--build-only]
        cargo xtask kernels [--install]
 
   tidy         looks for long files and functions, circles of imports, layers that are crossed, missing notes, and
@@ -42,7 +42,8 @@ const USAGE: &str = "usage: cargo xtask tidy
   dist         builds the archive of a release for one system, with man pages, completions and a checksum
   portability  checks types for systems that cannot be run here: 32-bit Linux and Windows, FreeBSD, macOS
   windows      builds for Windows with Debian's toolchain, runs the tests of the IOCP backend under Wine, a Windows
-               server against Linux clients, and the PowerShell commands of the pages
+               server against Linux clients, and the PowerShell commands of the pages; with --build-only, it stops before
+               it runs anything
   programs     tests examples with the real redis-cli, redis-benchmark and curl
   pages        runs every command of README.md and docs/ as written and compares what it shows; checks links, quoted
                code, and that both languages of a page show the same; with --windows, its PowerShell commands, with
@@ -74,6 +75,8 @@ fn main() -> ExitCode {
         ["pictures", ref names @ ..] => pictures::run(false, names),
         ["windows"] => windows::run(false),
         ["windows", "--install"] => windows::run(true),
+        ["windows", "--build-only"] => windows::build(false).map(drop),
+        ["windows", "--install", "--build-only"] => windows::build(true).map(drop),
         #[cfg(unix)]
         ["kernels"] => kernels::run(false),
         #[cfg(unix)]

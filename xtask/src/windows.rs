@@ -4,7 +4,7 @@
 //! cannot show: speed, and what only the real kernel does. Each program has its time; one that hangs is ended and
 //! named. Everything is made in `target/windows`, the Wine prefix too.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::bounded::{self, Failure};
@@ -15,45 +15,71 @@ use crate::wine::Wine;
 /// Unit tests take a second, the suite about a minute.
 const TESTS: Duration = Duration::from_secs(300);
 
-pub(crate) fn run(install: bool) -> Result<(), Failure> {
-    let start = Instant::now();
-    let step = |what: &str| println!("== {what} ({} s)", start.elapsed().as_secs());
-    let root = place::workspace();
-    let place = place::target("windows");
-    std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+/// What is built for Windows.
+pub(crate) struct Built {
+    /// Test programs, and the programs that they start.
+    tests: Vec<PathBuf>,
+    with_guard_pages: Vec<PathBuf>,
+}
 
-    step("packages");
+pub(crate) fn build(install: bool) -> Result<Built, Failure> {
+    let (start, root, place) = (Instant::now(), place::workspace(), place()?);
+    step(start, "packages");
     toolchain::require(Use::Windows, install)?;
     let toolchain = Toolchain::new(&root, place.join("build"), "x86_64-pc-windows-gnu");
-    step("clippy for Windows");
+    step(start, "clippy for Windows");
     toolchain.lint(&["--workspace"])?;
     toolchain.lint(&["--package", "proactor", "--features", "guard-pages"])?;
-    step("build for Windows");
-    let packages = ["proactor", "overlapped", "overlapped-cli", "overlapped-pitfalls", "overlapped-testing"];
+    step(start, "build for Windows");
+    let packages = [
+        "proactor",
+        "overlapped",
+        "overlapped-cli",
+        "overlapped-pitfalls",
+        "overlapped-testing",
+        "jobs-sqlite",
+    ];
     let tests = toolchain.tests(&packages.map(|package| ["--package", package]).concat())?;
+    let with_guard_pages = toolchain.tests(&["--package", "proactor", "--features", "guard-pages"])?;
+    step(start, "built");
+    Ok(Built { tests, with_guard_pages })
+}
+
+pub(crate) fn run(install: bool) -> Result<(), Failure> {
+    let Built { tests, with_guard_pages } = build(install)?;
     // The program that the end-to-end cases start.
     let program = tests.iter().find(|program| program.ends_with("debug/overlapped.exe"));
     let program = program.ok_or("the tests came without overlapped.exe")?;
-    let with_guard_pages = toolchain.tests(&["--package", "proactor", "--features", "guard-pages"])?;
-    step("Wine prefix");
-    let wine = Wine::new(&place)?;
-    step("tests on Windows");
+    let start = Instant::now();
+    step(start, "Wine prefix");
+    let wine = Wine::new(&place()?)?;
+    step(start, "tests on Windows");
     for test in tests.iter().chain(&with_guard_pages).filter(|program| is_test(program)) {
         let parts: &[&[&str]] = if is_conformance(test) { &CONFORMANCE } else { &[&[]] };
         for part in parts {
             wine.test(test, part, TESTS)?;
         }
     }
-    step("Windows and Linux with each other");
+    step(start, "Windows and Linux with each other");
     between_systems(&wine, program)?;
     #[cfg(target_os = "linux")]
     {
-        step("the commands of the pages");
+        step(start, "the commands of the pages");
         drop(wine);
-        crate::pages::under_wine(&place)?;
+        crate::pages::under_wine(&place()?)?;
     }
-    step("all held");
+    step(start, "all held");
     Ok(())
+}
+
+fn step(start: Instant, what: &str) {
+    println!("== {what} ({} s)", start.elapsed().as_secs());
+}
+
+fn place() -> Result<PathBuf, Failure> {
+    let place = place::target("windows");
+    std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+    Ok(place)
 }
 
 /// The cases for IOCP, in three processes. With guard pages each operation that is over leaves a mapping behind, and a

@@ -1,9 +1,9 @@
 //! Slow work off the workers, with a database: accounts of players. Each line is a query, one thread of its own asks
 //! SQLite, and the answer goes to the session that asked, if it is still there. `database.rs` has the queries.
 //!
-//! `cargo run --release -p jobs-sqlite -- 127.0.0.1:9999 bank.db`, then, in another terminal,
-//! `cargo run --release -p jobs-sqlite --example ask -- 127.0.0.1:9999 "create ann" "deposit ann 100"`.
-//! When its stdin ends, it drains, and closes the file.
+//! `cargo run --release -p jobs-sqlite -- 127.0.0.1:9999 bank.db` (without a file: in memory), then `nc 127.0.0.1 9999`:
+//! `create NAME`, `deposit NAME AMOUNT`, `balance NAME`, `transfer FROM TO AMOUNT`, `top N`. When its stdin ends, it drains,
+//! and closes the file.
 #![forbid(unsafe_code)]
 
 mod database;

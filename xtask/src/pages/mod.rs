@@ -42,19 +42,19 @@ const OTHER_SHELLS: [&str; 8] = ["sh", "bash", "shell", "zsh", "shell-session", 
 pub(crate) fn run(windows: bool, names: &[&str]) -> Result<(), Failure> {
     let root = place::workspace();
     let pages = all(&root)?;
-    let findings = findings(&root, &pages);
+    if let Some(name) = names.iter().find(|name| !pages.iter().any(|page| page.path == **name)) {
+        return Err(format!("there is no page `{name}`"));
+    }
+    let is_named = |finding: &str| names.iter().any(|name| finding.starts_with(&format!("{name}:")));
+    let mut findings = findings(&root, &pages);
+    findings.retain(|finding| names.is_empty() || is_named(finding));
     for finding in &findings {
         println!("{finding}");
     }
     if !findings.is_empty() {
         return Err(format!("{} places in the pages to mend, listed above", findings.len()));
     }
-    for name in names {
-        if !pages.iter().any(|page| page.path == *name) {
-            return Err(format!("there is no page `{name}`"));
-        }
-    }
-    println!("pages: {} pages are in order", pages.len());
+    println!("pages: {} pages are in order", if names.is_empty() { pages.len() } else { names.len() });
     #[cfg(target_os = "linux")]
     if windows {
         play::on_wine(&place::target("windows"), &chosen(&pages, names))?;

@@ -3,6 +3,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub(super) struct Network {
     /// Where the pages have their servers.
@@ -45,8 +47,20 @@ impl Network {
         words.into_iter().map(str::to_owned).collect()
     }
 
+    /// Whether nobody listens on the port, at the end of this time at the latest.
+    pub(super) fn is_free_within(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.has_listener() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        true
+    }
+
     /// Whether somebody listens on the port. Linux, proc(5).
-    pub(super) fn has_listener(&self) -> bool {
+    fn has_listener(&self) -> bool {
         let process = self.own.as_ref().map_or("self".to_owned(), |own| own.holder.id().to_string());
         ["tcp", "tcp6"].into_iter().any(|kind| {
             let sockets = std::fs::read_to_string(format!("/proc/{process}/net/{kind}")).unwrap_or_default();

@@ -13,6 +13,11 @@ use crate::bounded::Failure;
 /// What Ctrl-C leaves of a program that does not catch it: 128, and the number of the signal.
 const INTERRUPTED: i32 = 130;
 
+/// The kernel closes the socket of a program that was interrupted a moment after its end, if a ring still uses it.
+const CLOSES: Duration = Duration::from_secs(5);
+/// The same for what may also be somebody else's port.
+const CLOSES_SOON: Duration = Duration::from_millis(500);
+
 /// A system that a page's programs run on.
 pub(super) trait System {
     /// A terminal with a shell, in the checkout.
@@ -67,14 +72,14 @@ pub(super) fn play(
 ) -> Result<usize, Failure> {
     let (network, path) = (system.network(), &page.path);
     let port = network.port;
-    if network.has_listener() {
+    if !network.is_free_within(CLOSES) {
         return Err(format!("{path}: another program listens on port {port} already; end it first"));
     }
     let mut player = Player { page, system, limits, terminals: BTreeMap::new() };
     for step in steps {
         player.step(step)?;
     }
-    if network.has_listener() {
+    if !network.is_free_within(CLOSES) {
         return Err(format!("{path}: the page leaves a server behind that listens on port {port}"));
     }
     Ok(steps.iter().filter(|step| matches!(step.typed, Typed::Command(_))).count())
@@ -166,7 +171,11 @@ impl Player<'_> {
             let what = match running.terminal.next(false, deadline) {
                 Shown::Line(_) => continue,
                 Shown::Prompt(0) => return Ok(()),
-                Shown::Prompt(INTERRUPTED) if running.interrupted => return Ok(()),
+                Shown::Prompt(INTERRUPTED) if running.interrupted => {
+                    // The next command may want the port. A server of another terminal keeps it.
+                    system.network().is_free_within(CLOSES_SOON);
+                    return Ok(());
+                }
                 Shown::Prompt(status) if system.forgives(status) => {
                     println!("known limit of this system: status {status}");
                     return Ok(());

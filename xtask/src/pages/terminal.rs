@@ -17,6 +17,8 @@ use crate::bounded::Failure;
 const PROMPT: [&str; 2] = ["@page:", "@ "];
 /// What a program asks for a line with.
 const QUESTION: &str = "> ";
+/// How often something is looked at that says nothing when it changes.
+const LOOK: Duration = Duration::from_millis(5);
 /// Lines that a failure shows.
 const SHOWN: usize = 60;
 
@@ -100,8 +102,9 @@ impl Terminal {
         })
     }
 
-    /// The programs here read keys, not lines. They set the terminal's mode after they have asked for a line, and what is
-    /// typed before would have Enter replaced.
+    /// The programs here read keys, not lines, by a console that Wine makes of the terminal. It sets the terminal's mode
+    /// after a program has asked for a line: before, Enter would be replaced. And it ends after its program: until then
+    /// it would take what the shell is to read.
     pub(super) fn with_keys(mut self) -> Terminal {
         self.with_keys = true;
         self
@@ -143,6 +146,12 @@ impl Terminal {
                 if let Some(line) = self.without_echo(before).filter(|line| !line.is_empty()) {
                     return self.line(line);
                 }
+                while self.with_keys && members(self.shell.id()).len() > 1 {
+                    if Instant::now() > deadline {
+                        return Shown::Nothing;
+                    }
+                    thread::sleep(LOOK);
+                }
                 return Shown::Prompt(status);
             }
             let mut wait = deadline.saturating_duration_since(Instant::now());
@@ -153,8 +162,7 @@ impl Terminal {
                 if self.is_ready_for_keys() {
                     return Shown::Question;
                 }
-                // The mode changes without a word.
-                wait = wait.min(Duration::from_millis(10));
+                wait = wait.min(LOOK);
             }
             match self.screen.recv_timeout(wait) {
                 Ok(bytes) => self.take(&bytes),
@@ -234,7 +242,7 @@ impl Drop for Terminal {
             for pid in members {
                 let _ = kill_process(pid, Signal::KILL);
             }
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(LOOK);
         }
         let _ = self.shell.kill();
         let _ = self.shell.wait();

@@ -1,4 +1,4 @@
-//! The lesson's program, both of them, run as its reader would.
+//! Both versions of the lesson's server, with several clients at once, as a reader of the lesson runs them.
 
 mod reader;
 

@@ -1,4 +1,4 @@
-//! What a reader of the lesson does with its program: connects several clients at once.
+//! What a reader of the lesson does with its server: connects several clients at once.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -6,7 +6,7 @@ use std::thread;
 
 use overlapped_testing::{Example, assert_same, exchange, read_to_end};
 
-/// Several at once, as in the lesson; some break off; the others get every byte, and then the end.
+/// Connects 50 clients at once. Every fifth disconnects early; all others get every byte, and then the end of the stream.
 pub(crate) fn serves_everybody(lesson: &Example) {
     thread::scope(|scope| {
         for number in 0..50_usize {
@@ -16,7 +16,7 @@ pub(crate) fn serves_everybody(lesson: &Example) {
                 let (mut reader, mut writer) = (client.try_clone().unwrap(), client);
                 let writing = thread::spawn(move || {
                     for piece in bytes.chunks(1 + number * 300) {
-                        // Every fifth breaks off with its echo unread.
+                        // Every fifth disconnects with its echo unread.
                         if number % 5 == 4 && piece.len() < 1 + number * 300 {
                             return None;
                         }
