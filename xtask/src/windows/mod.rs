@@ -31,7 +31,14 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     toolchain.lint(&["--workspace"])?;
     toolchain.lint(&["--package", "proactor", "--features", "guard-pages"])?;
     step("build for Windows");
-    let packages = ["proactor", "overlapped", "overlapped-cli", "overlapped-pitfalls", "overlapped-testing"];
+    let packages = [
+        "proactor",
+        "overlapped",
+        "overlapped-cli",
+        "overlapped-pitfalls",
+        "overlapped-testing",
+        "jobs-sqlite",
+    ];
     let tests = toolchain.tests(&packages.map(|package| ["--package", package]).concat())?;
     // The program that the end-to-end cases start.
     let program = tests.iter().find(|program| program.ends_with("debug/overlapped.exe"));
