@@ -23,7 +23,8 @@ pub(super) fn start(command: &str) -> Result<Start, String> {
         ["cargo", "build", ..] => Ok(Start::Build),
         ["cargo", "run", ref args @ ..] => run(args),
         [program, ref args @ ..] => {
-            let path = program.strip_prefix(r".\").unwrap_or(program).strip_prefix(r"target\release\");
+            let path = program.strip_prefix(r".\").unwrap_or(program).strip_prefix(r"target\");
+            let path = path.and_then(|path| path.strip_prefix(r"release\").or(path.strip_prefix(r"debug\")));
             let path = path.filter(|path| path.ends_with(".exe"));
             let path =
                 path.ok_or_else(|| format!(r"`{program}`: only `cargo` and `.\target\release\NAME.exe`"))?;
@@ -95,7 +96,7 @@ mod tests {
         for (command, wanted) in [
             ("cargo build --release   # minutes", Start::Build),
             (r".\target\release\overlapped.exe serve -v", program("overlapped.exe", &["serve", "-v"])),
-            (r".\target\release\examples\chat.exe 'a b' ''", program("examples/chat.exe", &["a b", ""])),
+            (r".\target\debug\examples\chat.exe 'a b' ''", program("examples/chat.exe", &["a b", ""])),
             ("cargo run --release -- serve", program("overlapped.exe", &["serve"])),
             ("cargo run --release -p jobs-sqlite --bin jobs -- -- x", program("jobs.exe", &["--", "x"])),
             ("cargo run -p jobs-sqlite", program("jobs-sqlite.exe", &[])),
