@@ -2,7 +2,6 @@
 //! and have the same sections.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use overlapped_pitfalls::Exhibit;
 
@@ -134,8 +133,9 @@ fn exhibits_that_the_pages_name_exist() {
     }
 }
 
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the repository")
+#[cfg(unix)]
+fn repository() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the repository")
 }
 
 /// Each exercise that has a solution names it, in order.
