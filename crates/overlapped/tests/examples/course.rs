@@ -1,5 +1,5 @@
-//! The examples of the course's weeks, `states`, `packets` and `rooms`, as programs: several clients at a time, bytes cut
-//! anywhere, bad input, a client that does not read, a drain.
+//! The examples of the course's weeks, `states`, `packets`, `rooms` and `chat_server`, as programs: several clients at a
+//! time, bytes cut anywhere, bad input, a client that does not read, a drain.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
@@ -229,5 +229,39 @@ fn rooms_close_a_member_that_does_not_read_and_nobody_waits_for_it() {
             }
         }
         panic!("40 MB wait for a member that does not read");
+    });
+}
+
+/// The long chat: names are unique on a worker, `/who` asks all workers, and a drain says goodbye.
+#[test]
+fn chat_server_lists_its_members_and_says_goodbye() {
+    on_each_backend("chat_server", |chat| {
+        let mut members: Vec<_> = (0..6)
+            .map(|number| {
+                let mut member = BufReader::new(chat.dial());
+                member.get_mut().write_all(format!("/name m{number}\n/join tea\n").as_bytes()).unwrap();
+                let in_tea = (0..10).map(|_| line(&mut member)).any(|line| line == "* you are in tea\n");
+                assert!(in_tea, "member {number}");
+                member
+            })
+            .collect();
+        members[0].get_mut().write_all(b"/who\n").unwrap();
+        let who = (0..20).map(|_| line(&mut members[0])).find(|line| line.contains(" in tea:"));
+        let who = who.expect("an answer");
+        assert!(
+            who.starts_with("* 6 ") && (0..6).all(|number| who.contains(&format!(" m{number}"))),
+            "{who}"
+        );
+        reset(members.pop().expect("the last").into_inner());
+        let lost = (0..20).map(|_| line(&mut members[0])).any(|line| line == "* m5 is lost\n");
+        assert!(lost, "the others hear of a reset");
+        members[1].get_mut().write_all(b"hello\n").unwrap();
+        let heard = (0..20).map(|_| line(&mut members[0])).any(|line| line == "m1: hello\n");
+        assert!(heard);
+        drained(chat);
+        for member in &mut members {
+            let goodbye = (0..20).map(|_| line(member)).any(|line| line == "server is going down\n");
+            assert!(goodbye);
+        }
     });
 }
