@@ -37,7 +37,7 @@ impl Rooms {
         Rooms { here, members: HashMap::new() }
     }
 
-    /// Returns false if a worker was too busy: its members miss the line. Nobody waits for a worker.
+    /// Returns false if a worker was too busy: its members miss the line. It never waits for a worker.
     fn tell(&self, room: &Arc<str>, but: SessionId, text: String) -> bool {
         let line = Line { room: room.clone(), text: text.into(), but };
         let full =

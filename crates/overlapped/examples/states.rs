@@ -55,7 +55,7 @@ impl Game {
         Game { workers: here.workers().collect(), names: HashMap::new() }
     }
 
-    /// A home that is too busy does not get it; whoever waits for its answer has a deadline.
+    /// Lost if the home's mailbox is full. A session that waits for the answer then ends at its deadline.
     fn tell_home(&self, name: &str, message: Message) {
         let home = name.bytes().map(usize::from).sum::<usize>() % self.workers.len();
         let _ = self.workers[home].post(message);
@@ -119,8 +119,8 @@ impl Handler for Game {
     fn on_message(&mut self, worker: &mut WorkerContext<'_, Client>, message: Message) {
         match message {
             Message::Login(name, owed) => {
-                // The session that logged in before ends first, also if its peer has long been gone. Its worker may be
-                // too busy to hear of that: then nobody logs in.
+                // The session that logged in before is closed, also if its peer is long gone. Its worker may handle a few
+                // more of its commands first. If that worker's mailbox is full, the new login is not answered.
                 if let Some(stale) = self.names.get(&name) {
                     stale.send("* you have logged in elsewhere, bye\n");
                     if stale.close_with(REPLACED).is_err_and(|error| error.is_full()) {

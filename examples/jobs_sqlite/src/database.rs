@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 /// Largest amount and largest balance. Twice as much still fits an `i64` by far: no sum overflows.
 const MOST: i64 = 1_000_000_000_000_000;
@@ -122,7 +122,13 @@ impl Database {
                     .map_err(|error| explain(error, || format!("{name} exists")))?;
                 Ok(name.clone())
             }
-            Query::Deposit(name, amount) => Ok(change(&self.0, name, *amount)?.to_string()),
+            Query::Deposit(name, amount) => {
+                // `RETURNING` has its row before the commit, which may fail (a full disk): then nothing was deposited.
+                let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let balance = change(&transaction, name, *amount)?;
+                transaction.commit()?;
+                Ok(balance.to_string())
+            }
             Query::Balance(name) => {
                 let balance =
                     self.0.query_row("SELECT balance FROM accounts WHERE name = ?1", [name], |row| {
@@ -155,10 +161,10 @@ impl Database {
     }
 }
 
-/// Adds to a balance, and returns the new one.
-fn change(connection: &Connection, name: &str, by: i64) -> Result<i64, Refused> {
+/// Adds to a balance, and returns the new one. The caller commits.
+fn change(transaction: &Transaction<'_>, name: &str, by: i64) -> Result<i64, Refused> {
     let update = "UPDATE accounts SET balance = balance + ?2 WHERE name = ?1 RETURNING balance";
-    let balance = connection.query_row(update, params![name, by], |row| row.get(0));
+    let balance = transaction.query_row(update, params![name, by], |row| row.get(0));
     balance.map_err(|error| match &error {
         rusqlite::Error::QueryReturnedNoRows => Refused(format!("no account {name}")),
         _ if by < 0 => explain(error, || format!("{name} has less than {}", -by)),
@@ -280,6 +286,21 @@ mod tests {
         let name = "x'); DROP TABLE accounts; --".to_owned();
         assert_eq!(bank.answer(&Query::Create(name.clone())), format!("ok {name}\n"));
         assert_eq!(ask(&mut bank, &["top 9"]), [format!("ok ann 100, bob 50, {name} 0")]);
+    }
+
+    /// As it does on a full disk: all statements succeed, and the commit does not.
+    #[test]
+    fn a_commit_that_fails_is_an_answer() {
+        let mut bank = bank();
+        let owing = "
+            PRAGMA foreign_keys = ON;
+            CREATE TABLE owing (name REFERENCES accounts DEFERRABLE INITIALLY DEFERRED);
+            CREATE TRIGGER owe AFTER UPDATE ON accounts BEGIN INSERT INTO owing VALUES ('nobody'); END;";
+        bank.0.execute_batch(owing).expect("a rule that is checked at the commit");
+        let answers = ask(&mut bank, &["deposit ann 1", "transfer ann bob 1", "top 2"]);
+        let failed = "error FOREIGN KEY constraint failed";
+        assert_eq!(answers, [failed, failed, "ok ann 100, bob 50"]);
+        assert!(bank.0.is_autocommit(), "no transaction is left open");
     }
 
     #[test]

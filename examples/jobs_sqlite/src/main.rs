@@ -13,6 +13,8 @@ use overlapped::handles::PostError;
 use overlapped::{
     Framed, Handler, Lease, Lines, Owed, Server, Session, SessionId, WorkerContext, WorkerHandle,
 };
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::{error::Error, io, thread, time::Duration};
 
@@ -105,9 +107,13 @@ impl Handler for Bank {
     }
 }
 
-/// The database's thread: one query after the other, until no worker is left to ask one.
-fn answer_all(mut database: Database, jobs: Receiver<Job>) -> rusqlite::Result<()> {
+/// The database's thread: one query after the other, until no worker is left to ask one. After a drain that had to cut
+/// sessions, no other query begins: with a locked file, each would wait for two seconds.
+fn answer_all(mut database: Database, jobs: Receiver<Job>, has_cut: &AtomicBool) -> rusqlite::Result<()> {
     for job in jobs {
+        if has_cut.load(Ordering::Relaxed) {
+            break;
+        }
         job.answer(&mut database);
     }
     database.close()
@@ -119,12 +125,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = args.next().unwrap_or_else(|| ":memory:".into());
     let database = Database::open(&file).map_err(|error| format!("cannot open {file}: {error}"))?;
     let (queue, jobs) = sync_channel(QUEUE);
-    let database = thread::spawn(|| answer_all(database, jobs));
+    let has_cut = Arc::new(AtomicBool::new(false));
+    let database = thread::spawn({
+        let has_cut = Arc::clone(&has_cut);
+        move || answer_all(database, jobs, &has_cut)
+    });
 
     let server = Server::bind(address.as_str())?.start(move |here| Bank::new(here, queue.clone()))?;
     println!("listening on {}", server.local_addr());
     let _ = io::copy(&mut io::stdin(), &mut io::sink()); // an error ends stdin, too
-    println!("{}", server.drain(DRAIN)?);
+    let report = server.drain(DRAIN)?;
+    println!("{report}");
+    has_cut.store(report.cut > 0, Ordering::Relaxed);
     database.join().expect("it does not panic")?;
     println!("{file} is closed");
     Ok(())
@@ -265,6 +277,23 @@ mod tests {
     }
 
     #[test]
+    fn no_query_begins_after_a_drain_that_has_cut_sessions() {
+        let file = std::env::temp_dir().join(format!("jobs-sqlite-cut-{}.db", std::process::id()));
+        let open = || Database::open(file.to_str().expect("UTF-8")).expect("a new file");
+        for (has_cut, answer) in [(true, "error no account ann\n"), (false, "ok 0\n")] {
+            let mut stage = Stage::new(Behaviour { cuts: false, ..Behaviour::default() }, 1);
+            let mut client = stage.world.connect();
+            client.send("create ann\n");
+            stage.world.settle();
+            let Stage { world, jobs, .. } = stage;
+            drop(world); // and with it the queue's sender
+            answer_all(open(), jobs, &AtomicBool::new(has_cut)).expect("it closes");
+            assert_eq!(open().answer(&Query::Balance("ann".into())), answer);
+        }
+        std::fs::remove_file(file).expect("it is closed");
+    }
+
+    #[test]
     fn the_end_of_the_database_thread_is_an_answer() {
         let mut stage = Stage::new(Behaviour { cuts: false, ..Behaviour::default() }, 1);
         drop(std::mem::replace(&mut stage.jobs, sync_channel(1).1));
@@ -279,7 +308,7 @@ mod tests {
     fn a_full_mailbox_loses_no_answer() {
         let (queue, jobs) = sync_channel(QUEUE);
         let database = Database::open(":memory:").expect("memory");
-        let database = thread::spawn(|| answer_all(database, jobs));
+        let database = thread::spawn(|| answer_all(database, jobs, &AtomicBool::new(false)));
         let server = Server::bind("127.0.0.1:0").expect("a free port").workers(1).mailbox(1);
         let server = server.start(move |here| Bank::new(here, queue.clone())).expect("it starts");
         let mut client = TcpStream::connect(server.local_addr()).expect("it listens");

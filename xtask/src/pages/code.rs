@@ -12,7 +12,14 @@ const LEFT_OUT: &str = "// …";
 pub(super) fn quotes(root: &Path, page: &Page) -> Vec<String> {
     let mut findings = Vec::new();
     for block in page.blocks.iter().filter(|block| ["rust", "cpp"].contains(&block.language.as_str())) {
-        let Some(path) = block.lines.first().and_then(|line| quoted_file(line)) else { continue };
+        let Some(path) = block.lines.first().and_then(|line| quoted_file(line)) else {
+            // A README also has code of its own; C++ is not in any file of ours.
+            if block.language == "rust" && page.path.starts_with("docs/") {
+                let what = "the first line of `rust` is `// PATH`, the file that it is quoted from";
+                findings.push(format!("{}:{}: {what}", page.path, block.line));
+            }
+            continue;
+        };
         let Ok(text) = std::fs::read_to_string(root.join(path)) else {
             findings.push(format!("{}:{}: there is no `{path}`", page.path, block.line + 1));
             continue;
@@ -151,6 +158,17 @@ mod tests {
         assert_eq!(wrong("fn a() {\n    two(\"// not a comment\");"), Some(4));
         assert_eq!(wrong("fn b() {\n// …\nfn a() {"), Some(5));
         assert_eq!(wrong("fn b() {\n    one();\n    two();\n"), Some(5));
+    }
+
+    #[test]
+    fn code_that_names_no_file_is_found() {
+        let quoted = |path: &str, text: &str| quotes(Path::new("/none"), &Page::parse(path, text).unwrap());
+        for first in ["let a = 1;", "// crates/a/b.rs (excerpt)"] {
+            let findings = quoted("docs/page.md", &format!("```rust\n{first}\n```\n"));
+            assert!(matches!(&findings[..], [one] if one.starts_with("docs/page.md:1: ")), "{findings:?}");
+        }
+        assert!(quoted("README.md", "```rust\nlet a = 1;\n```\n").is_empty());
+        assert!(quoted("docs/page.md", "```cpp\nint a;\n```\n").is_empty());
     }
 
     #[test]

@@ -22,7 +22,8 @@ fn lead(root: &Path, page: &Page, here: &Path, target: &str) -> Result<(), Strin
         return Ok(());
     }
     let (path, anchor) = target.split_once('#').map_or((target, None), |(path, anchor)| (path, Some(anchor)));
-    let path = if path.is_empty() { PathBuf::from(&page.path) } else { plain(&here.join(path)) };
+    let path = if path.is_empty() { Some(PathBuf::from(&page.path)) } else { plain(&here.join(path)) };
+    let path = path.ok_or("it leads out of the repository")?;
     if !root.join(&path).exists() {
         return Err(format!("there is no `{}`", path.display()));
     }
@@ -46,19 +47,17 @@ fn lead(root: &Path, page: &Page, here: &Path, target: &str) -> Result<(), Strin
     }
 }
 
-/// A path without `..`.
-fn plain(path: &Path) -> PathBuf {
+/// A path without `..`; `None` if it leads out of the root.
+fn plain(path: &Path) -> Option<PathBuf> {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {
-            Component::ParentDir => {
-                plain.pop();
-            }
-            Component::CurDir => {}
+            Component::ParentDir if !plain.pop() => return None,
+            Component::ParentDir | Component::CurDir => {}
             part => plain.push(part),
         }
     }
-    plain
+    Some(plain)
 }
 
 /// What the links of a page's prose lead to: `[text](target)`, and `[name]: target`.
@@ -154,10 +153,10 @@ mod tests {
         let dead = dead(
             &root,
             &page(
-                "# There\n[there](#there)\n[a](none.md)\n[b](../README.md#none)\n[c](#none)\n[d](../xtask/src/main.rs#L1)\n",
+                "# There\n[there](#there)\n[a](none.md)\n[b](../README.md#none)\n[c](#none)\n[d](../xtask/src/main.rs#L1)\n[e](../../README.md)\n",
             ),
         );
-        assert_eq!(dead.len(), 4, "{dead:?}");
+        assert_eq!(dead.len(), 5, "{dead:?}");
         assert!(dead[1].starts_with("docs/pitfalls.md:4: "), "{dead:?}");
     }
 }

@@ -26,8 +26,8 @@ use std::path::Path;
 
 use crate::bounded::Failure;
 use crate::place;
-use page::Page;
-use script::{NOT_RUN, Shell, Typed};
+use page::{Block, Page};
+use script::{NOT_RUN, Shell};
 
 #[cfg(target_os = "linux")]
 pub(crate) use play::under_wine;
@@ -104,19 +104,27 @@ fn findings(root: &Path, pages: &[Page]) -> Vec<String> {
 /// Blocks that the runner would not run, though they do not say so, or could not.
 fn unplayable(page: &Page) -> Vec<String> {
     let mut findings = Vec::new();
-    for block in page.blocks.iter().filter(|block| OTHER_SHELLS.contains(&block.language.as_str())) {
-        let what = format!("`{}`: write `console` or `powershell`, or add `{NOT_RUN}`", block.language);
-        if !block.has(NOT_RUN) {
+    let is_command = |line: &str| Shell::ALL.iter().any(|shell| line.starts_with(shell.prompt()));
+    let is_played = |block: &&Block| Shell::ALL.iter().any(|shell| shell.language() == block.language);
+    for block in page.blocks.iter().filter(|block| !is_played(block) && !block.has(NOT_RUN)) {
+        let other_shell = OTHER_SHELLS.contains(&block.language.as_str());
+        if other_shell || block.lines.iter().any(|line| is_command(line.trim_start())) {
+            let what = format!("`{}`: write `console` or `powershell`, or add `{NOT_RUN}`", block.language);
             findings.push(format!("{}:{}: {what}", page.path, block.line));
+        }
+    }
+    // Also those of a block that is indented, or within a quotation.
+    for (at, line) in page.prose().into_iter().enumerate() {
+        if is_command(line.trim_start_matches(['>', ' '])) {
+            findings.push(format!("{}:{}: a command outside a block is not run", page.path, at + 1));
         }
     }
     for shell in Shell::ALL {
         match script::steps(page, shell) {
-            Ok(steps) if shell == Shell::PowerShell => findings.extend(steps.iter().filter_map(|step| {
-                let Typed::Command(command) = &step.typed else { return None };
-                let what = powershell::start(command).err()?;
-                Some(format!("{}:{}: {what}", page.path, step.line))
-            })),
+            Ok(steps) if shell == Shell::PowerShell => {
+                let wrong = powershell::wrong(&steps).into_iter();
+                findings.extend(wrong.map(|(line, what)| format!("{}:{line}: {what}", page.path)));
+            }
             Ok(_) => {}
             Err(wrong) => findings.extend(wrong),
         }

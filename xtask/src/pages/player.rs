@@ -99,6 +99,7 @@ impl Player<'_> {
             }
             Typed::Key(key) => {
                 let running = self.running(step);
+                running.terminal.passes_over();
                 running.interrupted |= *key == 'C';
                 running.terminal.presses_with_control(*key)?;
             }

@@ -1,7 +1,7 @@
 //! The commands of PowerShell that a page may show where this test has no PowerShell: starts of programs that the
 //! workspace builds, with plain arguments.
 
-use super::script::without_comment;
+use super::script::{Step, Typed, without_comment};
 
 /// What a command comes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +32,57 @@ pub(super) fn start(command: &str) -> Result<Start, String> {
         }
         [] => Err("an empty command".into()),
     }
+}
+
+/// What is wrong with the commands of a page, each with its line: those that cannot be started here, and programs that
+/// none of the page's builds makes. Here they are all built before, and in one place.
+pub(super) fn wrong(steps: &[Step]) -> Vec<(usize, String)> {
+    let mut findings = Vec::new();
+    let mut built = Vec::new();
+    for step in steps {
+        let Typed::Command(command) = &step.typed else { continue };
+        let what = match start(command) {
+            Ok(Start::Build) => products(command).map(|products| built.extend(products)),
+            Ok(Start::Program { .. }) => is_built(command, &built),
+            Err(what) => Err(what),
+        };
+        findings.extend(what.err().map(|what| (step.line, what)));
+    }
+    findings
+}
+
+/// What `cargo build` makes, as paths below `target`. One that ends with `/` stands for all in that folder.
+fn products(command: &str) -> Result<Vec<String>, String> {
+    let words = words(without_comment(command))?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let profile = if words.contains(&"--release") { "release" } else { "debug" };
+    let (mut package, mut products) = ("overlapped", Vec::new());
+    let mut options = words[2..].iter();
+    while let Some(option) = options.next() {
+        match *option {
+            "--release" | "--quiet" | "-q" | "--locked" => {}
+            "--examples" => products.push("examples/".to_owned()),
+            "--example" | "-p" | "--package" => match (*option, options.next()) {
+                ("--example", Some(name)) => products.push(format!("examples/{name}.exe")),
+                (_, Some(&"overlapped-cli")) => {}
+                (_, Some(name)) => package = name,
+                (_, None) => return Err(format!("`{option}` of what?")),
+            },
+            option => return Err(format!("`cargo build {option}`")),
+        }
+    }
+    if products.is_empty() {
+        products.push(format!("{package}.exe"));
+    }
+    Ok(products.into_iter().map(|product| format!("{profile}/{product}")).collect())
+}
+
+/// Whether a program of a command was built. `cargo run` builds it itself.
+fn is_built(command: &str, built: &[String]) -> Result<(), String> {
+    let path = command.split(' ').next().unwrap_or_default().replace('\\', "/");
+    let Some((_, path)) = path.split_once("target/") else { return Ok(()) };
+    let makes = |product: &String| product == path || product.ends_with('/') && path.starts_with(product);
+    if built.iter().any(makes) { Ok(()) } else { Err(format!("no command before this one builds `{path}`")) }
 }
 
 /// `cargo run` builds and starts: an example, a program, or the one of a package.
@@ -85,6 +136,8 @@ fn words(command: &str) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::page::page;
+    use super::super::script::{Shell, steps};
     use super::*;
 
     fn program(path: &str, args: &[&str]) -> Start {
@@ -104,6 +157,26 @@ mod tests {
         ] {
             assert_eq!(start(command).as_ref(), Ok(&wanted), "{command}");
         }
+    }
+
+    #[test]
+    fn a_program_that_no_command_builds_is_found() {
+        let wrong = |text: &str| {
+            let page = page(&format!("```powershell\n{text}\n```\n"));
+            wrong(&steps(&page, Shell::PowerShell).unwrap()).into_iter().map(|(line, _)| line).collect()
+        };
+        let found: Vec<usize> = wrong(
+            "PS> cargo build --release   # minutes\nPS> .\\target\\release\\overlapped.exe\nPS> .\\target\\debug\\overlapped.exe",
+        );
+        assert_eq!(found, [4]);
+        let found: Vec<usize> = wrong(
+            "PS> cargo build --example a --example b\nPS> .\\target\\debug\\examples\\b.exe x\nPS> .\\target\\debug\\examples\\c.exe\nPS> cargo build --examples\nPS> .\\target\\debug\\examples\\c.exe",
+        );
+        assert_eq!(found, [4]);
+        let found: Vec<usize> = wrong(
+            "PS> .\\target\\debug\\jobs.exe\nPS> cargo build -p jobs\nPS> .\\target\\debug\\jobs.exe\nPS> cargo build --exampels\nPS> cargo run -p x",
+        );
+        assert_eq!(found, [2, 5]);
     }
 
     #[test]

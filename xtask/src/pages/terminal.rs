@@ -117,6 +117,13 @@ impl Terminal {
         self.presses(format!("{line}\r").as_bytes())
     }
 
+    /// What is shown by now is no answer to what is typed next.
+    pub(super) fn passes_over(&mut self) {
+        // A program may print for ever.
+        let end = Instant::now() + 20 * LOOK;
+        while Instant::now() < end && matches!(self.next(false, Instant::now() + LOOK), Shown::Line(_)) {}
+    }
+
     /// Presses a letter together with Ctrl.
     pub(super) fn presses_with_control(&mut self, key: char) -> Result<(), Failure> {
         if plain(&self.pending) == QUESTION {

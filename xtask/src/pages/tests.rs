@@ -1,6 +1,7 @@
 //! The pages of this workspace, and the runner with pages of its own.
 
-use super::{all, findings};
+use super::page::page;
+use super::{all, findings, unplayable};
 use crate::place;
 
 /// Links, quoted code, both languages, and what the runner could not run.
@@ -10,6 +11,24 @@ fn the_pages_are_in_order() {
     let pages = all(&root).unwrap();
     assert!(pages.len() > 4, "docs and READMEs");
     assert_eq!(findings(&root, &pages), Vec::<String>::new());
+}
+
+/// A command that is not in a block of `console` or `powershell` would never be run.
+#[test]
+fn commands_that_escape_the_runner_are_named() {
+    for (text, line) in [
+        ("a\n```text\nb\n$ c\n```\n", 2),
+        ("```\nPS> c\n```\n", 1),
+        ("```Console\n  $ c\n```\n", 1),
+        ("```sh\nc\n```\n", 1),
+        ("a\n\n    $ c\n", 3),
+        ("> ```console\n> $ c\n> ```\n", 2),
+    ] {
+        let findings = unplayable(&page(text));
+        let wanted = format!("page.md:{line}: ");
+        assert!(matches!(&findings[..], [one] if one.starts_with(&wanted)), "{text:?}: {findings:?}");
+    }
+    assert!(unplayable(&page("$5 is no command\n```sh not-run\n$ c\n```\n")).is_empty());
 }
 
 #[cfg(target_os = "linux")]
@@ -149,6 +168,13 @@ served 1 lines
         fails("```console\n$ true hello\ntrue hello\n```\n", &["page.md:3: ", "status 0"]);
         // Lines in another order.
         fails("```console\n$ echo a; echo b\nb\na\n```\n", &["page.md:4: ", "    a\n", "earlier", "| b\n"]);
+    }
+
+    /// The file is there after the line was printed, and says when the test goes on.
+    #[test]
+    fn what_was_shown_before_a_key_does_not_come_after_it() {
+        let page = "```console\n$ rm -f late; (echo up; echo late; touch late; cat)\nup\n```\n\n```console terminal=2\n$ until [ -e late ]; do :; done\n```\n\n```console\n^C\nlate\n```\n";
+        fails(page, &["page.md:12: ", "    late\n", "earlier"]);
     }
 
     #[test]

@@ -38,15 +38,22 @@ fn prompt() -> io::Result<()> {
 fn print_all(mut server: TcpStream) -> io::Result<()> {
     let mut buffer = [0; 4096];
     loop {
-        let len = server.read(&mut buffer)?;
+        let received = server.read(&mut buffer);
         if AT_PROMPT.swap(false, Ordering::Relaxed) {
             println!();
         }
-        if len == 0 {
-            println!("the server has closed the connection");
-            std::process::exit(0); // the other thread may be waiting for a line
+        // Both ends exit here: the other thread may be waiting for a line.
+        match received {
+            Ok(0) => {
+                println!("the server has closed the connection");
+                std::process::exit(0);
+            }
+            Ok(len) => io::stdout().write_all(&buffer[..len])?,
+            Err(error) => {
+                println!("the connection has failed: {error}");
+                std::process::exit(1);
+            }
         }
-        io::stdout().write_all(&buffer[..len])?;
         prompt()?;
     }
 }

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "nobody calls the `main` of the modules")]
 
 use std::io::{BufReader, Read, Write};
+#[cfg(unix)]
+use std::net::TcpListener;
 use std::net::{Shutdown, TcpStream};
 use std::process::Stdio;
 
@@ -166,4 +168,21 @@ fn talk() {
     assert!(status.success(), "{text}");
     assert!(text.contains("welcome, sessions now: ") && text.contains("hello\n"), "{text}");
     assert!(text.ends_with("the server has closed the connection\n") && !text.contains("not sent"), "{text}");
+}
+
+/// A reset is reported at once, not when the next line is typed. (Wine may report a reset as an end of stream.)
+#[test]
+#[cfg(unix)]
+fn talk_ends_when_its_connection_is_reset() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = Example::command("talk");
+    command.arg(listener.local_addr().unwrap().to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut client = command.spawn().expect("it starts");
+    let _keyboard = client.stdin.take();
+    reset(listener.accept().expect("it connects").0);
+    let status = exit_of(&mut client, PATIENCE);
+    let mut text = String::new();
+    client.stdout.take().expect("piped").read_to_string(&mut text).unwrap();
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(text.contains("the connection has failed: "), "{text}");
 }
