@@ -12,6 +12,7 @@ const CONNECTS_PER_SECOND: u32 = 2_000;
 /// A connect or an echo that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+#[derive(Clone)]
 struct Plan {
     target: String,
     users: u32,
@@ -216,19 +217,27 @@ impl std::fmt::Display for Histogram {
     }
 }
 
+impl Plan {
+    /// `None`: the arguments are not what they should be.
+    fn of(mut args: impl Iterator<Item = String>) -> Option<Plan> {
+        let mut next = |default: &str| args.next().unwrap_or_else(|| default.into());
+        let (target, users) = (next("127.0.0.1:9999"), next("1000").parse().ok().filter(|users| *users > 0)?);
+        let period = Duration::try_from_secs_f64(1.0 / next("1").parse::<f64>().ok()?).ok()?;
+        let seconds = next("10").parse().ok().filter(|seconds| *seconds > 0)?;
+        args.next().is_none().then_some(Plan { target, users, period, seconds })
+    }
+}
+
 fn main() -> overlapped::Result<ExitCode> {
-    let mut args = std::env::args().skip(1);
-    let mut next = |default: &str| args.next().unwrap_or_else(|| default.into());
-    let target = next("127.0.0.1:9999");
-    let users = next("1000").parse().expect("USERS is a whole number");
-    let rate: f64 = next("1").parse().expect("MESSAGES_PER_SECOND_EACH is a number");
-    let seconds = next("10").parse().expect("SECONDS is a whole number");
-    let period = Duration::try_from_secs_f64(1.0 / rate).expect("MESSAGES_PER_SECOND_EACH is above 0");
+    let Some(plan) = Plan::of(std::env::args().skip(1)) else {
+        eprintln!("usage: dummy_clients [ADDRESS [USERS [MESSAGES_PER_SECOND_EACH [SECONDS]]]]");
+        return Ok(ExitCode::from(2));
+    };
     overlapped::raise_descriptor_limit();
 
     let (sender, lines) = channel();
     let start = move |_| {
-        let (plan, start) = (Plan { target: target.clone(), users, period, seconds }, Instant::now());
+        let (plan, start) = (plan.clone(), Instant::now());
         let clock = Box::new(move || start.elapsed());
         Clients { plan, clock, lines: sender.clone(), counts: Counts::default() }
     };

@@ -109,3 +109,15 @@ fn dummy_clients_report_a_server_that_is_not_there() {
         "{errors}"
     );
 }
+
+#[test]
+fn dummy_clients_refuse_wrong_arguments() {
+    for args in
+        [&["a", "x"][..], &["a", "0"], &["a", "1", "0"], &["a", "1", "-1"], &["a", "1", "1", "0"], &["a"; 5]]
+    {
+        let output = Example::command("dummy_clients").args(args).output().expect("it is built");
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.starts_with("usage: dummy_clients "), "{args:?}: {text}");
+    }
+}
