@@ -19,14 +19,20 @@ const TERMS: &[&str] = &[
     "비동기 송수신",
     "비동기 입출력",
     "비동기 작업",
+    "고성능 소켓",
+    "즉시 리턴",
+    "비동기 읽기",
     "Completion Key",
     "완료 키",
+    "식별표",
+    "꼬리표",
     "Reference Counting",
     "참조 카운팅",
     "수명 관리",
     "세션 관리",
     "OVERLAPPED 구조체 확장",
     "확장된 Overlapped 구조체",
+    "세션 종료",
     // Pitfalls.
     "자주 하는 실수",
     "Use-After-Free",
@@ -35,6 +41,8 @@ const TERMS: &[&str] = &[
     "WSASend 버퍼 유지",
     "지역 변수",
     "Local Variable",
+    "보충 자료",
+    "src/02_iocp_pitfalls.cpp",
     // The structure.
     "완료 통지",
     "LPOVERLAPPED",
@@ -47,8 +55,10 @@ const TERMS: &[&str] = &[
     "메인 쓰레드",
     "메인 스레드",
     "CreateIoCompletionPort",
+    "소켓 등록",
     "Completion Queue",
     "완료 큐",
+    "IOCP 큐",
     "완료 패킷",
     "Worker Thread",
     "워커 스레드",
@@ -56,6 +66,13 @@ const TERMS: &[&str] = &[
     "에코",
     "closesocket",
     "mermaid",
+    "Associate Socket",
+    "Data Arrived",
+    "Process Packet",
+    "Echo Back",
+    "Client Disconnected",
+    "Close Socket",
+    "Release Session",
     // The guide.
     "동시 접속",
     "build_cmake.bat",
@@ -71,6 +88,8 @@ const TERMS: &[&str] = &[
     // What its neighbours add.
     "PostQueuedCompletionStatus",
     "블로킹",
+    "백프레셔",
+    "타임아웃",
 ];
 
 /// The names of systems that the table maps to each other.

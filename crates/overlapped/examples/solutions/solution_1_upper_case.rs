@@ -1,5 +1,5 @@
 //! Exercise 1 of `docs/lesson.md`: answers in upper case.
-//! `cargo run --release --example solution_1_upper_case -- 127.0.0.1:9999`, then `talk` in a second terminal.
+//! `cargo run --example solution_1_upper_case -- 127.0.0.1:9999`, then `talk` in a second terminal.
 
 use overlapped::{Handler, Lease, Server, Session};
 

@@ -1,5 +1,5 @@
 //! Exercise 2 of `docs/lesson.md`: greets each client, and says how many are there.
-//! `cargo run --release --example solution_2_greeting -- 127.0.0.1:9999`, then `talk` in two more terminals.
+//! `cargo run --example solution_2_greeting -- 127.0.0.1:9999`, then `talk` in two more terminals.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
 //! Exercise 3 of `docs/lesson.md`: a protocol of lines, with `quit`.
-//! `cargo run --release --example solution_3_lines -- 127.0.0.1:9999`, then `talk` in a second terminal.
+//! `cargo run --example solution_3_lines -- 127.0.0.1:9999`, then `talk` in a second terminal.
 
 use overlapped::{Framed, Handler, Lease, Lines, Server, Session};
 

@@ -1,5 +1,5 @@
 //! Exercise 4 of `docs/lesson.md`: at most two sessions, and none that is silent for ten seconds.
-//! `cargo run --release --example solution_4_limits -- 127.0.0.1:9999`, then `talk` in three more terminals.
+//! `cargo run --example solution_4_limits -- 127.0.0.1:9999`, then `talk` in three more terminals.
 
 use std::time::Duration;
 

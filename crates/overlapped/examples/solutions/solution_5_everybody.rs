@@ -1,5 +1,5 @@
 //! Exercise 5 of `docs/lesson.md`: what one client says goes to all clients, on all workers.
-//! `cargo run --release --example solution_5_everybody -- 127.0.0.1:9999`, then `talk` in two more terminals.
+//! `cargo run --example solution_5_everybody -- 127.0.0.1:9999`, then `talk` in two more terminals.
 
 use overlapped::{Bytes, Framed, Handler, Lease, Lines, Server, Session, WorkerContext, WorkerHandle};
 

@@ -1,5 +1,5 @@
 //! Exercise 6 of `docs/lesson.md`: `kick 2` ends session 2, whatever thread it is on and whatever is in flight for it.
-//! `cargo run --release --example solution_6_kick -- 127.0.0.1:9999`, then `talk` in two more terminals.
+//! `cargo run --example solution_6_kick -- 127.0.0.1:9999`, then `talk` in two more terminals.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,6 @@
 //! A client for the exercises of `docs/lesson.md`: sends each line that is typed, and prints all that arrives, when it
 //! arrives. (`overlapped client` compares each answer with what was sent: it is for echo servers.) `q` quits.
-//! `cargo run --release --example talk -- 127.0.0.1:9999`
+//! `cargo run --example talk -- 127.0.0.1:9999`
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -12,7 +12,10 @@ static AT_PROMPT: AtomicBool = AtomicBool::new(false);
 
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9999".into());
-    let server = TcpStream::connect(address)?;
+    let server = TcpStream::connect(&address).unwrap_or_else(|error| {
+        eprintln!("cannot connect to {address}: {error}; start a server there");
+        std::process::exit(1)
+    });
     prompt()?;
     let from_server = server.try_clone()?;
     let printing = thread::spawn(move || print_all(from_server));

@@ -3,9 +3,7 @@
 #![allow(dead_code, reason = "nobody calls the `main` of the modules")]
 
 use std::io::{BufReader, Read, Write};
-#[cfg(unix)]
-use std::net::TcpListener;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
 
 use overlapped_testing::{
@@ -168,6 +166,21 @@ fn talk() {
     assert!(status.success(), "{text}");
     assert!(text.contains("welcome, sessions now: ") && text.contains("hello\n"), "{text}");
     assert!(text.ends_with("the server has closed the connection\n") && !text.contains("not sent"), "{text}");
+
+    // And without a server: a closed port.
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+    let mut command = Example::command("talk");
+    command.arg(nobody.to_string()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut client = command.spawn().expect("it starts");
+    let status = exit_of(&mut client, PATIENCE);
+    let mut text = String::new();
+    client.stderr.take().expect("piped").read_to_string(&mut text).unwrap();
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(text.starts_with(&format!("cannot connect to {nobody}: ")), "{text}");
+    assert!(
+        text.trim_end().ends_with("; start a server there") && text.trim_end().lines().count() == 1,
+        "{text}"
+    );
 }
 
 /// A reset is reported at once, not when the next line is typed. (Wine may report a reset as an end of stream.)
