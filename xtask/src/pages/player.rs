@@ -15,7 +15,7 @@ const INTERRUPTED: i32 = 130;
 
 /// The kernel closes the socket of a program that was interrupted a moment after its end, if a ring still uses it.
 const CLOSES: Duration = Duration::from_secs(5);
-/// The same for what may also be somebody else's port.
+/// The same where another program may rightly use the port.
 const CLOSES_SOON: Duration = Duration::from_millis(500);
 
 /// A system that a page's programs run on.
@@ -141,7 +141,7 @@ impl Player<'_> {
                 Shown::Question => return Ok(()),
                 other => ended(&other, running.limit),
             };
-            return Err(self.failure(step.line, step, &format!("nobody asks for `> {input}`: {what}")));
+            return Err(self.failure(step.line, step, &format!("no program asks for `> {input}`: {what}")));
         }
     }
 
