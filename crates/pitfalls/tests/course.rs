@@ -100,22 +100,6 @@ fn every_exhibit_and_every_test_that_is_named_exists() {
 }
 
 #[test]
-fn every_file_and_section_that_is_linked_exists() {
-    for (page, text) in PAGES {
-        for (shown, target) in links(text).into_iter().filter(|(_, target)| !target.contains("://")) {
-            let (file, section) = target.split_once('#').unwrap_or((target, ""));
-            let path = docs().join(if file.is_empty() { &page["docs/".len()..] } else { file });
-            let text =
-                std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {target}: {error}"));
-            let anchor = |head: &str| head.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
-            let has =
-                |section: &str| text.lines().any(|line| line.starts_with('#') && anchor(line) == section);
-            assert!(section.is_empty() || has(section), "{page}: {shown}: no section {section} in {file}");
-        }
-    }
-}
-
-#[test]
 fn every_example_of_the_map_is_explained_in_both_languages() {
     for (page, text) in PAGES {
         for section in SECTIONS {

@@ -190,21 +190,3 @@ fn files_that_the_pages_name_exist() {
         }
     }
 }
-
-/// The headings of a page, by their levels.
-fn outline(text: &str) -> Vec<usize> {
-    let mut in_block = false;
-    let heads = text.lines().filter(|line| {
-        in_block ^= line.starts_with("```");
-        !in_block && line.starts_with('#')
-    });
-    heads.map(|head| head.bytes().take_while(|byte| *byte == b'#').count()).collect()
-}
-
-#[test]
-fn both_pages_have_the_same_sections() {
-    assert_eq!(outline(ENGLISH), outline(KOREAN));
-    assert!(outline(ENGLISH).len() > 12);
-    let rows = |text: &str| text.lines().filter(|line| line.starts_with("| ")).count();
-    assert_eq!(rows(ENGLISH), rows(KOREAN), "rows of tables");
-}

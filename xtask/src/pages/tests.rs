@@ -193,7 +193,10 @@ served 1 lines
 
     #[test]
     fn nobody_types_into_a_program_that_has_ended() {
-        fails("```console\n$ echo '> hello'\n> hello\n```\n", &["page.md:3: ", "no program asks", "status 0"]);
+        fails(
+            "```console\n$ echo '> hello'\n> hello\n```\n",
+            &["page.md:3: ", "no program asks", "status 0"],
+        );
         fails("```console\n$ exit\n$ true\n```\n", &["page.md:2: ", "it has ended the shell"]);
     }
 
