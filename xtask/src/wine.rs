@@ -22,7 +22,7 @@ impl Wine {
         Wine::within(place, Vec::new())
     }
 
-    /// The same in another network, to which a command leads. Sockets are those of Wine's server, whoever uses them.
+    /// The same in another network, to which a command leads. All sockets are those of Wine's server.
     pub(crate) fn within(place: &Path, within: Vec<String>) -> Result<Wine, Failure> {
         let wine = Wine { prefix: place.join("prefix"), within };
         std::fs::create_dir_all(&wine.prefix)

@@ -1,5 +1,5 @@
-//! `docs/lesson.md` and `docs/lesson.ko.md` have every term of the lesson, name exhibits, solutions and files that exist,
-//! and have the same sections.
+//! `docs/lesson.md` and `docs/lesson.ko.md` have every term of the lesson, and name exhibits, solutions and files that
+//! exist. `readmes.rs` compares their structure.
 
 use std::collections::BTreeSet;
 

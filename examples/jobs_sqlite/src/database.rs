@@ -14,7 +14,7 @@ const LONGEST_LIST: u32 = 100;
 const BUSY: Duration = Duration::from_secs(2);
 
 /// A write-ahead log lets other processes read while this one writes. `FULL`: what was answered survives a power cut.
-/// The table checks the rules once more, whoever writes to it.
+/// The table checks the rules once more, for other programs that write to it, too.
 const SETUP: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;

@@ -87,7 +87,7 @@ fn text(file: &Path) -> &str {
     file.to_str().expect("UTF-8")
 }
 
-/// The sum of all balances, as somebody else reads it, when the program has ended.
+/// The sum of all balances, as another program reads it, when this one has ended.
 fn sum_of_sound(file: &Path) -> i64 {
     let database = Connection::open(file).expect("a database");
     let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a result");
@@ -226,7 +226,7 @@ fn a_client_that_goes_while_its_query_waits_harms_nobody() {
     reset(gone.0.into_inner());
     stays.send("create bob\n");
     other.execute_batch("COMMIT").expect("it was begun");
-    // Sent before or after the lock was given up: it is answered, and nobody else's answer comes.
+    // Sent before or after the lock was given up: it is answered, and no other session's answer comes.
     let answer = stays.answer();
     assert!(answer == "ok bob" || answer == "error database is locked", "{answer}");
     assert_eq!(stays.ask("balance eve"), "error no account eve");

@@ -15,7 +15,7 @@ pub(super) struct Network {
 struct Own {
     /// It keeps the network for as long as its stdin is open.
     holder: Child,
-    /// As somebody else than root, in a user namespace, too.
+    /// For a user who is not root: in a user namespace, too.
     own_user: bool,
 }
 
@@ -47,7 +47,7 @@ impl Network {
         words.into_iter().map(str::to_owned).collect()
     }
 
-    /// Whether nobody listens on the port, at the end of this time at the latest.
+    /// Whether no program listens on the port, at the end of this time at the latest.
     pub(super) fn is_free_within(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         while self.has_listener() {
@@ -59,7 +59,7 @@ impl Network {
         true
     }
 
-    /// Whether somebody listens on the port. Linux, proc(5).
+    /// Whether a program listens on the port. Linux, proc(5).
     fn has_listener(&self) -> bool {
         let process = self.own.as_ref().map_or("self".to_owned(), |own| own.holder.id().to_string());
         ["tcp", "tcp6"].into_iter().any(|kind| {

@@ -96,14 +96,6 @@ impl System for Linux<'_> {
         })
     }
 
-    fn command(&self, command: &str) -> Result<Option<String>, Failure> {
-        Ok(Some(command.to_owned()))
-    }
-
-    fn forgives(&self, _status: i32) -> bool {
-        false
-    }
-
     fn network(&self) -> &Network {
         &self.network
     }

@@ -61,7 +61,7 @@ impl Terminal {
         surround: impl FnOnce(&mut Command),
     ) -> Result<Terminal, Failure> {
         let (keyboard, theirs) = overlapped_testing::terminal(columns);
-        // Whoever started us may ignore the key's signal, and a shell would hand that on.
+        // The process that started us may ignore the key's signal. A shell would inherit that.
         let shell =
             ["env", "--default-signal", "setsid", "--ctty", "bash", "--norc", "--noprofile", "--noediting"];
         let mut words = within.iter().map(String::as_str).chain(shell).chain(["+O", "checkwinsize"]);
@@ -238,7 +238,7 @@ impl Terminal {
 impl Drop for Terminal {
     /// Ends the shell and whatever was started in it.
     fn drop(&mut self) {
-        // Not reaped before: its number is nobody else's.
+        // It is not reaped yet, so no other process has its number.
         let session = self.shell.id();
         // A process may start another one meanwhile.
         for _ in 0..200 {

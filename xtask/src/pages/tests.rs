@@ -79,7 +79,7 @@ mod runner {
             let folder = std::env::temp_dir().join(name);
             std::fs::create_dir_all(&folder).unwrap();
             std::fs::write(folder.join("run"), PROGRAMS).unwrap();
-            // Port 0 is nobody's.
+            // No program listens on port 0.
             Here { folder, network: Network::of_machine(0) }
         }
 
@@ -105,14 +105,6 @@ mod runner {
             Terminal::start(80, &[], |shell| {
                 shell.current_dir(&self.folder);
             })
-        }
-
-        fn command(&self, command: &str) -> Result<Option<String>, Failure> {
-            Ok(Some(command.to_owned()))
-        }
-
-        fn forgives(&self, _status: i32) -> bool {
-            false
         }
 
         fn network(&self) -> &Network {
