@@ -14,6 +14,7 @@
 //! | `discard` | `recv` with `MSG_DONTWAIT` | `recv` after `FIONBIO` | `recv` with `MSG_DONTWAIT` | empties the stream |
 //! | `send` without an operation | `send` with `MSG_DONTWAIT` | `send` after `FIONBIO` | `send` with `MSG_DONTWAIT` | what fits into the stream |
 //! | `delivery` | `SIOCOUTQ`, `TCP_INFO` | `SIO_TCP_INFO` | as io_uring on Linux; elsewhere it is not known | the stream's counts |
+//! | a wait ends late by | timer slack, 50 µs | up to 16 ms: the system's clock ticks | up to 1 ms: `epoll_wait` takes milliseconds | nothing |
 //! | `now` | monotonic clock | monotonic clock | monotonic clock | virtual clock |
 //! | `waker` | an eventfd | a posted packet | the poller's own | a flag |
 //!
@@ -33,6 +34,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::buffer::Pool;
 use crate::inflight::Table;
@@ -96,6 +98,11 @@ pub trait Backend: Sized {
     const KIND: BackendKind;
     /// The kernel's own names for its calls, for traces.
     const CALL_NAMES: CallNames;
+    /// How late a [`harvest`](Self::harvest) that waits [`Wait::Until`] a time may end although a processor is free: what
+    /// the time is rounded up by, what the system's timers are late by, and the time that the thread takes to wake up.
+    /// Of a wait of more than 100 ms, a 128th of it if that is more: Linux lets a long `epoll_wait` end later than a
+    /// short one. For a precise time, wait until this much before it, then use [`Wait::Poll`].
+    const WAIT_ROUNDING: Duration;
 
     /// The blocks that it receives into.
     fn pool(&self) -> &Pool;

@@ -1,5 +1,6 @@
 //! Information from the operating system about itself and the process: descriptors, open handles, errors, interfaces,
-//! signals. Also a way to halt the main thread for a moment, and [`prefetch`], a hint to the processor.
+//! signals, processors, and what a thread or a process has used. Also ways to pin a thread to a processor and to halt the
+//! main thread for a moment, and [`prefetch`], a hint to the processor.
 
 mod descriptors;
 mod errors;
@@ -8,8 +9,10 @@ mod halt;
 mod handles;
 mod interface;
 mod prefetch;
+mod processors;
 #[cfg(unix)]
 mod signals;
+mod usage;
 
 pub use descriptors::{Limit, descriptor_limit, descriptor_limits, open_descriptors, raise_descriptor_limit};
 pub use errors::address_unavailable;
@@ -22,5 +25,7 @@ pub(crate) use handles::{CountedPort, CountedSocket};
 pub use handles::{Handles, handles};
 pub use interface::interface_index;
 pub use prefetch::prefetch;
+pub use processors::{pin_thread, processors};
 #[cfg(unix)]
 pub use signals::{SignalAction, ignores_signal};
+pub use usage::{ProcessUsage, process_usage, thread_cpu_time, thread_run_delay};

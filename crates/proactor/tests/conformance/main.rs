@@ -143,7 +143,8 @@ macro_rules! all_cases {
                 many_wakes_become_few
                 no_wake_of_many_threads_is_lost
                 a_waker_may_outlive_its_driver
-                an_idle_wait_lasts_as_long_as_asked;
+                an_idle_wait_lasts_as_long_as_asked
+                a_wait_of_part_of_a_millisecond_sleeps;
             faults:
                 a_failed_accept_pauses
                 an_accept_whose_peer_is_gone_is_repeated

@@ -195,6 +195,7 @@ impl<B: Backend> Backend for Watched<B> {
 
     const KIND: BackendKind = B::KIND;
     const CALL_NAMES: CallNames = B::CALL_NAMES;
+    const WAIT_ROUNDING: Duration = B::WAIT_ROUNDING;
 
     fn pool(&self) -> &Pool {
         self.inner.pool()

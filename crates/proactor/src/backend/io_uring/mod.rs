@@ -271,6 +271,8 @@ impl Backend for IoUring {
 
     const KIND: BackendKind = BackendKind::IoUring;
     const CALL_NAMES: CallNames = names::NAMES;
+    /// The time has nanoseconds. The rest is timer slack (50 µs) and the time to wake up.
+    const WAIT_ROUNDING: Duration = Duration::from_micros(200);
 
     fn pool(&self) -> &Pool {
         self.buffers.pool()

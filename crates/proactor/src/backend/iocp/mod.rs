@@ -244,6 +244,8 @@ impl Backend for Iocp {
 
     const KIND: BackendKind = BackendKind::Iocp;
     const CALL_NAMES: CallNames = names::NAMES;
+    /// Rounded up to milliseconds, and the system's clock ticks every 15.6 ms.
+    const WAIT_ROUNDING: Duration = Duration::from_millis(17);
 
     fn pool(&self) -> &Pool {
         &self.pool

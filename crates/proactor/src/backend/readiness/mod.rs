@@ -222,6 +222,8 @@ impl Backend for Readiness {
 
     const KIND: BackendKind = BackendKind::Readiness;
     const CALL_NAMES: CallNames = names::NAMES;
+    /// `epoll_wait` takes milliseconds, and mio rounds up. The rest is timer slack (50 µs) and the time to wake up.
+    const WAIT_ROUNDING: Duration = Duration::from_micros(1_200);
 
     fn pool(&self) -> &Pool {
         &self.pool

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::names::CallNames;
 use super::{Abilities, Backend, BackendKind, InFlight, Wait};
@@ -132,7 +133,7 @@ impl Simulation {
     }
 
     /// Lets time pass.
-    pub fn advance(&self, by: std::time::Duration) {
+    pub fn advance(&self, by: Duration) {
         let mut net = self.net.borrow_mut();
         net.now = net.now + by;
     }
@@ -284,6 +285,8 @@ impl Backend for Simulated {
 
     const KIND: BackendKind = BackendKind::Simulated;
     const CALL_NAMES: CallNames = CallNames::SOCKETS;
+    /// The clock stops at exactly the time asked for.
+    const WAIT_ROUNDING: Duration = Duration::ZERO;
 
     fn pool(&self) -> &Pool {
         &self.pool

@@ -6,6 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use proactor::Backend;
 use proactor::backend::Wait;
 
 use crate::endpoint::Finished;
@@ -125,5 +126,26 @@ pub fn an_idle_wait_lasts_as_long_as_asked<K: Kernel>(kernel: &K) -> Finished {
         turns += 1;
     }
     assert!(turns <= 10, "{turns} turns");
+    fixture.finish()
+}
+
+/// A wait may end late by a backend's rounding, and is not rounded down: the rest would be turns without sleep. Where
+/// nothing is rounded it ends at exactly its time.
+pub fn a_wait_of_part_of_a_millisecond_sleeps<K: Kernel>(kernel: &K) -> Finished {
+    let (mut fixture, ends) = Fixture::connected(kernel);
+    fixture.here.receive(ends.here);
+    fixture.settle();
+    for nanos in [1, 130_001, 999_999, 1_000_001, 2_500_000] {
+        let moment = fixture.here.driver.now() + Duration::from_nanos(nanos);
+        let mut turns = 0;
+        while fixture.here.driver.now() < moment {
+            assert!(!fixture.here.step(Wait::Until(moment)), "nothing happens");
+            turns += 1;
+        }
+        assert!(turns <= 3, "{nanos} ns: {turns} turns");
+        if K::Backend::WAIT_ROUNDING.is_zero() {
+            assert_eq!((fixture.here.driver.now(), turns), (moment, 1));
+        }
+    }
     fixture.finish()
 }
