@@ -70,6 +70,8 @@ pub(crate) struct Config {
     pub(crate) tick: Option<Duration>,
     /// How long a worker spins before it sleeps.
     pub(crate) busy_poll: Option<Duration>,
+    /// True exactly when each worker's thread is pinned to a processor.
+    pub(crate) pin_workers: bool,
     pub(crate) on_panic: OnPanic,
     pub(crate) trace_operations: bool,
 }
@@ -98,6 +100,7 @@ impl Default for Config {
             turned_away: TURNED_AWAY,
             tick: None,
             busy_poll: None,
+            pin_workers: false,
             on_panic: OnPanic::AbortSession,
             trace_operations: false,
         }

@@ -108,6 +108,13 @@ pub trait Handler: Sized + 'static {
         let _ = (worker, token);
     }
 
+    /// The timer set with [`WorkerContext::set_precise_timer`] is due: [`WorkerContext::now`] is at or after its time. It is
+    /// no longer set, and may be set again here. If it is set to a time that has passed, it is due in the next turn, after
+    /// the events of this one.
+    fn on_precise_timer(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
+        let _ = worker;
+    }
+
     /// The server [drains](crate::ServerHandle::begin_drain). Called once for each session that is open when the drain
     /// begins, and for each that opens during the drain, after its `on_open`. The session still answers what it has
     /// received, and is closed then; what is sent here goes out before FIN, and before the answers that follow. A session

@@ -113,6 +113,7 @@
 //! | close for a reason of your own | [`Session::close_with`], [`Session::abort_with`], [`CloseReason::ClosedWith`] |
 //! | wait longer before each retry | [`Backoff`] |
 //! | run something later, or periodically | [`Session::set_timer`], [`WorkerContext::set_timer`], [`Server::tick`] |
+//! | run something at a precise time | [`WorkerContext::set_precise_timer`]; the clock is [`WorkerContext::now`] |
 //! | close sessions of silent, slow or lost peers | [`Server::idle_timeout`], [`Server::read_idle_timeout`], [`Server::first_byte_timeout`], [`Server::write_timeout`], [`Server::keepalive`], [`Server::user_timeout`] |
 //! | send heartbeats | [`Server::write_idle_timeout`], [`Handler::on_idle`] |
 //! | give one session limits of its own | [`Session::set_deadline`], [`Session::set_idle_timeout`], [`Session::set_send_limits`] |
@@ -120,6 +121,7 @@
 //! | end the server without losing answers | [`ServerHandle::drain`], or [`ServerHandle::begin_drain`] in a callback |
 //! | monitor the server | [`ServerHandle::stats`], [`Server::observer`], [`Server::trace_operations`] |
 //! | test a handler without sockets | [`testing::World`] |
+//! | lower latency for processor time | [`Server::busy_poll`], [`Server::pin_workers`] |
 //! | choose the backend | [`Server::backend`]; [`ServerHandle::refusals`] says why a better one was refused |
 //!
 //! # Ending a server
@@ -292,6 +294,8 @@ pub use handler::Handler;
 pub use reconnect::Reconnect;
 pub use server::{Server, raise_descriptor_limit};
 pub use session::{CloseReason, Closed, Idle, Origin, Sent, SessionId};
+
+pub use proactor::Time;
 
 pub use buffers::{Bytes, Lease, Payload};
 pub use codec::{Delimiter, FrameError, Framed, LengthPrefixed, Lines};

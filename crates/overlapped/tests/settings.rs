@@ -105,6 +105,9 @@ fn what_makes_sense_serves() {
         |server| server.tick(Some(NANOSECOND)),
         |server| server.busy_poll(Some(ZERO)),
         |server| server.busy_poll(Some(MAX)),
+        #[cfg(any(target_os = "linux", windows))]
+        |server| server.workers(5).pin_workers(true),
+        |server| server.pin_workers(true).pin_workers(false),
         |server| server.keepalive(Some(NANOSECOND)),
         |server| server.keepalive(Some(Duration::from_secs(32_767))),
         #[cfg(target_os = "linux")]

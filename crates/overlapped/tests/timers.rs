@@ -3,12 +3,12 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use overlapped::{Choice, Error, Handler, Lease, Server, Session, WorkerContext};
+use overlapped::{Choice, Error, Handler, Lease, Server, Session, Time, WorkerContext};
 use overlapped_testing::{PATIENCE, dial};
 
 use common::backends;
@@ -120,5 +120,82 @@ fn a_tick_of_no_time_is_refused() {
     match server.start(move |_| Ticking { ticks: ticks.clone() }) {
         Err(error @ Error::Config { .. }) => assert!(error.to_string().contains("period of 0"), "{error}"),
         other => panic!("{other:?}"),
+    }
+}
+
+/// Calls for which a precise timer is set, one after the other.
+const CALLS: usize = 300;
+
+/// Sets its precise timer [`CALLS`] times, each `every` after the one before was due, and reports how late it was.
+struct Precise {
+    every: Duration,
+    due: Time,
+    late: Vec<Duration>,
+    done: Sender<Vec<Duration>>,
+}
+
+impl Handler for Precise {
+    type State = ();
+    type Message = ();
+
+    fn on_start(&mut self, worker: &mut WorkerContext<'_>) {
+        // This one is moved, and then cancelled.
+        worker.set_precise_timer(Time::ZERO);
+        worker.set_precise_timer(worker.now());
+        worker.set_precise_timer(None);
+        worker.set_timer(Duration::from_millis(8), 1);
+    }
+
+    fn on_worker_timer(&mut self, worker: &mut WorkerContext<'_>, _token: u64) {
+        assert!(self.late.is_empty(), "it was cancelled");
+        self.due = worker.now() + self.every;
+        worker.set_precise_timer(self.due);
+    }
+
+    fn on_open(&mut self, _session: &mut Session<'_>) {}
+
+    fn on_data(&mut self, session: &mut Session<'_>, _state: &mut (), data: Lease) {
+        session.send(data);
+    }
+
+    fn on_precise_timer(&mut self, worker: &mut WorkerContext<'_>) {
+        let (now, turn) = (worker.now(), worker.turn_time());
+        assert!(self.due <= turn && turn <= now, "early: {:?}, {turn:?}, {now:?}", self.due);
+        self.late.push(now - self.due);
+        if self.late.len() == CALLS {
+            let _ = self.done.send(std::mem::take(&mut self.late));
+            // Drained with one that is far away.
+            self.due = now + PATIENCE * 100;
+        } else {
+            self.due = self.due + self.every;
+        }
+        worker.set_precise_timer(self.due);
+    }
+}
+
+/// Never early; and once at least not as late as the waits of the backend alone would be. Meanwhile sessions are served,
+/// also if the worker never sleeps.
+#[test]
+fn a_precise_timer_is_never_early_and_starves_nobody() {
+    for choice in backends() {
+        for every in [10, 300, 3_100].map(Duration::from_micros) {
+            let (done, heard) = channel();
+            let precise = move |_| Precise { every, due: Time::ZERO, late: Vec::new(), done: done.clone() };
+            let server = Server::bind("127.0.0.1:0").unwrap().workers(1).backend(choice);
+            let server = server.start(precise).unwrap();
+            let mut client = dial(server.local_addr());
+            for byte in 0..100 {
+                client.write_all(&[byte]).unwrap();
+                let mut echo = [0];
+                client.read_exact(&mut echo).unwrap();
+                assert_eq!(echo, [byte], "{choice:?}, {every:?}");
+            }
+            let late = heard.recv_timeout(PATIENCE).expect("it is called");
+            let least = late.into_iter().min().expect("it was called");
+            assert!(least < Duration::from_micros(200), "{choice:?}, {every:?}: {least:?} late");
+            drop(client);
+            server.drain(PATIENCE).unwrap();
+            assert_eq!(server.stats().panics, 0, "{choice:?}, {every:?}");
+        }
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) pending_connects: PendingConnects,
     pub(crate) timers: Wheel<Due>,
     pub(crate) worker_timers: WorkerTimers,
+    /// When the worker's precise timer is due.
+    pub(crate) precise_timer: Option<Time>,
     /// Sessions whose own timeouts were changed, and are not watched yet.
     pub(crate) relimited: Vec<ConnectionKey>,
     /// The time, as of this turn.
@@ -89,6 +91,7 @@ impl Core {
             pending_connects: PendingConnects::default(),
             timers: Wheel::default(),
             worker_timers: WorkerTimers::default(),
+            precise_timer: None,
             relimited: Vec::new(),
             now,
             report,

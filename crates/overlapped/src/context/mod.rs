@@ -11,6 +11,7 @@ mod endpoints;
 mod limits;
 mod others;
 mod session;
+mod time;
 mod worker;
 mod worker_timers;
 

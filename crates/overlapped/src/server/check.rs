@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use proactor::PoolConfig;
+use proactor::{PoolConfig, os};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -19,7 +19,8 @@ impl Config {
         self.check_counts()?;
         self.check_pool()?;
         self.check_times()?;
-        self.check_marks()
+        self.check_marks()?;
+        self.check_pinning()
     }
 
     fn check_counts(&self) -> Result<()> {
@@ -90,6 +91,11 @@ impl Config {
 
     fn check_marks(&self) -> Result<()> {
         self.send_limits().check(self.pool.block_len as usize)
+    }
+
+    fn check_pinning(&self) -> Result<()> {
+        let processors = if self.pin_workers { os::processors().map(drop) } else { Ok(()) };
+        processors.or_else(|error| unusable("the pinning of workers", &error))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{io, result};
 
 use proactor::backend::choice::Refusal;
 use proactor::backend::{Backend, Create, Visitor, visit};
-use proactor::{AcceptWatch, Driver, Pool, Socket};
+use proactor::{AcceptWatch, Driver, Pool, Socket, os};
 
 use super::builder::Server;
 use super::handle::{ServerHandle, post_to_engines};
@@ -282,6 +282,11 @@ fn run_worker<B, H, F>(
     }
 }
 
+/// Pins the calling thread, a worker's, to a processor of its own. There may be more workers than processors.
+fn pin_worker(index: usize) -> io::Result<()> {
+    os::pin_thread(index % os::processors()?.len())
+}
+
 impl<B, H, F> Plan<B, H, F>
 where
     B: Backend<Socket = Socket>,
@@ -293,6 +298,11 @@ where
         index: usize,
         sockets: Vec<(Socket, u64)>,
     ) -> result::Result<(Driver<B>, Listeners), StartError> {
+        if self.config.pin_workers {
+            // First, so that its memory is close to its processor.
+            let failed = |source| StartError::Failed(Error::Worker { worker: index, source });
+            pin_worker(index).map_err(failed)?;
+        }
         let pool = self.config.make_pool().map_err(StartError::Failed)?;
         let backend = (self.create)(index, pool).map_err(StartError::Refused)?;
         let mut driver = make_driver(backend, &self.config, index, self.observer(index));

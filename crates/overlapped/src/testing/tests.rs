@@ -45,6 +45,10 @@ impl Handler for Echo {
         match &data[..] {
             b"panic" => panic!("as it was asked to"),
             b"timer" => session.set_timer(10 * SECOND, 1),
+            b"precise timer" => {
+                let at = session.now() + Duration::from_nanos(5_000_001);
+                session.worker().set_precise_timer(at);
+            }
             b"pause" => session.pause(),
             _ => {
                 session.send(data);
@@ -59,6 +63,10 @@ impl Handler for Echo {
 
     fn on_tick(&mut self, _: &mut WorkerContext<'_, Self::State>) {
         self.saw("tick");
+    }
+
+    fn on_precise_timer(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
+        self.saw(format!("precise timer at {} ns", worker.now().as_nanos()));
     }
 
     fn on_message(&mut self, worker: &mut WorkerContext<'_, Self::State>, address: SocketAddr) {
@@ -193,6 +201,23 @@ fn time_passes_only_when_it_is_advanced() {
     assert!(client.has_ended());
     let log = log(&world);
     assert_eq!(log[19..21], ["tick", "IdleTimeout"], "60 s is 20 ticks: {log:?}");
+}
+
+/// The clock stops for it, and then goes on to a multiple of 4 ms.
+#[test]
+fn a_precise_timer_comes_at_exactly_its_time() {
+    let mut world = echo();
+    let mut client = world.connect();
+    client.send("precise timer");
+    world.settle();
+    assert_eq!(log(&world), ["precise timer"]);
+    world.advance(Duration::from_millis(4));
+    assert!(log(&world).is_empty());
+    world.advance(Duration::from_millis(4));
+    assert_eq!(log(&world), ["precise timer at 5000001 ns"]);
+    assert_eq!(world.elapsed(), Duration::from_millis(8));
+    world.advance(SECOND);
+    assert!(log(&world).is_empty(), "once");
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod handle;
 mod layer;
 mod mail;
 mod panics;
+mod precise_timer;
 mod receive;
 mod sessions;
 #[cfg(test)]
@@ -202,6 +203,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         turned?;
         self.core.now = self.driver.now();
         self.core.report.counters.turns += 1;
+        self.catching_panics(Self::fire_precise_timer);
         self.catching_panics(Self::take_events);
         self.catching_panics(Self::fire_timers);
         self.catching_panics(Self::fire_tick);
@@ -233,6 +235,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.deadlines.next(self.driver.sends_in_flight() > 0),
             self.drain.as_ref().map(Drain::wake_at),
             self.ticks.as_ref().map(Ticks::due),
+            self.core.precise_timer.map(|at| precise_timer::sleep_until::<B>(at, self.core.now)),
         ];
         let spin = self.core.config.busy_poll;
         match deadlines.into_iter().flatten().min() {

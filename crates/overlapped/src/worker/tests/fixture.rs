@@ -41,6 +41,7 @@ pub(super) enum Seen {
     WriteIdle(SessionId),
     Timer(SessionId, u64),
     WorkerTimer(u64),
+    PreciseTimer,
     Drain(SessionId),
     Sent(SessionId, u64),
     Tick,
@@ -215,6 +216,10 @@ impl Handler for Probe {
 
     fn on_worker_timer(&mut self, worker: &mut WorkerContext<'_, Kept>, token: u64) {
         self.worker(worker, Seen::WorkerTimer(token));
+    }
+
+    fn on_precise_timer(&mut self, worker: &mut WorkerContext<'_, Kept>) {
+        self.worker(worker, Seen::PreciseTimer);
     }
 
     fn on_drain(&mut self, session: &mut Session<'_, Kept>, _state: &mut Kept) {

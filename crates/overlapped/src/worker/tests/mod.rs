@@ -19,6 +19,7 @@ mod messages;
 mod owing;
 mod own_limits;
 mod panics;
+mod precise_timer;
 mod pressure;
 mod races;
 mod random;
