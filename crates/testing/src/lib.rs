@@ -7,6 +7,7 @@
 
 mod bytes;
 mod example;
+mod faulty;
 mod process;
 mod random;
 mod sockets;
@@ -16,6 +17,7 @@ mod waiting;
 
 pub use bytes::{PATTERN_PERIOD, assert_same, noise, pattern};
 pub use example::Example;
+pub use faulty::{Difference, Done, Fault, FaultyServer, Place, Record, Which};
 pub use process::{O_CLOEXEC, open_descriptors};
 #[cfg(target_os = "linux")]
 pub use process::{descriptor_flags, resident, status_field};
