@@ -1,5 +1,8 @@
 //! The command line.
 
+mod expression;
+mod load;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +10,9 @@ use clap::builder::Styles;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
 use overlapped::{BackendKind, Choice};
+
+pub(crate) use expression::{Expression, Quantity};
+pub(crate) use load::{Behaviour, LoadArgs};
 
 use crate::units::{Limit, duration, limit, listen_address, server_address, size, up_to};
 
@@ -28,7 +34,7 @@ pub(crate) struct Args {
 const GENERATE: &str = "\
 Print a man page, or completions for a shell
 
-  man: the page of this program; man-serve, man-client, man-pitfalls, man-doctor: of its commands.
+  man: the page of this program; man-serve, man-client, man-load, man-pitfalls, man-doctor: of its commands.
   complete-bash, complete-elvish, complete-fish, complete-powershell, complete-zsh: completions.
 
 `overlapped --generate man-serve | man -l -` shows a page. `source <(overlapped --generate complete-bash)` completes in \
@@ -40,6 +46,7 @@ pub(crate) enum Kind {
     Man,
     ManServe,
     ManClient,
+    ManLoad,
     ManPitfalls,
     ManDoctor,
     CompleteBash,
@@ -90,6 +97,26 @@ pub(crate) enum Command {
     /// sent, when the server closes the connection while an echo is awaited or, on a terminal, the next line, and when
     /// the echo cannot be written (a full disk; a reader that has gone is no error).
     Client(ClientArgs),
+    /// Measure an echo server, any echo server
+    ///
+    /// Sends messages, checks every byte that comes back, and prints rates and latencies. Without --rate it is a closed
+    /// loop: each connection sends its next message when an echo has come back, so latencies leave out how long users
+    /// would have waited while the server was busy. With --rate messages are sent on a fixed schedule, and latencies count
+    /// from the scheduled time.
+    ///
+    /// After the first wrong, missing or extra byte a connection is closed, counted once (mismatches), and opened again.
+    /// Errors are connections that failed, connections that the server reset or ended without being asked to, echoes later
+    /// than --reply-timeout, and mismatches; those of the warm-up count. A stall is a time in which connections waited for an
+    /// echo and none came, for more than ten times the median latency and 100ms at least. Stalls, and the lateness of this
+    /// program itself, are reported and are no errors.
+    ///
+    /// Ctrl-C ends the run early and reports what was measured until then.
+    ///
+    /// Exit status 0 when there was no error and every --assert holds; 1 when there was one, when an assertion does not hold,
+    /// when no echo came back at all, and when a result could not be written; 2 for wrong usage, which includes files that
+    /// cannot be written: they are opened before the run.
+    #[command(after_long_help = load::JSON)]
+    Load(LoadArgs),
     /// See the classic mistakes of completion I/O happen, and not happen
     ///
     /// An exhibit is one mistake as a small program. It runs twice: with the mistake, then repaired, on the same schedule.
@@ -212,6 +239,11 @@ pub(crate) struct ServeArgs {
     /// Spin for this long before sleeping: lower latency for a whole core
     #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
     pub(crate) busy_poll: Limit,
+
+    /// Pin each worker to a processor of its own, in order; with more workers than processors, from the first one again
+    /// (refused on systems other than Linux and Windows)
+    #[arg(long)]
+    pub(crate) pin: bool,
 
     /// Write every submission and completion to a file that Perfetto opens (ui.perfetto.dev); it grows fast.
     /// Events are buffered, and written 16 KiB at a time; the file is complete when the server has ended.
@@ -357,10 +389,11 @@ pub(crate) fn tip(error: &clap::Error) -> String {
     };
     let others = command.get_subcommands().filter(has_it).map(|other| format!("`{}`", other.get_name()));
     let others: Vec<_> = others.collect();
-    if error.kind() != ErrorKind::UnknownArgument || others.is_empty() {
+    let (Some((last, others)), ErrorKind::UnknownArgument) = (others.split_last(), error.kind()) else {
         return "; see --help".to_owned();
-    }
-    format!("; it is an option of {}", others.join(" and "))
+    };
+    let and = if others.is_empty() { "" } else { " and " };
+    format!("; it is an option of {}{and}{last}", others.join(", "))
 }
 
 fn long(arg: &clap::Arg) -> Option<String> {
@@ -408,7 +441,7 @@ fn address_meant(unknown: &str, line: impl Iterator<Item = String>) -> Option<St
     listen_address(&address).ok()?;
     match command {
         "serve" => Some(format!("overlapped serve --bind {address}")),
-        "client" => Some(format!("overlapped client {address}")),
+        "client" | "load" => Some(format!("overlapped {command} {address}")),
         _ => None,
     }
 }

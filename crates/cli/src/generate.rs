@@ -15,6 +15,7 @@ pub(crate) fn run(kind: Kind) -> Result<ExitCode, Failure> {
         Kind::Man => page(None),
         Kind::ManServe => page(Some("serve")),
         Kind::ManClient => page(Some("client")),
+        Kind::ManLoad => page(Some("load")),
         Kind::ManPitfalls => page(Some("pitfalls")),
         Kind::ManDoctor => page(Some("doctor")),
         Kind::CompleteBash => Ok(completions(Shell::Bash)),

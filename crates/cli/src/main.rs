@@ -6,6 +6,7 @@ mod client;
 mod doctor;
 mod failure;
 mod generate;
+mod load;
 mod log;
 mod output;
 mod pitfalls;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let result = match args.command {
         Some(Command::Serve(options)) => serve::run(&options),
         Some(Command::Client(options)) => client::run(&options),
+        Some(Command::Load(options)) => load::run(&options),
         Some(Command::Doctor(options)) => doctor::run(&options),
         Some(Command::Pitfalls(options)) => pitfalls::run(&options),
         None => {

@@ -1,7 +1,7 @@
 //! What goes to stdout and stderr, written at once. A reader that has gone away is no error; any other write error is,
 //! a full disk for one. A server that runs prints through `log` instead, which does not wait for a reader.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -27,6 +27,15 @@ pub(crate) fn reader_gone(error: &io::Error) -> bool {
 pub(crate) fn say(line: impl Display) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     written("the output", writeln!(out, "{line}").and_then(|()| out.flush()))
+}
+
+/// Bytes on stdout, as they are.
+///
+/// # Errors
+/// As [`written`].
+pub(crate) fn say_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    written("the output", out.write_all(bytes).and_then(|()| out.flush()))
 }
 
 /// A report as one JSON value on stdout, indented.
@@ -93,5 +102,41 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
             let first = text.lines().next().unwrap_or("wrong usage").trim_start_matches("error: ");
             fail(&Failure::usage(format_args!("{first}{}", args::tip(error))))
         }
+    }
+}
+
+/// Text after a first column; what does not fit goes under its beginning.
+pub(crate) fn wrapped(out: &mut String, first: &str, text: &str, width: usize) {
+    let indent = first.chars().count();
+    let mut column = indent;
+    out.push_str(first);
+    for (index, word) in text.split(' ').enumerate() {
+        let len = word.chars().count();
+        if index > 0 && column + 1 + len > width {
+            let _ = write!(out, "\n{:indent$}", "");
+            column = indent;
+        } else if index > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += len;
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_goes_on_under_its_beginning() {
+        let mut out = String::new();
+        wrapped(&mut out, "ab  ", &["word"; 20].join(" "), 80);
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("ab  word") && lines[0].len() <= 80);
+        assert!(lines[1].starts_with("    word"));
+        assert_eq!(out.split_whitespace().count(), 21);
     }
 }

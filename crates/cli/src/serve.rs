@@ -226,6 +226,7 @@ fn build(args: &ServeArgs) -> overlapped::Result<Server> {
         .user_timeout(args.user_timeout.0)
         .max_per_address(args.max_per_address.map(|sessions| sessions as usize))
         .busy_poll(args.busy_poll.0)
+        .pin_workers(args.pin)
         .trace_operations(args.log_ops || args.trace.is_some());
     if let Some(workers) = args.workers {
         server = server.workers(workers as usize);
@@ -323,6 +324,7 @@ fn flag_of(setting: &str) -> Option<&'static str> {
         "the write timeout" => "--write-timeout",
         "the keep-alive" => "--keepalive",
         "the user timeout" => "--user-timeout",
+        "the pinning of workers" => "--pin",
         "the low-water mark" => "--low-water",
         "the hard limit" => "--high-water",
         _ => return None,

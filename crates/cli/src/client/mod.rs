@@ -65,7 +65,10 @@ fn connect(address: &str) -> Result<TcpStream, Failure> {
 }
 
 /// The addresses to try, at least one, each once.
-fn candidates(address: &str) -> Result<Vec<SocketAddr>, Failure> {
+///
+/// # Errors
+/// If the name has none.
+pub(crate) fn candidates(address: &str) -> Result<Vec<SocketAddr>, Failure> {
     let resolved = Endpoint::from(address).resolve().map_err(Failure::failed)?;
     let mut candidates = Vec::with_capacity(resolved.len());
     for address in resolved.into_iter().map(destination) {

@@ -7,6 +7,7 @@ use proactor::backend::feature::Finding;
 use super::limits::{Advice, Amount, Row, TARGETS};
 use super::machine::Answer;
 use super::{Permissions, Report};
+use crate::output::wrapped;
 use crate::units::{bytes, count};
 
 const WIDTH: usize = 80;
@@ -221,40 +222,9 @@ fn settings(out: &mut String, rows: &[Row], target: usize, width: usize) {
     }
 }
 
-/// Text after a first column; what does not fit goes under its beginning.
-fn wrapped(out: &mut String, first: &str, text: &str, width: usize) {
-    let indent = first.chars().count();
-    let mut column = indent;
-    out.push_str(first);
-    for (index, word) in text.split(' ').enumerate() {
-        let len = word.chars().count();
-        if index > 0 && column + 1 + len > width {
-            let _ = write!(out, "\n{:indent$}", "");
-            column = indent;
-        } else if index > 0 {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += len;
-    }
-    out.push('\n');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_text_goes_on_under_its_beginning() {
-        let mut out = String::new();
-        wrapped(&mut out, "ab  ", &["word"; 20].join(" "), WIDTH);
-        let lines: Vec<&str> = out.lines().collect();
-        assert_eq!(lines.len(), 2);
-        assert!(lines[0].starts_with("ab  word") && lines[0].len() <= WIDTH);
-        assert!(lines[1].starts_with("    word"));
-        assert_eq!(out.split_whitespace().count(), 21);
-    }
 
     #[test]
     fn a_remedy_is_printed_once() {

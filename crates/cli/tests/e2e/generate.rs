@@ -4,7 +4,7 @@
 use crate::process::run;
 use crate::server::binary;
 
-const COMMANDS: [&str; 4] = ["serve", "client", "pitfalls", "doctor"];
+const COMMANDS: [&str; 5] = ["serve", "client", "load", "pitfalls", "doctor"];
 
 fn generated(kind: &str) -> String {
     let ended = run(binary(["--generate", kind]), b"");
@@ -63,7 +63,7 @@ fn wrong_usage() {
     for wrong in [
         &["--generate"][..],
         &["--generate", "nonsense"],
-        &["--generate", "man-load"],
+        &["--generate", "man-everything"],
         &["--generate", "man", "serve"],
         &["serve", "--generate", "man"],
     ] {

@@ -35,6 +35,7 @@ mod jobs;
 mod leaving;
 #[cfg(target_os = "linux")]
 mod load;
+mod measuring;
 #[cfg(target_os = "linux")]
 mod names;
 #[cfg(target_os = "linux")]
@@ -71,6 +72,13 @@ mod urgent;
 mod usage;
 #[cfg(unix)]
 mod width;
+
+// Their cases are in the table below.
+#[cfg(unix)]
+use measuring::ending;
+#[cfg(target_os = "linux")]
+use measuring::limits;
+use measuring::{behaving, broken, bytes, extremes, late};
 
 /// Each case once per backend, by the name `backend::case`. Those of `here` need what only this system has: limits of
 /// a shell, other signals.
@@ -148,6 +156,18 @@ cases! {
         refusing::speakers_beyond_the_limit,
         refusing::speakers_beyond_the_limit_per_address,
         #[cfg(target_os = "linux")] chaos::chaos_leaves_nothing_behind,
+        bytes::a_flipped_byte,
+        bytes::one_byte_in_a_million,
+        bytes::a_dropped_tail,
+        broken::reset_in_the_middle,
+        broken::ended_within_a_message,
+        broken::refused,
+        broken::dies_and_comes_back,
+        late::everything_stalls,
+        extremes::unusual_loads,
+        #[cfg(unix)] extremes::the_real_server,
+        behaving::kept_promises,
+        #[cfg(unix)] ending::interrupted,
     }
     here {
         #[cfg(target_os = "linux")] accepting::sixteen_descriptors,
@@ -155,6 +175,7 @@ cases! {
         #[cfg(target_os = "linux")] accepting::stdout_closed,
         #[cfg(target_os = "linux")] operations::trace_without_room,
         #[cfg(target_os = "linux")] operations::nothing_is_inherited,
+        #[cfg(target_os = "linux")] operations::pinned_workers,
         #[cfg(unix)] counters::asked_by_signal,
         #[cfg(target_os = "linux")] names::localhost_without_ipv6,
         #[cfg(target_os = "linux")] names::localhost_twice,
@@ -188,6 +209,18 @@ cases! {
         #[cfg(target_os = "linux")] readers::full_disk,
         #[cfg(target_os = "linux")] disk::trace_that_fills_at_the_end,
         #[cfg(unix)] readers::trace_into_a_stuck_pipe,
+        bytes::swapped_connections,
+        broken::one_connection_in_a_hundred,
+        broken::dies_in_mid_run,
+        #[cfg(target_os = "linux")] broken::server_is_killed,
+        late::beyond_the_timeout,
+        late::lateness_counts_from_the_schedule,
+        #[cfg(target_os = "linux")] late::a_stopped_server,
+        extremes::a_thousand_connections,
+        behaving::broken_promises,
+        #[cfg(unix)] ending::interrupted_twice,
+        #[cfg(target_os = "linux")] limits::more_connections_than_ports,
+        #[cfg(target_os = "linux")] limits::too_few_descriptors,
     }
 }
 

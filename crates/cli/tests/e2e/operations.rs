@@ -160,3 +160,29 @@ pub(crate) fn busy_poll(backend: &str) {
     drop(client);
     server.end_well();
 }
+
+/// Each worker on a processor of its own, in order, and from the first one again; no other thread, and without the flag
+/// none.
+#[cfg(target_os = "linux")]
+pub(crate) fn pinned_workers(backend: &str) {
+    use crate::system::{processors, processors_of_threads};
+    let all = processors(std::process::id());
+    let workers = (all.len() + 2).to_string();
+    for (flags, pinned) in [(&["--pin", "--workers", &workers][..], true), (&["--workers", &workers], false)]
+    {
+        let server = Server::start(backend, flags);
+        let mut seen = 0;
+        for (name, allowed) in processors_of_threads(server.pid()) {
+            let index = name.strip_prefix("worker-").map(|index| index.parse::<usize>().unwrap());
+            let wanted = match index.filter(|_| pinned) {
+                Some(index) => vec![all[index % all.len()]],
+                None => all.clone(),
+            };
+            assert_eq!(allowed, wanted, "{name}, {flags:?}");
+            seen += usize::from(index.is_some());
+        }
+        assert_eq!(seen, all.len() + 2, "every worker is looked at");
+        exchange(&mut dial(server.address()), noise(0, 10_000));
+        server.end_well();
+    }
+}

@@ -113,3 +113,30 @@ pub(crate) fn port_of(pid: u32) -> Option<u16> {
     let owned = |row: &Row| row.listens && names.contains(&format!("socket:[{}]", row.inode));
     connections().iter().find(|row| owned(row)).map(|row| row.local_port)
 }
+
+/// The processors that a process's main thread may use.
+pub(crate) fn processors(pid: u32) -> Vec<usize> {
+    processors_in(&format!("/proc/{pid}/status"))
+}
+
+/// The same of each of its threads, with its name.
+pub(crate) fn processors_of_threads(pid: u32) -> Vec<(String, Vec<usize>)> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
+    let of = |task: fs::DirEntry| {
+        let name = fs::read_to_string(task.path().join("comm")).expect("the thread lives");
+        (name.trim_end().to_owned(), processors_in(&task.path().join("status").to_string_lossy()))
+    };
+    tasks.map(|task| of(task.expect("the process lives"))).collect()
+}
+
+/// `0-2,5`
+fn processors_in(status: &str) -> Vec<usize> {
+    let status = fs::read_to_string(status).expect("the thread lives");
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("proc(5)");
+    let number = |text: &str| text.parse::<usize>().expect("proc(5)");
+    let range = |part: &str| match part.split_once('-') {
+        Some((first, last)) => number(first)..=number(last),
+        None => number(part)..=number(part),
+    };
+    list.trim().split(',').flat_map(range).collect()
+}

@@ -125,7 +125,7 @@ fn flags_that_make_no_sense() {
     is_wrong(&["srve"], &["srve", "did you mean `serve`?"]);
     is_wrong(&["server"], &["server", "did you mean `serve`?"]);
     is_wrong(&["--bind", "127.0.0.1:0"], &["--bind", "an option of `serve`"]);
-    is_wrong(&["serve", "--json"], &["--json", "an option of `pitfalls` and `doctor`"]);
+    is_wrong(&["serve", "--json"], &["--json", "an option of `load`, `pitfalls` and `doctor`"]);
     is_wrong(&["serve", "--quiet", "-v"], &["cannot be used with"]);
     is_wrong(&["serve", "--backend", "nonsense"], &["nonsense", "io_uring", "readiness"]);
     for poller in ["epoll", "kqueue", "EPOLL"] {

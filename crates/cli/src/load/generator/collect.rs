@@ -1,0 +1,248 @@
+//! What all workers have measured, put together.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::meters::Use;
+use super::recorder::{Slice, histogram};
+use super::stalls::Gaps;
+use super::{Final, INTERVAL};
+use crate::load::measured::{Counts, Event, EventKind, Generator, Interval, Measured, Mismatch};
+use crate::load::plan::Plan;
+
+/// A thread that is busier than this has no time left.
+const BUSY: f64 = 0.95;
+/// On a schedule: a generator that is later than this at the 99th percentile does not keep it, in ns.
+const LATE: u64 = 1_000_000;
+const MISMATCHES: usize = 8;
+const EVENTS: usize = 1_000;
+const FAILURES: usize = 8;
+
+/// One interval of all workers.
+struct Part {
+    messages: u64,
+    latency: Histogram<u64>,
+}
+
+pub(super) struct Collected {
+    is_scheduled: bool,
+    knows_server: bool,
+    began: Duration,
+    latency: Histogram<u64>,
+    actual: Option<Histogram<u64>>,
+    late: Histogram<u64>,
+    parts: Vec<Part>,
+    counts: Counts,
+    mismatches: Vec<Mismatch>,
+    gaps: Gaps,
+    events: Vec<(usize, EventKind, u64)>,
+    uses: Vec<Use>,
+    elapsed: Duration,
+    workers_ended: usize,
+}
+
+impl Collected {
+    /// `began`: when the measured part begins, since 1970.
+    pub(super) fn new(plan: &Plan, began: Duration) -> Collected {
+        Collected {
+            is_scheduled: plan.rate.is_some(),
+            knows_server: plan.server_pid.is_some(),
+            began,
+            latency: histogram(),
+            actual: plan.rate.map(|_| histogram()),
+            late: histogram(),
+            parts: Vec::new(),
+            counts: Counts::default(),
+            mismatches: Vec::new(),
+            gaps: Gaps::default(),
+            events: Vec::new(),
+            uses: Vec::new(),
+            elapsed: Duration::ZERO,
+            workers_ended: 0,
+        }
+    }
+
+    /// How many workers have handed over everything.
+    pub(super) fn ended(&self) -> usize {
+        self.workers_ended
+    }
+
+    pub(super) fn slice(&mut self, slice: Slice) {
+        add(&mut self.latency, &slice.latency);
+        if let (Some(all), Some(actual)) = (&mut self.actual, &slice.actual) {
+            add(all, actual);
+        }
+        while self.parts.len() <= slice.index {
+            self.parts.push(Part { messages: 0, latency: histogram() });
+        }
+        let part = &mut self.parts[slice.index];
+        part.messages += slice.messages;
+        if part.latency.is_empty() {
+            part.latency = slice.latency;
+        } else {
+            add(&mut part.latency, &slice.latency);
+        }
+    }
+
+    pub(super) fn done(&mut self, ended: Final) {
+        self.workers_ended += 1;
+        let Counts { messages, opened, failed, reset, ended_early, timeouts, mismatches, failures } =
+            ended.counts;
+        let counts = &mut self.counts;
+        counts.messages += messages;
+        counts.opened += opened;
+        counts.failed += failed;
+        counts.reset += reset;
+        counts.ended_early += ended_early;
+        counts.timeouts += timeouts;
+        counts.mismatches += mismatches;
+        for (why, count) in failures {
+            match counts.failures.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, all)) => *all += count,
+                None => counts.failures.push((why, count)),
+            }
+        }
+        counts.failures.truncate(FAILURES);
+        self.mismatches.extend(ended.mismatches);
+        self.mismatches.truncate(MISMATCHES);
+        self.gaps.append(ended.gaps);
+        for (index, kind, count) in ended.events {
+            match self.events.iter_mut().find(|event| (event.0, event.1) == (index, kind)) {
+                Some(event) => event.2 += count,
+                None => self.events.push((index, kind, count)),
+            }
+        }
+        add(&mut self.late, &ended.late);
+        self.uses.push(ended.use_of);
+        self.elapsed = self.elapsed.max(Duration::from_nanos(ended.span.to - ended.span.from));
+    }
+
+    pub(super) fn measured(mut self, backend: String, interrupted: bool) -> Measured {
+        let intervals = self.intervals();
+        let generator = self.generator();
+        // From the time of sending: what was due in a stall is late by the schedule, and would hide the stall.
+        let median = self.actual.as_ref().unwrap_or(&self.latency).value_at_quantile(0.5);
+        self.events.sort_by_key(|event| event.0);
+        self.events.truncate(EVENTS);
+        let event = |(index, kind, count): (usize, EventKind, u64)| Event {
+            at: Duration::from_nanos(index as u64 * INTERVAL),
+            kind,
+            count,
+        };
+        Measured {
+            began: self.began,
+            elapsed: self.elapsed,
+            interrupted,
+            backend,
+            latency: self.latency,
+            latency_actual: self.actual,
+            late: self.late,
+            intervals,
+            counts: self.counts,
+            first_mismatches: self.mismatches,
+            stalls: self.gaps.stalls(median),
+            events: self.events.into_iter().map(event).collect(),
+            generator,
+            server: self.uses.into_iter().find_map(|used| used.server),
+        }
+    }
+
+    /// The timeline, without gaps.
+    fn intervals(&self) -> Vec<Interval> {
+        let used = self.uses.iter().find(|used| !used.server_cpu.is_empty());
+        let last = used.and_then(|used| Some((used.elapsed, used.server.as_ref()?.cpu)));
+        let mut server: Vec<_> = used.map(|used| used.server_cpu.clone()).unwrap_or_default();
+        server.extend(last);
+        let own: Vec<Vec<_>> =
+            self.uses.iter().map(|used| with_last(&used.own_cpu, used.elapsed, used.cpu)).collect();
+        let interval = |index: usize| {
+            let at = Duration::from_nanos(INTERVAL) * index as u32;
+            let length = Duration::from_nanos(INTERVAL).min(self.elapsed - at);
+            let used =
+                |samples: &[_]| Some(cpu_at(samples, at + length)?.saturating_sub(cpu_at(samples, at)?));
+            let part = self.parts.get(index);
+            let quantile = |q| part.map_or(0, |part| part.latency.value_at_quantile(q));
+            Interval {
+                at,
+                length,
+                messages: part.map_or(0, |part| part.messages),
+                p50: quantile(0.5),
+                p90: quantile(0.9),
+                p99: quantile(0.99),
+                max: part.map_or(0, |part| part.latency.max()),
+                generator_cpu: own.iter().map(|samples| used(samples)).sum(),
+                server_cpu: used(&server),
+            }
+        };
+        let count = self.elapsed.as_nanos().div_ceil(u128::from(INTERVAL)) as usize;
+        (0..count).map(interval).collect()
+    }
+
+    fn generator(&self) -> Generator {
+        let share = |used: &Use| match used.elapsed {
+            Duration::ZERO => 0.0,
+            elapsed => used.cpu.as_secs_f64() / elapsed.as_secs_f64(),
+        };
+        let busiest_thread = self.uses.iter().map(share).fold(0.0, f64::max);
+        Generator {
+            cpu: self.uses.iter().map(|used| used.cpu).sum(),
+            busiest_thread,
+            waited_for_processor: self.uses.iter().map(|used| used.waited).sum(),
+            bottleneck: self.bottleneck(busiest_thread),
+        }
+    }
+
+    /// On a schedule, the generator limits the result if it does not keep it. In a closed loop it does if a thread of it
+    /// has no time left; if the server's process is known and has no time left either, the two limit each other, as they
+    /// always do in a closed loop.
+    fn bottleneck(&self, busiest_thread: f64) -> Option<String> {
+        let percent = busiest_thread * 100.0;
+        if self.is_scheduled {
+            let late = self.late.value_at_quantile(0.99);
+            return (late > LATE).then(|| {
+                format!(
+                    "it was {:.1} ms late at the 99th percentile (its busiest thread used {percent:.0} % of a processor); \
+                     lower --rate or raise --threads",
+                    late as f64 / 1e6
+                )
+            });
+        }
+        let of_server = self.uses.iter().find_map(|used| {
+            let server = used.server.as_ref()?;
+            (used.elapsed > Duration::ZERO).then(|| server.cpu.as_secs_f64() / used.elapsed.as_secs_f64())
+        });
+        let limits = busiest_thread > BUSY && of_server.is_none_or(|server| server < BUSY);
+        limits.then(|| {
+            let and = match (of_server, self.knows_server) {
+                (Some(server), _) => format!("and the server {:.0} %", server * 100.0),
+                (None, _) => "and what the server used is not known; give --server-pid".to_owned(),
+            };
+            format!("a thread of it used {percent:.0} % of a processor, {and}; raise --threads, or measure with --rate")
+        })
+    }
+}
+
+fn add(to: &mut Histogram<u64>, from: &Histogram<u64>) {
+    to.add(from).expect("the larger histogram resizes");
+}
+
+/// Samples up to the end.
+fn with_last(samples: &[(Duration, Duration)], end: Duration, all: Duration) -> Vec<(Duration, Duration)> {
+    samples.iter().copied().chain([(end, all)]).collect()
+}
+
+/// CPU time at a moment, between the samples around it.
+fn cpu_at(samples: &[(Duration, Duration)], at: Duration) -> Option<Duration> {
+    let after = samples.partition_point(|(time, _)| *time < at);
+    let (to, cpu_to) = *samples.get(after)?;
+    let (from, cpu_from) = match after.checked_sub(1) {
+        Some(before) => samples[before],
+        None => (Duration::ZERO, Duration::ZERO),
+    };
+    if at == to || to <= from {
+        return Some(cpu_to);
+    }
+    let part = (at - from).as_secs_f64() / (to - from).as_secs_f64();
+    Some(cpu_from + cpu_to.saturating_sub(cpu_from).mul_f64(part))
+}

@@ -1,0 +1,163 @@
+//! `overlapped load`: measures an echo server.
+//!
+//! A [`Plan`](plan::Plan) says what to do, `generator` does it, and [`Measured`](measured::Measured) is what came of it.
+//! `build` makes the [`Report`](report::Report) of it: the JSON. The table (`text`) and the page (`page`) show the report;
+//! `search` makes several runs, `compare` compares reports, and `assertion` judges one.
+
+mod assertion;
+mod build;
+mod check;
+mod compare;
+mod generator;
+mod hdr;
+mod measured;
+mod outputs;
+mod page;
+mod plan;
+mod report;
+#[cfg(test)]
+mod samples;
+#[cfg(all(test, target_os = "linux"))]
+mod schema;
+mod search;
+mod system;
+mod text;
+
+use std::process::ExitCode;
+
+use overlapped_measure::number::count;
+use serde_json::Value;
+
+use crate::args::{Behaviour, Expression, LoadArgs};
+use crate::client;
+use crate::failure::Failure;
+use crate::output::{note, say};
+use compare::Earlier;
+use measured::Measured;
+use outputs::Outputs;
+use plan::Plan;
+use report::Report;
+
+pub(crate) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
+    let plan = plan(args)?;
+    check::check(args, &plan)?;
+    let earlier = Earlier::read(&args.compare)?;
+    let outputs = Outputs::open(args)?;
+    let (plan, measured, found) = match &args.find_rate {
+        None => {
+            let measured = generator::run(&plan)?;
+            (plan, measured, None)
+        }
+        Some(expression) => {
+            let found = search::search(expression, &plan, &mut search::Real)?;
+            let (plan, measured) = found.shown;
+            (plan, measured, Some((found.steps, found.highest)))
+        }
+    };
+    let mut report = build::report(&plan, &measured, system::this(&measured.backend));
+    if let Some((steps, highest)) = found {
+        (report.search, report.highest_rate) = (Some(steps), Some(highest));
+    }
+    if !earlier.is_empty() {
+        earlier.warn(&report);
+        report.comparison = Some(earlier.compare(&report));
+    }
+    judge(&mut report, &args.assert)?;
+    write(outputs, &report, &measured)?;
+    Ok(verdict(&report))
+}
+
+fn plan(args: &LoadArgs) -> Result<Plan, Failure> {
+    Ok(Plan {
+        target: args.address.clone(),
+        addresses: client::candidates(&args.address)?,
+        connections: args.connections,
+        size: args.size,
+        pipeline: args.pipeline,
+        rate: args.rate,
+        duration: args.duration,
+        warmup: args.warmup,
+        reply_timeout: args.reply_timeout,
+        threads: args.threads,
+        pin: args.pin,
+        backend: args.backend.choice(),
+        behaviours: if args.behave.is_empty() { vec![Behaviour::Normal] } else { args.behave.clone() },
+        check: !args.no_check,
+        server_pid: args.server_pid,
+    })
+}
+
+/// The report as JSON.
+fn value(report: &Report) -> Result<Value, Failure> {
+    serde_json::to_value(report)
+        .map_err(|error| Failure::failed(format_args!("cannot write the result as JSON: {error}")))
+}
+
+fn judge(report: &mut Report, expressions: &[Expression]) -> Result<(), Failure> {
+    if !expressions.is_empty() {
+        let results = value(report)?;
+        report.assertions =
+            expressions.iter().map(|expression| assertion::judge(expression, &results)).collect();
+    }
+    Ok(())
+}
+
+fn write(outputs: Outputs, report: &Report, measured: &Measured) -> Result<(), Failure> {
+    if !outputs.take_stdout() {
+        say(text::table(report).trim_end())?;
+    }
+    if let Some(json) = outputs.json {
+        let text = serde_json::to_string_pretty(report)
+            .map_err(|error| Failure::failed(format_args!("cannot write the result as JSON: {error}")))?;
+        json.write((text + "\n").as_bytes())?;
+    }
+    if let Some(html) = outputs.html {
+        html.write(page::of(report).as_bytes())?;
+    }
+    if let Some(hdr) = outputs.hdr {
+        let log = hdr::log(measured)
+            .map_err(|error| Failure::failed(format_args!("cannot write the histogram: {error}")))?;
+        hdr.write(&log)?;
+    }
+    Ok(())
+}
+
+/// The exit status; why it is not 0 is said on stderr.
+fn verdict(report: &Report) -> ExitCode {
+    let mut status = ExitCode::SUCCESS;
+    if report.errors > 0 {
+        note(format_args!("error: {}", errors(report)));
+        status = ExitCode::FAILURE;
+    }
+    if report.messages == 0 {
+        note(
+            "error: no echo was complete while it was measured; is an echo server there? raise --duration for a slow one",
+        );
+        status = ExitCode::FAILURE;
+    }
+    for assertion in report.assertions.iter().filter(|assertion| !assertion.holds) {
+        note(format_args!("error: {} does not hold: {}", assertion.expression, assertion.shown()));
+        status = ExitCode::FAILURE;
+    }
+    if report.highest_rate == Some(None) {
+        note("error: no rate was found at which the expression holds");
+        status = ExitCode::FAILURE;
+    }
+    status
+}
+
+/// The kinds of errors that there were, in one line.
+fn errors(report: &Report) -> String {
+    let connections = &report.connections;
+    let kinds = [
+        (connections.failed, "connection", "connections", "failed"),
+        (connections.reset, "connection", "connections", "reset or ended early"),
+        (report.timeouts, "echo", "echoes", "later than --reply-timeout"),
+        (report.mismatches, "message", "messages", "with a wrong, missing or extra byte"),
+    ];
+    let there_were = kinds.iter().filter(|(number, ..)| *number > 0);
+    let words = there_were.map(|(number, one, many, what)| {
+        format!("{} {} {what}", count(*number), if *number == 1 { one } else { many })
+    });
+    words.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,352 @@
+//! `--find-rate EXPR`: the highest rate at which an expression holds.
+//!
+//! A machine that is shared has slow phases of seconds. They only ever make a run worse, so a rate counts as one that holds
+//! if it held in [`WANTED`] of up to [`TRIES`] short runs; a single run that failed says little. A wrong byte is another
+//! matter: it ends the search, and the run that had it is the one that is reported.
+
+use std::time::Duration;
+
+use overlapped_measure::number::count;
+use overlapped_measure::stats;
+
+use super::measured::Measured;
+use super::plan::Plan;
+use super::report::{Report, Step};
+use super::{assertion, build, generator, system, value};
+use crate::args::Expression;
+use crate::failure::Failure;
+use crate::output::note;
+
+/// Runs of one rate, at most.
+const TRIES: u32 = 4;
+/// Runs that must hold.
+const WANTED: u32 = 2;
+/// The search ends when the lowest rate that did not hold is this much above the highest that did.
+const CLOSE: f64 = 1.05;
+/// Rates at most: a search that finds nothing ends.
+const STEPS: usize = 16;
+/// Of one run, unless less was asked for.
+const SHORTEST: Duration = Duration::from_millis(500);
+/// Of the messages that were scheduled: a run that gets fewer back has not kept up.
+const KEPT_UP: f64 = 0.97;
+
+/// What was found.
+pub(super) struct Search {
+    /// In the order in which they were tried.
+    pub(super) steps: Vec<Step>,
+    /// The highest rate that held, if one did.
+    pub(super) highest: Option<f64>,
+    /// The plan and the results to report: a run that held at the highest rate, else the last one.
+    pub(super) shown: (Plan, Measured),
+}
+
+/// Makes runs.
+pub(super) trait Runs {
+    /// # Errors
+    /// If a run could not be made.
+    fn run(&mut self, plan: &Plan) -> Result<Measured, Failure>;
+}
+
+/// Against the server.
+pub(super) struct Real;
+
+impl Runs for Real {
+    fn run(&mut self, plan: &Plan) -> Result<Measured, Failure> {
+        generator::run(plan)
+    }
+}
+
+/// Searches with the plan's connections and messages.
+///
+/// # Errors
+/// If a run could not be made.
+pub(super) fn search(expression: &Expression, plan: &Plan, runs: &mut impl Runs) -> Result<Search, Failure> {
+    let mut searching = Searching {
+        expression,
+        plan: of_one_run(plan),
+        runs,
+        steps: Vec::new(),
+        best: None,
+        last: None,
+        is_over: false,
+        is_wrong: false,
+    };
+    let capacity = searching.capacity()?;
+    searching.close_in(capacity)?;
+    let Searching { steps, best, last, is_wrong, .. } = searching;
+    let best = best.filter(|_| !is_wrong);
+    let highest = best.as_ref().and_then(|(plan, _)| plan.rate);
+    let shown = best.or(last).ok_or_else(|| Failure::failed("no run was made"))?;
+    Ok(Search { steps, highest, shown })
+}
+
+struct Searching<'a, R> {
+    expression: &'a Expression,
+    /// Of one run.
+    plan: Plan,
+    runs: &'a mut R,
+    steps: Vec<Step>,
+    best: Option<(Plan, Measured)>,
+    last: Option<(Plan, Measured)>,
+    /// Interrupted, or wrong.
+    is_over: bool,
+    /// There was a wrong byte: at no rate is that right.
+    is_wrong: bool,
+}
+
+/// A fifth of the time, but not so short that a run is nothing but its beginning and its end.
+fn of_one_run(plan: &Plan) -> Plan {
+    let duration = (plan.duration / 5).max(SHORTEST.min(plan.duration));
+    Plan { duration, warmup: plan.warmup.min(duration / 4), ..plan.clone() }
+}
+
+/// One run at a rate.
+struct Try {
+    holds: bool,
+    value: Option<f64>,
+    shown: String,
+    /// What else spoke against it.
+    problem: Option<String>,
+}
+
+impl<R: Runs> Searching<'_, R> {
+    /// Messages per second of a closed loop: about what the server can do. The better of two.
+    fn capacity(&mut self) -> Result<f64, Failure> {
+        let plan = Plan { rate: None, ..self.plan.clone() };
+        let mut most: f64 = 0.0;
+        for _ in 0..2 {
+            let measured = self.runs.run(&plan)?;
+            let report = report(&plan, &measured);
+            most = most.max(report.messages_per_second);
+            self.made(&plan, measured);
+            if self.is_over {
+                break;
+            }
+        }
+        if most <= 0.0 && !self.is_wrong {
+            return Err(Failure::failed(format_args!(
+                "no echo came back from {} in a closed loop, so there is no rate to search; is an echo server there?",
+                plan.target
+            )));
+        }
+        note(format_args!("closed loop: {} messages/s", count(most.round() as u64)));
+        Ok(most)
+    }
+
+    fn made(&mut self, plan: &Plan, measured: Measured) {
+        self.is_wrong |= measured.counts.mismatches > 0;
+        self.is_over |= self.is_wrong || measured.interrupted;
+        self.last = Some((plan.clone(), measured));
+    }
+
+    /// Between a rate that holds and one that does not, until they are close.
+    fn close_in(&mut self, capacity: f64) -> Result<(), Failure> {
+        let (mut holds, mut fails) = (None::<f64>, None::<f64>);
+        let mut rate = capacity * 0.7;
+        while self.steps.len() < STEPS && !self.is_over {
+            // To be read, and to be repeated by hand.
+            rate = three_digits(rate);
+            if self.step(rate)? {
+                holds = Some(rate);
+            } else {
+                fails = Some(rate);
+            }
+            rate = match (holds, fails) {
+                (Some(low), Some(high)) if high / low <= CLOSE => break,
+                (Some(low), Some(high)) => (low * high).sqrt(),
+                (Some(low), None) => low * 1.25,
+                // Far below what the server can do, nothing changes with the rate any more.
+                (None, Some(high)) if high < capacity / 1000.0 => break,
+                (None, Some(high)) => high / 2.0,
+                (None, None) => break,
+            };
+        }
+        Ok(())
+    }
+
+    /// Tries one rate, and says on stderr what came of it.
+    fn step(&mut self, rate: f64) -> Result<bool, Failure> {
+        let plan = Plan { rate: Some(rate), ..self.plan.clone() };
+        let mut tries: Vec<Try> = Vec::new();
+        let mut held_in = None;
+        let held = |tries: &[Try]| tries.iter().filter(|tried| tried.holds).count() as u32;
+        while !self.is_over && held(&tries) < WANTED && tries.len() as u32 - held(&tries) <= TRIES - WANTED {
+            let measured = self.runs.run(&plan)?;
+            let tried = self.judge(&plan, &measured)?;
+            if tried.holds {
+                held_in = Some((plan.clone(), measured.clone()));
+            }
+            self.made(&plan, measured);
+            tries.push(tried);
+        }
+        let (count, held) = (tries.len() as u32, held(&tries));
+        let holds = held >= WANTED;
+        if holds {
+            self.best = held_in;
+        }
+        let values: Vec<f64> = tries.iter().filter_map(|tried| tried.value).collect();
+        self.steps.push(Step { rate, holds, value: stats::median(&values), tries: count, held });
+        self.say(rate, holds, held, &tries);
+        Ok(holds)
+    }
+
+    fn say(&self, rate: f64, holds: bool, held: u32, tries: &[Try]) {
+        let shown: Vec<&str> = tries.iter().map(|tried| tried.shown.as_str()).collect();
+        let problem = tries.iter().find_map(|tried| tried.problem.as_deref());
+        let problem = problem.map_or(String::new(), |problem| format!("; {problem}"));
+        note(format_args!(
+            "{} messages/s: {} ({}; {held} of {}{problem})",
+            super::text::number(rate),
+            if holds { "holds" } else { "does not hold" },
+            shown.join(", "),
+            tries.len(),
+        ));
+    }
+
+    fn judge(&self, plan: &Plan, measured: &Measured) -> Result<Try, Failure> {
+        let report = report(plan, measured);
+        let judged = assertion::judge(self.expression, &value(&report)?);
+        // At the end of a run some messages are on their way: half of them take longer than the median.
+        let rate = plan.rate.unwrap_or(0.0);
+        let on_their_way = 1.0 + rate * report.latency_ns.p50.unwrap_or(0) as f64 / 1e9;
+        let wanted = rate * report.duration_seconds * KEPT_UP - on_their_way;
+        let problem = if report.errors > 0 {
+            Some(super::errors(&report))
+        } else if !report.interrupted && (report.messages as f64) < wanted {
+            Some(format!("{} messages/s came back", count(report.messages_per_second.round() as u64)))
+        } else {
+            None
+        };
+        Ok(Try {
+            holds: judged.holds && problem.is_none(),
+            value: judged.value,
+            shown: judged.shown(),
+            problem,
+        })
+    }
+}
+
+fn report(plan: &Plan, measured: &Measured) -> Report {
+    build::report(plan, measured, system::this(&measured.backend))
+}
+
+fn three_digits(rate: f64) -> f64 {
+    let digits = 2 - rate.log10().floor() as i32;
+    // A power below 1 is not exact: dividing by one above is.
+    if digits > 0 {
+        let scale = 10f64.powi(digits);
+        (rate * scale).round() / scale
+    } else {
+        let scale = 10f64.powi(-digits);
+        (rate / scale).round() * scale
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::samples::{self, Noise};
+
+    /// A server whose latency rises towards its capacity, on a machine with slow phases.
+    struct Model {
+        capacity: f64,
+        /// Share of runs that meet a slow phase.
+        slow: f64,
+        noise: Noise,
+        runs: u32,
+        errors: bool,
+        interrupt_after: u32,
+        wrong_after: u32,
+    }
+
+    fn model(capacity: f64, slow: f64, seed: u64) -> Model {
+        Model {
+            capacity,
+            slow,
+            noise: Noise(seed),
+            runs: 0,
+            errors: false,
+            interrupt_after: u32::MAX,
+            wrong_after: u32::MAX,
+        }
+    }
+
+    impl Runs for Model {
+        fn run(&mut self, plan: &Plan) -> Result<Measured, Failure> {
+            self.runs += 1;
+            let phase = if self.noise.next() < self.slow { 0.6 } else { 1.0 };
+            let capacity = self.capacity * phase * (0.98 + 0.04 * self.noise.next());
+            let offered = plan.rate.unwrap_or(capacity);
+            let done = offered.min(capacity);
+            let latency = 100_000.0 / (1.0 - (done / capacity).min(0.999));
+            let mut measured = samples::run(plan.duration.as_secs_f64().min(0.2), latency, self.noise.0);
+            measured.elapsed = plan.duration;
+            measured.counts.messages = (done * plan.duration.as_secs_f64()) as u64;
+            measured.counts.timeouts = u64::from(self.errors && plan.rate.is_some());
+            measured.interrupted = self.runs >= self.interrupt_after;
+            measured.counts.mismatches = u64::from(self.runs >= self.wrong_after);
+            Ok(measured)
+        }
+    }
+
+    fn found(expression: &str, model: &mut Model) -> Search {
+        let expression = Expression::parse(expression).unwrap_or_else(|problem| panic!("{problem}"));
+        search(&expression, &samples::plan(), model).unwrap_or_else(|failure| panic!("{}", failure.line()))
+    }
+
+    #[test]
+    fn the_highest_rate_is_found_in_spite_of_slow_phases() {
+        let calm = found("p99<2ms", &mut model(100_000.0, 0.0, 1)).highest.unwrap();
+        assert!((50_000.0..100_000.0).contains(&calm), "{calm}");
+        let close = |seed: &u64| {
+            let rate = found("p99<2ms", &mut model(100_000.0, 0.3, *seed)).highest.unwrap();
+            (rate / calm - 1.0).abs() < 0.15
+        };
+        let close = (1..=20).filter(close).count();
+        assert!(close >= 16, "{close} of 20 searches");
+    }
+
+    #[test]
+    fn what_is_reported_is_a_run_at_the_highest_rate() {
+        let search = found("p99<2ms", &mut model(100_000.0, 0.3, 5));
+        assert_eq!(search.shown.0.rate, search.highest);
+        let best = search.steps.iter().filter(|step| step.holds).map(|step| step.rate).fold(0.0, f64::max);
+        assert_eq!(search.highest, Some(best));
+        let fails = search.steps.iter().filter(|step| !step.holds).map(|step| step.rate);
+        assert!(fails.fold(f64::INFINITY, f64::min) / best <= CLOSE);
+    }
+
+    #[test]
+    fn a_search_that_finds_nothing_ends() {
+        for (expression, errors) in [("p99<1ns", false), ("p99<1h", true)] {
+            let mut model = model(100_000.0, 0.0, 1);
+            model.errors = errors;
+            let search = found(expression, &mut model);
+            assert_eq!(search.highest, None, "{expression}");
+            assert!(search.steps.len() <= STEPS && search.steps.iter().all(|step| !step.holds));
+        }
+    }
+
+    #[test]
+    fn wrong_bytes_end_a_search() {
+        let mut model = model(100_000.0, 0.0, 1);
+        model.wrong_after = 6;
+        let search = found("p99<1h", &mut model);
+        assert_eq!((model.runs, search.highest), (6, None));
+        assert_eq!(search.shown.1.counts.mismatches, 1);
+    }
+
+    #[test]
+    fn rates_have_three_digits() {
+        let rates = [61_234.0, 999.6, 37.128, 0.012_345, 7.0].map(three_digits);
+        assert_eq!(rates, [61_200.0, 1000.0, 37.1, 0.0123, 7.0]);
+    }
+
+    #[test]
+    fn a_search_that_is_interrupted_reports_what_it_has() {
+        let mut model = model(100_000.0, 0.0, 1);
+        model.interrupt_after = 5;
+        let search = found("p99<2ms", &mut model);
+        assert!(model.runs == 5 && search.highest.is_some(), "{} runs", model.runs);
+    }
+}

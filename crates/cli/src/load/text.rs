@@ -1,0 +1,317 @@
+//! The table on stdout.
+
+use std::fmt::Write;
+
+use overlapped_measure::number::{bytes, count, nanoseconds};
+
+use super::report::{Latency, Report, Stall, WrongByte};
+use crate::output::wrapped;
+use crate::units;
+
+/// Left of the values.
+const NAMES: usize = 15;
+/// Stalls and mismatches that are listed; the JSON has all.
+const LISTED: usize = 5;
+/// Of a terminal.
+const WIDTH: usize = 80;
+
+/// Everything that a person wants to know, in lines of at most 80 columns where names and errors allow.
+pub(super) fn table(report: &Report) -> String {
+    let mut out = head(report);
+    out.push('\n');
+    row(&mut out, "messages", &count(report.messages));
+    row(&mut out, "messages/s", &count(report.messages_per_second.round() as u64));
+    let megabytes = report.bytes_per_second / 1e6;
+    row(&mut out, "MB/s", &format!("{megabytes:.1} each way"));
+    out.push('\n');
+    latencies(&mut out, report);
+    out.push('\n');
+    let connections = &report.connections;
+    let counts =
+        [(connections.opened, "opened"), (connections.failed, "failed"), (connections.reset, "reset")];
+    let mut text = counts.map(|(number, what)| format!("{} {what}", count(number))).join(", ");
+    if connections.ended_early > 0 {
+        let _ = write!(text, " ({} of them by an end of stream)", count(connections.ended_early));
+    }
+    row(&mut out, "connections", &text);
+    for reason in &report.failures {
+        row(&mut out, "", &format!("{} × {}", count(reason.count), reason.reason));
+    }
+    row(&mut out, "mismatches", &count(report.mismatches));
+    if !report.config.check {
+        row(&mut out, "", "bytes were not compared (--no-check)");
+    }
+    for wrong in report.first_mismatches.iter().take(LISTED) {
+        row(&mut out, "", &mismatch(wrong));
+    }
+    row(&mut out, "timeouts", &count(report.timeouts));
+    stalls(&mut out, &report.stalls);
+    out.push('\n');
+    costs(&mut out, report);
+    remarks(&mut out, report);
+    search(&mut out, report);
+    comparison(&mut out, report);
+    assertions(&mut out, report);
+    out
+}
+
+fn row(out: &mut String, name: &str, value: &str) {
+    let _ = writeln!(out, "{name:NAMES$}{value}");
+}
+
+/// What was done, in a line or two.
+fn head(report: &Report) -> String {
+    let config = &report.config;
+    let mut out = format!(
+        "{}: {}, messages of {}",
+        config.target,
+        units::count(config.connections.into(), "connection"),
+        bytes(config.size as f64)
+    );
+    if config.pipeline > 1 {
+        let _ = write!(out, ", {} in flight each", config.pipeline);
+    }
+    let _ = match config.rate {
+        Some(rate) => write!(out, ", {} messages/s on a schedule", number(rate)),
+        None => write!(out, ", closed loop"),
+    };
+    if config.behave != ["normal"] {
+        let _ = write!(out, ", {}", config.behave.join(" and "));
+    }
+    let measured = if report.interrupted { "interrupted after" } else { "measured for" };
+    let _ = write!(out, "\n{measured} {} s", number(round(report.duration_seconds)));
+    if config.warmup_seconds > 0.0 {
+        let _ = write!(out, " after {} s of warm-up", number(config.warmup_seconds));
+    }
+    let threads = units::count(config.threads.into(), "thread");
+    let _ =
+        writeln!(out, " ({}, {threads}{})", report.system.backend, if config.pin { ", pinned" } else { "" });
+    out
+}
+
+/// With as many decimals as it has.
+pub(super) fn number(number: f64) -> String {
+    if number.fract() == 0.0 && (0.0..1e15).contains(&number) {
+        count(number as u64)
+    } else {
+        number.to_string()
+    }
+}
+
+pub(super) fn round(seconds: f64) -> f64 {
+    (seconds * 100.0).round() / 100.0
+}
+
+fn latencies(out: &mut String, report: &Report) {
+    let names = ["min", "p50", "p90", "p99", "p99.9", "max"];
+    let line = |out: &mut String, name: &str, cells: &[String]| {
+        let _ = write!(out, "{name:NAMES$}");
+        let text: String = cells.iter().map(|cell| format!("{cell:<11}")).collect();
+        let _ = writeln!(out, "{}", text.trim_end());
+    };
+    line(out, "latency", &names.map(str::to_owned));
+    match &report.latency_actual_ns {
+        None => line(out, "", &cells(&report.latency_ns)),
+        Some(actual) => {
+            line(out, "from schedule", &cells(&report.latency_ns));
+            line(out, "from sending", &cells(actual));
+        }
+    }
+}
+
+fn cells(latency: &Latency) -> Vec<String> {
+    let Latency { min, p50, p90, p99, p999, max, .. } = latency;
+    let cell = |ns: &Option<u64>| ns.map_or("–".to_owned(), |ns| nanoseconds(ns as f64));
+    [min, p50, p90, p99, p999, max].map(cell).to_vec()
+}
+
+/// One byte that was wrong, in words.
+pub(super) fn mismatch(wrong: &WrongByte) -> String {
+    let WrongByte { connection, offset, expected, got } = wrong;
+    let what = match (expected, got) {
+        (Some(expected), Some(got)) => format!("expected 0x{expected:02x}, got 0x{got:02x}"),
+        (Some(expected), None) => format!("expected 0x{expected:02x}, got the end of the stream"),
+        (None, Some(got)) => format!("expected nothing, got 0x{got:02x}"),
+        (None, None) => "one byte is wrong".to_owned(),
+    };
+    format!("connection {connection}, byte {offset}: {what}")
+}
+
+fn stalls(out: &mut String, stalls: &[Stall]) {
+    row(out, "stalls", &count(stalls.len() as u64));
+    // The longest ones.
+    let mut longest: Vec<_> = stalls.iter().collect();
+    longest.sort_by(|one, other| other.length_seconds.total_cmp(&one.length_seconds));
+    let listed = &mut longest[..stalls.len().min(LISTED)];
+    listed.sort_by(|one, other| one.at_seconds.total_cmp(&other.at_seconds));
+    for stall in listed.iter() {
+        row(out, "", &stall_line(stall));
+    }
+    if stalls.len() > LISTED {
+        row(out, "", &format!("and {} shorter ones", count((stalls.len() - LISTED) as u64)));
+    }
+}
+
+/// One stall, in words.
+pub(super) fn stall_line(stall: &Stall) -> String {
+    let connections = units::count(stall.connections, "connection");
+    let length = nanoseconds(stall.length_seconds * 1e9);
+    format!("at {:.1} s for {length}: {connections}", stall.at_seconds)
+}
+
+/// CPU time, memory, and how late the generator was.
+fn costs(out: &mut String, report: &Report) {
+    let generator = &report.generator;
+    let mut text = cpu(generator.cpu_percent, generator.cpu_ns_per_message);
+    if let Some(late) = generator.late_ns_p99 {
+        let _ = write!(text, "; late by {} (p99)", nanoseconds(late as f64));
+    }
+    row(out, "generator", &text);
+    if let Some(waited) = generator.waited_for_processor_ns.filter(|ns| *ns > 0) {
+        let share = waited as f64 / 1e7 / report.duration_seconds / f64::from(report.config.threads);
+        if share >= 5.0 {
+            row(out, "", &format!("waited for a processor {share:.0} % of the time"));
+        }
+    }
+    if let Some(server) = &report.server {
+        row(out, "server", &cpu(server.cpu_percent, server.cpu_ns_per_message));
+        let mut text = format!("{} of memory", units::bytes(server.rss_bytes));
+        if let Some(switches) = server.voluntary_switches {
+            let _ = write!(text, ", {} voluntary", count(switches));
+            if let Some(switches) = server.involuntary_switches {
+                let _ = write!(text, " and {} involuntary", count(switches));
+            }
+            text += " context switches";
+        }
+        row(out, "", &text);
+    }
+}
+
+fn cpu(percent: f64, per_message: Option<f64>) -> String {
+    let per_message = per_message.map_or(String::new(), |ns| format!(", {} per message", nanoseconds(ns)));
+    format!("{percent:.0} % of a processor{per_message}")
+}
+
+/// What has to be known to read the figures.
+fn remarks(out: &mut String, report: &Report) {
+    if report.closed_loop {
+        out.push_str(
+            "\nclosed loop: latencies do not include the time that messages waited to be sent\n\
+             (coordinated omission); give --rate\n",
+        );
+    }
+    if let Some(bottleneck) = &report.generator.bottleneck {
+        out.push('\n');
+        wrapped(out, "", &format!("the generator was the bottleneck: {bottleneck}"), WIDTH);
+    }
+}
+
+fn search(out: &mut String, report: &Report) {
+    let Some(steps) = &report.search else { return };
+    match report.highest_rate.flatten() {
+        Some(rate) => {
+            let _ = writeln!(out, "\nhighest rate   {} messages/s", count(rate.round() as u64));
+        }
+        None => {
+            let lowest = steps.iter().map(|step| step.rate).fold(f64::INFINITY, f64::min);
+            let _ = writeln!(
+                out,
+                "\nhighest rate   none: it does not hold at {} messages/s either",
+                number(lowest)
+            );
+        }
+    }
+}
+
+fn comparison(out: &mut String, report: &Report) {
+    let Some(differences) = &report.comparison else { return };
+    let _ = writeln!(
+        out,
+        "\n{:28}{:>9}{:>10}{:>7}  {:13}",
+        "compared", "before", "after", "ratio", "95 % interval"
+    );
+    for difference in differences {
+        let [before, after] = [difference.before, difference.after].map(|value| {
+            if difference.key.contains("_ns") { nanoseconds(value) } else { count(value.round() as u64) }
+        });
+        let interval = format!("{:.2} to {:.2}", difference.low, difference.high);
+        let verdict = if difference.differs { "differs" } else { "noise" };
+        let _ = writeln!(
+            out,
+            "{:28}{before:>9}{after:>10}{:>7.2}  {interval:13}  {verdict}",
+            difference.key, difference.ratio
+        );
+    }
+}
+
+fn assertions(out: &mut String, report: &Report) {
+    if report.assertions.is_empty() {
+        return;
+    }
+    out.push('\n');
+    for assertion in &report.assertions {
+        let verdict = if assertion.holds { "holds" } else { "does not hold" };
+        let _ = writeln!(out, "{}: {verdict} ({})", assertion.expression, assertion.shown());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{build, samples, system};
+
+    fn shown(measured: &crate::load::measured::Measured, change: impl FnOnce(&mut Report)) -> String {
+        let mut report = build::report(&samples::plan(), measured, system::this("io_uring"));
+        change(&mut report);
+        table(&report)
+    }
+
+    #[test]
+    fn a_calm_run_fits_on_a_terminal() {
+        let text = shown(&samples::calm(), |_| {});
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        for part in [
+            "127.0.0.1:9999: 50 connections, messages of 64 B, closed loop\n",
+            "coordinated omission",
+            "p99.9",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains("messages/s     10,000\n") && text.contains("late by 4 µs (p99)"), "{text}");
+        assert!(!text.contains("bottleneck"), "{text}");
+    }
+
+    #[test]
+    fn everything_that_went_wrong_is_said() {
+        let text = shown(&samples::eventful(), |report| {
+            report.closed_loop = false;
+            report.config.rate = Some(50_000.0);
+        });
+        for part in [
+            "50,000 messages/s on a schedule",
+            "from schedule",
+            "from sending",
+            "450 opened, 3 failed, 210 reset (10 of them by an end of stream)",
+            "3 × Connection refused",
+            "connection 7, byte 4194300: expected 0x5a, got 0x5b",
+            "at 4.0 s for 990 ms: 50 connections",
+            "the generator was the bottleneck: its busiest thread",
+            "12,345 voluntary and 67 involuntary context switches",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("coordinated omission"), "{text}");
+    }
+
+    #[test]
+    fn only_the_longest_stalls_are_listed() {
+        let stall =
+            |at: u64| Stall { at_seconds: at as f64, length_seconds: 0.1 * at as f64, connections: 1 };
+        let text = shown(&samples::calm(), |report| report.stalls = (1..=9).map(stall).collect());
+        assert!(text.contains("stalls         9\n"), "{text}");
+        assert!(
+            text.contains("at 5.0 s") && !text.contains("at 4.0 s") && text.contains("and 4 shorter ones"),
+            "{text}"
+        );
+    }
+}
