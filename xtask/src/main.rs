@@ -1,6 +1,8 @@
 //! Chores of this workspace that cargo has no command for.
 #![forbid(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod bounded;
 mod dist;
 mod hang;
@@ -35,6 +37,8 @@ const USAGE: &str = "usage: cargo xtask tidy
        cargo xtask pictures [--install] [NAME...]
        cargo xtask windows [--install] [--build-only]
        cargo xtask kernels [--install]
+       cargo xtask bench [--growth|--guest|--smoke] [--quick] [--rounds N] [--workloads a,b] [--servers x,y] [--out DIR]
+                         [--install]
 
   tidy         looks for long files and functions, circles of imports, layers that are crossed, missing notes, and
                words that this project does not use
@@ -53,6 +57,9 @@ const USAGE: &str = "usage: cargo xtask tidy
   pictures     draws the page of `overlapped pitfalls` as pictures, for a phone and a desktop, in light and dark, with
                Debian's chromium
   kernels      runs conformance, vanishing clients and a short chaos on Debian's Linux 6.1 and 6.12, in qemu
+  bench        measures this server and the peers of `bench/` in turns, and writes `docs/benchmarks.md`; with --quick, in
+               less than ten minutes, and only shows it; with --growth, how costs grow with sessions and sizes; with
+               --guest, up to 100,000 sessions in qemu; with --smoke, only whether this works
   --install    installs the Debian packages that this needs, if they are missing (as root)";
 
 fn main() -> ExitCode {
@@ -83,6 +90,8 @@ fn main() -> ExitCode {
         ["kernels"] => kernels::run(false),
         #[cfg(unix)]
         ["kernels", "--install"] => kernels::run(true),
+        #[cfg(target_os = "linux")]
+        ["bench", ref words @ ..] => bench::run(words),
         ["--help" | "-h" | "help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -1,5 +1,5 @@
-//! All that is in a machine: busybox, the programs at their own paths, the libraries they need, and an `init` that runs
-//! one after the other.
+//! All that is in a machine: busybox, the programs at their own paths, the libraries they need, and an `init`, which for
+//! this chore runs one after the other.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,13 +32,32 @@ impl Program {
     }
 }
 
+/// The beginning of an `init`: what programs expect of a system.
+pub(crate) const BEGINNING: &str = "\
+#!/bin/busybox sh
+export PATH=/bin HOME=/tmp TMPDIR=/tmp
+busybox mount -t proc proc /proc
+busybox mount -t sysfs sys /sys
+busybox mount -t devtmpfs dev /dev
+busybox ip link set lo up
+";
+/// The end of an `init`.
+pub(crate) const POWER_OFF: &str = "busybox poweroff -f\n";
+
 /// A root that a kernel unpacks into memory.
-pub(super) struct Image {
+pub(crate) struct Image {
     pub(super) file: PathBuf,
 }
 
 impl Image {
-    pub(super) fn make(place: &Path, programs: &[Program]) -> Result<Image, Failure> {
+    /// With these programs, one after the other.
+    pub(super) fn of(place: &Path, programs: &[Program]) -> Result<Image, Failure> {
+        let files: Vec<&Path> = programs.iter().map(|program| program.file.as_path()).collect();
+        Image::make(place, &files, &script(programs))
+    }
+
+    /// With these programs, and with this `init`, a shell script.
+    pub(crate) fn make(place: &Path, programs: &[&Path], init_script: &str) -> Result<Image, Failure> {
         let root = place.join("root");
         let failed = |error: std::io::Error| format!("{}: {error}", root.display());
         match fs::remove_dir_all(&root) {
@@ -52,8 +71,8 @@ impl Image {
         std::os::unix::fs::symlink("busybox", root.join("bin/sh")).map_err(failed)?;
         let mut files = BTreeSet::new();
         for program in programs {
-            files.extend(libraries_of(&program.file)?);
-            files.insert(program.file.clone());
+            files.extend(libraries_of(program)?);
+            files.insert((*program).to_owned());
         }
         for file in files {
             let inside = root.join(file.strip_prefix("/").unwrap_or(&file));
@@ -61,7 +80,7 @@ impl Image {
             fs::create_dir_all(into).and_then(|()| fs::copy(&file, &inside)).map_err(failed)?;
         }
         let init = root.join("init");
-        fs::write(&init, script(programs)).map_err(failed)?;
+        fs::write(&init, init_script).map_err(failed)?;
         fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).map_err(failed)?;
         let file = place.join("initrd");
         const PACK_UP: &str = r#"find . | cpio --quiet -o -H newc > "$1""#;
@@ -75,12 +94,8 @@ impl Image {
 /// What the machine does: its first and only script.
 fn script(programs: &[Program]) -> String {
     let mut text = format!(
-        "#!/bin/busybox sh\n\
-         export PATH=/bin HOME=/tmp TMPDIR=/tmp CHAOS_SECONDS=2 CHAOS_SESSIONS=200\n\
-         busybox mount -t proc proc /proc\n\
-         busybox mount -t sysfs sys /sys\n\
-         busybox mount -t devtmpfs dev /dev\n\
-         busybox ip link set lo up\n\
+        "{BEGINNING}\
+         export CHAOS_SECONDS=2 CHAOS_SESSIONS=200\n\
          echo {HUGE_PAGES} > /sys/kernel/mm/transparent_hugepage/enabled\n\
          ulimit -n 65536\n\
          echo \"Linux $(busybox uname -r)\"\n\
@@ -95,7 +110,7 @@ fn script(programs: &[Program]) -> String {
     for Program { name, file, words } in programs {
         text.push_str(&format!("run {name} '{}' {words}\n", file.display()));
     }
-    text + "busybox poweroff -f\n"
+    text + POWER_OFF
 }
 
 /// The shared libraries of a program, and the loader.

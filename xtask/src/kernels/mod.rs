@@ -6,18 +6,18 @@
 //! `target/kernels`.
 
 mod console;
-mod image;
-mod needs;
+pub(crate) mod image;
+pub(crate) mod machine;
+pub(crate) mod needs;
 
-use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::bounded::{self, Failure};
 use crate::place;
 use console::Run;
 use image::{Image, Program};
+use machine::Machine;
 use needs::Kernel;
 
 /// Debian 12's own kernel, and the newer one that it offers, which is also Debian 13's series.
@@ -33,13 +33,13 @@ pub(crate) fn run(install: bool) -> Result<(), Failure> {
     std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
 
     step("packages");
-    needs::require(install)?;
+    needs::require(install, "kernels")?;
     let kernels = SERIES.map(|series| needs::kernel(series, &place)).into_iter();
     let kernels = kernels.collect::<Result<Vec<Kernel>, _>>()?;
     step("build");
     let programs = programs()?;
     step("image");
-    let image = Image::make(&place, &programs)?;
+    let image = Image::of(&place, &programs)?;
     let mut rows = Vec::new();
     for kernel in &kernels {
         step(&format!("Linux {}", kernel.version));
@@ -88,24 +88,11 @@ struct Row {
     hung: Option<Failure>,
 }
 
-/// Starts a machine and waits until it has powered itself off.
+/// Starts a machine, waits until it has powered itself off, and reads what it printed.
 fn boot(kernel: &Kernel, image: &Image, place: &Path, programs: &[Program]) -> Result<Row, Failure> {
     let log = place.join(format!("{}.log", kernel.version));
-    let out = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
-    let mut machine = Command::new("qemu-system-x86_64");
-    // In software on every machine: a processor's own virtualization is not to be had, or not whole, inside another.
-    machine.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "2048"]);
-    machine.arg("-kernel").arg(&kernel.file).arg("-initrd").arg(&image.file);
-    machine.args(["-append", "console=ttyS0 quiet panic=1", "-no-reboot", "-display", "none"]);
-    machine.args(["-monitor", "none", "-serial", "stdio", "-nic", "none"]);
-    machine.stdin(Stdio::null()).stdout(out);
-    let hung = match bounded::status_of(&mut machine, MACHINE) {
-        Ok(status) if status.success() => None,
-        Ok(status) => Some(format!("qemu ended with {status}")),
-        Err(failure) => Some(failure),
-    };
-    let text = std::fs::read(&log).map_err(|error| format!("{}: {error}", log.display()))?;
-    let runs = console::runs_in(&String::from_utf8_lossy(&text), programs.iter().map(|program| program.name));
+    let (text, hung) = Machine { memory_mib: 2048, limit: MACHINE }.boot(kernel, image, &log)?;
+    let runs = console::runs_in(&text, programs.iter().map(|program| program.name));
     for run in &runs {
         println!("   {}: {run}", run.name);
     }

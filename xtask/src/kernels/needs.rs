@@ -12,8 +12,8 @@ const PACKAGES: &[&str] = &["qemu-system-x86", "busybox-static", "cpio"];
 const SEARCH: Duration = Duration::from_secs(60);
 const DOWNLOAD: Duration = Duration::from_secs(600);
 
-/// Sees to it that the programs are there, and the names of packages known, or says how.
-pub(super) fn require(install: bool) -> Result<(), Failure> {
+/// Makes sure that the programs are there, and the names of packages known, or says how to get them: by `chore`.
+pub(crate) fn require(install: bool, chore: &str) -> Result<(), Failure> {
     if install {
         packages::update()?;
         if !missing().is_empty() {
@@ -23,7 +23,7 @@ pub(super) fn require(install: bool) -> Result<(), Failure> {
     match missing() {
         missing if missing.is_empty() => Ok(()),
         missing => Err(format!(
-            "missing: {}; run `cargo xtask kernels --install` as root, or install: {}",
+            "missing: {}; run `cargo xtask {chore} --install` as root, or install: {}",
             missing.join(", "),
             PACKAGES.join(" ")
         )),
@@ -35,21 +35,19 @@ fn missing() -> Vec<&'static str> {
 }
 
 /// A kernel that can be started.
-pub(super) struct Kernel {
-    pub(super) version: String,
+pub(crate) struct Kernel {
+    pub(crate) version: String,
     pub(super) file: PathBuf,
 }
 
 /// The newest kernel of a series, `6.1`, that Debian has here. Downloaded once.
-pub(super) fn kernel(series: &str, place: &Path) -> Result<Kernel, Failure> {
+pub(crate) fn kernel(series: &str, place: &Path) -> Result<Kernel, Failure> {
     let mut search = Command::new("apt-cache");
     search.args(["search", "--names-only", "^linux-image-[0-9].*-amd64$"]);
     let (lines, _) = bounded::lines_of(&mut search, SEARCH, |_| false)?;
     let names = lines.iter().filter_map(|line| line.split_whitespace().next());
     let version = newest(names, series).ok_or_else(|| {
-        format!(
-            "apt knows no kernel {series}; run `cargo xtask kernels --install` as root, or `apt-get update`"
-        )
+        format!("apt knows no kernel {series}; run this with `--install` as root, or `apt-get update`")
     })?;
     let file = place.join(format!("vmlinuz-{version}-amd64"));
     if !file.exists() {

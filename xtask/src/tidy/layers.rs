@@ -7,12 +7,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("proactor", &[]),
     ("overlapped", &["proactor"]),
     ("pitfalls", &[]),
-    ("cli", &["proactor", "overlapped", "overlapped_pitfalls"]),
+    ("measure", &[]),
+    ("cli", &["proactor", "overlapped", "overlapped_pitfalls", "overlapped_measure"]),
     ("testing", &[]),
 ];
 
 /// What each is called in code.
-const NAMES: &[&str] = &["proactor", "overlapped", "overlapped_pitfalls", "overlapped_cli", TESTING];
+const NAMES: &[&str] =
+    &["proactor", "overlapped", "overlapped_pitfalls", "overlapped_measure", "overlapped_cli", TESTING];
 
 /// The helpers of tests: a dependency of tests alone.
 const TESTING: &str = "overlapped_testing";

@@ -9,7 +9,7 @@ use syn::visit::{self, Visit};
 use super::source::{Source, Tree};
 
 /// Where `unsafe` may stand at all.
-const UNSAFE: &[&str] = &["crates/proactor/", "crates/pitfalls/"];
+const UNSAFE: &[&str] = &["crates/proactor/", "crates/pitfalls/", "bench/"];
 /// How far above its block a note may begin.
 const NOTE_LINES: usize = 8;
 /// The page whose table lists the invariants.
