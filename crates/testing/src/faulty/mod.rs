@@ -11,6 +11,8 @@ mod rules;
 mod tests;
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -78,6 +80,8 @@ impl FaultyServer {
             changed: Condvar::new(),
         });
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        #[cfg(unix)]
+        make_room(&listener);
         let address = listener.local_addr().expect("a bound socket");
         let accepting = Some(accept(listener, &shared));
         FaultyServer { address, shared, accepting }
@@ -221,6 +225,20 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Makes the process's table of descriptors as large as it will be needed. Linux makes one that threads share larger with
+/// a wait for every processor (`synchronize_rcu`), which takes seconds on a busy machine; until then nothing is accepted.
+#[cfg(unix)]
+fn make_room(socket: &TcpListener) {
+    use rustix::process::{Resource, getrlimit};
+    const MOST: u64 = 4096;
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let limit = getrlimit(Resource::Nofile).current.map_or(MOST, |limit| limit.min(MOST));
+        // Where even that is not possible, it is only slower.
+        let _ = rustix::io::fcntl_dupfd_cloexec(socket, limit.saturating_sub(1) as i32);
+    });
 }
 
 fn accept(listener: TcpListener, shared: &Arc<Shared>) -> JoinHandle<()> {

@@ -21,18 +21,20 @@ impl Traffic {
     pub(super) fn room(&self, slot: usize) -> u32 {
         let plan = &self.settings.plan;
         let state = &self.slots[slot];
-        match self.behaviour(slot) {
+        match state.behaviour {
+            Behaviour::Normal | Behaviour::HalfClose | Behaviour::Reset { .. } => {
+                plan.pipeline - state.outstanding
+            }
+            Behaviour::Churn => u32::from(state.echoed + state.outstanding == 0),
             Behaviour::SlowReader if state.outstanding > 0 => 0,
             Behaviour::SlowReader => plan.pipeline.max(u32::try_from(UNREAD / plan.size).unwrap_or(u32::MAX)),
-            Behaviour::Churn if state.echoed > 0 => 0,
-            _ => plan.pipeline - state.outstanding,
         }
     }
 
-    /// Messages were sent on a connection.
+    /// `count` messages were sent on a connection.
     #[inline]
-    pub(super) fn has_sent(&mut self, slot: usize, session: &mut Session<'_, u32>) {
-        match self.behaviour(slot) {
+    pub(super) fn has_sent(&mut self, slot: usize, count: u32, session: &mut Session<'_, u32>) {
+        match self.slots[slot].behaviour {
             Behaviour::Normal | Behaviour::Churn => {}
             Behaviour::HalfClose => {
                 if self.slots[slot].echoed >= BEFORE_HALF_CLOSE {
@@ -46,7 +48,9 @@ impl Traffic {
                 session.set_timer(PAUSE, 0);
             }
             Behaviour::Reset { percent } => {
-                if self.happens(percent) {
+                // One of them at least.
+                let none = (1.0 - percent / 100.0).powi(count as i32);
+                if self.happens(1.0 - none) {
                     session.notify_when_sent(0);
                 }
             }
@@ -56,7 +60,7 @@ impl Traffic {
     /// Echoes were complete on a connection. Returns whether it ends now.
     #[inline]
     pub(super) fn has_echoed(&mut self, slot: usize, session: &mut Session<'_, u32>) -> bool {
-        let ends = self.behaviour(slot) == Behaviour::Churn && self.slots[slot].outstanding == 0;
+        let ends = self.slots[slot].behaviour == Behaviour::Churn && self.slots[slot].outstanding == 0;
         if ends {
             self.slots[slot].phase = Phase::Ending;
             session.close();
@@ -81,13 +85,13 @@ impl Traffic {
         session.resume();
     }
 
-    /// What happens to `percent` of all cases.
-    fn happens(&mut self, percent: f64) -> bool {
+    /// What happens with this probability.
+    fn happens(&mut self, probability: f64) -> bool {
         // xorshift64*, <https://arxiv.org/abs/1402.6246>
         self.random ^= self.random >> 12;
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         let unit = (self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1_u64 << 53) as f64;
-        unit * 100.0 < percent
+        unit < probability
     }
 }

@@ -13,16 +13,58 @@ use crate::load::plan::Plan;
 
 /// A thread that is busier than this has no time left.
 const BUSY: f64 = 0.95;
+/// A thread that waits for a processor for this share of the time is kept from its work.
+const WAITS: f64 = 0.1;
 /// On a schedule: a generator that is later than this at the 99th percentile does not keep it, in ns.
 const LATE: u64 = 1_000_000;
 const MISMATCHES: usize = 8;
 const EVENTS: usize = 1_000;
 const FAILURES: usize = 8;
 
+/// Intervals whose histograms are kept: a worker may hand one over this much later than another. With those of all
+/// intervals, a run of an hour would need gigabytes.
+const OPEN: usize = 50;
+
 /// One interval of all workers.
+#[derive(Default)]
 struct Part {
     messages: u64,
-    latency: Histogram<u64>,
+    /// Until its figures are taken from it.
+    latency: Option<Histogram<u64>>,
+    figures: Figures,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Figures {
+    p50: u64,
+    p90: u64,
+    p99: u64,
+    max: u64,
+}
+
+impl Part {
+    /// If its figures are taken already, only its messages and its highest latency change.
+    fn add(&mut self, slice: Slice) {
+        self.messages += slice.messages;
+        match &mut self.latency {
+            Some(latency) => add(latency, &slice.latency),
+            None if self.figures.max == 0 => self.latency = Some(slice.latency),
+            None => self.figures.max = self.figures.max.max(slice.latency.max()),
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        let Some(latency) = self.latency.as_ref().filter(|latency| !latency.is_empty()) else {
+            return self.figures;
+        };
+        let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|quantile| latency.value_at_quantile(quantile));
+        Figures { p50, p90, p99, max: latency.max() }
+    }
+
+    fn close(&mut self) {
+        self.figures = self.figures();
+        self.latency = None;
+    }
 }
 
 pub(super) struct Collected {
@@ -74,15 +116,13 @@ impl Collected {
             add(all, actual);
         }
         while self.parts.len() <= slice.index {
-            self.parts.push(Part { messages: 0, latency: histogram() });
+            self.parts.push(Part::default());
+            if let Some(old) = self.parts.len().checked_sub(OPEN + 1) {
+                self.parts[old].close();
+            }
         }
-        let part = &mut self.parts[slice.index];
-        part.messages += slice.messages;
-        if part.latency.is_empty() {
-            part.latency = slice.latency;
-        } else {
-            add(&mut part.latency, &slice.latency);
-        }
+        let index = slice.index;
+        self.parts[index].add(slice);
     }
 
     pub(super) fn done(&mut self, ended: Final) {
@@ -162,15 +202,15 @@ impl Collected {
             let used =
                 |samples: &[_]| Some(cpu_at(samples, at + length)?.saturating_sub(cpu_at(samples, at)?));
             let part = self.parts.get(index);
-            let quantile = |q| part.map_or(0, |part| part.latency.value_at_quantile(q));
+            let Figures { p50, p90, p99, max } = part.map_or(Figures::default(), Part::figures);
             Interval {
                 at,
                 length,
                 messages: part.map_or(0, |part| part.messages),
-                p50: quantile(0.5),
-                p90: quantile(0.9),
-                p99: quantile(0.99),
-                max: part.map_or(0, |part| part.latency.max()),
+                p50,
+                p90,
+                p99,
+                max,
                 generator_cpu: own.iter().map(|samples| used(samples)).sum(),
                 server_cpu: used(&server),
             }
@@ -195,18 +235,31 @@ impl Collected {
 
     /// On a schedule, the generator limits the result if it does not keep it. In a closed loop it does if a thread of it
     /// has no time left; if the server's process is known and has no time left either, the two limit each other, as they
-    /// always do in a closed loop.
+    /// always do in a closed loop. In both: if its threads often wait for a processor, the server or other programs take it
+    /// from them.
     fn bottleneck(&self, busiest_thread: f64) -> Option<String> {
         let percent = busiest_thread * 100.0;
+        let waited = |used: &Use| match (used.waited, used.elapsed) {
+            (None, _) | (_, Duration::ZERO) => 0.0,
+            (Some(waited), elapsed) => waited.as_secs_f64() / elapsed.as_secs_f64(),
+        };
+        let waited = self.uses.iter().map(waited).fold(0.0, f64::max);
+        let without = (waited > WAITS).then(|| {
+            format!(
+                "a thread of it waited for a processor for {:.0} % of the time: the server or other programs used it",
+                waited * 100.0
+            )
+        });
         if self.is_scheduled {
             let late = self.late.value_at_quantile(0.99);
-            return (late > LATE).then(|| {
-                format!(
-                    "it was {:.1} ms late at the 99th percentile (its busiest thread used {percent:.0} % of a processor); \
-                     lower --rate or raise --threads",
-                    late as f64 / 1e6
-                )
-            });
+            let why = without.unwrap_or(format!(
+                "its busiest thread used {percent:.0} % of a processor; lower --rate or raise --threads"
+            ));
+            return (late > LATE)
+                .then(|| format!("it was {:.1} ms late at the 99th percentile: {why}", late as f64 / 1e6));
+        }
+        if without.is_some() {
+            return without;
         }
         let of_server = self.uses.iter().find_map(|used| {
             let server = used.server.as_ref()?;

@@ -34,8 +34,14 @@ impl Traffic {
             _ => (Duration::from_millis(5) * (1 << failures.min(9))).min(LONGEST_BACKOFF),
         };
         let deadline = plan.reply_timeout.max(Duration::from_secs(1));
-        let mut connect = Connect::to(plan.addresses.clone()).deadline(deadline).after(pause);
-        if let Some(source) = self.settings.sources.of(self.number(slot)) {
+        let (sources, state) = (&self.settings.sources, &self.slots[slot]);
+        let number = u64::from(state.number);
+        let mut addresses = plan.addresses.clone();
+        if sources.spreads_targets {
+            addresses.rotate_left(number as usize % plan.addresses.len());
+        }
+        let mut connect = Connect::to(addresses).deadline(deadline).after(pause);
+        if let Some(source) = sources.of(number, state.lives) {
             connect = connect.local_addr(source);
         }
         self.slots[slot].phase = Phase::Connecting;

@@ -13,9 +13,11 @@ mod recorder;
 mod schedule;
 mod slot;
 mod sources;
+mod stages;
 mod stalls;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod traffic;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -27,7 +29,7 @@ use overlapped::{OnPanic, Server, ServerHandle};
 use proactor::os;
 
 use super::measured::{Counts, EventKind, Measured, Mismatch};
-use super::plan::Plan;
+use super::plan::{Behaviour, Plan};
 use crate::failure::Failure;
 use crate::output::{note, remedy};
 use crate::signals;
@@ -35,6 +37,7 @@ use collect::Collected;
 use meters::Use;
 use progress::Progress;
 use recorder::{Slice, Span};
+use slot::Slot;
 use sources::Sources;
 use stalls::Gaps;
 use traffic::{Settings, Traffic};
@@ -86,13 +89,10 @@ struct Final {
 pub(super) fn run(plan: &Plan) -> Result<Measured, Failure> {
     let server = server(plan)?;
     check_descriptors(plan)?;
+    check_memory(plan)?;
     check_process(plan)?;
     let (out, results) = channel();
-    let settings = Settings {
-        plan: plan.clone(),
-        sources: Sources::for_plan(plan, sources::ports())?,
-        epoch: Some(Instant::now()),
-    };
+    let settings = Settings { plan: plan.clone(), sources: sources(plan)?, epoch: Some(Instant::now()) };
     let epoch = settings.epoch.unwrap_or_else(Instant::now);
     let settings = Arc::new(settings);
     let interrupted = interruptions()?;
@@ -133,16 +133,37 @@ fn server(plan: &Plan) -> Result<Server, Failure> {
 }
 
 fn check_descriptors(plan: &Plan) -> Result<(), Failure> {
-    let _ = overlapped::raise_descriptor_limit();
-    let needed = Server::descriptors_needed(plan.connections.into(), plan.threads as usize);
-    match os::descriptor_limit() {
-        Some(limit) if needed > limit => Err(Failure::failed(format_args!(
-            "{} connections need {needed} descriptors, and the limit is {limit}; raise it (`ulimit -n {needed}`) or give \
-             fewer --connections",
-            plan.connections
-        ))),
-        _ => Ok(()),
+    let limit = overlapped::raise_descriptor_limit();
+    let (Some(limit), Some(room)) = (limit, Server::room_for_sessions(plan.threads as usize)) else {
+        return Ok(());
+    };
+    if room >= plan.connections.into() {
+        return Ok(());
     }
+    let needed = Server::descriptors_needed(plan.connections.into(), plan.threads as usize);
+    Err(Failure::failed(format_args!(
+        "{} connections need {needed} descriptors, and the limit is {limit}, which leaves room for {room}; raise it \
+         (`ulimit -n {needed}`) or give fewer --connections",
+        plan.connections
+    )))
+}
+
+/// Where descriptors have no limit, memory has one: a number of connections that is far too high is no reason to abort.
+fn check_memory(plan: &Plan) -> Result<(), Failure> {
+    let connections = plan.connections as usize;
+    Vec::<Slot>::new().try_reserve_exact(connections).map_err(|_| {
+        let needed = connections as u64 * size_of::<Slot>() as u64;
+        Failure::failed(format_args!(
+            "{connections} connections need {needed} bytes of memory for themselves alone, which the system does not give; \
+             give fewer --connections"
+        ))
+    })
+}
+
+fn sources(plan: &Plan) -> Result<Sources, Failure> {
+    let reopens = |it: &Behaviour| matches!(it, Behaviour::Churn | Behaviour::HalfClose);
+    let reopens = plan.behaviours.iter().any(reopens);
+    Sources::new(&plan.addresses, plan.connections, reopens, sources::ports())
 }
 
 /// Whether the server's process can be looked at, before a run is made in vain.

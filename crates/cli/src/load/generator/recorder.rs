@@ -37,6 +37,7 @@ impl Span {
 
 /// One interval of one worker.
 pub(super) struct Slice {
+    pub(super) worker: u32,
     /// Counted from the beginning of the measured part.
     pub(super) index: usize,
     /// Echoes that were complete; those whose latency is left out, too.
@@ -49,6 +50,7 @@ pub(super) struct Slice {
 
 pub(super) struct Recorder {
     out: Sender<FromWorker>,
+    worker: u32,
     /// Empty until the run begins.
     span: Span,
     /// When the current interval ends.
@@ -68,9 +70,10 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(out: Sender<FromWorker>, is_scheduled: bool) -> Recorder {
+    pub(super) fn new(out: Sender<FromWorker>, worker: u32, is_scheduled: bool) -> Recorder {
         Recorder {
             out,
+            worker,
             span: Span { from: u64::MAX, to: u64::MAX },
             roll_at: u64::MAX,
             index: 0,
@@ -196,15 +199,17 @@ impl Recorder {
             let median = self.actual.as_ref().unwrap_or(&self.latency).value_at_quantile(0.5);
             self.median = Some(self.median.map_or(median, |least| least.min(median)));
             self.counts.messages += messages;
-            let next = empty(&self.latency);
-            let latency = std::mem::replace(&mut self.latency, next);
-            let actual = self.actual.as_mut().map(|actual| {
-                let next = empty(actual);
-                std::mem::replace(actual, next)
-            });
-            let slice = Slice { index: self.index, messages, latency, actual, errors: self.errors() };
-            let _ = self.out.send(FromWorker::Slice(slice)); // the collector ends last
         }
+        // Also without messages: the progress shows that there are none, and the errors.
+        let next = empty(&self.latency);
+        let latency = std::mem::replace(&mut self.latency, next);
+        let actual = self.actual.as_mut().map(|actual| {
+            let next = empty(actual);
+            std::mem::replace(actual, next)
+        });
+        let (worker, index, errors) = (self.worker, self.index, self.errors());
+        let slice = Slice { worker, index, messages, latency, actual, errors };
+        let _ = self.out.send(FromWorker::Slice(slice)); // the collector ends last
         self.index = ((now - self.span.from) / INTERVAL) as usize;
         self.roll_at = self.span.from + (self.index as u64 + 1) * INTERVAL;
     }

@@ -1,11 +1,13 @@
 //! One connection of the run, which is opened again whenever it ends: what it has sent, and what has come back.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use overlapped::SessionId;
 
 use super::pattern::Stream;
 use crate::load::measured::Mismatch;
+use crate::load::plan::Behaviour;
 
 /// Messages that were sent at the same time.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +32,18 @@ pub(super) enum Phase {
 
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) session: Option<SessionId>,
+    /// Over all workers.
+    pub(super) number: u32,
     pub(super) phase: Phase,
+    pub(super) behaviour: Behaviour,
+    stream: Stream,
+    pub(super) session: Option<SessionId>,
+    /// Whether a closed loop may send on it.
+    pub(super) has_begun: bool,
+    /// Whether it is looked at when an echo may be too late.
+    pub(super) is_watched: bool,
+    /// How often it was opened.
+    pub(super) lives: u32,
     /// In the middle of a pause in which it reads nothing.
     pub(super) is_paused: bool,
     /// Ends in a row without a complete echo between them.
@@ -56,10 +68,16 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new() -> Slot {
+    pub(super) fn new(number: u32, behaviour: Behaviour) -> Slot {
         Slot {
+            number,
+            behaviour,
+            stream: Stream::new(number.into()),
             session: None,
             phase: Phase::Connecting,
+            has_begun: false,
+            is_watched: false,
+            lives: 0,
             is_paused: false,
             failures: 0,
             sent: 0,
@@ -78,6 +96,7 @@ impl Slot {
     /// A new connection begins.
     pub(super) fn opened(&mut self, session: SessionId) {
         self.session = Some(session);
+        self.lives = self.lives.wrapping_add(1);
         self.phase = Phase::Open;
         self.is_paused = false;
         (self.sent, self.received, self.part, self.echoed) = (0, 0, 0, 0);
@@ -85,9 +104,14 @@ impl Slot {
         self.in_flight.clear();
     }
 
-    /// Counts `count` messages of `size` bytes as sent. Returns where in the stream they begin.
+    /// Counts `count` messages of `size` bytes as sent. Returns their bytes, in pieces.
     #[inline]
-    pub(super) fn send(&mut self, count: u32, size: usize, now: u64) -> u64 {
+    pub(super) fn send(
+        &mut self,
+        count: u32,
+        size: usize,
+        now: u64,
+    ) -> impl Iterator<Item = &'static [u8]> + use<> {
         match self.in_flight.back_mut() {
             Some(group) if group.sent_at == now => group.count += count,
             _ => self.in_flight.push_back(Group { sent_at: now, count }),
@@ -95,53 +119,46 @@ impl Slot {
         self.outstanding += count;
         self.taken += u64::from(count);
         let from = self.sent;
-        self.sent += u64::from(count) * size as u64;
-        from
+        let bytes = count as usize * size;
+        self.sent += bytes as u64;
+        self.stream.pieces(from, bytes)
     }
 
-    /// Takes received bytes. Returns how many messages are complete now.
-    ///
-    /// # Errors
-    /// The first byte that is wrong, or that is one too many.
+    /// Takes received bytes. Returns how many messages are complete with them, and the first byte that is wrong, or that is
+    /// one too many: what follows it means nothing.
     #[inline]
-    pub(super) fn receive(
-        &mut self,
-        connection: u32,
-        bytes: &[u8],
-        size: usize,
-        check: bool,
-    ) -> Result<u32, Mismatch> {
-        let room = (self.sent - self.received).min(bytes.len() as u64) as usize;
+    pub(super) fn receive(&mut self, bytes: &[u8], size: usize, check: bool) -> (u32, Option<Mismatch>) {
+        let room = self.missing().min(bytes.len() as u64) as usize;
         let (wanted, extra) = bytes.split_at(room);
-        let stream = Stream::new(connection.into());
-        if check && let Some((at, expected)) = stream.first_difference(self.received, wanted) {
-            let offset = self.received + at as u64;
-            let got = Some(wanted[at]);
-            return Err(Mismatch { connection: connection.into(), offset, expected: Some(expected), got });
-        }
-        if let Some(&extra) = extra.first() {
-            let offset = self.sent;
-            return Err(Mismatch { connection: connection.into(), offset, expected: None, got: Some(extra) });
-        }
-        self.received += bytes.len() as u64;
-        self.part += bytes.len();
-        if self.part < size {
-            return Ok(0);
-        }
-        if self.part == size {
-            self.part = 0;
-            return Ok(1);
-        }
-        let complete = self.part / size;
-        self.part %= size;
-        Ok(complete as u32)
+        let different = if check { self.stream.first_difference(self.received, wanted) } else { None };
+        let (right, mismatch) = match (different, extra.first()) {
+            (Some((at, expected)), _) => {
+                (at, Some(self.mismatch(self.received + at as u64, Some(expected), Some(wanted[at]))))
+            }
+            (None, Some(extra)) => (room, Some(self.mismatch(self.sent, None, Some(*extra)))),
+            (None, None) => (room, None),
+        };
+        self.received += right as u64;
+        self.part += right;
+        let complete = match self.part.cmp(&size) {
+            Ordering::Less => 0,
+            Ordering::Equal => 1,
+            Ordering::Greater => self.part / size,
+        };
+        self.part -= complete * size;
+        (complete as u32, mismatch)
     }
 
-    /// The first byte that is missing, if the stream ends here within the echo of a message.
-    pub(super) fn cut_off(&self, connection: u32) -> Option<Mismatch> {
-        let missing = Stream::new(connection.into()).pieces(self.received, 1).next();
-        let (connection, offset, expected) = (connection.into(), self.received, missing.map(|byte| byte[0]));
-        (self.part > 0).then_some(Mismatch { connection, offset, expected, got: None })
+    /// The first byte that is missing, if the stream ends here within the echo of a message; or, if it ends because this
+    /// side's has ended, before the echo of all messages.
+    pub(super) fn cut_off(&self) -> Option<Mismatch> {
+        let is_missing = self.part > 0 || self.phase == Phase::Finishing && self.missing() > 0;
+        let missing = self.stream.pieces(self.received, 1).next();
+        is_missing.then(|| self.mismatch(self.received, missing.map(|byte| byte[0]), None))
+    }
+
+    fn mismatch(&self, offset: u64, expected: Option<u8>, got: Option<u8>) -> Mismatch {
+        Mismatch { connection: self.number.into(), offset, expected, got }
     }
 
     /// Takes messages of the oldest group whose echo is complete, at most `most`. There is one.
@@ -157,6 +174,16 @@ impl Slot {
         }
         self.outstanding -= taken.count;
         taken
+    }
+
+    /// Since when something is awaited: an echo, or the end of the server's stream. Times of its own pauses do not count.
+    pub(super) fn awaits_since(&self, now: u64) -> Option<u64> {
+        match self.phase {
+            Phase::Open | Phase::Finishing if self.is_paused => Some(now),
+            Phase::Open => self.waits_since(),
+            Phase::Finishing => Some(self.waits_since().unwrap_or(self.last_back)),
+            Phase::Connecting | Phase::Ending | Phase::Closed => None,
+        }
     }
 
     /// Since when the oldest message in flight waits for its echo.
@@ -189,19 +216,24 @@ mod tests {
     }
 
     fn sent(messages: u32) -> Slot {
-        let mut slot = Slot::new();
-        assert_eq!(slot.send(messages, SIZE, 7), 0);
+        let mut slot = Slot::new(5, Behaviour::Normal);
+        let pieces: Vec<u8> = slot.send(messages, SIZE, 7).flatten().copied().collect();
+        assert_eq!(pieces, bytes(0, messages as usize * SIZE));
         slot
+    }
+
+    #[track_caller]
+    fn right(slot: &mut Slot, bytes: &[u8]) -> u32 {
+        let (count, mismatch) = slot.receive(bytes, SIZE, true);
+        assert!(mismatch.is_none(), "{mismatch:?}");
+        count
     }
 
     #[test]
     fn messages_are_complete_however_the_stream_is_cut() {
         for cut in 1..=300 {
             let mut slot = sent(3);
-            let counts: Vec<u32> = bytes(0, 300)
-                .chunks(cut)
-                .map(|part| slot.receive(5, part, SIZE, true).expect("all bytes are right"))
-                .collect();
+            let counts: Vec<u32> = bytes(0, 300).chunks(cut).map(|part| right(&mut slot, part)).collect();
             assert_eq!(counts.iter().sum::<u32>(), 3, "cut into {cut}");
             assert_eq!(slot.missing(), 0);
         }
@@ -210,15 +242,16 @@ mod tests {
     #[test]
     fn the_first_wrong_byte_is_named() {
         let mut slot = sent(3);
-        slot.receive(5, &bytes(0, 150), SIZE, true).expect("right");
-        let mut rest = bytes(150, 150);
-        rest[20] ^= 0x80;
-        let Err(Mismatch { connection, offset, expected, got }) = slot.receive(5, &rest, SIZE, true) else {
-            panic!("byte 170 is wrong");
+        right(&mut slot, &bytes(0, 50));
+        let mut rest = bytes(50, 250);
+        rest[220] ^= 0x80;
+        let (2, Some(Mismatch { connection, offset, expected, got })) = slot.receive(&rest, SIZE, true)
+        else {
+            panic!("byte 270 is wrong, behind two messages");
         };
-        assert_eq!((connection, offset, expected, got), (5, 170, Some(rest[20] ^ 0x80), Some(rest[20])));
+        assert_eq!((connection, offset, expected, got), (5, 270, Some(rest[220] ^ 0x80), Some(rest[220])));
         let mut unchecked = sent(3);
-        assert_eq!(unchecked.receive(5, &rest, SIZE, false).expect("not compared"), 1);
+        assert!(matches!(unchecked.receive(&rest, SIZE, false), (2, None)));
     }
 
     #[test]
@@ -227,7 +260,7 @@ mod tests {
             let mut slot = sent(1);
             let mut got = bytes(0, 100);
             got.push(b'x');
-            let Err(Mismatch { offset, expected, got, .. }) = slot.receive(5, &got, SIZE, check) else {
+            let (1, Some(Mismatch { offset, expected, got, .. })) = slot.receive(&got, SIZE, check) else {
                 panic!("byte 100 was not sent");
             };
             assert_eq!((offset, expected, got), (100, None, Some(b'x')));
@@ -237,21 +270,32 @@ mod tests {
     #[test]
     fn an_end_within_a_message_names_the_missing_byte() {
         let mut slot = sent(2);
-        assert!(slot.cut_off(5).is_none());
-        slot.receive(5, &bytes(0, 130), SIZE, true).expect("right");
-        let Some(Mismatch { connection, offset, expected, got }) = slot.cut_off(5) else {
+        assert!(slot.cut_off().is_none());
+        right(&mut slot, &bytes(0, 130));
+        let Some(Mismatch { connection, offset, expected, got }) = slot.cut_off() else {
             panic!("byte 130 is missing");
         };
         assert_eq!((connection, offset, expected, got), (5, 130, Some(bytes(130, 1)[0]), None));
-        slot.receive(5, &bytes(130, 70), SIZE, true).expect("right");
-        assert!(slot.cut_off(5).is_none(), "between two messages");
+        right(&mut slot, &bytes(130, 70));
+        assert!(slot.cut_off().is_none(), "between two messages");
+    }
+
+    #[test]
+    fn after_the_end_of_this_side_every_message_is_owed() {
+        let mut slot = sent(2);
+        right(&mut slot, &bytes(0, 100));
+        assert!(slot.cut_off().is_none(), "between two messages");
+        slot.phase = Phase::Finishing;
+        assert_eq!(slot.cut_off().map(|missing| (missing.offset, missing.got)), Some((100, None)));
+        right(&mut slot, &bytes(100, 100));
+        assert!(slot.cut_off().is_none());
     }
 
     #[test]
     fn groups_are_taken_in_order() {
         let mut slot = sent(2);
-        slot.send(1, SIZE, 7);
-        slot.send(2, SIZE, 9);
+        let _ = slot.send(1, SIZE, 7);
+        let _ = slot.send(2, SIZE, 9);
         let take = |slot: &mut Slot, most| {
             let group = slot.take_group(most);
             (group.sent_at, group.count)

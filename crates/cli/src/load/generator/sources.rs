@@ -1,117 +1,163 @@
-//! Local addresses: how many connections one of them can have, and further ones where that is too few.
+//! Source addresses: one address has only so many ports, and a closed connection keeps its port for a while.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::failure::Failure;
-use crate::load::plan::Plan;
 
-/// Ports that other programs of this machine may have.
-const SPARE: u32 = 1_000;
-/// 127.0.0.0/8 without both ends.
-const LOOPBACK: u32 = (1 << 24) - 2;
+/// Ports of one address that are used before another one is taken, of a hundred: when few are left, the system searches
+/// long for a free one.
+const SHARE: u64 = 80;
+/// Source addresses of connections that are opened again and again: after a graceful close, the side that closed first
+/// keeps the port for a minute (TIME_WAIT).
+const FOR_REOPENING: u64 = 200;
 
-/// Which local address each connection has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sources {
-    /// The system's choice.
-    System,
-    /// 127.0.0.1, 127.0.0.2 and so on, each for the same number of connections.
-    Loopback { each: u32 },
+/// Which source addresses the connections use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sources {
+    /// 127.0.0.2 and so on. 0: the system chooses.
+    loopback: u64,
+    /// Whether the target's addresses are used in turns.
+    pub(super) spreads_targets: bool,
 }
 
 impl Sources {
+    /// `ports`: how many an address has for outbound connections. `reopens`: whether connections close again and again.
+    ///
     /// # Errors
-    /// If the target cannot have that many connections from this machine.
-    pub(super) fn for_plan(plan: &Plan, ports: u32) -> Result<Sources, Failure> {
-        let each = if ports > 2 * SPARE { ports - SPARE } else { ports / 2 }.max(1);
-        let targets = plan.addresses.len().max(1) as u32;
-        if plan.connections <= each {
-            return Ok(Sources::System);
+    /// If there are not enough ports.
+    pub(super) fn new(
+        addresses: &[SocketAddr],
+        connections: u32,
+        reopens: bool,
+        ports: u64,
+    ) -> Result<Sources, Failure> {
+        let connections = u64::from(connections);
+        let is_local = |address: &SocketAddr| match address.ip() {
+            IpAddr::V4(ip) => ip.is_loopback() && HAS_LOOPBACK_NETWORK,
+            IpAddr::V6(_) => false,
+        };
+        let usable = (ports * SHARE / 100).max(1);
+        if connections <= usable && !reopens {
+            return Ok(Sources::default());
         }
-        let is_loopback = |address: &SocketAddr| matches!(address.ip(), IpAddr::V4(ip) if ip.is_loopback() || ip.is_unspecified());
-        if targets == 1 && is_loopback(&plan.addresses[0]) && plan.connections / each < LOOPBACK {
-            return Ok(Sources::Loopback { each });
+        if addresses.iter().all(is_local) || connections > usable && addresses.iter().any(is_local) {
+            let needed = connections.div_ceil(usable);
+            let loopback = if reopens { needed.max(FOR_REOPENING) } else { needed };
+            return Ok(Sources { loopback, spreads_targets: false });
         }
-        Err(Failure::usage(format_args!(
-            "{} connections to {} need more ports than one address of this machine has ({ports}); give at most {each} \
-             connections, widen net.ipv4.ip_local_port_range, or run several loads from addresses of their own \
-             (a target in 127.0.0.0/8 gets further source addresses by itself)",
-            plan.connections, plan.target
-        )))
+        let spreads_targets = connections > usable && addresses.len() > 1;
+        let room = if spreads_targets { ports * addresses.len() as u64 } else { ports };
+        if connections > room {
+            return Err(Failure::failed(format_args!(
+                "{connections} connections need as many local ports, and this machine has {ports} for each pair of \
+                 addresses; give fewer --connections, widen the range of ports ({RANGE_SETTING}), or give the target \
+                 as a name with several addresses"
+            )));
+        }
+        Ok(Sources { loopback: 0, spreads_targets })
     }
 
-    pub(super) fn of(self, connection: u32) -> Option<SocketAddr> {
-        match self {
-            Sources::System => None,
-            Sources::Loopback { each } => {
-                let ip = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + connection / each);
-                Some((ip, 0).into())
-            }
-        }
+    /// Where a connection comes from, when it is opened for the `life`-th time. `None`: the system chooses.
+    pub(super) fn of(&self, number: u64, life: u32) -> Option<SocketAddr> {
+        let serial = number.wrapping_add(u64::from(life)).checked_rem(self.loopback)?;
+        // All but 127.0.0.1, which other programs use; and none that ends in 0 or 255.
+        let (high, low) = (serial / 253, serial % 253 + 2);
+        let network = u64::from(u32::from(Ipv4Addr::new(127, 0, 0, 0)));
+        let ip = Ipv4Addr::from((network + high % 65_536 * 256 + low) as u32);
+        Some(SocketAddr::from((ip, 0)))
     }
 }
 
-/// How many ports the system gives to outbound connections of one address.
-pub(super) fn ports() -> u32 {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
-    let range = range.and_then(|text| {
-        let mut ends = text.split_whitespace().map(|end| end.parse::<u32>().ok());
-        let (first, last) = (ends.next()??, ends.next()??);
-        last.checked_sub(first).map(|ports| ports + 1)
-    });
-    // IANA's dynamic range (RFC 6335, section 6), the default of Windows, macOS and FreeBSD.
-    range.unwrap_or(65_535 - 49_152 + 1)
+/// Whether each address of 127.0.0.0/8 is this machine's without being set up.
+const HAS_LOOPBACK_NETWORK: bool = cfg!(any(target_os = "linux", windows));
+
+const RANGE_SETTING: &str = if cfg!(target_os = "linux") {
+    "sysctl net.ipv4.ip_local_port_range"
+} else if cfg!(windows) {
+    "netsh int ipv4 set dynamicport tcp"
+} else {
+    "sysctl net.inet.ip.portrange"
+};
+
+/// How many local ports an address has for outbound connections.
+pub(super) fn ports() -> u64 {
+    /// 49152 to 65535: what IANA has for this (RFC 6335), and Windows and macOS use.
+    const USUAL: u64 = 16_384;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    range.ok().and_then(|range| ports_in(&range)).unwrap_or(USUAL)
+}
+
+fn ports_in(range: &str) -> Option<u64> {
+    let mut bounds = range.split_whitespace().map(|bound| bound.parse::<u64>().ok());
+    let (first, last) = (bounds.next()??, bounds.next()??);
+    Some((last + 1).checked_sub(first)?.max(1))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::collections::HashMap;
 
     use super::*;
-    use crate::load::plan::Behaviour;
 
-    fn sources(target: &str, connections: u32, ports: u32) -> Result<Sources, Failure> {
-        let plan = Plan {
-            target: target.to_owned(),
-            addresses: vec![target.parse().expect("an address")],
-            connections,
-            size: 64,
-            pipeline: 1,
-            rate: None,
-            duration: Duration::from_secs(1),
-            warmup: Duration::ZERO,
-            reply_timeout: Duration::from_secs(1),
-            threads: 1,
-            pin: false,
-            backend: overlapped::Choice::Auto,
-            behaviours: vec![Behaviour::Normal],
-            check: true,
-            server_pid: None,
-        };
-        Sources::for_plan(&plan, ports)
+    fn targets(addresses: &[&str]) -> Vec<SocketAddr> {
+        addresses.iter().map(|address| address.parse().expect("an address")).collect()
+    }
+
+    fn sources(addresses: &[&str], connections: u32, reopens: bool) -> Result<Sources, String> {
+        Sources::new(&targets(addresses), connections, reopens, 28_232).map_err(|failure| failure.line())
     }
 
     #[test]
     fn few_connections_leave_the_choice_to_the_system() {
-        assert_eq!(sources("127.0.0.1:1", 27_000, 28_232).ok(), Some(Sources::System));
-        assert_eq!(sources("192.0.2.1:1", 27_000, 28_232).ok(), Some(Sources::System));
+        for target in ["127.0.0.1:9", "[::1]:9", "192.0.2.1:9"] {
+            let sources = sources(&[target], 20_000, false).expect("there is room");
+            assert_eq!((sources.of(1, 1), sources.spreads_targets), (None, false));
+        }
+    }
+
+    #[cfg(any(target_os = "linux", windows))]
+    #[test]
+    fn many_to_loopback_come_from_as_many_addresses_as_they_need() {
+        let sources = sources(&["127.0.0.1:9"], 10_000_000, false).expect("there is room");
+        let mut by_source: HashMap<SocketAddr, u64> = HashMap::new();
+        for number in 0..10_000_000 {
+            *by_source.entry(sources.of(number, 0).expect("an address")).or_default() += 1;
+        }
+        assert!(by_source.values().all(|connections| *connections <= 22_585));
+        for source in by_source.keys() {
+            let IpAddr::V4(ip) = source.ip() else { panic!("{source}") };
+            assert!(ip.is_loopback() && ip != Ipv4Addr::LOCALHOST, "{ip}");
+            assert!(!matches!(ip.octets()[3], 0 | 255) && source.port() == 0, "{source}");
+        }
+    }
+
+    #[cfg(any(target_os = "linux", windows))]
+    #[test]
+    fn connections_that_close_again_and_again_change_their_source() {
+        let sources = sources(&["127.0.0.1:9"], 1, true).expect("there is room");
+        let all: std::collections::HashSet<_> = (0..1_000).map(|life| sources.of(0, life)).collect();
+        assert_eq!(all.len(), 200);
+        let elsewhere = Sources::new(&targets(&["192.0.2.1:9"]), 1, true, 28_232);
+        assert_eq!(elsewhere.ok(), Some(Sources::default()));
     }
 
     #[test]
-    fn many_connections_to_loopback_come_from_several_addresses() {
-        let Ok(sources) = sources("127.0.0.1:1", 100_000, 28_232) else { panic!("loopback has addresses") };
-        let ips: std::collections::HashMap<_, u32> = (0..100_000).fold(Default::default(), |mut ips, n| {
-            *ips.entry(sources.of(n).expect("an address").ip()).or_default() += 1;
-            ips
-        });
-        assert_eq!(ips.len(), 4);
-        assert!(ips.values().all(|count| *count <= 28_232 - SPARE));
+    fn too_many_to_elsewhere_are_refused_with_what_to_do() {
+        for target in ["192.0.2.1:9", "[::1]:9"] {
+            assert_eq!(sources(&[target], 28_232, false), Ok(Sources::default()));
+            let error = sources(&[target], 28_233, false).expect_err("there is no room");
+            assert!(error.contains("28233 connections") && error.contains("28232 for"), "{error}");
+        }
+        let two = sources(&["192.0.2.1:9", "192.0.2.2:9"], 56_464, false);
+        assert_eq!(two, Ok(Sources { loopback: 0, spreads_targets: true }));
+        assert!(sources(&["192.0.2.1:9", "192.0.2.2:9"], 56_465, false).is_err());
     }
 
     #[test]
-    fn elsewhere_the_error_says_what_to_do() {
-        let error = sources("192.0.2.1:1", 28_000, 28_232).expect_err("too many").line();
-        assert!(error.contains("27232 connections") && error.contains("ip_local_port_range"), "{error}");
-        assert!(sources("[::1]:1", 28_000, 28_232).is_err(), "::1 is alone");
+    fn the_range_of_ports_is_read_as_linux_writes_it() {
+        assert_eq!(ports_in("32768\t60999\n"), Some(28_232));
+        assert_eq!(ports_in("60999 32768"), None);
+        assert_eq!(ports_in("what"), None);
+        assert!(ports() > 0);
     }
 }

@@ -56,8 +56,10 @@ pub(crate) fn kept_promises(backend: &str) {
                     let report = run(backend, server.address(), behave, size, is_enough);
                     report.has(Errors::default());
                     let (opened, accepted) = (report.count("connections/opened"), server.record().accepted);
-                    // The last ones may have been accepted after the end.
-                    let agree = (accepted.saturating_sub(10)..=accepted).contains(&opened);
+                    // The last ones may have been accepted after the end. Under Wine (and on Windows), what was reset
+                    // before it was accepted is never seen by the server.
+                    let least = accepted.saturating_sub(10);
+                    let agree = opened >= least && (opened <= accepted || backend == "iocp" && opens_again);
                     assert!(
                         agree && (opened > 10) == opens_again,
                         "{accepted}: {behave:?} {size:?}: {report:?}"

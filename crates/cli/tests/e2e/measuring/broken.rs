@@ -46,8 +46,11 @@ fn one_message_in_a_hundred() {
     let server = FaultyServer::start(&[(Place::Offset(Which::OneIn(100), 32), Fault::Reset)]);
     let args = ["--behave", "churn", "--connections", "8"];
     let report = measure_until("auto", server.address(), &args, || server.record().broken >= 5);
-    let record = server.record();
-    report.has(Errors { reset: record.broken, ..Errors::default() });
+    let Errors { failed, reset, timeouts, mismatches } = report.errors();
+    let broken = server.record().broken;
+    // Wine sometimes tells the end of the stream in place of a reset; then the rest of the message is missing.
+    assert!(mismatches == 0 || cfg!(windows), "{report:?}");
+    assert_eq!((failed, reset + mismatches, timeouts), (0, broken, 0), "{report:?}");
 }
 
 /// An orderly end of the stream, between two messages of which the second is awaited.

@@ -1,0 +1,164 @@
+//! Runs in which nothing goes wrong: what is sent when, and what is counted.
+
+use super::*;
+
+#[test]
+fn a_closed_loop_sends_when_an_echo_has_come() {
+    for_some_kernels(|kernel| {
+        for (size, pipeline) in [(64, 1), (10_000, 3), (1, 7)] {
+            let plan = Plan { size, pipeline, duration: 200 * MS, ..plan() };
+            let stage = Stage::on(kernel, &plan);
+            let mut received = 0;
+            let measured = stage.run(|served, bytes| {
+                received += bytes.len();
+                served.echo(bytes);
+            });
+            assert_eq!(errors(&measured), [0; 4], "{kernel:?}");
+            assert_eq!((measured.elapsed, measured.counts.opened), (200 * MS, 4));
+            let messages = measured.counts.messages;
+            // The last ones in flight are not measured, but are answered, to their last byte.
+            assert_eq!(received % size, 0);
+            let sent = (received / size) as u64;
+            assert!((sent - u64::from(pipeline) * 4..sent).contains(&messages), "{messages} of {sent}");
+            assert_eq!(measured.latency.len(), messages);
+            assert!(measured.latency_actual.is_none() && measured.stalls.is_empty());
+        }
+    });
+}
+
+#[test]
+fn latencies_and_intervals_are_those_of_the_measured_part() {
+    let plan = Plan { warmup: 100 * MS, duration: 250 * MS, ..plan() };
+    let measured = Stage::new(&plan).run(|served, bytes| match served.now {
+        now if now > 20 * MS && now < 60 * MS => served.keep(bytes),
+        _ => served.echo(bytes),
+    });
+    // One message each 4 ms on each connection.
+    let counts: Vec<u64> = measured.intervals.iter().map(|interval| interval.messages).collect();
+    assert_eq!(counts, [100, 100, 52], "in 100, 100 and 50 ms");
+    assert_eq!(measured.counts.messages, 252);
+    let ats: Vec<_> = measured.intervals.iter().map(|interval| (interval.at, interval.length)).collect();
+    assert_eq!(ats, [(Duration::ZERO, 100 * MS), (100 * MS, 100 * MS), (200 * MS, 50 * MS)]);
+    for interval in &measured.intervals {
+        assert!((3.9..=4.1).contains(&ms(interval.p50)) && (3.9..=4.1).contains(&ms(interval.max)));
+    }
+    assert_eq!(measured.latency.len(), 252);
+    assert!((3.9..=4.1).contains(&ms(measured.latency.value_at_quantile(0.99))));
+}
+
+/// Not all at once, also in a closed loop.
+#[test]
+fn first_messages_are_spread_evenly() {
+    for (rate, threads) in [(None, 1), (Some(1_000.0), 1), (None, 3), (Some(1_000.0), 3)] {
+        let plan = Plan { connections: 100, rate, threads, warmup: 100 * MS, ..plan() };
+        let mut stage = Stage::new(&plan);
+        stage.begin();
+        let mut first = vec![0; 30];
+        let start = stage.world.elapsed();
+        for count in &mut first {
+            stage.pass(STEP, |served, bytes| {
+                *count += u32::from(served.received == 64 && !bytes.is_empty());
+                served.echo(bytes);
+            });
+        }
+        assert_eq!(first.iter().sum::<u32>(), 100);
+        assert!(first[..25].iter().all(|count| (3..=5).contains(count)), "{first:?}");
+        assert!(stage.world.elapsed() > start);
+    }
+}
+
+#[test]
+fn a_schedule_is_kept_whatever_the_threads() {
+    for_some_kernels(|kernel| {
+        for threads in [1, 3] {
+            let plan = Plan { rate: Some(2_000.0), threads, duration: 300 * MS, pipeline: 8, ..plan() };
+            let mut by_connection = [0; 4];
+            let measured = Stage::on(kernel, &plan).run(|served, bytes| {
+                by_connection[served.number] += bytes.len();
+                served.echo(bytes);
+            });
+            assert_eq!(errors(&measured), [0; 4]);
+            // 600 are due before the end; the last ones are in flight then.
+            assert_eq!(by_connection.iter().sum::<usize>(), 600 * 64, "{kernel:?}");
+            assert!(by_connection.iter().all(|bytes| *bytes == 150 * 64), "{by_connection:?}");
+            assert!((590..=600).contains(&measured.counts.messages), "{}", measured.counts.messages);
+            assert_eq!(measured.late.max(), 0, "a virtual clock does not run on");
+        }
+    });
+}
+
+/// A server that stands still for 300 ms.
+#[test]
+fn with_a_schedule_latencies_count_from_when_messages_were_due() {
+    let plan = Plan { rate: Some(200.0), connections: 2, ..plan() };
+    let measured = Stage::new(&plan).run(|served, bytes| match served.now {
+        now if now > 300 * MS && now < 600 * MS => served.keep(bytes),
+        _ => served.echo(bytes),
+    });
+    assert_eq!(errors(&measured), [0; 4]);
+    assert_eq!(measured.latency.len(), measured.counts.messages);
+    let actual = measured.latency_actual.expect("there is a schedule");
+    assert_eq!(actual.len(), measured.counts.messages);
+    // One message of each connection was on its way when it stopped. The others waited for their turn.
+    assert_eq!(actual.count_between(100_000_000, u64::MAX), 2);
+    assert!((280.0..310.0).contains(&ms(actual.max())), "{}", ms(actual.max()));
+    let late = measured.latency.count_between(10_000_000, u64::MAX);
+    assert!(late > 55, "{late} messages were due meanwhile, or waited for those");
+    assert!((280.0..310.0).contains(&ms(measured.latency.max())));
+    assert_eq!(measured.stalls.len(), 1);
+}
+
+/// A closed loop of two connections, of which one is slower.
+#[test]
+fn each_connection_has_a_pace_of_its_own() {
+    let plan = Plan { connections: 2, duration: 400 * MS, ..plan() };
+    let measured = Stage::new(&plan).run(|served, bytes| {
+        let waits = served.number == 1 && !(served.now.as_millis() as u64).is_multiple_of(40);
+        if waits { served.keep(bytes) } else { served.echo(bytes) }
+    });
+    assert!((105..=112).contains(&measured.counts.messages), "100 and 10: {}", measured.counts.messages);
+    assert!((39.0..41.0).contains(&ms(measured.latency.max())));
+}
+
+/// What is measured ends at the signal; what is in flight is awaited for a moment.
+#[test]
+fn an_interrupted_run_reports_what_it_has() {
+    for (warmup, measures) in [(Duration::ZERO, true), (10 * SECOND, false)] {
+        let plan = Plan { duration: 3600 * SECOND, reply_timeout: 10 * SECOND, warmup, ..plan() };
+        let mut stage = Stage::new(&plan);
+        stage.begin();
+        stage.pass(340 * MS, Served::echo);
+        stage.command(ToWorker::Interrupt);
+        // The server answers no more: nobody waits for the reply timeout.
+        let before = stage.world.elapsed();
+        let measured = stage.go_on(|_, _| {});
+        assert_eq!((errors(&measured), before), ([0; 4], 340 * MS));
+        if measures {
+            assert_eq!(measured.elapsed, 340 * MS);
+            let counts: Vec<u64> = measured.intervals.iter().map(|interval| interval.messages).collect();
+            assert_eq!(counts, [96, 100, 100, 44]);
+            assert_eq!(measured.intervals[3].length, 40 * MS);
+        } else {
+            assert_eq!((measured.elapsed, measured.counts.messages), (Duration::ZERO, 0));
+        }
+    }
+}
+
+/// Every connection is closed gracefully: its server sees no reset, and everything was echoed.
+#[test]
+fn at_the_end_connections_are_closed_gracefully() {
+    let plan = Plan { duration: 100 * MS, pipeline: 3, ..plan() };
+    let mut stage = Stage::new(&plan);
+    stage.begin();
+    while !stage.is_over() {
+        stage.pass(STEP, Served::echo);
+    }
+    assert!(stage.served.iter().all(|served| served.finished && !served.peer.was_reset()));
+    // A server that does not answer the end is not waited for, and is not wrong.
+    let measured = Stage::new(&plan).run(|served, bytes| {
+        if !bytes.is_empty() {
+            served.peer.send(bytes);
+        }
+    });
+    assert_eq!(errors(&measured), [0; 4]);
+}
