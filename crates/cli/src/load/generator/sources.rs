@@ -1,4 +1,4 @@
-//! Source addresses: one address has only so many ports, and a closed connection keeps its port for a while.
+//! Source addresses: the ports of one address are limited, and a closed connection keeps its port for a while.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

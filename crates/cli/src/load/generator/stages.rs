@@ -7,7 +7,7 @@ use overlapped::{Time, WorkerContext};
 use super::recorder::Span;
 use super::schedule::Schedule;
 use super::slot::Phase;
-use super::traffic::{Stage, Traffic};
+use super::traffic::{Stage, Starts, Traffic};
 use super::{CLOSING, Final, FromWorker};
 use crate::load::measured::EventKind;
 
@@ -16,14 +16,6 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// In a closed loop, the first messages of all connections are spread over this time, or over the warm-up if that is
 /// shorter.
 const SPREAD: Duration = Duration::from_millis(100);
-
-/// When the connections of a closed loop send their first messages.
-pub(super) struct Starts {
-    at: u64,
-    spread: u64,
-    /// The next slot.
-    next: usize,
-}
 
 impl Traffic {
     /// Something is awaited on a connection, which is looked at when that may be too late.

@@ -17,7 +17,6 @@ use super::recorder::Recorder;
 use super::schedule::Schedule;
 use super::slot::{Phase, Slot};
 use super::sources::Sources;
-use super::stages::Starts;
 use super::stalls::SHORTEST;
 use super::timeouts::Timeouts;
 use super::{FromWorker, ToWorker};
@@ -44,6 +43,14 @@ pub(super) enum Stage {
     /// Until this time at the latest.
     Closing(u64),
     Over,
+}
+
+/// When the connections of a closed loop send their first messages.
+pub(super) struct Starts {
+    pub(super) at: u64,
+    pub(super) spread: u64,
+    /// The next slot.
+    pub(super) next: usize,
 }
 
 pub(super) struct Traffic {
