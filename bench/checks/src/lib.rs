@@ -9,7 +9,7 @@ mod traffic;
 
 pub use list::{Build, Peer, folder, peers};
 pub use server::Server;
-pub use traffic::HalfClosed;
+pub use traffic::Promises;
 
 use std::path::Path;
 
@@ -17,15 +17,15 @@ use std::path::Path;
 #[macro_export]
 macro_rules! echoes {
     ($test:ident, $name:literal, $program:literal) => {
-        $crate::echoes!($test, $name, $program, $crate::HalfClosed::Answered);
+        $crate::echoes!($test, $name, $program, $crate::Promises::All);
     };
-    ($test:ident, $name:literal, $program:literal, $half_closed:expr) => {
+    ($test:ident, $name:literal, $program:literal, $promises:expr) => {
         mod $test {
             const PROGRAM: &str = env!(concat!("CARGO_BIN_EXE_", $program));
 
             #[test]
             fn every_byte_comes_back() {
-                $crate::every_byte_comes_back(PROGRAM.as_ref(), &$crate::Peer::named($name), $half_closed);
+                $crate::every_byte_comes_back(PROGRAM.as_ref(), &$crate::Peer::named($name), $promises);
             }
 
             #[test]
@@ -42,12 +42,12 @@ macro_rules! echoes {
 /// # Panics
 ///
 /// The peer does something else.
-pub fn every_byte_comes_back(program: &Path, peer: &Peer, half_closed: HalfClosed) {
+pub fn every_byte_comes_back(program: &Path, peer: &Peer, promises: Promises) {
     let server = Server::start(program, peer);
     let address = server.address();
     traffic::whole(address);
-    traffic::in_parts(address);
-    traffic::half_closed(address, half_closed);
+    traffic::in_parts(address, promises);
+    traffic::half_closed(address, promises);
     traffic::reset_in_the_middle(address);
     traffic::at_once(address, 200);
     server.end_by_signal();

@@ -3,21 +3,21 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use peer_checks::{Build, HalfClosed, Peer, every_byte_comes_back, folder, ten_thousand_connections};
+use peer_checks::{Build, Peer, Promises, every_byte_comes_back, folder, ten_thousand_connections};
 
 #[test]
 fn every_byte_comes_back_from_epoll() {
-    check("epoll", |program, peer| every_byte_comes_back(program, peer, HalfClosed::Answered));
+    check("epoll", |program, peer| every_byte_comes_back(program, peer, Promises::All));
 }
 
 #[test]
 fn every_byte_comes_back_from_libuv() {
-    check("libuv", |program, peer| every_byte_comes_back(program, peer, HalfClosed::Answered));
+    check("libuv", |program, peer| every_byte_comes_back(program, peer, Promises::All));
 }
 
 #[test]
 fn every_byte_comes_back_from_asio() {
-    check("asio", |program, peer| every_byte_comes_back(program, peer, HalfClosed::Answered));
+    check("asio", |program, peer| every_byte_comes_back(program, peer, Promises::All));
 }
 
 #[test]
@@ -49,7 +49,10 @@ fn compile(peer: &Peer) -> Option<PathBuf> {
         std::process::id()
     ));
     let mut command = Command::new(compiler);
-    command.args(["-O3", "-Wextra", "-Wunused", "-Wuninitialized", "-Werror", "-o"]).arg(&program).arg(&peer.source);
+    command
+        .args(["-O3", "-Wextra", "-Wunused", "-Wuninitialized", "-Werror", "-o"])
+        .arg(&program)
+        .arg(&peer.source);
     command.args(peer.libs.iter().map(|lib| format!("-l{lib}")));
     command.current_dir(folder().parent().expect("bench lies in the repository"));
     let output = command.output().unwrap_or_else(|error| panic!("{compiler}: {error}"));

@@ -34,6 +34,7 @@ pub(crate) fn report(plan: &Plan, measured: &Measured, system: System) -> Report
             reset: counts.reset,
             ended_early: counts.ended_early,
         },
+        unsent: counts.unsent,
         timeouts: counts.timeouts,
         mismatches: counts.mismatches,
         errors: errors(counts),

@@ -14,6 +14,8 @@ pub(crate) struct Report {
     pub(crate) messages: u64,
     pub(crate) messages_per_second: f64,
     pub(crate) bytes_per_second: f64,
+    #[serde(default)]
+    pub(crate) unsent: u64,
     pub(crate) latency_ns: Latency,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) latency_actual_ns: Option<Latency>,

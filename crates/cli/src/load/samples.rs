@@ -129,6 +129,7 @@ pub(crate) fn eventful() -> Measured {
         failed: 3,
         reset: 210,
         ended_early: 10,
+        unsent: 0,
         timeouts: 90,
         mismatches: 97,
         failures: vec![("Connection refused (os error 111)".to_owned(), 3)],

@@ -45,6 +45,9 @@ pub(super) trait Runs {
     /// # Errors
     /// If a run could not be made.
     fn run(&mut self, plan: &Plan) -> Result<Measured, Failure>;
+
+    /// Whether no further run is to be made: also if that was asked for between two runs, or behind the end of one.
+    fn are_interrupted(&self) -> bool;
 }
 
 /// Against the server.
@@ -53,6 +56,10 @@ pub(super) struct Real;
 impl Runs for Real {
     fn run(&mut self, plan: &Plan) -> Result<Measured, Failure> {
         generator::run(plan)
+    }
+
+    fn are_interrupted(&self) -> bool {
+        generator::is_interrupted()
     }
 }
 
@@ -115,7 +122,7 @@ impl<R: Runs> Searching<'_, R> {
         let plan = Plan { rate: None, ..self.plan.clone() };
         let mut most: f64 = 0.0;
         for _ in 0..2 {
-            let measured = self.runs.run(&plan)?;
+            let Some(measured) = self.run(&plan)? else { break };
             let report = report(&plan, &measured);
             most = most.max(report.messages_per_second);
             self.made(&plan, measured);
@@ -123,7 +130,7 @@ impl<R: Runs> Searching<'_, R> {
                 break;
             }
         }
-        if most <= 0.0 && !self.is_wrong {
+        if most <= 0.0 && !self.is_over {
             return Err(Failure::failed(format_args!(
                 "no echo came back from {} in a closed loop, so there is no rate to search; is an echo server there?",
                 plan.target
@@ -133,9 +140,20 @@ impl<R: Runs> Searching<'_, R> {
         Ok(most)
     }
 
+    /// `None` if it was interrupted before anything was measured, and there is an earlier run to report.
+    fn run(&mut self, plan: &Plan) -> Result<Option<Measured>, Failure> {
+        match self.runs.run(plan) {
+            Err(_) if self.runs.are_interrupted() && self.last.is_some() => {
+                self.is_over = true;
+                Ok(None)
+            }
+            run => run.map(Some),
+        }
+    }
+
     fn made(&mut self, plan: &Plan, measured: Measured) {
         self.is_wrong |= measured.counts.mismatches > 0;
-        self.is_over |= self.is_wrong || measured.interrupted;
+        self.is_over |= self.is_wrong || measured.interrupted || self.runs.are_interrupted();
         self.last = Some((plan.clone(), measured));
     }
 
@@ -171,20 +189,31 @@ impl<R: Runs> Searching<'_, R> {
         let mut held_in = None;
         let held = |tries: &[Try]| tries.iter().filter(|tried| tried.holds).count() as u32;
         while !self.is_over && held(&tries) < WANTED && tries.len() as u32 - held(&tries) <= TRIES - WANTED {
-            let measured = self.runs.run(&plan)?;
+            let Some(measured) = self.run(&plan)? else { break };
             let tried = self.judge(&plan, &measured)?;
-            if tried.holds {
+            // A run of a part of its time says nothing of its rate.
+            let is_part = measured.interrupted;
+            if tried.holds && !is_part {
                 held_in = Some((plan.clone(), measured.clone()));
             }
             self.made(&plan, measured);
-            tries.push(tried);
+            if !is_part {
+                tries.push(tried);
+            }
+        }
+        if tries.is_empty() {
+            return Ok(false);
         }
         let (count, held) = (tries.len() as u32, held(&tries));
         let holds = held >= WANTED;
+        let is_decided = holds || count - held > TRIES - WANTED;
         if holds {
             self.best = held_in;
         }
         let values: Vec<f64> = tries.iter().filter_map(|tried| tried.value).collect();
+        if !is_decided {
+            return Ok(false); // interrupted
+        }
         self.steps.push(Step { rate, holds, value: stats::median(&values), tries: count, held });
         self.say(rate, holds, held, &tries);
         Ok(holds)
@@ -212,7 +241,7 @@ impl<R: Runs> Searching<'_, R> {
         let wanted = rate * report.duration_seconds * KEPT_UP - on_their_way;
         let problem = if report.errors > 0 {
             Some(super::errors(&report))
-        } else if !report.interrupted && (report.messages as f64) < wanted {
+        } else if (report.messages as f64) < wanted {
             Some(format!("{} messages/s came back", count(report.messages_per_second.round() as u64)))
         } else {
             None
@@ -256,6 +285,8 @@ mod tests {
         runs: u32,
         errors: bool,
         interrupt_after: u32,
+        /// Whether that is before all connections are open.
+        connecting: bool,
         wrong_after: u32,
     }
 
@@ -267,13 +298,21 @@ mod tests {
             runs: 0,
             errors: false,
             interrupt_after: u32::MAX,
+            connecting: false,
             wrong_after: u32::MAX,
         }
     }
 
     impl Runs for Model {
+        fn are_interrupted(&self) -> bool {
+            self.runs >= self.interrupt_after
+        }
+
         fn run(&mut self, plan: &Plan) -> Result<Measured, Failure> {
             self.runs += 1;
+            if self.are_interrupted() && self.connecting {
+                return Err(Failure::failed("interrupted while it connected"));
+            }
             let phase = if self.noise.next() < self.slow { 0.6 } else { 1.0 };
             let capacity = self.capacity * phase * (0.98 + 0.04 * self.noise.next());
             let offered = plan.rate.unwrap_or(capacity);
@@ -342,11 +381,24 @@ mod tests {
         assert_eq!(rates, [61_200.0, 1000.0, 37.1, 0.0123, 7.0]);
     }
 
+    /// In every run, and also while it connects.
     #[test]
     fn a_search_that_is_interrupted_reports_what_it_has() {
-        let mut model = model(100_000.0, 0.0, 1);
-        model.interrupt_after = 5;
-        let search = found("p99<2ms", &mut model);
-        assert!(model.runs == 5 && search.highest.is_some(), "{} runs", model.runs);
+        for connecting in [false, true] {
+            for interrupt_after in 2..20 {
+                let mut model = model(100_000.0, 0.0, 1);
+                (model.interrupt_after, model.connecting) = (interrupt_after, connecting);
+                let search = found("p99<2ms", &mut model);
+                assert!(model.runs <= interrupt_after, "{} runs", model.runs);
+                assert!(
+                    search
+                        .steps
+                        .iter()
+                        .all(|step| step.held == WANTED || step.tries - step.held > TRIES - WANTED)
+                );
+                assert_eq!(search.highest.is_some(), search.steps.iter().any(|step| step.holds));
+                assert!(search.highest.is_none() || search.shown.0.rate == search.highest);
+            }
+        }
     }
 }

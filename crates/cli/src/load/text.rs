@@ -20,6 +20,9 @@ pub(super) fn table(report: &Report) -> String {
     let mut out = head(report);
     out.push('\n');
     row(&mut out, "messages", &count(report.messages));
+    if report.unsent > 0 {
+        row(&mut out, "", &unsent(report));
+    }
     row(&mut out, "messages/s", &count(report.messages_per_second.round() as u64));
     let megabytes = report.bytes_per_second / 1e6;
     row(&mut out, "MB/s", &format!("{megabytes:.1} each way"));
@@ -100,6 +103,11 @@ pub(super) fn number(number: f64) -> String {
 
 pub(super) fn round(seconds: f64) -> f64 {
     (seconds * 100.0).round() / 100.0
+}
+
+/// What was due and not sent, in words.
+pub(super) fn unsent(report: &Report) -> String {
+    format!("{} more were due and not sent by the end: their connections waited", count(report.unsent))
 }
 
 fn latencies(out: &mut String, report: &Report) {

@@ -19,6 +19,7 @@ ulimit -n 1000000
 /// how many sessions it has.
 const MEASURE: &str = r#"
 uptime() { read now rest < /proc/uptime; echo $now; }
+whole_seconds() { read now rest < /proc/uptime; echo ${now%.*}; }
 field() { busybox awk -v name="$2" '$1 == name { print $2 }' $1; }
 kernel_kib() {
   busybox awk '/^(Slab|PageTables|KernelStack|Percpu):/ { sum += $2 } END { print sum }' /proc/meminfo
@@ -29,12 +30,14 @@ sessions() {
   busybox awk '/^now: sessions/ { count = $3 } END { print count + 0 }' /tmp/serve.err
 }
 until_sessions() {
-  tries=0
-  while [ "$(sessions)" -ne $1 ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 6000 ] || return 1
+  begun=$(whole_seconds) said=$begun
+  while :; do
+    count=$(sessions) now=$(whole_seconds)
+    [ $count -ne $1 ] || return 0
+    [ $now -lt $((begun + 900)) ] || return 1
     busybox kill -0 $server 2>/dev/null || return 1
     busybox kill -0 $load 2>/dev/null || return 1
+    [ $now -lt $((said + 10)) ] || { echo "$now s: $count sessions"; said=$now; }
     busybox usleep 150000
   done
 }

@@ -62,8 +62,9 @@ impl Traffic {
     pub(super) fn has_echoed(&mut self, slot: usize, session: &mut Session<'_, u32>) -> bool {
         let ends = self.slots[slot].behaviour == Behaviour::Churn && self.slots[slot].outstanding == 0;
         if ends {
-            self.slots[slot].phase = Phase::Ending;
-            session.close();
+            // Not just closed: what the server still sends is one too many, and it owes the end of its stream.
+            self.slots[slot].phase = Phase::Finishing;
+            session.finish();
         }
         ends
     }
@@ -72,7 +73,8 @@ impl Traffic {
     pub(super) fn reset_on_purpose(&mut self, slot: usize, session: &mut Session<'_, u32>) {
         if self.slots[slot].phase == Phase::Open {
             let now = self.at(session.now());
-            self.give_up(slot, now);
+            self.wait_no_more(slot, now);
+            self.give_up(slot);
             session.abort();
         }
     }

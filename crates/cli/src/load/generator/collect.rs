@@ -127,10 +127,11 @@ impl Collected {
 
     pub(super) fn done(&mut self, ended: Final) {
         self.workers_ended += 1;
-        let Counts { messages, opened, failed, reset, ended_early, timeouts, mismatches, failures } =
+        let Counts { messages, unsent, opened, failed, reset, ended_early, timeouts, mismatches, failures } =
             ended.counts;
         let counts = &mut self.counts;
         counts.messages += messages;
+        counts.unsent += unsent;
         counts.opened += opened;
         counts.failed += failed;
         counts.reset += reset;

@@ -32,7 +32,7 @@ use super::measured::{Counts, EventKind, Measured, Mismatch};
 use super::plan::{Behaviour, Plan};
 use crate::failure::Failure;
 use crate::output::{note, remedy};
-use crate::signals;
+use crate::{signals, units};
 use collect::Collected;
 use meters::Use;
 use progress::Progress;
@@ -114,9 +114,10 @@ fn server(plan: &Plan) -> Result<Server, Failure> {
     let in_flight = (plan.pipeline as usize).saturating_mul(plan.size);
     if in_flight > MOST_IN_FLIGHT {
         return Err(Failure::usage(format_args!(
-            "{} messages of {} bytes in flight are more than {} bytes for a connection; give a smaller --pipeline or \
-             --size",
-            plan.pipeline, plan.size, MOST_IN_FLIGHT
+            "{} of {} bytes in flight are more than {} bytes for a connection; give a smaller --pipeline or --size",
+            units::count(plan.pipeline.into(), "message"),
+            plan.size,
+            MOST_IN_FLIGHT
         )));
     }
     // A connection must go on reading while it sends, or it and the server would wait for each other.
@@ -179,8 +180,15 @@ fn check_process(plan: &Plan) -> Result<(), Failure> {
 }
 
 /// Whether Ctrl-C was pressed, since the program began. A second one ends the program.
+/// Whether Ctrl-C was pressed, since the program began.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether Ctrl-C was pressed, in this run or in one before.
+pub(super) fn is_interrupted() -> bool {
+    INTERRUPTED.load(Relaxed)
+}
+
 fn interruptions() -> Result<&'static AtomicBool, Failure> {
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
     static WATCH: OnceLock<Result<(), String>> = OnceLock::new();
     let watch = WATCH.get_or_init(|| {
         let stop = |_left| {

@@ -103,6 +103,12 @@ impl Recorder {
         self.span
     }
 
+    /// Whether the measured part is over at `at`, and there was one.
+    #[inline]
+    pub(super) fn is_over(&self, at: u64) -> bool {
+        at >= self.span.to && self.span.from < self.span.to
+    }
+
     /// Whether `at` lies in the measured part. Closes the intervals that have ended by then.
     #[inline]
     pub(super) fn is_measured(&mut self, at: u64) -> bool {
@@ -122,6 +128,13 @@ impl Recorder {
     #[inline]
     pub(super) fn echoed(&mut self, count: u64, latency: u64) {
         let _ = self.latency.record_n(latency, count); // it resizes itself
+    }
+
+    /// `count` messages that are not sent before the end of the measured part, although they were due: their latency is at
+    /// least this.
+    pub(super) fn unsent(&mut self, count: u64, waited: u64) {
+        self.counts.unsent += count;
+        self.echoed(count, waited);
     }
 
     /// With a schedule: the same messages from when they were sent.
@@ -210,8 +223,11 @@ impl Recorder {
         let (worker, index, errors) = (self.worker, self.index, self.errors());
         let slice = Slice { worker, index, messages, latency, actual, errors };
         let _ = self.out.send(FromWorker::Slice(slice)); // the collector ends last
-        self.index = ((now - self.span.from) / INTERVAL) as usize;
-        self.roll_at = self.span.from + (self.index as u64 + 1) * INTERVAL;
+        // What comes after the end belongs to the last interval: its messages were awaited in it.
+        let is_over = now >= self.span.to;
+        let within = now.min(self.span.to.saturating_sub(1)).saturating_sub(self.span.from);
+        self.index = (within / INTERVAL) as usize;
+        self.roll_at = if is_over { u64::MAX } else { self.span.from + (self.index as u64 + 1) * INTERVAL };
     }
 
     /// Hands over what is left.

@@ -40,9 +40,29 @@ impl Schedule {
         self.start + (message as f64 * self.period_ns) as u64
     }
 
-    /// When the next message of this worker is due.
+    /// When the next message of this worker is due; never, if it has no connection.
     pub(super) fn next_due(&self) -> u64 {
-        self.due(self.next as u32, self.round)
+        if self.next >= self.connections { u64::MAX } else { self.due(self.next as u32, self.round) }
+    }
+
+    /// Messages of a connection of this worker that were taken: all that have been due.
+    #[inline]
+    pub(super) fn taken(&self, connection: u32) -> u64 {
+        self.round + u64::from(u64::from(connection) < self.next)
+    }
+
+    /// Messages of a connection that are due before a time.
+    pub(super) fn due_before(&self, connection: u32, before: u64) -> u64 {
+        let messages = before.saturating_sub(self.start) as f64 / self.period_ns;
+        let mut count = ((messages - f64::from(connection)) / self.connections as f64).max(0.0) as u64;
+        // Rounding may be off by one.
+        while self.due(connection, count) < before {
+            count += 1;
+        }
+        while count > 0 && self.due(connection, count - 1) >= before {
+            count -= 1;
+        }
+        count
     }
 
     /// The connection of the next message, if it is due.
@@ -57,6 +77,18 @@ impl Schedule {
             self.round += 1;
         }
         Some(connection as u32)
+    }
+
+    /// Takes messages as long as one more for each connection is due. Returns whether there were any: far behind its
+    /// schedule, a worker would only fall back further if it took them one by one.
+    pub(super) fn take_rounds(&mut self, now: u64) -> bool {
+        if self.next_due() > now {
+            return false;
+        }
+        let due = self.due_before(self.next as u32, now);
+        let rounds = due.saturating_sub(self.round + 1);
+        self.round += rounds;
+        rounds > 0
     }
 }
 
@@ -86,6 +118,39 @@ mod tests {
                 assert_eq!((at, connection), (5_000 + message as u64 * 1_000, message as u32 % 10));
             }
         }
+    }
+
+    /// However far behind it is, and wherever in a round.
+    #[test]
+    fn whole_rounds_are_taken_at_once() {
+        for rate in [7.0, 1e6, 1e9] {
+            for first in 0..8 {
+                let mut schedule = Schedule::new(rate, 5, 1, 2); // connections 1 and 3
+                schedule.start_at(1_000);
+                let early = (0..first).filter(|_| schedule.take(u64::MAX / 4).is_some()).count();
+                assert_eq!(early, first);
+                let mut one_by_one = schedule.clone();
+                let now = schedule.next_due() + (12_345.6 * 5e9 / rate) as u64;
+                while one_by_one.take(now).is_some() {}
+                assert!(schedule.take_rounds(now));
+                let mut more = 0;
+                while schedule.take(now).is_some() {
+                    more += 1;
+                }
+                assert!(more <= 4, "{more} were left");
+                for connection in [1, 3] {
+                    assert_eq!(schedule.taken(connection), one_by_one.taken(connection));
+                    assert_eq!(schedule.taken(connection), schedule.due_before(connection, now + 1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_worker_without_connections_has_nothing_to_do() {
+        let mut schedule = Schedule::new(1e3, 2, 3, 4);
+        assert_eq!((schedule.next_due(), schedule.take(u64::MAX - 1)), (u64::MAX, None));
+        assert!(!schedule.take_rounds(u64::MAX - 1));
     }
 
     #[test]

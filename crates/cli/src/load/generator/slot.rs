@@ -53,16 +53,17 @@ pub(super) struct Slot {
     received: u64,
     /// Bytes of the message that is being received.
     part: usize,
-    in_flight: VecDeque<Group>,
+    pub(super) in_flight: VecDeque<Group>,
     /// Messages in flight.
     pub(super) outstanding: u32,
     /// Messages whose echo is complete, of this connection.
     pub(super) echoed: u32,
-    /// With a schedule: messages that were due, and of them those that were sent, over all connections of this slot.
-    pub(super) due: u64,
+    /// Messages that were sent, over all connections of this slot.
     pub(super) taken: u64,
     /// When something came back last.
     pub(super) last_back: u64,
+    /// Since when nothing comes back because its connection has failed: until the next one's first echo.
+    pub(super) down_since: Option<u64>,
     /// When its connect was asked for, in ns since the worker's epoch.
     pub(super) connect_at: u64,
 }
@@ -86,9 +87,9 @@ impl Slot {
             in_flight: VecDeque::new(),
             outstanding: 0,
             echoed: 0,
-            due: 0,
             taken: 0,
             last_back: 0,
+            down_since: None,
             connect_at: 0,
         }
     }
@@ -189,6 +190,12 @@ impl Slot {
     /// Since when the oldest message in flight waits for its echo.
     pub(super) fn waits_since(&self) -> Option<u64> {
         self.in_flight.front().map(|group| group.sent_at)
+    }
+
+    /// Since when nothing has come back although something is awaited, over connections that have failed, too.
+    pub(super) fn silent_since(&self) -> Option<u64> {
+        let waits = self.waits_since().map(|since| since.max(self.last_back));
+        self.down_since.or(waits)
     }
 
     /// Counts waiting times from `now` on: a pause of its own is no fault of the server.

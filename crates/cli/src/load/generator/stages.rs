@@ -9,10 +9,14 @@ use super::schedule::Schedule;
 use super::slot::Phase;
 use super::traffic::{Stage, Starts, Traffic};
 use super::{CLOSING, Final, FromWorker};
-use crate::load::measured::EventKind;
+use crate::load::plan::Behaviour;
 
 /// How long an interrupted run waits for echoes.
 const LAST_WAIT: Duration = Duration::from_secs(1);
+/// Messages that are sent from within another turn, at most.
+const SOME: u32 = 16;
+/// Waiting times of one connection that are told apart at the end.
+const UNSENT: u64 = 10_000;
 /// In a closed loop, the first messages of all connections are spread over this time, or over the warm-up if that is
 /// shorter.
 const SPREAD: Duration = Duration::from_millis(100);
@@ -40,9 +44,8 @@ impl Traffic {
                 self.watch(slot, now);
                 continue;
             }
-            self.recorder.counts.timeouts += 1;
             let session = state.session;
-            self.failed(slot, EventKind::Timeout, now);
+            self.timed_out(slot, now);
             if let Some((mut session, _)) = session.and_then(|id| worker.session(id)) {
                 session.abort();
             }
@@ -110,23 +113,67 @@ impl Traffic {
             return self.stop_sending(worker, span.to, None);
         }
         self.start_due(worker, now);
-        self.send_due(worker, now);
+        self.send_all(worker, now);
         self.set_alarm(worker);
     }
 
-    /// Sends every message that is due.
-    pub(super) fn send_due(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) {
-        loop {
-            let Some(schedule) = &mut self.schedule else { return };
-            let due = schedule.next_due();
-            let Some(number) = schedule.take(now) else { return };
-            let slot = (number / self.workers) as usize;
-            self.slots[slot].due += 1;
-            let Some((mut session, _)) = self.slots[slot].session.and_then(|id| worker.session(id)) else {
-                continue;
-            };
-            if self.pump(slot, &mut session, now) > 0 {
-                self.recorder.was_late(now, now - due);
+    /// Sends every message that is due, as far as connections have room.
+    fn send_all(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) {
+        for _ in 0..self.slots.len() {
+            if !self.send_next(worker, now) {
+                return;
+            }
+        }
+        // All connections have had their turn, and further turns are due.
+        if self.schedule.as_mut().is_some_and(|schedule| schedule.take_rounds(now)) {
+            for slot in 0..self.slots.len() {
+                self.send_on(slot, worker, now);
+            }
+        }
+    }
+
+    /// Sends some of the messages that are due: from a turn that has other work as well.
+    pub(super) fn send_some(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) {
+        for _ in 0..SOME {
+            if !self.send_next(worker, now) {
+                return;
+            }
+        }
+    }
+
+    /// Sends the next message that is due, if there is one and its connection has room.
+    fn send_next(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) -> bool {
+        let number = self.schedule.as_mut().and_then(|schedule| schedule.take(now));
+        if let Some(number) = number {
+            self.send_on((number / self.workers) as usize, worker, now);
+        }
+        number.is_some()
+    }
+
+    fn send_on(&mut self, slot: usize, worker: &mut WorkerContext<'_, u32>, now: u64) {
+        let state = &self.slots[slot];
+        let due = self.schedule.as_ref().map_or(now, |schedule| schedule.due(state.number, state.taken));
+        let session = state.session.and_then(|id| worker.session(id));
+        if let Some((mut session, _)) = session
+            && self.pump(slot, &mut session, now) > 0
+        {
+            self.recorder.was_late(now, now.saturating_sub(due));
+        }
+    }
+
+    /// Messages that were due and are not sent any more have waited at least until `to`. Without them, the end of the run
+    /// would hide a server (or a generator) that is far behind.
+    fn count_unsent(&mut self, to: u64) {
+        let Some(schedule) = self.schedule.as_ref().filter(|_| self.recorder.is_over(to)) else { return };
+        for state in self.slots.iter().filter(|state| state.behaviour != Behaviour::SlowReader) {
+            let due = schedule.due_before(state.number, to);
+            let mut next = state.taken;
+            // Of very many, neighbours are taken together: their times hardly differ.
+            let step = (due.saturating_sub(next) / UNSENT).max(1);
+            while next < due {
+                let count = step.min(due - next);
+                self.recorder.unsent(count, to.saturating_sub(schedule.due(state.number, next)));
+                next += count;
             }
         }
     }
@@ -141,6 +188,7 @@ impl Traffic {
     /// Nothing more is sent.
     fn stop_sending(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64, give_up_at: Option<u64>) {
         self.recorder.end(now);
+        self.count_unsent(now);
         self.meters.end();
         self.stage = Stage::Ending(give_up_at);
         worker.set_precise_timer(None);
@@ -156,10 +204,17 @@ impl Traffic {
     /// The next stage begins, if this one has nothing to wait for any more.
     pub(super) fn go_on_ending(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) {
         match self.stage {
-            Stage::Ending(give_up_at) if self.outstanding == 0 || give_up_at.is_some_and(|at| now >= at) => {
+            Stage::Ending(give_up_at) if give_up_at.is_some_and(|at| now >= at) => {
                 self.begin_to_close(worker, now);
             }
-            Stage::Closing(until) if self.left == 0 || now >= until => self.hand_over(worker, now),
+            // Where this side has ended its stream, the server owes the end of its own.
+            Stage::Ending(_)
+                if self.outstanding == 0
+                    && !self.slots.iter().any(|state| state.phase == Phase::Finishing) =>
+            {
+                self.begin_to_close(worker, now);
+            }
+            Stage::Closing(until) if self.left == 0 || now >= until => self.hand_over(worker),
             _ => {}
         }
     }
@@ -174,10 +229,13 @@ impl Traffic {
             if state.phase == Phase::Connecting && state.connect_at > now {
                 worker.cancel_connect(slot as u64); // it has not begun
             }
+            self.wait_no_more(slot, now);
+            let state = &mut self.slots[slot];
             let Some((mut session, _)) = state.session.and_then(|id| worker.session(id)) else { continue };
             match state.phase {
                 Phase::Open | Phase::Finishing if state.outstanding > 0 => {
-                    self.give_up(slot, now);
+                    self.record_waiting(slot, now);
+                    self.give_up(slot);
                     session.abort();
                 }
                 Phase::Open => {
@@ -191,6 +249,22 @@ impl Traffic {
         self.go_on_ending(worker, now);
     }
 
+    /// Echoes that an interrupted run does not wait for have taken at least until now.
+    fn record_waiting(&mut self, slot: usize, now: u64) {
+        let state = &self.slots[slot];
+        if !self.recorder.is_over(now) || state.behaviour == Behaviour::SlowReader {
+            return;
+        }
+        let mut nth = state.taken - u64::from(state.outstanding);
+        for group in state.in_flight.iter().filter(|group| group.count > 0) {
+            let waited = now.saturating_sub(group.sent_at);
+            self.recorder.echoed_since_sent(group.count.into(), waited);
+            let due = self.schedule.as_ref().map(|schedule| schedule.due(state.number, nth));
+            self.recorder.echoed(group.count.into(), due.map_or(waited, |due| now.saturating_sub(due)));
+            nth += u64::from(group.count);
+        }
+    }
+
     /// A connection has ended, and is not opened again.
     pub(super) fn has_ended(&mut self, worker: &mut WorkerContext<'_, u32>, slot: usize, now: u64) {
         if self.slots[slot].phase != Phase::Closed {
@@ -201,11 +275,11 @@ impl Traffic {
     }
 
     /// What was measured is handed over. Connections that have not ended are aborted.
-    fn hand_over(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) {
+    fn hand_over(&mut self, worker: &mut WorkerContext<'_, u32>) {
         self.stage = Stage::Over;
         for slot in 0..self.slots.len() {
             if matches!(self.slots[slot].phase, Phase::Open | Phase::Finishing) {
-                self.give_up(slot, now);
+                self.give_up(slot);
             }
         }
         self.recorder.flush();

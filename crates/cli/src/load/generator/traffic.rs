@@ -130,8 +130,9 @@ impl Traffic {
             return 0;
         }
         let mut count = self.room(slot);
-        if self.schedule.is_some() {
-            let waiting = self.slots[slot].due - self.slots[slot].taken;
+        if let Some(schedule) = &self.schedule {
+            let state = &self.slots[slot];
+            let waiting = schedule.taken(state.number).saturating_sub(state.taken);
             count = count.min(u32::try_from(waiting).unwrap_or(u32::MAX));
         }
         if count == 0 {
@@ -157,7 +158,7 @@ impl Traffic {
         }
         if self.schedule.as_ref().is_some_and(|schedule| schedule.next_due() <= now) {
             // A turn with many echoes takes long: what becomes due meanwhile does not wait for its end.
-            self.send_due(&mut session.worker(), now);
+            self.send_some(&mut session.worker(), now);
             self.pump(slot, session, now); // it cannot be found by its id now
         }
         if self.outstanding == 0 && self.stage != Stage::Running {
@@ -169,6 +170,8 @@ impl Traffic {
     #[inline]
     fn echoed(&mut self, slot: usize, count: u32, at: u64) {
         let measured = self.recorder.is_measured(at);
+        // It was awaited in the measured part: without it, the end of the run would hide a server that stopped.
+        let comes_late = !measured && self.recorder.is_over(at);
         self.outstanding -= u64::from(count);
         let state = &mut self.slots[slot];
         let (number, behaviour) = (state.number, state.behaviour);
@@ -179,16 +182,18 @@ impl Traffic {
             let nth = state.taken - u64::from(state.outstanding);
             let group = state.take_group(left);
             left -= group.count;
-            let sent_at = if behaviour == Behaviour::Churn { state.connect_at } else { group.sent_at };
-            let latency = at.saturating_sub(sent_at);
-            if latency > SHORTEST && behaviour != Behaviour::SlowReader {
-                self.recorder.gap(number, state.last_back.max(group.sent_at), at);
+            let with_connect = behaviour == Behaviour::Churn && self.schedule.is_none();
+            let latency = at.saturating_sub(if with_connect { state.connect_at } else { group.sent_at });
+            let silent_since = state.down_since.take().unwrap_or(state.last_back.max(group.sent_at));
+            if at.saturating_sub(silent_since) > SHORTEST && behaviour != Behaviour::SlowReader {
+                self.recorder.gap(number, silent_since, at);
             }
             state.last_back = at;
-            if !measured {
+            if measured {
+                self.recorder.counted(u64::from(group.count));
+            } else if !comes_late {
                 continue;
             }
-            self.recorder.counted(u64::from(group.count));
             match &self.schedule {
                 _ if behaviour == Behaviour::SlowReader => {}
                 None => self.recorder.echoed(u64::from(group.count), latency),
@@ -212,12 +217,19 @@ impl Traffic {
         }
     }
 
-    /// What is in flight on a connection is given up.
-    pub(super) fn give_up(&mut self, slot: usize, now: u64) {
+    /// Nobody waits for an echo on a connection any more: if nothing has come back for long, that ends here.
+    pub(super) fn wait_no_more(&mut self, slot: usize, now: u64) {
         let state = &mut self.slots[slot];
-        if let Some(since) = state.waits_since().filter(|_| state.behaviour != Behaviour::SlowReader) {
-            self.recorder.gap(state.number, state.last_back.max(since), now);
+        let since = state.silent_since().filter(|_| state.behaviour != Behaviour::SlowReader);
+        state.down_since = None;
+        if let Some(since) = since {
+            self.recorder.gap(state.number, since, now);
         }
+    }
+
+    /// What is in flight on a connection is given up.
+    pub(super) fn give_up(&mut self, slot: usize) {
+        let state = &mut self.slots[slot];
         self.outstanding -= u64::from(state.outstanding);
         state.outstanding = 0;
         state.phase = Phase::Ending;
@@ -226,8 +238,35 @@ impl Traffic {
     /// A connection has failed: counted once, and opened again when it has ended.
     pub(super) fn failed(&mut self, slot: usize, kind: EventKind, now: u64) {
         self.recorder.event(now, kind);
-        self.slots[slot].failures = self.slots[slot].failures.saturating_add(1);
-        self.give_up(slot, now);
+        let state = &self.slots[slot];
+        let next_due = self.schedule.as_ref().map_or(now, |schedule| schedule.due(state.number, state.taken));
+        let since = state.silent_since().unwrap_or(next_due.max(now));
+        self.wait_no_more(slot, now);
+        let state = &mut self.slots[slot];
+        state.failures = state.failures.saturating_add(1);
+        // The next connection's first echo ends it, unless nothing is to be sent until then.
+        state.down_since = Some(since);
+        self.give_up(slot);
+    }
+
+    /// A connection is there again: if nothing was due meanwhile, nobody has missed it.
+    fn is_back(&mut self, slot: usize) {
+        let state = &mut self.slots[slot];
+        if self.schedule.as_ref().is_some_and(|schedule| schedule.taken(state.number) <= state.taken) {
+            state.down_since = None;
+        }
+    }
+
+    /// An echo that comes now is too late.
+    fn is_too_late(&self, slot: usize, now: u64) -> bool {
+        let since = self.slots[slot].awaits_since(now);
+        let limit = self.settings.plan.reply_timeout.as_nanos() as u64;
+        since.is_some_and(|since| now.saturating_sub(since) > limit)
+    }
+
+    pub(super) fn timed_out(&mut self, slot: usize, now: u64) {
+        self.recorder.counts.timeouts += 1;
+        self.failed(slot, EventKind::Timeout, now);
     }
 
     fn mismatched(&mut self, slot: usize, session: &mut Session<'_, u32>, mismatch: Mismatch, now: u64) {
@@ -253,6 +292,7 @@ impl Handler for Traffic {
     fn on_open(&mut self, session: &mut Session<'_, u32>) -> u32 {
         let slot = session.token().unwrap_or(0) as usize;
         self.slots[slot].opened(session.id());
+        self.is_back(slot);
         self.recorder.counts.opened += 1;
         match self.stage {
             Stage::Connecting => self.answered(&mut session.worker()),
@@ -279,11 +319,15 @@ impl Handler for Traffic {
         // latency would be too short, even 0.
         let at = self.at(session.now());
         let slot = *slot as usize;
-        let state = &mut self.slots[slot];
-        if !matches!(state.phase, Phase::Open | Phase::Finishing) {
+        if !matches!(self.slots[slot].phase, Phase::Open | Phase::Finishing) {
             return;
         }
+        if self.is_too_late(slot, at) {
+            self.timed_out(slot, at);
+            return session.abort();
+        }
         let plan = &self.settings.plan;
+        let state = &mut self.slots[slot];
         let (count, mismatch) = state.receive(&data, plan.size, plan.check);
         drop(data); // its block is free before the next message needs one
         if count > 0 {

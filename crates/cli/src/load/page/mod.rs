@@ -116,6 +116,9 @@ fn verdicts(out: &mut String, report: &Report) {
             None => say(&Sign::Bad, "No rate was found at which the expression holds"),
         }
     }
+    if report.unsent > 0 {
+        say(&Sign::Note, &format!("Messages: {}", text::unsent(report)));
+    }
     if !report.stalls.is_empty() {
         let stalls = units::count(report.stalls.len() as u64, "stall");
         say(&Sign::Note, &format!("{stalls}: times in which connections waited and no echo came"));

@@ -109,6 +109,22 @@ pub(crate) fn a_thousand_connections(backend: &str) {
     }
 }
 
+/// More than can be sent: what is due and not sent is counted, and waits no less than the time until the end.
+#[test]
+fn rates_beyond_everything_end() {
+    for rate in ["1000000", "1000000000"] {
+        let server = FaultyServer::correct();
+        let args = ["--rate", rate, "--duration", "500ms", "--warmup", "0s", "--connections", "4"];
+        let report = measure("auto", server.address(), &args);
+        report.is_clean();
+        let unsent = report.count("unsent");
+        let due = rate.parse::<u64>().expect("a number") / 2;
+        let sent = report.count("messages");
+        assert!(unsent + sent <= due && unsent + sent + 4 >= due, "{report:?}");
+        assert!(report.count("latency_ns/max") > 400_000_000, "{report:?}");
+    }
+}
+
 /// As many as are due in the time, whatever the rate is.
 #[test]
 fn a_schedule_is_kept() {

@@ -160,3 +160,50 @@ fn behaviours_take_turns() {
     assert_eq!(lives[1], 2, "two connections were used for many messages: {lives:?}");
     assert!(measured.counts.opened > 10);
 }
+
+/// With a schedule, what is counted from sending has no connect in it, and no time in which nothing was due.
+#[test]
+fn churn_on_a_schedule_counts_from_sending() {
+    let plan = Plan { rate: Some(10.0), duration: 2 * SECOND, ..behaving(Behaviour::Churn) };
+    let measured = Stage::new(&plan).run(Served::echo);
+    let actual = measured.latency_actual.as_ref().map_or(0, |actual| actual.max());
+    assert!(measured.counts.messages == 20 && ms(actual) < 10.0, "{}", ms(actual));
+}
+
+/// Behind its one echo, a connection is still looked at.
+#[test]
+fn churn_finds_extra_bytes_and_streams_without_an_end() {
+    let plan = Plan { duration: 500 * MS, ..behaving(Behaviour::Churn) };
+    let mut extra = 0;
+    let measured = Stage::new(&plan).run(|served, bytes| {
+        if served.number % 5 == 4 && !bytes.is_empty() {
+            extra += 1;
+            served.peer.send([bytes, b"X"].concat());
+            return;
+        }
+        served.echo(bytes);
+    });
+    assert!(extra > 3);
+    assert_eq!(errors(&measured), [0, 0, 0, extra]);
+    let plan = Plan { reply_timeout: 200 * MS, duration: SECOND, ..plan };
+    let measured = Stage::new(&plan).run(|served, bytes| {
+        if !bytes.is_empty() {
+            served.peer.send(bytes);
+        }
+    });
+    let timeouts = measured.counts.timeouts;
+    assert_eq!(errors(&measured), [0, 0, timeouts, 0]);
+    assert_eq!(timeouts, measured.counts.opened, "each of them, the last ones behind the end of the run");
+}
+
+/// The run is shorter than the reply timeout.
+#[test]
+fn the_end_of_a_stream_is_awaited_behind_the_end_of_the_run() {
+    let plan = Plan { reply_timeout: 3 * SECOND, duration: 500 * MS, ..behaving(Behaviour::HalfClose) };
+    let measured = Stage::new(&plan).run(|served, bytes| {
+        if !bytes.is_empty() {
+            served.peer.send(bytes);
+        }
+    });
+    assert_eq!(errors(&measured), [0, 0, 4, 0]);
+}

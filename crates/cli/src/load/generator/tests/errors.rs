@@ -250,3 +250,26 @@ fn the_next_address_is_tried() {
     assert_eq!((errors(&measured), measured.counts.opened), ([0; 4], 4));
     assert!(measured.counts.messages > 0);
 }
+
+/// Also if it comes before anybody looks at what is overdue.
+#[test]
+fn an_echo_that_is_a_little_too_late_is_a_timeout() {
+    for late in [40 * MS, 60 * MS, 90 * MS] {
+        let plan = Plan { reply_timeout: 50 * MS, connections: 1, duration: SECOND, ..plan() };
+        let mut since = None;
+        let measured = Stage::new(&plan).run(|served, bytes| {
+            if served.number > 0 || served.messages() < 5 {
+                return served.echo(bytes);
+            }
+            served.keep(bytes);
+            if served.now - *since.get_or_insert(served.now) > late {
+                served.echo(&[]);
+            }
+        });
+        let is_late = late > 50 * MS;
+        assert_eq!(
+            (errors(&measured), measured.counts.opened),
+            ([0, 0, u64::from(is_late), 0], 1 + u64::from(is_late))
+        );
+    }
+}

@@ -20,7 +20,8 @@ fn a_closed_loop_sends_when_an_echo_has_come() {
             assert_eq!(received % size, 0);
             let sent = (received / size) as u64;
             assert!((sent - u64::from(pipeline) * 4..sent).contains(&messages), "{messages} of {sent}");
-            assert_eq!(measured.latency.len(), messages);
+            // But their latencies are: they were awaited.
+            assert_eq!(measured.latency.len(), sent);
             assert!(measured.latency_actual.is_none() && measured.stalls.is_empty());
         }
     });
@@ -42,7 +43,7 @@ fn latencies_and_intervals_are_those_of_the_measured_part() {
     for interval in &measured.intervals {
         assert!((3.9..=4.1).contains(&ms(interval.p50)) && (3.9..=4.1).contains(&ms(interval.max)));
     }
-    assert_eq!(measured.latency.len(), 252);
+    assert_eq!(measured.latency.len(), 256, "and those in flight at the end");
     assert!((3.9..=4.1).contains(&ms(measured.latency.value_at_quantile(0.99))));
 }
 
@@ -161,4 +162,68 @@ fn at_the_end_connections_are_closed_gracefully() {
         }
     });
     assert_eq!(errors(&measured), [0; 4]);
+}
+
+/// A server that stops before the end of the measured part: what waits by then is not left out.
+#[test]
+fn the_end_of_a_run_hides_nothing() {
+    for rate in [None, Some(1_000.0)] {
+        let plan = Plan { rate, duration: SECOND, reply_timeout: 10 * SECOND, ..plan() };
+        let measured = Stage::new(&plan).run(|served, bytes| match served.now {
+            now if now > 600 * MS && now < 1_500 * MS => served.keep(bytes),
+            _ => served.echo(bytes),
+        });
+        assert_eq!(errors(&measured), [0; 4]);
+        assert!((890.0..=910.0).contains(&ms(measured.latency.max())), "{}", ms(measured.latency.max()));
+        let waiting = measured.latency.len() - measured.counts.messages;
+        // Four in flight; with a schedule, those of 400 ms.
+        assert_eq!((waiting, measured.counts.unsent), if rate.is_none() { (4, 0) } else { (400, 396) });
+        let worst = measured.intervals.last().map_or(0, |interval| interval.max);
+        assert_eq!((worst, measured.intervals.len()), (measured.latency.max(), 10));
+        if rate.is_some() {
+            // 400 of 1,000 messages waited, evenly up to 400 ms.
+            let p90 = ms(measured.latency.value_at_quantile(0.9));
+            assert!((290.0..=310.0).contains(&p90), "{p90}");
+        }
+    }
+}
+
+/// What an interrupted run does not wait for has its time so far.
+#[test]
+fn an_interruption_hides_nothing() {
+    for rate in [None, Some(1_000.0)] {
+        let plan = Plan { rate, duration: 3600 * SECOND, reply_timeout: 10 * SECOND, ..plan() };
+        let mut stage = Stage::new(&plan);
+        stage.begin();
+        stage.pass(100 * MS, Served::echo);
+        stage.pass(300 * MS, Served::keep);
+        stage.command(ToWorker::Interrupt);
+        let measured = stage.go_on(Served::keep);
+        assert_eq!(errors(&measured), [0; 4]);
+        assert!(ms(measured.latency.max()) > 1_000.0, "the last wait is a second");
+        assert_eq!(measured.latency.len() - measured.counts.messages, if rate.is_none() { 4 } else { 300 });
+    }
+}
+
+/// Far more than can be sent is due: the run ends, and says how much was not sent.
+#[test]
+fn rates_beyond_everything_end() {
+    for (rate, threads) in [(1e5, 1), (3e5, 1), (3e5, 3)] {
+        let plan = Plan { rate: Some(rate), threads, duration: 100 * MS, ..plan() };
+        let measured = Stage::new(&plan).run(Served::echo);
+        assert_eq!(errors(&measured), [0; 4]);
+        let Measured { counts, latency, .. } = &measured;
+        assert!(counts.messages >= 80, "{counts:?}");
+        assert_eq!(latency.len() as f64, rate / 10.0);
+        assert_eq!(latency.len() - counts.messages, counts.unsent + 4);
+    }
+}
+
+#[test]
+fn workers_without_connections_have_nothing_to_do() {
+    for rate in [None, Some(500.0)] {
+        let plan = Plan { rate, threads: 6, connections: 2, duration: 100 * MS, ..plan() };
+        let measured = Stage::new(&plan).run(Served::echo);
+        assert_eq!((errors(&measured), measured.counts.messages > 40), ([0; 4], true));
+    }
 }

@@ -83,3 +83,29 @@ fn stalls_are_cut_at_both_ends() {
     assert!(matches!(found[..], [(495..=505, 300..=440, 1)]), "{found:?}");
     assert_eq!(errors(&measured), [0, 0, 1, 0]);
 }
+
+/// A server that is gone for a while: the connections in between fail, and the stall lasts until the next echo.
+#[test]
+fn an_outage_is_one_stall_over_all_its_connections() {
+    for rate in [None, Some(1_000.0)] {
+        let plan = Plan { rate, duration: 2 * SECOND, ..plan() };
+        let measured = Stage::new(&plan).run(|served, bytes| match served.now {
+            now if now > 500 * MS && now < 900 * MS => served.reset(),
+            _ => served.echo(bytes),
+        });
+        let stalls = stalls(&measured);
+        assert!(matches!(stalls[..], [(490..=505, 395..=1_000, 4)]), "{stalls:?}");
+        assert!(measured.counts.reset >= 4, "{:?}", measured.counts);
+    }
+}
+
+/// Connections that have nothing to send while they are down miss nothing.
+#[test]
+fn an_outage_in_which_nothing_is_due_is_no_stall() {
+    let plan = Plan { rate: Some(4.0), duration: 4 * SECOND, ..plan() };
+    let measured = Stage::new(&plan).run(|served, bytes| match served.now {
+        now if now > 1_400 * MS && now < 1_420 * MS => served.reset(),
+        _ => served.echo(bytes),
+    });
+    assert_eq!((stalls(&measured), measured.counts.reset >= 4), (vec![], true));
+}
