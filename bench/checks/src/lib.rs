@@ -12,6 +12,7 @@ pub use server::Server;
 pub use traffic::Promises;
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// The tests of the peer of that name in `peers.json`, whose program belongs to the calling package.
 #[macro_export]
@@ -59,6 +60,9 @@ pub fn every_byte_comes_back(program: &Path, peer: &Peer, promises: Promises) {
 ///
 /// The peer loses one.
 pub fn ten_thousand_connections(program: &Path, peer: &Peer) {
+    // One test of a program at a time: a process has 20,000 descriptors on some machines.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     peer::raise_descriptor_limit().expect("10,000 descriptors");
     let server = Server::start(program, peer);
     traffic::at_once(server.address(), 10_000);
