@@ -94,6 +94,9 @@ fn verdicts(out: &mut String, report: &Report) {
         );
     };
     match report.errors {
+        _ if report.messages == 0 && report.interrupted => {
+            say(&Sign::Bad, "It was interrupted before an echo was measured");
+        }
         _ if report.messages == 0 => say(&Sign::Bad, "No echo was complete while it was measured"),
         0 if report.config.check => say(&Sign::Good, "No errors; every echoed byte was the right one"),
         0 => say(&Sign::Good, "No errors; bytes were not compared"),
