@@ -59,8 +59,9 @@ pub(crate) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
         (report.search, report.highest_rate) = (Some(steps), Some(highest));
     }
     if !earlier.is_empty() {
-        earlier.warn(&report);
-        report.comparison = Some(earlier.compare(&report));
+        let differences = earlier.compare(&report);
+        earlier.warn(&report, &differences);
+        report.comparison = Some(differences);
     }
     judge(&mut report, &args.assert)?;
     let unwritten = write(outputs, &report, &measured);

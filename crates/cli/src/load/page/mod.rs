@@ -127,6 +127,9 @@ fn verdicts(out: &mut String, report: &Report) {
         Some(why) => say(&Sign::Bad, &format!("The generator was the bottleneck: {why}")),
         None => say(&Sign::Good, &late(report)),
     }
+    if let Some(text) = text::unknown_server(report) {
+        say(&Sign::Note, &format!("Server: {text}"));
+    }
     if report.closed_loop {
         let text = "Closed loop: latencies do not include the time that messages waited to be sent (coordinated \
                     omission); --rate measures that";
