@@ -94,7 +94,9 @@ fn long_runs_take_no_longer() {
     let mut random = Random::new(9);
     let long: Vec<f64> = (0..288_000).map(|_| 100.0 + noise(&mut random)).collect();
     let short: Vec<&[f64]> = long.chunks(40).take(50).collect();
-    for (before, pieces) in [(vec![&long[..]], long.len()), (vec![&long[..], &long[..100]], 288_100), (short, 2000)] {
+    for (before, pieces) in
+        [(vec![&long[..]], long.len()), (vec![&long[..], &long[..100]], 288_100), (short, 2000)]
+    {
         let mut seen = 0;
         let counted = |samples: &[f64]| {
             seen += samples.len();

@@ -150,7 +150,8 @@ mod of_processes {
             thread::yield_now();
         };
         assert_eq!(ended.kind(), io::ErrorKind::NotFound);
-        let text = format!("process {} has ended (its parent has not waited for it yet): give one", child.id());
+        let text =
+            format!("process {} has ended (its parent has not waited for it yet): give one", child.id());
         assert!(ended.to_string().starts_with(&text), "{ended}");
         child.wait().unwrap();
     }
