@@ -29,7 +29,7 @@ late_ns_max, bottleneck (null, or why the figures are limited by the generator)
   server: with --server-pid: cpu_percent, cpu_ns_per_message, rss_bytes, voluntary_switches, involuntary_switches
   assertions[]: expression, key, value, holds
   search[], highest_rate: with --find-rate: rate, holds, value, tries, held
-  comparison[]: with --compare: key, before, after, ratio, low, high, differs
+  comparison[]: with --compare: key, before, after, ratio, low, high, judged, differs
   duration_seconds, started_at, interrupted, closed_loop, version, config, system: of the run";
 
 #[derive(ClapArgs)]
@@ -45,11 +45,11 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "N", default_value = "50", value_parser = up_to::<{ u32::MAX }>)]
     pub(crate) connections: u32,
 
-    /// Bytes of a message, at most 1GiB
+    /// Bytes of a message, at most 256MiB; --size times --pipeline too
     #[arg(long, value_name = "SIZE", default_value = "64", value_parser = message_size)]
     pub(crate) size: usize,
 
-    /// Messages in flight per connection, at most 65536
+    /// Messages in flight per connection, at most 65536; --size times --pipeline at most 256MiB
     #[arg(long, value_name = "N", default_value = "1", value_parser = up_to::<65_536>)]
     pub(crate) pipeline: u32,
 
@@ -90,7 +90,8 @@ pub(crate) struct LoadArgs {
     /// normal: sends, and reads each echo. churn: connects, one echo, closes, and again. half-close: ends its stream
     /// after some messages, reads what is left and the server's end of stream, and connects again. slow-reader: reads
     /// nothing for some time, then everything; its latencies are left out. reset=PERCENT: aborts this share of its
-    /// messages in the middle, and connects again; 1 if it is left out.
+    /// messages in the middle, and connects again; 1 if it is left out. 100 needs another behaviour besides: it completes
+    /// no echo.
     #[arg(long, value_name = "HOW", value_parser = behaviour)]
     pub(crate) behave: Vec<Behaviour>,
 
@@ -126,7 +127,8 @@ pub(crate) struct LoadArgs {
     /// --server-pid, of the server. `ratio` is this run by the earlier one, or by the median of several. `low` and `high` are
     /// a 95 % interval: it also holds the ratio of the faster quarters of the intervals of 100 ms, drawn in blocks of 1 s,
     /// because a slow phase of the machine, of seconds, looks like a slower server. A difference counts where those
-    /// quarters surely differ by more than 12 % (p50 and the generator 15 %, p99 40 %) and the whole runs agree.
+    /// quarters surely differ by more than 12 % (p50 and the generator 15 %, p99 40 %) and the whole runs agree. Fewer than
+    /// 45 such intervals with messages, in this run or in the earlier ones together, are not judged.
     #[arg(long, value_name = "FILE")]
     pub(crate) compare: Vec<PathBuf>,
 
@@ -161,10 +163,11 @@ pub(crate) enum Behaviour {
     },
 }
 
+/// What may be in flight on a connection, so a message is not larger either.
 fn message_size(text: &str) -> Result<usize, String> {
     match size(text)? {
-        size if size <= 1 << 30 => Ok(size),
-        _ => Err("that is too much for a message; give at most 1GiB".into()),
+        size if size <= 256 << 20 => Ok(size),
+        _ => Err("that is too much for a message; give at most 256MiB".into()),
     }
 }
 
@@ -245,8 +248,8 @@ mod tests {
 
     #[test]
     fn nothing_is_refused() {
-        assert!(message_size("0").is_err() && message_size("2GiB").is_err());
-        assert_eq!(message_size("1GiB"), Ok(1 << 30));
+        assert!(message_size("0").is_err() && message_size("268435457").is_err());
+        assert_eq!(message_size("256MiB"), Ok(256 << 20));
         assert!(some_time("0s").is_err());
         assert_eq!(some_time("1ms"), Ok(Duration::from_millis(1)));
     }

@@ -15,10 +15,11 @@ pub(super) fn fits(expression: &Expression, sample: &Value, everything: &Value) 
     let Expression { text, key, .. } = expression;
     match (found(sample, key), found(everything, key)) {
         (Found::Number(_) | Found::Unknown, _) => Ok(()),
-        (_, Found::Number(_)) => {
-            let option = match key.split('.').next() {
-                Some("server") => "--server-pid",
-                Some("highest_rate") => "--find-rate",
+        (_, Found::Number(_) | Found::Unknown) => {
+            let option = match first(key) {
+                "server" => "--server-pid",
+                "highest_rate" | "search" => "--find-rate",
+                "comparison" => "--compare",
                 _ => "--rate",
             };
             Err(format!("{text}: {key} is reported with {option} alone; give it too"))
@@ -26,6 +27,25 @@ pub(super) fn fits(expression: &Expression, sample: &Value, everything: &Value) 
         (Found::Other(what), _) => Err(format!("{text}: {key} is {what}, not a number; name a number in it")),
         (Found::Nothing, _) => Err(format!("{text}: the JSON has no key {key}; {}", next(key, everything))),
     }
+}
+
+/// As [`fits`], of the expression of a search, which judges its runs one by one.
+///
+/// # Errors
+/// As [`fits`], and if the key comes about after the search.
+pub(super) fn fits_search(expression: &Expression, sample: &Value, everything: &Value) -> Result<(), String> {
+    let Expression { text, key, .. } = expression;
+    if matches!(first(key), "highest_rate" | "search" | "comparison" | "assertions") {
+        return Err(format!(
+            "{text}: a search judges single runs, and {key} is known after all of them; name a key of a run, such as p99 or \
+             messages_per_second"
+        ));
+    }
+    fits(expression, sample, everything)
+}
+
+fn first(key: &str) -> &str {
+    key.split('.').next().unwrap_or(key)
 }
 
 /// What the results say. What they do not have does not hold.
@@ -169,7 +189,7 @@ mod tests {
         let sample = json!({"errors": 0, "latency_ns": {"p99": null}, "search": []});
         let everything = json!({
             "errors": 0, "latency_ns": {"p50": 0, "p99": 0}, "server": {"rss_bytes": 0}, "highest_rate": 0,
-            "latency_actual_ns": {"p99": 0}, "config": {"target": "x"}, "search": [],
+            "latency_actual_ns": {"p99": 0}, "config": {"target": "x"}, "search": [], "comparison": [],
         });
         let fits = |text: &str| fits(&Expression::parse(text).unwrap(), &sample, &everything);
         for right in ["p99<5ms", "errors==0", "search.0.rate>5", "search==0"] {
@@ -180,6 +200,8 @@ mod tests {
             ("server.rss_bytes<1MiB", "--server-pid"),
             ("highest_rate>5", "--find-rate"),
             ("latency_actual_ns.p99<5ms", "--rate"),
+            ("comparison==0", "with --compare alone"),
+            ("comparison.0.ratio>0.9", "with --compare alone"),
             ("erors==0", "no key erors"),
             ("latency_ns.p98<5ms", "latency_ns has: p50, p99"),
             ("latency_ns<5ms", "is a group"),
@@ -188,5 +210,23 @@ mod tests {
             let problem = problem.expect_err(wrong);
             assert!(problem.contains(wanted), "{wrong}: {problem}");
         }
+    }
+
+    /// `--find-rate` cannot be given for a key that comes about after the search: it is given.
+    #[test]
+    fn a_search_cannot_judge_what_follows_it() {
+        let everything = json!({
+            "errors": 0, "search": [], "highest_rate": 0, "comparison": [], "server": {"rss_bytes": 0},
+            "assertions": [],
+        });
+        let sample = json!({"errors": 0, "assertions": []});
+        let problem = |text: &str| fits_search(&Expression::parse(text).unwrap(), &sample, &everything);
+        for after in ["highest_rate>5", "search==0", "search.0.rate>5", "comparison==0", "assertions==0"] {
+            let problem = problem(after).expect_err(after);
+            assert!(problem.contains("known after all of them; name a key of a run"), "{after}: {problem}");
+            assert!(!problem.contains("give it too"), "{after}: {problem}");
+        }
+        assert_eq!(problem("errors==0"), Ok(()));
+        assert!(problem("server.rss_bytes<1MiB").unwrap_err().contains("with --server-pid alone"));
     }
 }

@@ -1,29 +1,43 @@
-//! Whether expressions name keys that the report will have: before the run, so that none is wasted.
+//! Whether a run can measure something, and whether expressions name keys that the report will have: before the run, so
+//! that none is wasted.
 
 use hdrhistogram::Histogram;
 use serde_json::Value;
 
-use super::assertion::fits;
+use super::assertion::{fits, fits_search};
 use super::measured::{Counts, Generator, Measured, ServerUse};
-use super::plan::Plan;
+use super::plan::{Behaviour, Plan};
 use super::{build, system, value};
 use crate::args::LoadArgs;
 use crate::failure::Failure;
 
 /// # Errors
-/// If an expression names a key that the JSON will not have, or that is no number.
+/// If the plan completes no echo even with a perfect server, or if an expression names a key that the JSON will not have, or that is no number.
 pub(super) fn check(args: &LoadArgs, plan: &Plan) -> Result<(), Failure> {
+    check_behaviours(plan)?;
     let one_run = Plan { rate: plan.rate.or(args.find_rate.as_ref().map(|_| 1.0)), ..plan.clone() };
     let everything = Plan { rate: Some(1.0), server_pid: Some(1), ..plan.clone() };
     let (one_run, everything) = (sample(&one_run)?, with_lists(sample(&everything)?, true, true));
     if let Some(expression) = &args.find_rate {
-        fits(expression, &one_run, &everything).map_err(Failure::usage)?;
+        fits_search(expression, &one_run, &everything).map_err(Failure::usage)?;
     }
     let reported = with_lists(one_run, args.find_rate.is_some(), !args.compare.is_empty());
     args.assert
         .iter()
         .try_for_each(|expression| fits(expression, &reported, &everything))
         .map_err(Failure::usage)
+}
+
+/// Connections take turns: with fewer connections than behaviours, the last behaviours are not in use.
+fn check_behaviours(plan: &Plan) -> Result<(), Failure> {
+    let mut used = plan.behaviours.iter().take(plan.connections as usize);
+    if used.all(|behaviour| matches!(behaviour, Behaviour::Reset { percent } if *percent >= 100.0)) {
+        return Err(Failure::usage(
+            "--behave reset=100 aborts every message in the middle, so there is no echo to measure; give less than 100, or \
+             another --behave besides and a connection for each",
+        ));
+    }
+    Ok(())
 }
 
 fn with_lists(mut sample: Value, search: bool, comparison: bool) -> Value {
@@ -67,4 +81,28 @@ fn sample(plan: &Plan) -> Result<Value, Failure> {
         }),
     };
     value(&build::report(plan, &measured, system::this("")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::samples;
+
+    #[test]
+    fn some_connection_completes_an_echo() {
+        let all = Behaviour::Reset { percent: 100.0 };
+        let most = Behaviour::Reset { percent: 99.9 };
+        let plan = |behaviours: &[Behaviour], connections| {
+            check_behaviours(&Plan { behaviours: behaviours.to_vec(), connections, ..samples::plan() })
+        };
+        for (behaviours, connections) in [(&[all][..], 50), (&[all, all], 50), (&[all, Behaviour::Normal], 1)]
+        {
+            let refused = plan(behaviours, connections).unwrap_err();
+            assert_eq!(refused.status(), 2);
+            assert!(refused.line().contains("no echo to measure; give less than 100"), "{}", refused.line());
+        }
+        for behaviours in [&[most][..], &[all, Behaviour::Normal], &[Behaviour::Normal]] {
+            assert!(plan(behaviours, 2).is_ok(), "{behaviours:?}");
+        }
+    }
 }

@@ -6,6 +6,9 @@
 //! reach as long as it does not fill the run. The interval holds both, and the error of the levels. A difference counts
 //! where the whole interval is further from 1 than the key's margin.
 //!
+//! A run of a second or two cannot be told from a slow phase, and blocks of 1 s that are drawn from it are nearly the run
+//! itself each time, so their interval is too narrow. So a side with fewer than [`ENOUGH`] intervals is not judged.
+//!
 //! Other programs on the machine are another matter: they leave no interval alone. How long the generator waited for a
 //! processor tells. The margins grow with the square of it, and beyond [`BUSY`] latencies mean nothing.
 
@@ -20,6 +23,11 @@ use crate::output::note;
 
 /// Intervals that are drawn together: 1 s, as neighbours resemble each other.
 const BLOCK: usize = 10;
+/// Intervals that a verdict needs on each side: those of [`LONG_ENOUGH`], of which a few may have no message. They are nearly
+/// five blocks, and a slow phase of 3 s leaves their faster quarter alone.
+const ENOUGH: usize = 45;
+/// In seconds; what is advised.
+const LONG_ENOUGH: f64 = 5.0;
 /// The value of a whole run has slow phases in it: it must point in the same direction as the levels, by this part.
 const AGREES: f64 = 0.03;
 
@@ -86,6 +94,13 @@ const KEYS: [Key; 5] = [
     },
 ];
 
+impl Key {
+    /// Of the intervals that have one.
+    fn values(&self, report: &Report) -> Vec<f64> {
+        whole(&report.intervals).filter_map(self.of).collect()
+    }
+}
+
 fn per_message(interval: &Interval, cpu: Option<u64>) -> Option<f64> {
     let cpu = cpu.filter(|_| interval.messages > 0)?;
     Some(cpu as f64 / interval.messages as f64)
@@ -108,8 +123,12 @@ impl Earlier {
         self.runs.is_empty()
     }
 
-    /// One line on stderr for each run that was not made as this one was, and one if the machine was too busy.
-    pub(super) fn warn(&self, report: &Report) {
+    /// One line on stderr for each run that was not made as this one was, one if there is too little to judge, and one if the
+    /// machine was too busy.
+    pub(super) fn warn(&self, report: &Report, compared: &[Difference]) {
+        if let Some(text) = self.too_short(report, compared) {
+            note(format_args!("warning: {text}"));
+        }
         let waited = self.waited(report);
         if waited > BUSY {
             note(format_args!(
@@ -144,11 +163,40 @@ impl Earlier {
         KEYS.iter().filter_map(|key| self.compare_one(key, report)).collect()
     }
 
+    /// Which keys are not judged because a side has too few intervals, in words.
+    fn too_short(&self, report: &Report, compared: &[Difference]) -> Option<String> {
+        let earlier = || self.runs.iter().map(|(_, run)| run);
+        let (mut keys, mut seconds) = (Vec::new(), LONG_ENOUGH);
+        for key in KEYS.iter().filter(|key| compared.iter().any(|one| one.key == key.name)) {
+            let before = (earlier().map(|run| key.values(run).len()).sum(), earlier().map(length).sum());
+            let after = (key.values(report).len(), length(report));
+            let short: Vec<(usize, f64)> =
+                [before, after].into_iter().filter(|(number, _)| *number < ENOUGH).collect();
+            if !short.is_empty() {
+                keys.push(key.name);
+            }
+            for (number, length) in short {
+                // The last interval often has no value.
+                seconds = seconds.max(length * 10.0 * LONG_ENOUGH / (number + 1) as f64);
+            }
+        }
+        let which =
+            if keys.len() == compared.len() { String::new() } else { format!(" {}", keys.join(", ")) };
+        (!keys.is_empty()).then(|| {
+            format!(
+                "too short to compare{which}: a verdict needs {ENOUGH} intervals of 100 ms with messages, before and after; \
+                 measure for at least {} seconds",
+                // A little less than a whole second is one.
+                (seconds - 0.05).ceil()
+            )
+        })
+    }
+
     fn compare_one(&self, key: &Key, report: &Report) -> Option<Difference> {
-        let values = |report: &Report| -> Vec<f64> { whole(&report.intervals).filter_map(key.of).collect() };
-        let before: Vec<Vec<f64>> = self.runs.iter().map(|(_, run)| values(run)).collect();
+        let before: Vec<Vec<f64>> = self.runs.iter().map(|(_, run)| key.values(run)).collect();
         let before: Vec<&[f64]> = before.iter().map(Vec::as_slice).collect();
-        let after = values(report);
+        let after = key.values(report);
+        let is_enough = before.iter().map(|run| run.len()).sum::<usize>() >= ENOUGH && after.len() >= ENOUGH;
         let level = |values: &[f64]| stats::quantile(values, key.quantile).filter(|level| *level > 0.0);
         let levels = ratio_of_runs(&before, &[&after], BLOCK, level, Resampling::default())?;
         let before: Vec<f64> = self.runs.iter().filter_map(|(_, run)| (key.whole)(run)).collect();
@@ -156,6 +204,7 @@ impl Earlier {
         let ratio = after / before;
         let waited = self.waited(report);
         let margin = key.margin * (1.0 + GROWS * waited * waited);
+        let judged = is_enough && !(key.is_latency && waited > BUSY);
         ratio.is_finite().then(|| Difference {
             key: key.name.to_owned(),
             before,
@@ -163,7 +212,8 @@ impl Earlier {
             ratio,
             low: levels.low.min(ratio),
             high: levels.high.max(ratio),
-            differs: !(key.is_latency && waited > BUSY) && differs(levels, ratio, margin),
+            judged,
+            differs: judged && differs(levels, ratio, margin),
         })
     }
 }
@@ -194,6 +244,11 @@ fn read(path: &Path) -> Result<Report, Failure> {
 fn whole(intervals: &[Interval]) -> impl Iterator<Item = &Interval> {
     let longest = intervals.iter().map(|interval| interval.length_seconds).fold(0.0, f64::max);
     intervals.iter().filter(move |interval| interval.length_seconds >= longest / 2.0)
+}
+
+/// Of the measured part, in seconds.
+fn length(report: &Report) -> f64 {
+    report.duration_seconds
 }
 
 /// What was not the same, each with its earlier and its later value.
@@ -282,6 +337,75 @@ mod tests {
             assert!(differences[0].differs && differences[0].ratio < 1.0, "{differences:?}");
             assert!(differences[1].differs && differences[1].ratio > 1.0, "{differences:?}");
         }
+    }
+
+    /// The first `intervals` of a run.
+    fn shorter(mut report: Report, intervals: usize) -> Report {
+        report.intervals.truncate(intervals);
+        report.duration_seconds = intervals as f64 / 10.0;
+        report.messages = report.intervals.iter().map(|interval| interval.messages).sum();
+        report.messages_per_second = report.messages as f64 / report.duration_seconds;
+        report
+    }
+
+    fn short_of(before: Vec<Report>, after: &Report) -> Option<String> {
+        let runs = before.into_iter().map(|report| (PathBuf::from("x.json"), report)).collect();
+        let earlier = Earlier { runs };
+        earlier.too_short(after, &earlier.compare(after))
+    }
+
+    /// A second that is a slow phase, and one that is not: no resampling of them knows that.
+    #[test]
+    fn a_short_run_is_not_judged() {
+        let (slow, fast) = (shorter(report(0, 1.0), 10), shorter(report(5, 1.0), 10));
+        assert!(slow.messages_per_second < 0.8 * fast.messages_per_second, "the example is one");
+        let differences = compared(vec![slow.clone()], &fast);
+        assert_eq!(differences.len(), 4);
+        assert!(differences.iter().all(|one| !one.judged && !one.differs), "{differences:?}");
+        let wanted = "too short to compare: a verdict needs 45 intervals of 100 ms with messages, before and after; \
+                      measure for at least 5 seconds";
+        assert_eq!(short_of(vec![slow], &fast).as_deref(), Some(wanted));
+        // The last interval, of half the length, would count as a whole one.
+        let mut shortest = shorter(report(2, 1.0), 2);
+        shortest.duration_seconds = 0.15;
+        assert_eq!(short_of(vec![report(1, 1.0)], &shortest).as_deref(), Some(wanted));
+        for (before, after, is_enough) in [(100, 44, false), (44, 100, false), (45, 45, true)] {
+            let (before, after) = (shorter(report(1, 1.0), before), shorter(report(2, 2.0), after));
+            let differences = compared(vec![before.clone()], &after);
+            assert!(differences.iter().all(|one| one.judged == is_enough), "{differences:?}");
+            assert_eq!(short_of(vec![before], &after).is_none(), is_enough);
+        }
+        // Earlier runs count together.
+        let several = vec![shorter(report(1, 1.0), 22), shorter(report(2, 1.0), 23)];
+        assert!(compared(several, &report(3, 1.0)).iter().all(|one| one.judged));
+    }
+
+    /// As [`slow_phases_of_the_machine_are_noise`], with no more than is needed for a verdict.
+    #[test]
+    fn slow_phases_are_noise_in_the_shortest_runs() {
+        for (one, other) in (0..20).flat_map(|one| (0..20).map(move |other| (one, other))).step_by(29) {
+            let (one, other) = (shorter(report(one, 1.0), ENOUGH), shorter(report(other + 20, 1.0), ENOUGH));
+            let differences = compared(vec![one], &other);
+            assert!(differences.iter().all(|one| one.judged && !one.differs), "{differences:?}");
+        }
+    }
+
+    /// Few messages: their latencies are not judged, and the time that they need is longer.
+    #[test]
+    fn rare_messages_need_a_longer_run() {
+        let rare = |seed| {
+            let mut report = report(seed, 1.0);
+            for interval in report.intervals.iter_mut().enumerate().filter(|(at, _)| at % 4 != 0) {
+                (interval.1.p50_ns, interval.1.p99_ns) = (None, None);
+            }
+            report
+        };
+        let differences = compared(vec![rare(1)], &rare(2));
+        let judged: Vec<bool> = differences.iter().map(|one| one.judged).collect();
+        assert_eq!(judged, [true, false, false, true], "{differences:?}");
+        let text = short_of(vec![rare(1)], &rare(2)).unwrap();
+        assert!(text.starts_with("too short to compare latency_ns.p50, latency_ns.p99: "), "{text}");
+        assert!(text.ends_with("at least 20 seconds"), "{text}");
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::failure::Failure;
 use crate::output::{note, say};
 use compare::Earlier;
 use measured::Measured;
-use outputs::Outputs;
+use outputs::{Output, Outputs};
 use plan::Plan;
 use report::Report;
 
@@ -59,12 +59,16 @@ pub(crate) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
         (report.search, report.highest_rate) = (Some(steps), Some(highest));
     }
     if !earlier.is_empty() {
-        earlier.warn(&report);
-        report.comparison = Some(earlier.compare(&report));
+        let differences = earlier.compare(&report);
+        earlier.warn(&report, &differences);
+        report.comparison = Some(differences);
     }
     judge(&mut report, &args.assert)?;
-    write(outputs, &report, &measured)?;
-    Ok(verdict(&report))
+    let unwritten = write(outputs, &report, &measured);
+    unwritten.iter().for_each(|failure| note(failure.line()));
+    // The verdict is said in any case: a full disk does not hide what is wrong with the server.
+    let status = verdict(&report);
+    Ok(if unwritten.is_empty() { status } else { ExitCode::FAILURE })
 }
 
 fn plan(args: &LoadArgs) -> Result<Plan, Failure> {
@@ -102,24 +106,30 @@ fn judge(report: &mut Report, expressions: &[Expression]) -> Result<(), Failure>
     Ok(())
 }
 
-fn write(outputs: Outputs, report: &Report, measured: &Measured) -> Result<(), Failure> {
-    if !outputs.take_stdout() {
-        say(text::table(report).trim_end())?;
-    }
-    if let Some(json) = outputs.json {
-        let text = serde_json::to_string_pretty(report)
-            .map_err(|error| Failure::failed(format_args!("cannot write the result as JSON: {error}")))?;
-        json.write((text + "\n").as_bytes())?;
-    }
-    if let Some(html) = outputs.html {
-        html.write(page::of(report).as_bytes())?;
-    }
-    if let Some(hdr) = outputs.hdr {
-        let log = hdr::log(measured)
-            .map_err(|error| Failure::failed(format_args!("cannot write the histogram: {error}")))?;
-        hdr.write(&log)?;
-    }
-    Ok(())
+/// Tries every output: one that fails does not lose the others. What failed.
+fn write(outputs: Outputs, report: &Report, measured: &Measured) -> Vec<Failure> {
+    let table = if outputs.take_stdout() { Ok(()) } else { say(text::table(report).trim_end()) };
+    let results = [
+        table,
+        write_one(outputs.json, || {
+            let text = serde_json::to_string_pretty(report)
+                .map_err(|error| Failure::failed(format_args!("cannot write the result as JSON: {error}")))?;
+            Ok((text + "\n").into_bytes())
+        }),
+        write_one(outputs.html, || Ok(page::of(report).into_bytes())),
+        write_one(outputs.hdr, || {
+            hdr::log(measured)
+                .map_err(|error| Failure::failed(format_args!("cannot write the histogram: {error}")))
+        }),
+    ];
+    results.into_iter().filter_map(Result::err).collect()
+}
+
+fn write_one(
+    output: Option<Output>,
+    content: impl FnOnce() -> Result<Vec<u8>, Failure>,
+) -> Result<(), Failure> {
+    output.map_or(Ok(()), |output| output.write(&content()?))
 }
 
 /// The exit status; why it is not 0 is said on stderr.
@@ -130,9 +140,7 @@ fn verdict(report: &Report) -> ExitCode {
         status = ExitCode::FAILURE;
     }
     if report.messages == 0 {
-        note(
-            "error: no echo was complete while it was measured; is an echo server there? raise --duration for a slow one",
-        );
+        note(format_args!("error: {}", nothing_measured(report)));
         status = ExitCode::FAILURE;
     }
     for assertion in report.assertions.iter().filter(|assertion| !assertion.holds) {
@@ -144,6 +152,15 @@ fn verdict(report: &Report) -> ExitCode {
         status = ExitCode::FAILURE;
     }
     status
+}
+
+/// Why there is no message, and what to do.
+fn nothing_measured(report: &Report) -> &'static str {
+    if report.interrupted {
+        "it was interrupted before an echo was measured; let it run longer, or shorten --warmup"
+    } else {
+        "no echo was complete while it was measured; is an echo server there? raise --duration for a slow one"
+    }
 }
 
 /// The kinds of errors that there were, in one line.

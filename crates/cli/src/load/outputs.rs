@@ -1,8 +1,8 @@
 //! The files that a run writes. They are opened before it, so that a run is not wasted on a file that cannot be written,
 //! and written after it: until then, what was in them stays.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, Write};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::args::LoadArgs;
@@ -22,35 +22,54 @@ pub(super) enum Output {
     File(Target),
 }
 
-/// An open file. If nothing has been written in the end, and it was not there before, it is removed.
+/// An open file. If this program created it, it is removed unless something is written to it.
 pub(super) struct Target {
     path: PathBuf,
     file: File,
-    is_new: bool,
+    /// The file itself, not a link to it: `None` if it was there before, or if it is to stay.
+    created: Option<PathBuf>,
 }
 
 impl Outputs {
     /// # Errors
     /// If two write to the same place, or if a file cannot be written.
     pub(super) fn open(args: &LoadArgs) -> Result<Outputs, Failure> {
-        let named = [("--json", &args.json), ("--html", &args.html), ("--hdr", &args.hdr)];
-        let given: Vec<_> = named.iter().filter_map(|(flag, path)| Some((*flag, path.as_deref()?))).collect();
-        for (at, (flag, path)) in given.iter().enumerate() {
-            let Some((other, _)) = given[..at].iter().find(|(_, earlier)| earlier == path) else { continue };
-            let (place, next) = if is_stdout(path) {
-                ("stdout".to_owned(), format!("give {flag} a file"))
-            } else {
-                (path.display().to_string(), format!("give {flag} another file"))
-            };
-            return Err(Failure::usage(format_args!("{other} and {flag} both write to {place}; {next}")));
-        }
         let open =
             |flag, path: &Option<PathBuf>| path.as_deref().map(|path| Output::open(flag, path)).transpose();
-        Ok(Outputs {
+        let outputs = Outputs {
             json: open("--json", &args.json)?,
             html: open("--html", &args.html)?,
             hdr: open("--hdr", &args.hdr)?,
-        })
+        };
+        outputs.check_places(Place::of_stdout())?;
+        Ok(outputs)
+    }
+
+    /// Each place once: the later output would replace the earlier one. They are compared when they are open, because one
+    /// file has many names. The table has a place as well, where nothing else takes stdout.
+    fn check_places(&self, stdout: Place) -> Result<(), Failure> {
+        let named = [("--json", &self.json), ("--html", &self.html), ("--hdr", &self.hdr)];
+        let mut taken = Vec::new();
+        if !self.take_stdout() {
+            taken.push(("the table", stdout.clone()));
+        }
+        for (flag, output) in named {
+            let (place, shown, next) = match output {
+                None => continue,
+                Some(Output::Stdout) => (Some(stdout.clone()), "stdout".to_owned(), "a file"),
+                Some(Output::File(target)) => {
+                    (target.place(), target.path.display().to_string(), "another file")
+                }
+            };
+            let Some(place) = place else { continue };
+            if let Some((other, _)) = taken.iter().find(|(_, earlier)| *earlier == place) {
+                return Err(Failure::usage(format_args!(
+                    "{other} and {flag} both write to {shown}; give {flag} {next}"
+                )));
+            }
+            taken.push((flag, place));
+        }
+        Ok(())
     }
 
     /// Whether stdout is one of them, and so not free for the table.
@@ -71,9 +90,8 @@ impl Output {
         if is_stdout(path) {
             return Ok(Output::Stdout);
         }
-        let is_new = !path.exists();
-        match OpenOptions::new().write(true).create(true).truncate(false).open(path) {
-            Ok(file) => Ok(Output::File(Target { path: path.to_owned(), file, is_new })),
+        match open(path) {
+            Ok((file, created)) => Ok(Output::File(Target { path: path.to_owned(), file, created })),
             Err(error) => {
                 let next = remedy(&error);
                 Err(Failure::usage(format_args!("cannot write {} ({flag}): {error}; {next}", path.display())))
@@ -94,15 +112,80 @@ impl Output {
     }
 }
 
+/// The file, and its path if this call created it. What is in it stays.
+fn open(path: &Path) -> io::Result<(File, Option<PathBuf>)> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    // A link is never followed here, not even one that leads nowhere.
+    if let Ok(file) = options.clone().create_new(true).open(path) {
+        return Ok((file, Some(path.to_owned())));
+    }
+    let leads_nowhere = !path.exists();
+    let file = options.create(true).truncate(false).open(path)?;
+    // The link is the user's; what it leads to is not.
+    let created = if leads_nowhere { path.canonicalize().ok() } else { None };
+    Ok((file, created))
+}
+
+/// Where an output goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// Not a regular file.
+    Stdout,
+    File(Identity),
+}
+
+/// Device and inode.
+#[cfg(unix)]
+type Identity = (u64, u64);
+/// The canonical path: std has no number of a file on other systems.
+#[cfg(not(unix))]
+type Identity = PathBuf;
+
+impl Place {
+    #[cfg(unix)]
+    fn of_stdout() -> Place {
+        use std::os::fd::AsFd;
+        let file = io::stdout().as_fd().try_clone_to_owned().map(File::from).ok();
+        file.and_then(|file| identity(&file, Path::new(""))).map_or(Place::Stdout, Place::File)
+    }
+
+    #[cfg(not(unix))]
+    fn of_stdout() -> Place {
+        Place::Stdout
+    }
+}
+
+/// `None` for what is not a regular file: pipes and devices such as `/dev/null` may take several outputs.
+fn identity(file: &File, path: &Path) -> Option<Identity> {
+    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+    identity_of(&metadata, path)
+}
+
+#[cfg(unix)]
+fn identity_of(metadata: &Metadata, _path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity_of(_metadata: &Metadata, path: &Path) -> Option<Identity> {
+    path.canonicalize().ok()
+}
+
 impl Target {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    fn place(&self) -> Option<Place> {
+        identity(&self.file, &self.path).map(Place::File)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         // A pipe or a device has no length.
         if self.file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             self.file.rewind()?;
             self.file.set_len(0)?;
         }
         // Where it begins to fill, it is the result that could be written, and stays.
-        self.is_new = false;
+        self.created = None;
         match self.file.write_all(bytes).and_then(|()| self.file.flush()) {
             Err(error) if reader_gone(&error) => Ok(()),
             other => other,
@@ -112,8 +195,97 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if self.is_new {
-            let _ = std::fs::remove_file(&self.path);
+        if let Some(path) = &self.created {
+            let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// An empty directory of one test.
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("overlapped-outputs-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    fn opened(json: &Path, html: &Path) -> Result<Outputs, String> {
+        let open = |flag, path| Output::open(flag, path).map_err(|failure| failure.line());
+        let outputs =
+            Outputs { json: Some(open("--json", json)?), html: Some(open("--html", html)?), hdr: None };
+        outputs.check_places(Place::Stdout).map_err(|failure| failure.line())?;
+        Ok(outputs)
+    }
+
+    fn is_refused(one: &Path, other: &Path) {
+        let refused = opened(one, other).err().unwrap_or_else(|| panic!("{one:?}, {other:?}"));
+        assert!(refused.contains("--json and --html both write to "), "{refused}");
+        assert!(refused.contains("; give --html a"), "{refused}");
+    }
+
+    #[test]
+    fn one_file_by_two_names_is_refused() {
+        let at = directory("names");
+        let plain = at.join("x.json");
+        is_refused(&plain, &at.join(".").join("x.json"));
+        assert!(!plain.exists(), "it is removed again");
+        fs::write(&plain, "{}").unwrap();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&plain, at.join("symbolic")).unwrap();
+            fs::hard_link(&plain, at.join("hard")).unwrap();
+            is_refused(&plain, &at.join("symbolic"));
+            is_refused(&at.join("hard"), &plain);
+        }
+        assert!(opened(&plain, &at.join("y.json")).is_ok());
+        assert_eq!(fs::read_to_string(&plain).unwrap(), "{}", "what was there stays");
+        is_refused(Path::new("-"), Path::new("-"));
+        fs::remove_dir_all(at).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_of_the_table_is_taken() {
+        let at = directory("table");
+        let (table, other) = (at.join("table"), at.join("other"));
+        let place = identity(&File::create(&table).unwrap(), &table).map(Place::File).unwrap();
+        let outputs = |json: &Path| {
+            let json = Output::open("--json", json).map_err(|failure| failure.line()).unwrap();
+            Outputs { json: Some(json), html: None, hdr: None }
+        };
+        let refused = outputs(&table).check_places(place.clone()).unwrap_err().line();
+        assert!(refused.contains("the table and --json both write to "), "{refused}");
+        assert!(outputs(&other).check_places(place.clone()).is_ok());
+        assert!(outputs(Path::new("-")).check_places(place).is_ok(), "there is no table");
+        fs::remove_dir_all(at).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn devices_take_several() {
+        assert!(opened(Path::new("/dev/null"), Path::new("/dev/null")).is_ok());
+    }
+
+    /// A run that fails leaves what it found: the link, and no file behind it.
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_nowhere_stays() {
+        let at = directory("link");
+        let (link, file) = (at.join("link"), at.join("file"));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let output = Output::open("--json", &link).map_err(|failure| failure.line()).unwrap();
+        assert!(file.exists(), "it is open");
+        drop(output);
+        assert!(link.is_symlink() && !file.exists());
+        let output = Output::open("--json", &link).map_err(|failure| failure.line()).unwrap();
+        output.write(b"{}").map_err(|failure| failure.line()).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "{}");
+        fs::remove_dir_all(at).unwrap();
     }
 }

@@ -176,7 +176,15 @@ pub(crate) struct Difference {
     pub(crate) ratio: f64,
     pub(crate) low: f64,
     pub(crate) high: f64,
+    /// `false`: the runs do not tell, so `differs` is `false` too.
+    #[serde(default = "yes")]
+    pub(crate) judged: bool,
     pub(crate) differs: bool,
+}
+
+/// What earlier versions wrote was judged.
+fn yes() -> bool {
+    true
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

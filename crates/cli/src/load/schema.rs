@@ -30,6 +30,7 @@ fn full() -> Report {
         ratio: 2.0,
         low: 1.9,
         high: 2.1,
+        judged: true,
         differs: true,
     }]);
     let expression = crate::args::Expression::parse("p99<5ms").unwrap();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use overlapped_measure::number::{bytes, count, nanoseconds};
 
-use super::report::{Latency, Report, Stall, WrongByte};
+use super::report::{Difference, Latency, Report, Stall, WrongByte};
 use crate::output::wrapped;
 use crate::units;
 
@@ -192,7 +192,21 @@ fn costs(out: &mut String, report: &Report) {
             text += " context switches";
         }
         row(out, "", &text);
+    } else if let Some(text) = unknown_server(report) {
+        row(out, "server", &text);
     }
+}
+
+/// Why there are no figures of the server's process, if they were asked for.
+pub(super) fn unknown_server(report: &Report) -> Option<String> {
+    let pid = report.config.server_pid.filter(|_| report.server.is_none())?;
+    // The process could be read before the run began, and the figures need it at both ends of the measured part.
+    let why = if report.duration_seconds > 0.0 {
+        format!("process {pid} ended before the run did")
+    } else {
+        format!("process {pid}: nothing was measured")
+    };
+    Some(format!("{why}; its use is not known"))
 }
 
 fn cpu(percent: f64, per_message: Option<f64>) -> String {
@@ -242,13 +256,22 @@ fn comparison(out: &mut String, report: &Report) {
         let [before, after] = [difference.before, difference.after].map(|value| {
             if difference.key.contains("_ns") { nanoseconds(value) } else { count(value.round() as u64) }
         });
-        let interval = format!("{:.2} to {:.2}", difference.low, difference.high);
-        let verdict = if difference.differs { "differs" } else { "noise" };
+        let (interval, verdict) = judgement(difference);
         let _ = writeln!(
             out,
-            "{:28}{before:>9}{after:>10}{:>7.2}  {interval:13}  {verdict}",
+            "{:28}{before:>9}{after:>10}{:>7.2}  {interval:12}  {verdict}",
             difference.key, difference.ratio
         );
+    }
+}
+
+/// The interval, and what it says.
+pub(super) fn judgement(difference: &Difference) -> (String, &'static str) {
+    let interval = format!("{:.2} to {:.2}", difference.low, difference.high);
+    match difference {
+        Difference { judged: false, .. } => ("–".to_owned(), "not judged"),
+        Difference { differs: true, .. } => (interval, "differs"),
+        Difference { differs: false, .. } => (interval, "noise"),
     }
 }
 
@@ -321,5 +344,38 @@ mod tests {
             text.contains("at 5.0 s") && !text.contains("at 4.0 s") && text.contains("and 4 shorter ones"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_server_that_ended_is_said() {
+        let text = shown(&samples::calm(), |report| report.config.server_pid = Some(123));
+        let line = "server         process 123 ended before the run did; its use is not known\n";
+        assert!(text.contains(line), "{text}");
+        let text = shown(&samples::run(0.0, 1.0, 1), |report| report.config.server_pid = Some(123));
+        assert!(text.contains("process 123: nothing was measured; its use is not known"), "{text}");
+        let text = shown(&samples::calm(), |_| {});
+        assert!(!text.contains("its use is not known"), "{text}");
+    }
+
+    #[test]
+    fn differences_that_are_not_judged_have_no_interval() {
+        let difference = |judged, differs| Difference {
+            key: "generator.cpu_ns_per_message".to_owned(),
+            before: 123_456.0,
+            after: 9_999_999.0,
+            ratio: 81.0,
+            low: 1.0,
+            high: 2.0,
+            judged,
+            differs,
+        };
+        let text = shown(&samples::calm(), |report| {
+            let all = [difference(true, true), difference(true, false), difference(false, false)];
+            report.comparison = Some(all.to_vec());
+        });
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        for line in ["1.00 to 2.00  differs\n", "1.00 to 2.00  noise\n", "–             not judged\n"] {
+            assert_eq!(text.matches(line).count(), 1, "{line}: {text}");
+        }
     }
 }

@@ -87,6 +87,31 @@ fn blocks_know_slow_phases() {
     assert!(alone <= 60, "{alone} of 100");
 }
 
+/// Eight hours in pieces of 100 ms, and many runs of a few seconds.
+#[test]
+fn long_runs_take_no_longer() {
+    let resampling = Resampling { times: 50, seed: 1 };
+    let mut random = Random::new(9);
+    let long: Vec<f64> = (0..288_000).map(|_| 100.0 + noise(&mut random)).collect();
+    let short: Vec<&[f64]> = long.chunks(40).take(50).collect();
+    for (before, pieces) in
+        [(vec![&long[..]], long.len()), (vec![&long[..], &long[..100]], 288_100), (short, 2000)]
+    {
+        let mut seen = 0;
+        let counted = |samples: &[f64]| {
+            seen += samples.len();
+            median(samples)
+        };
+        let estimate = ratio_of_runs(&before, &[&long[..100]], 10, counted, resampling).unwrap();
+        assert!(estimate.low > 0.99 && estimate.high < 1.01, "{estimate:?}");
+        let of_samples = pieces + 100;
+        // Runs are drawn with replacement, so that a draw may consist of the longest one several times.
+        let most = before.len().min(2) * 600;
+        assert!(seen <= of_samples + 50 * (most + 100), "{seen}");
+        assert!(seen >= of_samples + 50 * 100, "{seen}");
+    }
+}
+
 #[test]
 fn runs_are_drawn_as_well() {
     let [low, high] = [[90.0; 20], [110.0; 20]];

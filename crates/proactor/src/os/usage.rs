@@ -49,7 +49,8 @@ pub struct ProcessUsage {
 /// thread, in `/proc`.
 ///
 /// # Errors
-/// Each says what to do: [`NotFound`](io::ErrorKind::NotFound) if there is no such process,
+/// Each says what to do: [`NotFound`](io::ErrorKind::NotFound) if there is no such process, or, on Linux, if it has ended
+/// and its parent has not waited for it (a zombie),
 /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the system lets others see it only,
 /// [`Unsupported`](io::ErrorKind::Unsupported) on systems other than Linux and Windows.
 pub fn process_usage(pid: u32) -> io::Result<ProcessUsage> {
@@ -59,6 +60,9 @@ pub fn process_usage(pid: u32) -> io::Result<ProcessUsage> {
 fn explain(pid: u32, error: &io::Error) -> io::Error {
     let kind = error.kind();
     let text = match kind {
+        io::ErrorKind::NotFound if error.get_ref().is_some() => {
+            format!("process {pid} {error}: give one that runs")
+        }
         io::ErrorKind::NotFound => {
             let hidden =
                 if cfg!(target_os = "linux") { ", and whether /proc shows it (`hidepid`)" } else { "" };
@@ -80,6 +84,8 @@ mod imp {
     use std::io;
     use std::time::Duration;
 
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) use linux::is_zombie;
     #[cfg(target_os = "linux")]
     pub(super) use linux::process_usage;
 
@@ -115,8 +121,10 @@ mod imp {
         pub(in super::super) fn process_usage(pid: u32) -> io::Result<ProcessUsage> {
             let cpu = cpu_time(pid)?;
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(ended)?;
-            // One that has ended, and that its parent has not waited for, has no memory.
-            let resident = field(&status, "VmRSS:").unwrap_or(0);
+            if is_zombie(&status) {
+                return Err(io::Error::new(io::ErrorKind::NotFound, ZOMBIE));
+            }
+            let mut resident = 0;
             let (mut voluntary, mut involuntary) = (0, 0);
             for task in std::fs::read_dir(format!("/proc/{pid}/task")).map_err(ended)? {
                 // Threads may end meanwhile.
@@ -124,6 +132,8 @@ mod imp {
                 else {
                     continue;
                 };
+                // Threads share it; a main thread that has ended before the others shows none.
+                resident = field(&status, "VmRSS:").unwrap_or(0).max(resident);
                 voluntary += field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
                 involuntary += field(&status, "nonvoluntary_ctxt_switches:").unwrap_or(0);
             }
@@ -133,6 +143,14 @@ mod imp {
                 voluntary_switches: Some(voluntary),
                 involuntary_switches: Some(involuntary),
             })
+        }
+
+        const ZOMBIE: &str = "has ended (its parent has not waited for it yet)";
+
+        /// Whether the process has ended. If its main thread alone has, the state is the same and other threads exist.
+        pub(in super::super) fn is_zombie(status: &str) -> bool {
+            let state = status.lines().find_map(|line| line.strip_prefix("State:")).unwrap_or("");
+            state.trim_start().starts_with(['Z', 'X']) && field(status, "Threads:").unwrap_or(0) <= 1
         }
 
         /// The process's own clock covers threads that have ended, and counts in nanoseconds. Of what `/proc` has, `stat`

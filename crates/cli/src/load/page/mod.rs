@@ -94,6 +94,9 @@ fn verdicts(out: &mut String, report: &Report) {
         );
     };
     match report.errors {
+        _ if report.messages == 0 && report.interrupted => {
+            say(&Sign::Bad, "It was interrupted before an echo was measured");
+        }
         _ if report.messages == 0 => say(&Sign::Bad, "No echo was complete while it was measured"),
         0 if report.config.check => say(&Sign::Good, "No errors; every echoed byte was the right one"),
         0 => say(&Sign::Good, "No errors; bytes were not compared"),
@@ -126,6 +129,9 @@ fn verdicts(out: &mut String, report: &Report) {
     match &report.generator.bottleneck {
         Some(why) => say(&Sign::Bad, &format!("The generator was the bottleneck: {why}")),
         None => say(&Sign::Good, &late(report)),
+    }
+    if let Some(text) = text::unknown_server(report) {
+        say(&Sign::Note, &format!("Server: {text}"));
     }
     if report.closed_loop {
         let text = "Closed loop: latencies do not include the time that messages waited to be sent (coordinated \

@@ -115,14 +115,18 @@ pub(super) fn comparison(out: &mut String, report: &Report) {
         let number = |value: f64| {
             if difference.key.contains("_ns") { nanoseconds(value) } else { short(value) }
         };
-        let verdict = if difference.differs { "<span class=\"bad\">differs</span>" } else { "noise" };
+        let (interval, verdict) = text::judgement(difference);
+        let verdict = match difference.differs {
+            true => format!("<span class=\"bad\">{verdict}</span>"),
+            false => verdict.to_owned(),
+        };
         vec![
             format!("<code>{}</code>", escaped(&difference.key)),
             number(difference.before),
             number(difference.after),
             format!("{:.2}", difference.ratio),
-            format!("{:.2} to {:.2}", difference.low, difference.high),
-            verdict.to_owned(),
+            interval,
+            verdict,
         ]
     };
     let columns = ["", "before", "after", "ratio", "95 % interval", ""];
@@ -196,6 +200,8 @@ fn used(report: &Report) -> Vec<(&'static str, String)> {
         if !switches.is_empty() {
             rows.push(("server's context switches", switches.join(", ")));
         }
+    } else if let Some(text) = text::unknown_server(report) {
+        rows.push(("server", text));
     }
     rows
 }

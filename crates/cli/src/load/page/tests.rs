@@ -61,3 +61,12 @@ fn nothing_was_measured() {
     let page = drawn(&measured, |_| {});
     assert!(page.contains("No echo was complete") && page.contains("no data"));
 }
+
+#[test]
+fn why_nothing_is_known_is_said() {
+    let page = drawn(&samples::calm(), |report| report.config.server_pid = Some(123));
+    assert_eq!(page.matches("process 123 ended before the run did; its use is not known").count(), 2);
+    let page = drawn(&samples::run(0.0, 1.0, 1), |report| report.interrupted = true);
+    assert!(page.contains("It was interrupted before an echo was measured"));
+    assert!(!page.contains("No echo was complete"));
+}

@@ -84,11 +84,13 @@ fn file(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("overlapped-{name}-{}.json", std::process::id()))
 }
 
-/// The report of a run of one second, in a file too.
-fn to_file(server: &FaultyServer, path: &Path, more: &[&str]) {
-    let args = ["--connections", "4", "--duration", "1s", "--warmup", "0s", "--json", path.to_str().unwrap()];
+/// The report of a run, in a file too; and what it said.
+fn to_file(server: &FaultyServer, path: &Path, duration: &str, more: &[&str]) -> String {
+    let args =
+        ["--connections", "4", "--duration", duration, "--warmup", "0s", "--json", path.to_str().unwrap()];
     let ended = run(load("auto", server.address(), &[&args[..], more].concat()), b"");
     assert_eq!(ended.status, Some(0), "{ended:?}");
+    ended.stderr
 }
 
 fn entry<'r>(report: &'r Value, key: &str) -> &'r Value {
@@ -101,8 +103,10 @@ fn entry<'r>(report: &'r Value, key: &str) -> &'r Value {
 fn a_slower_server_differs() {
     let each = |millis| [(Place::EachRead(Which::All), Fault::Pause(Duration::from_millis(millis)))];
     let (before, after) = (file("before"), file("after"));
-    to_file(&FaultyServer::start(&each(2)), &before, &[]);
-    to_file(&FaultyServer::start(&each(6)), &after, &["--compare", before.to_str().unwrap()]);
+    to_file(&FaultyServer::start(&each(2)), &before, "5s", &[]);
+    let said =
+        to_file(&FaultyServer::start(&each(6)), &after, "5s", &["--compare", before.to_str().unwrap()]);
+    assert!(!said.contains("too short"), "{said}");
     let after_json: Value = serde_json::from_str(&std::fs::read_to_string(&after).unwrap()).unwrap();
     let rate = entry(&after_json, "messages_per_second");
     assert_eq!(rate["differs"], true, "{rate}");
@@ -110,6 +114,24 @@ fn a_slower_server_differs() {
     assert!(low <= ratio && ratio <= high && high < 1.0, "{rate}");
     let [before_rate, after_rate] = ["before", "after"].map(|key| rate[key].as_f64().expect("a number"));
     assert!((after_rate / before_rate - ratio).abs() < 0.01, "{rate}");
+    std::fs::remove_file(before).unwrap();
+    std::fs::remove_file(after).unwrap();
+}
+
+/// Three times as slow, for less time than a slow phase of the machine takes: no verdict, and why.
+#[test]
+fn a_run_that_is_too_short_has_no_verdict() {
+    let each = |millis| [(Place::EachRead(Which::All), Fault::Pause(Duration::from_millis(millis)))];
+    let (before, after) = (file("short-before"), file("short-after"));
+    to_file(&FaultyServer::start(&each(2)), &before, "1s", &[]);
+    let said =
+        to_file(&FaultyServer::start(&each(6)), &after, "1s", &["--compare", before.to_str().unwrap()]);
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("too short to compare")).collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(lines[0].starts_with("warning: ") && lines[0].contains("; measure for at least "), "{said}");
+    let after_json: Value = serde_json::from_str(&std::fs::read_to_string(&after).unwrap()).unwrap();
+    let rate = entry(&after_json, "messages_per_second");
+    assert_eq!((&rate["judged"], &rate["differs"]), (&Value::Bool(false), &Value::Bool(false)), "{rate}");
     std::fs::remove_file(before).unwrap();
     std::fs::remove_file(after).unwrap();
 }
@@ -196,23 +218,43 @@ fn a_process_that_is_not_there() {
         assert_eq!((run.status, run.stderr.lines().count()), (Some(1), 1), "{pid}: {run:?}");
         assert!(run.stderr.contains(pid), "{run:?}");
     }
+    // It has ended as well, and its number is still taken.
+    let mut zombie = std::process::Command::new("true").spawn().unwrap();
+    let pid = zombie.id().to_string();
+    let state = || std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    overlapped_testing::eventually("it has ended", || state().contains("State:\tZ"));
+    let run = run(load("auto", server.address(), &["--duration", "1h", "--server-pid", &pid]), b"");
+    assert_eq!((run.status, run.stderr.lines().count()), (Some(1), 1), "{run:?}");
+    assert!(run.stderr.contains(&format!("process {pid} has ended")), "{run:?}");
+    zombie.wait().unwrap();
 }
 
-/// One that ends in mid-run is reported as far as it was seen.
+/// One that ends in mid-run has no figures, and why is said; one that its parent has not waited for is no other case.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_process_that_ends_meanwhile() {
     use crate::process::{Keep, Process};
-    let server = FaultyServer::correct();
-    let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-    let pid = other.id().to_string();
-    let args = [&SHORT[..], &["--json", "-", "--server-pid", &pid]].concat();
-    let mut process = Process::start(load("auto", server.address(), &args), Keep::All);
-    overlapped_testing::eventually("it is served", || server.echoed() > 0);
-    other.kill().unwrap();
-    other.wait().unwrap();
-    let report = Report::of(process.wait());
-    report.has(super::Errors::default());
+    for is_waited_for in [true, false] {
+        let server = FaultyServer::correct();
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = other.id().to_string();
+        let json = file(&format!("ended-{is_waited_for}"));
+        let args = [&SHORT[..], &["--json", json.to_str().unwrap(), "--server-pid", &pid]].concat();
+        let mut process = Process::start(load("auto", server.address(), &args), Keep::All);
+        overlapped_testing::eventually("it is served", || server.echoed() > 0);
+        other.kill().unwrap();
+        if is_waited_for {
+            other.wait().unwrap();
+        }
+        let ended = process.wait();
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        let line = format!("process {pid} ended before the run did; its use is not known");
+        assert!(ended.text().contains(&line), "{ended:?}");
+        let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+        assert_eq!(report.get("server"), None, "{report:#}");
+        std::fs::remove_file(json).unwrap();
+        let _ = other.wait();
+    }
 }
 
 /// A process of another user: what the system shows of it, or a clear error.

@@ -136,6 +136,63 @@ fn outputs_do_not_fit() {
     let _ = std::fs::remove_file(path);
 }
 
+/// One output that fails loses no other, and no verdict.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_fails_loses_no_other() {
+    let server = FaultyServer::correct();
+    let path =
+        |kind: &str| std::env::temp_dir().join(format!("overlapped-others-{}.{kind}", std::process::id()));
+    let (json, html) = (path("json"), path("html"));
+    let full = || File::options().write(true).open("/dev/full").expect("full(4)");
+    let command = load("auto", server.address(), &[&SHORT[..], &["--json", json.to_str().unwrap()]].concat());
+    let ended = Process::start_into(command, Keep::All, full(), Stdio::piped()).wait();
+    assert_eq!((ended.status, ended.stderr.lines().count()), (Some(1), 1), "{ended:?}");
+    assert!(ended.stderr.contains("to stdout: No space left on device"), "{ended:?}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).expect("whole");
+    assert_eq!(report["errors"], 0, "{report:#}");
+    let more = ["--json", "/dev/full", "--html", html.to_str().unwrap(), "--assert", "errors==1"];
+    let ended = run(load("auto", server.address(), &[&SHORT[..], &more].concat()), b"");
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!((ended.status, lines.len()), (Some(1), 2), "{ended:?}");
+    assert!(
+        lines[0].starts_with("error: cannot write /dev/full: ") && lines[0].contains("make room"),
+        "{ended:?}"
+    );
+    assert_eq!(lines[1], "error: errors==1 does not hold: 0", "{ended:?}");
+    assert!(std::fs::read_to_string(&html).unwrap().trim_end().ends_with("</html>"));
+    for path in [json, html] {
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// In the warm-up: it says what happened, and does not blame the server.
+#[test]
+fn interrupted_before_an_echo_was_measured() {
+    let server = FaultyServer::correct();
+    let args = ["--duration", "1h", "--warmup", "1h", "--connections", "4"];
+    let mut process = Process::start(load("auto", server.address(), &args), Keep::All);
+    eventually("it is served", || server.echoed() > 64 * 200);
+    process.signal(rustix::process::Signal::INT);
+    let ended = process.wait();
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("error: it was interrupted before an echo was measured"), "{ended:?}");
+    assert!(!ended.stderr.contains("--duration"), "{ended:?}");
+}
+
+/// A link to a file that does not exist yet is the user's, whatever comes of the run.
+#[test]
+fn a_run_that_fails_keeps_a_link() {
+    let link = std::env::temp_dir().join(format!("overlapped-link-{}.json", std::process::id()));
+    let file = link.with_extension("target");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ended = run(load("auto", nowhere, &["--json", link.to_str().unwrap()]), b"");
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(link.is_symlink() && !file.exists(), "{ended:?}");
+    std::fs::remove_file(link).unwrap();
+}
+
 /// A file that cannot be made is an error before the run, not after it.
 #[test]
 fn files_that_cannot_be_made() {

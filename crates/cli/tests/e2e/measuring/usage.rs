@@ -44,12 +44,14 @@ fn values_that_make_no_sense() {
             one_line(&[&format!("{flag}={none}")], 2, &[flag, "give"]);
         }
     }
+    one_line(&["--size=257MiB"], 2, &["--size", "at most 256MiB"]);
     one_line(&["--warmup=1"], 2, &["--warmup", "unit"]);
     for none in ["", "nice", "reset=0", "reset=101", "reset=-1", "reset=x", "reset=nan", "churn=5", "reset="]
     {
         one_line(&[&format!("--behave={none}")], 2, &["--behave"]);
     }
     one_line(&["--behave=nice"], 2, &["half-close", "slow-reader"]);
+    one_line(&["--behave=reset=100"], 2, &["--behave reset=100", "no echo to measure", "less than 100"]);
     one_line(&["--backend=epoll"], 2, &["`readiness`"]);
     one_line(&["--nonsense"], 2, &["--nonsense"]);
     one_line(&["--connection", "5"], 2, &["did you mean --connections"]);
@@ -98,6 +100,13 @@ fn assertions_that_make_no_sense() {
     for flag in ["--assert", "--find-rate"] {
         one_line(&[flag, "nonsense>5"], 2, &["no key nonsense", "--help"]);
     }
+    // What a search has at its end cannot be what it searches for.
+    for after in ["highest_rate>5", "search==0", "search.0.rate>5", "comparison==0"] {
+        one_line(&["--find-rate", after], 2, &[after, "known after all of them", "name a key of a run"]);
+    }
+    one_line(&["--assert", "highest_rate>5"], 2, &["with --find-rate alone"]);
+    one_line(&["--assert", "search==0"], 2, &["with --find-rate alone"]);
+    one_line(&["--assert", "comparison.0.ratio>0.9"], 2, &["with --compare alone"]);
     one_line(&["--find-rate", "p99<2ms", "--rate", "100"], 2, &["--find-rate", "--rate"]);
 }
 
@@ -125,6 +134,24 @@ fn a_target_without_a_route() {
         "{ended:?}"
     );
     assert!(ended.stderr.contains("cannot connect to 192.0.2.1:9999"), "{ended:?}");
+}
+
+/// Two outputs in one file, by two names: nothing is written.
+#[test]
+fn one_file_for_two_outputs() {
+    let name = format!("overlapped-twice-{}", std::process::id());
+    let path = std::env::temp_dir().join(&name);
+    let other = std::env::temp_dir().join(".").join(&name);
+    let (one, other) = (path.to_str().unwrap(), other.to_str().unwrap());
+    for other in [one, other] {
+        one_line(
+            &["--json", one, "--hdr", other],
+            2,
+            &["--json and --hdr both write to", "give --hdr another"],
+        );
+        assert!(!path.exists(), "it is removed again");
+    }
+    one_line(&["--json", "-", "--html", "-"], 2, &["--json and --html both write to stdout", "a file"]);
 }
 
 /// Each command is helped with its options.

@@ -137,6 +137,34 @@ mod of_processes {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_that_was_not_waited_for_has_ended() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let since = Instant::now();
+        let ended = loop {
+            match process_usage(child.id()) {
+                Ok(_) => assert!(since.elapsed() < PATIENCE, "it is still reported"),
+                Err(error) => break error,
+            }
+            thread::yield_now();
+        };
+        assert_eq!(ended.kind(), io::ErrorKind::NotFound);
+        let text =
+            format!("process {} has ended (its parent has not waited for it yet): give one", child.id());
+        assert!(ended.to_string().starts_with(&text), "{ended}");
+        child.wait().unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_main_thread_that_has_ended_is_not_the_process() {
+        let is_zombie = super::super::imp::is_zombie;
+        assert!(is_zombie("Name:\tx\nState:\tZ (zombie)\nThreads:\t1\n"));
+        assert!(!is_zombie("Name:\tx\nState:\tZ (zombie)\nThreads:\t2\n"));
+        assert!(!is_zombie("Name:\tZ\nState:\tS (sleeping)\nThreads:\t1\n"));
+    }
+
     #[test]
     fn numbers_that_are_no_process_are_refused_with_what_to_do() {
         for pid in [0x7fff_fff0, u32::MAX] {
