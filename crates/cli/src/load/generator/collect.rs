@@ -13,6 +13,8 @@ use crate::load::plan::Plan;
 
 /// A thread that is busier than this has no time left.
 const BUSY: f64 = 0.95;
+/// On a schedule: a thread that is less busy than this has time enough, and is late for another reason.
+const WORKS: f64 = 0.6;
 /// A thread that waits for a processor for this share of the time is kept from its work.
 const WAITS: f64 = 0.1;
 /// On a schedule: a generator that is later than this at the 99th percentile does not keep it, in ns.
@@ -192,11 +194,13 @@ impl Collected {
     /// The timeline, without gaps.
     fn intervals(&self) -> Vec<Interval> {
         let used = self.uses.iter().find(|used| !used.server_cpu.is_empty());
-        let last = used.and_then(|used| Some((used.elapsed, used.server.as_ref()?.cpu)));
+        // The clock of an interrupted run may have stopped a moment before the last interval ends.
+        let end = |used: &Use| used.elapsed.max(self.elapsed);
+        let last = used.and_then(|used| Some((end(used), used.server.as_ref()?.cpu)));
         let mut server: Vec<_> = used.map(|used| used.server_cpu.clone()).unwrap_or_default();
         server.extend(last);
         let own: Vec<Vec<_>> =
-            self.uses.iter().map(|used| with_last(&used.own_cpu, used.elapsed, used.cpu)).collect();
+            self.uses.iter().map(|used| with_last(&used.own_cpu, end(used), used.cpu)).collect();
         let interval = |index: usize| {
             let at = Duration::from_nanos(INTERVAL) * index as u32;
             let length = Duration::from_nanos(INTERVAL).min(self.elapsed - at);
@@ -253,9 +257,15 @@ impl Collected {
         });
         if self.is_scheduled {
             let late = self.late.value_at_quantile(0.99);
-            let why = without.unwrap_or(format!(
-                "its busiest thread used {percent:.0} % of a processor; lower --rate or raise --threads"
-            ));
+            let why = without.unwrap_or_else(|| match busiest_thread {
+                part if part > WORKS => {
+                    format!("its busiest thread used {percent:.0} % of a processor; lower --rate or raise --threads")
+                }
+                _ => format!(
+                    "it was woken late, although its busiest thread used only {percent:.0} % of a processor: give it \
+                     a processor that nothing else uses"
+                ),
+            });
             return (late > LATE)
                 .then(|| format!("it was {:.1} ms late at the 99th percentile: {why}", late as f64 / 1e6));
         }
@@ -270,7 +280,8 @@ impl Collected {
         limits.then(|| {
             let and = match (of_server, self.knows_server) {
                 (Some(server), _) => format!("and the server {:.0} %", server * 100.0),
-                (None, _) => "and what the server used is not known; give --server-pid".to_owned(),
+                (None, true) => "and what the server used is not known, because its process ended".to_owned(),
+                (None, false) => "and what the server used is not known; give --server-pid".to_owned(),
             };
             format!("a thread of it used {percent:.0} % of a processor, {and}; raise --threads, or measure with --rate")
         })

@@ -114,10 +114,10 @@ fn server(plan: &Plan) -> Result<Server, Failure> {
     let in_flight = (plan.pipeline as usize).saturating_mul(plan.size);
     if in_flight > MOST_IN_FLIGHT {
         return Err(Failure::usage(format_args!(
-            "{} of {} bytes in flight are more than {} bytes for a connection; give a smaller --pipeline or --size",
+            "{} of {} bytes in flight are more than {} MiB for a connection; give a smaller --pipeline or --size",
             units::count(plan.pipeline.into(), "message"),
             plan.size,
-            MOST_IN_FLIGHT
+            MOST_IN_FLIGHT >> 20
         )));
     }
     // A connection must go on reading while it sends, or it and the server would wait for each other.
@@ -170,13 +170,7 @@ fn sources(plan: &Plan) -> Result<Sources, Failure> {
 /// Whether the server's process can be looked at, before a run is made in vain.
 fn check_process(plan: &Plan) -> Result<(), Failure> {
     let Some(pid) = plan.server_pid else { return Ok(()) };
-    match os::process_usage(pid) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Failure::failed(format_args!(
-            "cannot read what process {pid} uses: {error}; give the server's process with --server-pid, as a user who may \
-             look at it"
-        ))),
-    }
+    os::process_usage(pid).map(drop).map_err(|error| Failure::failed(format_args!("--server-pid: {error}")))
 }
 
 /// Whether Ctrl-C was pressed, since the program began. A second one ends the program.
