@@ -63,7 +63,8 @@ pub(crate) struct Counts {
     /// Echoes that were complete in the measured part.
     pub(crate) messages: u64,
     /// With a schedule: messages that were due in the measured part and had not been sent at its end, because their
-    /// connections were waiting for echoes or had failed. Their latency is what they had waited by then.
+    /// connections were waiting for echoes or had failed. Their latency is what they had waited by then, unless that is less
+    /// than a usual time from sending to the echo.
     pub(crate) unsent: u64,
     /// Connections that were opened.
     pub(crate) opened: u64,

@@ -41,13 +41,13 @@ impl Outputs {
             html: open("--html", &args.html)?,
             hdr: open("--hdr", &args.hdr)?,
         };
-        outputs.check_places(Place::of_stdout())?;
+        outputs.check_places(&Place::of_stdout())?;
         Ok(outputs)
     }
 
     /// Each place once: the later output would replace the earlier one. They are compared when they are open, because one
     /// file has many names. The table has a place as well, where nothing else takes stdout.
-    fn check_places(&self, stdout: Place) -> Result<(), Failure> {
+    fn check_places(&self, stdout: &Place) -> Result<(), Failure> {
         let named = [("--json", &self.json), ("--html", &self.html), ("--hdr", &self.hdr)];
         let mut taken = Vec::new();
         if !self.take_stdout() {
@@ -219,7 +219,7 @@ mod tests {
         let open = |flag, path| Output::open(flag, path).map_err(|failure| failure.line());
         let outputs =
             Outputs { json: Some(open("--json", json)?), html: Some(open("--html", html)?), hdr: None };
-        outputs.check_places(Place::Stdout).map_err(|failure| failure.line())?;
+        outputs.check_places(&Place::Stdout).map_err(|failure| failure.line())?;
         Ok(outputs)
     }
 

@@ -210,25 +210,30 @@ impl<R: Runs> Searching<'_, R> {
         if holds {
             self.best = held_in;
         }
-        let values: Vec<f64> = tries.iter().filter_map(|tried| tried.value).collect();
+        // Of those that decided it.
+        let decided = tries.iter().filter(|tried| tried.holds == holds);
+        let values: Vec<f64> = decided.filter_map(|tried| tried.value).collect();
         if !is_decided {
             return Ok(false); // interrupted
         }
         self.steps.push(Step { rate, holds, value: stats::median(&values), tries: count, held });
-        self.say(rate, holds, held, &tries);
+        self.say(rate, holds, &tries);
         Ok(holds)
     }
 
-    fn say(&self, rate: f64, holds: bool, held: u32, tries: &[Try]) {
-        let shown: Vec<&str> = tries.iter().map(|tried| tried.shown.as_str()).collect();
-        let problem = tries.iter().find_map(|tried| tried.problem.as_deref());
-        let problem = problem.map_or(String::new(), |problem| format!("; {problem}"));
+    fn say(&self, rate: f64, holds: bool, tries: &[Try]) {
+        let shown = |held: bool| {
+            let of = |tried: &Try| tried.problem.clone().unwrap_or_else(|| tried.shown.clone());
+            tries.iter().filter(|tried| tried.holds == held).map(of).collect::<Vec<_>>().join(", ")
+        };
+        let (held, not) = (shown(true), shown(false));
+        let not = if not.is_empty() { not } else { format!("not {not}") };
+        let parts: Vec<String> = [held, not].into_iter().filter(|part| !part.is_empty()).collect();
         note(format_args!(
-            "{} messages/s: {} ({}; {held} of {}{problem})",
+            "{} messages/s: {} ({})",
             super::text::number(rate),
             if holds { "holds" } else { "does not hold" },
-            shown.join(", "),
-            tries.len(),
+            parts.join("; "),
         ));
     }
 

@@ -131,10 +131,12 @@ impl Recorder {
     }
 
     /// `count` messages that are not sent before the end of the measured part, although they were due: their latency is at
-    /// least this.
+    /// least this. If that is less than a usual time from sending to the echo, it says nothing.
     pub(super) fn unsent(&mut self, count: u64, waited: u64) {
         self.counts.unsent += count;
-        self.echoed(count, waited);
+        if self.median.is_none_or(|median| waited >= median) {
+            self.echoed(count, waited);
+        }
     }
 
     /// With a schedule: the same messages from when they were sent.

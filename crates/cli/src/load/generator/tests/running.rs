@@ -176,8 +176,8 @@ fn the_end_of_a_run_hides_nothing() {
         assert_eq!(errors(&measured), [0; 4]);
         assert!((890.0..=910.0).contains(&ms(measured.latency.max())), "{}", ms(measured.latency.max()));
         let waiting = measured.latency.len() - measured.counts.messages;
-        // Four in flight; with a schedule, those of 400 ms.
-        assert_eq!((waiting, measured.counts.unsent), if rate.is_none() { (4, 0) } else { (400, 396) });
+        // Four in flight; with a schedule, those of 400 ms, without those of the last 2 ms: half of the echoes take that long.
+        assert_eq!((waiting, measured.counts.unsent), if rate.is_none() { (4, 0) } else { (398, 396) });
         let worst = measured.intervals.last().map_or(0, |interval| interval.max);
         assert_eq!((worst, measured.intervals.len()), (measured.latency.max(), 10));
         if rate.is_some() {
@@ -201,7 +201,7 @@ fn an_interruption_hides_nothing() {
         let measured = stage.go_on(Served::keep);
         assert_eq!(errors(&measured), [0; 4]);
         assert!(ms(measured.latency.max()) > 1_000.0, "the last wait is a second");
-        assert_eq!(measured.latency.len() - measured.counts.messages, if rate.is_none() { 4 } else { 300 });
+        assert_eq!(measured.latency.len() - measured.counts.messages, if rate.is_none() { 4 } else { 298 });
     }
 }
 
@@ -214,8 +214,9 @@ fn rates_beyond_everything_end() {
         assert_eq!(errors(&measured), [0; 4]);
         let Measured { counts, latency, .. } = &measured;
         assert!(counts.messages >= 80, "{counts:?}");
-        assert_eq!(latency.len() as f64, rate / 10.0);
-        assert_eq!(latency.len() - counts.messages, counts.unsent + 4);
+        let due = (rate / 10.0) as u64;
+        assert_eq!(counts.messages + counts.unsent + 4, due);
+        assert!((due - due / 20..=due).contains(&latency.len()), "{} of {due}", latency.len());
     }
 }
 
