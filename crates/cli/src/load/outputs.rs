@@ -259,10 +259,10 @@ mod tests {
             let json = Output::open("--json", json).map_err(|failure| failure.line()).unwrap();
             Outputs { json: Some(json), html: None, hdr: None }
         };
-        let refused = outputs(&table).check_places(place.clone()).unwrap_err().line();
+        let refused = outputs(&table).check_places(&place).unwrap_err().line();
         assert!(refused.contains("the table and --json both write to "), "{refused}");
-        assert!(outputs(&other).check_places(place.clone()).is_ok());
-        assert!(outputs(Path::new("-")).check_places(place).is_ok(), "there is no table");
+        assert!(outputs(&other).check_places(&place).is_ok());
+        assert!(outputs(Path::new("-")).check_places(&place).is_ok(), "there is no table");
         fs::remove_dir_all(at).unwrap();
     }
 
