@@ -188,6 +188,7 @@ impl Traffic {
     /// Nothing more is sent.
     fn stop_sending(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64, give_up_at: Option<u64>) {
         self.recorder.end(now);
+        self.recorder.flush(); // how long an echo usually takes is known, also in a short run
         self.count_unsent(now);
         self.meters.end();
         self.stage = Stage::Ending(give_up_at);

@@ -166,7 +166,7 @@ fn behaviours_take_turns() {
 fn churn_on_a_schedule_counts_from_sending() {
     let plan = Plan { rate: Some(10.0), duration: 2 * SECOND, ..behaving(Behaviour::Churn) };
     let measured = Stage::new(&plan).run(Served::echo);
-    let actual = measured.latency_actual.as_ref().map_or(0, |actual| actual.max());
+    let actual = measured.latency_actual.as_ref().map_or(0, hdrhistogram::Histogram::max);
     assert!(measured.counts.messages == 20 && ms(actual) < 10.0, "{}", ms(actual));
 }
 
