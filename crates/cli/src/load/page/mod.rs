@@ -93,14 +93,8 @@ fn verdicts(out: &mut String, report: &Report) {
             escaped(text)
         );
     };
-    match report.errors {
-        _ if report.messages == 0 && report.interrupted => {
-            say(&Sign::Bad, "It was interrupted before an echo was measured");
-        }
-        _ if report.messages == 0 => say(&Sign::Bad, "No echo was complete while it was measured"),
-        0 if report.config.check => say(&Sign::Good, "No errors; every echoed byte was the right one"),
-        0 => say(&Sign::Good, "No errors; bytes were not compared"),
-        _ => {}
+    if let Some((sign, text)) = echoes(report) {
+        say(&sign, text);
     }
     if report.errors > 0 {
         say(&Sign::Bad, &format!("Errors: {}", errors(report)));
@@ -139,6 +133,19 @@ fn verdicts(out: &mut String, report: &Report) {
         say(&Sign::Note, text);
     }
     out.push_str("</ul>\n");
+}
+
+/// Whether there were echoes, and the right ones.
+fn echoes(report: &Report) -> Option<(Sign, &'static str)> {
+    match report.errors {
+        _ if report.messages == 0 && report.interrupted => {
+            Some((Sign::Bad, "It was interrupted before an echo was measured"))
+        }
+        _ if report.messages == 0 => Some((Sign::Bad, "No echo was complete while it was measured")),
+        0 if report.config.check => Some((Sign::Good, "No errors; every echoed byte was the right one")),
+        0 => Some((Sign::Good, "No errors; bytes were not compared")),
+        _ => None,
+    }
 }
 
 fn late(report: &Report) -> String {
