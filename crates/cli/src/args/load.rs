@@ -59,8 +59,9 @@ pub(crate) struct LoadArgs {
     /// On a schedule, a server that is too slow shows in the latencies: they include how long messages waited to be sent. In
     /// a closed loop a message is sent when an echo has come back, so that time is missing (coordinated omission).
     ///
-    /// Before a message is due its thread stays awake for a moment (readiness: up to 1 ms), so that the message is on time.
-    /// That uses CPU time, so on a schedule the CPU time per message of the generator means little.
+    /// Before a message is due its thread stays awake for a moment (about 0.2 ms with io_uring, 1.2 ms with readiness, 17 ms
+    /// with IOCP), so that the message is on time. That uses CPU time, so on a schedule the CPU time per message of the
+    /// generator means little.
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(crate) rate: Option<f64>,
 
@@ -128,8 +129,8 @@ pub(crate) struct LoadArgs {
     /// A closed loop finds out what the server can do. Then rates are tried in short runs, each of a fifth of --duration,
     /// until one that holds and one that does not are within 5 %. A rate holds when EXPR does in two of up to four runs that
     /// had no error and kept up with the schedule (at least 97 % of the messages came back): slow phases of a machine only
-    /// ever make a run worse. What is reported
-    /// is a run at the highest rate that holds; exit status 1 if none does. Each rate is one line on stderr.
+    /// ever make a run worse. What is reported is a run at the highest rate that holds; exit status 1 if none does. Each
+    /// rate is one line on stderr.
     #[arg(long, value_name = "EXPR", conflicts_with = "rate", value_parser = Expression::parse)]
     pub(crate) find_rate: Option<Expression>,
 
