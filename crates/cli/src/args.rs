@@ -91,7 +91,8 @@ pub(crate) enum Command {
     ///
     /// On a terminal: a prompt with line editing and a history, and each echo with its round-trip time, control
     /// characters as \x1b; `q` or Ctrl-D quits. With stdin piped: each line is sent, its whole echo awaited and
-    /// printed bare, so that `diff` shows a faithful echo. A line of more than 1 MiB goes in pieces.
+    /// printed bare, so that `diff` shows a faithful echo; `q` is data like any other. A line of more than 1 MiB goes in
+    /// pieces.
     ///
     /// Says when nothing comes for 5 seconds, and waits on. Exit status 1 when what came back is not what was
     /// sent, when the server closes the connection while an echo is awaited or, on a terminal, the next line, and when
@@ -110,7 +111,8 @@ pub(crate) enum Command {
     /// echo and none came, for more than ten times the median latency and 100ms at least. Stalls, and the lateness of this
     /// program itself, are reported and are no errors.
     ///
-    /// Ctrl-C ends the run early and reports what was measured until then.
+    /// Ctrl-C ends the run early and reports what was measured until then. The exit status is that of a whole run: 0 if
+    /// what was measured has no error and every --assert holds, 1 if not or if no echo was measured yet.
     ///
     /// Exit status 0 when there was no error and every --assert holds; 1 when there was one, when an assertion does not hold,
     /// when no echo came back at all, and when a result could not be written; 2 for wrong usage, which includes files that

@@ -18,7 +18,10 @@ const SIZES: &str =
 
 /// `500ms`, `30s`, `5m`, `1h`; `0s`, and `0`, for none.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = number_and_unit(text).map_err(|problem| format!("{problem}; {DURATIONS}"))?;
+    let (number, unit) = number_and_unit(text).map_err(|problem| match in_whole(text) {
+        Some(meant) => format!("{problem}; write {meant}"),
+        None => format!("{problem}; {DURATIONS}"),
+    })?;
     let ms = match unit {
         "ms" => Some(number),
         "s" => number.checked_mul(1000),
@@ -32,6 +35,20 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         Some(ms) if ms <= 365 * 24 * 3_600_000 => Ok(Duration::from_millis(ms)),
         _ => Err("that is too long; give at most a year, 8760h".into()),
     }
+}
+
+/// A duration with decimals in whole numbers of a smaller unit: `500ms` for `0.5s`, `90m` for `1.5h`.
+fn in_whole(text: &str) -> Option<String> {
+    const UNITS: [(u64, &str); 4] = [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
+    let (whole, rest) = text.split_once(['.', ','])?;
+    let split = rest.find(|c: char| !c.is_ascii_digit())?;
+    let (decimals, unit) = rest.split_at(split);
+    let (size, _) = UNITS.into_iter().find(|(_, name)| *name == unit)?;
+    let scale = 10_u64.checked_pow(u32::try_from(decimals.len()).ok()?)?;
+    let parts = digits::<u64>(decimals)?.checked_mul(size)?;
+    let ms = digits::<u64>(whole)?.checked_mul(size)?.checked_add(parts / scale)?;
+    let (size, unit) = UNITS.into_iter().find(|(size, _)| ms.is_multiple_of(*size))?;
+    (ms > 0 && parts.is_multiple_of(scale)).then(|| format!("{}{unit}", ms / size))
 }
 
 /// A duration that may be left out.
@@ -192,6 +209,20 @@ mod tests {
             let problem = duration(wrong).expect_err(wrong);
             assert!(problem.contains(wanted), "{wrong}: {problem}");
             assert!(problem.contains("500ms") || problem.contains("year"), "what is understood: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_duration_with_decimals_is_said_in_whole_numbers() {
+        for (text, meant) in
+            [("0.5s", "500ms"), ("1.5s", "1500ms"), ("1,5s", "1500ms"), ("1.5h", "90m"), ("2.0s", "2s")]
+        {
+            let problem = duration(text).expect_err(text);
+            assert_eq!(problem, format!("only whole numbers are understood; write {meant}"));
+        }
+        for text in ["0.5ms", "0.0005s", "0.0s", "1.5", "1.5d", "1.2.3s", "1.s", "99999999999999999999.5s"] {
+            let problem = duration(text).expect_err(text);
+            assert_eq!(problem, format!("only whole numbers are understood; {DURATIONS}"), "{text}");
         }
     }
 

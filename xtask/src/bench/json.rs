@@ -45,7 +45,8 @@ struct Ratio {
     ratio: f64,
     low: f64,
     high: f64,
-    verdict: &'static str,
+    /// `null` for a single round.
+    verdict: Option<&'static str>,
 }
 
 pub(super) fn write(results: &Results, file: &Path) -> Result<(), Failure> {
@@ -60,10 +61,9 @@ pub(super) fn write(results: &Results, file: &Path) -> Result<(), Failure> {
 }
 
 fn summary_of(workload: &str, row: &Row, ours: &[&str]) -> Summary {
-    let ratio = |(ours, estimate): (&&str, &Option<Estimate>)| {
-        let estimate = (*estimate)?;
-        let Estimate { value, low, high } = estimate;
-        let verdict = Verdict::of(estimate).name();
+    let ratio = |(ours, ratio): (&&str, &summary::Ratio)| {
+        let Estimate { value, low, high } = ratio.estimate()?;
+        let verdict = ratio.verdict().map(Verdict::name);
         Some(Ratio { ours: (*ours).to_owned(), ratio: value, low, high, verdict })
     };
     Summary {

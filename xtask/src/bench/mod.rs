@@ -92,6 +92,8 @@ fn smoke(options: &Options, out: &Path) -> Result<(), Failure> {
         return Err(format!("{} measurements failed:\n{}", failed.len(), failed.join("\n")));
     }
     println!("bench: {} measurements worked", results.samples.len());
+    println!("all figures: {}", out.join("smoke.json").display());
+    println!("tables: {}", out.join("smoke.md").display());
     let cut = results.cut.map(|why| Err(format!("not all rounds were measured: {}", why.in_words())));
     cut.unwrap_or(Ok(()))
 }
@@ -179,6 +181,7 @@ fn all_servers(program: &Path, options: &Options) -> Result<Vec<Server>, Failure
 
 /// `overlapped`, as a release has it.
 fn program() -> Result<PathBuf, Failure> {
+    eprintln!("building overlapped ...");
     let mut build = place::cargo();
     build.args(["build", "--release", "--locked", "--package", "overlapped-cli", "--bin", "overlapped"]);
     build.arg("--message-format=json-render-diagnostics");

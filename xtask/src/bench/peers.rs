@@ -127,6 +127,7 @@ fn build_with_cargo(programs: &[&str], target: &Path) -> Result<bool, Failure> {
     for program in programs {
         let _ = std::fs::remove_file(target.join("release").join(program));
     }
+    eprintln!("building {} ...", programs.join(", "));
     let mut cargo = place::cargo();
     cargo.current_dir(workspace()).args(["build", "--release", "--locked", "--keep-going", "--target-dir"]);
     cargo.arg(target);
@@ -143,6 +144,7 @@ fn compile(peer: &Peer, program: &Path) -> Result<(), Failure> {
             "it needs Debian's {missing}; `cargo xtask bench --install` as root installs it"
         ));
     }
+    eprintln!("building {} ...", peer.program());
     let (name, words) = peer.build.compiler();
     let mut compiler = Command::new(name);
     compiler.current_dir(place::workspace()).args(words).arg("-o").arg(program);

@@ -32,7 +32,7 @@ pub(super) struct Row<'r> {
     /// Why the first one failed.
     pub(super) failure: Option<&'r str>,
     /// Each of ours over this server, in paired rounds, in the order of [`ours`].
-    pub(super) ratios: Vec<Option<Estimate>>,
+    pub(super) ratios: Vec<Ratio>,
     samples: Vec<&'r Sample>,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn rows<'r>(results: &'r Results, job: &'r Job) -> Vec<Row<'r>> {
         .iter()
         .map(|server| {
             let samples: Vec<&Sample> = results.of(key, &server.name).collect();
-            let ratio = |ours: &Server| ratio(results, key, &ours.name, &server.name, decisive);
+            let ratio = |ours: &Server| ratio(results, job, &ours.name, &server.name);
             row(results, server, samples, decisive, ours(job).map(ratio).collect())
         })
         .collect();
@@ -85,7 +85,7 @@ fn row<'r>(
     server: &'r Server,
     samples: Vec<&'r Sample>,
     decisive: fn(&Figures) -> Option<f64>,
-    ratios: Vec<Option<Estimate>>,
+    ratios: Vec<Ratio>,
 ) -> Row<'r> {
     let failures = samples.iter().filter_map(|sample| match &sample.outcome {
         Outcome::Failed(why) => Some(why.as_str()),
@@ -125,23 +125,55 @@ pub(super) fn of_measure(measure: Measure) -> fn(&Figures) -> Option<f64> {
     }
 }
 
-/// The rounds in which both have figures, as pairs.
-fn ratio(
-    results: &Results,
-    workload: &str,
-    ours: &str,
-    other: &str,
-    of: fn(&Figures) -> Option<f64>,
-) -> Option<Estimate> {
+/// Of the rounds in which both have figures, as pairs.
+fn ratio(results: &Results, job: &Job, ours: &str, other: &str) -> Ratio {
+    let (workload, measure) = (job.workload.key.as_str(), job.workload.measure);
+    let of = of_measure(measure);
     if ours == other {
-        return None;
+        return Ratio::Missing;
     }
     let pair = |theirs: &Sample| {
         let same = results.of(workload, ours).find(|sample| sample.round == theirs.round)?;
         Some((of(theirs.figures()?)?, of(same.figures()?)?))
     };
     let rounds: Vec<(f64, f64)> = results.of(workload, other).filter_map(pair).collect();
+    let theirs: Vec<f64> = rounds.iter().map(|(theirs, _)| *theirs).collect();
+    if measure == Measure::IdleMemory && stats::median(&theirs).is_some_and(|bytes| bytes < LEAST_BYTES) {
+        return Ratio::NearZero;
+    }
     stats::ratio_of_medians(&rounds, Resampling::default())
+        .map_or(Ratio::Missing, |estimate| Ratio::Estimated { estimate, rounds: rounds.len() as u32 })
+}
+
+/// Bytes for an idle session from which on a quotient says something: pages that the allocator had before are none.
+const LEAST_BYTES: f64 = 64.0;
+
+/// One of ours over another server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Ratio {
+    /// One of both has no figures, or both are the same server.
+    Missing,
+    /// The other's value is next to nothing.
+    NearZero,
+    Estimated {
+        estimate: Estimate,
+        /// In which both have figures.
+        rounds: u32,
+    },
+}
+
+impl Ratio {
+    pub(super) fn estimate(self) -> Option<Estimate> {
+        if let Ratio::Estimated { estimate, .. } = self { Some(estimate) } else { None }
+    }
+
+    /// `None` for a single round too: its interval is a point, and noise would pass for a difference.
+    pub(super) fn verdict(self) -> Option<Verdict> {
+        match self {
+            Ratio::Estimated { estimate, rounds: 2.. } => Some(Verdict::of(estimate)),
+            _ => None,
+        }
+    }
 }
 
 /// What a ratio of ours to another says.
@@ -253,15 +285,43 @@ pub(super) mod tests {
         assert_eq!(names[..2], [IO_URING, "mio"]);
         assert_eq!(names[4], "gone");
         assert_eq!((rows[0].rounds, rows[0].noisy, rows[0].repeated), (21, 7, 7));
-        assert_eq!(rows[0].ratios[0], None);
+        assert_eq!(rows[0].ratios[0], Ratio::Missing);
         let mio = &rows[1];
         assert_eq!((mio.rounds, mio.failed, mio.failure), (19, 2, Some("3 errors")));
-        let [Some(ours), Some(readiness)] = mio.ratios[..] else { panic!("{:?}", mio.ratios) };
+        let [Ratio::Estimated { estimate: ours, rounds: 19 }, readiness] = mio.ratios[..] else {
+            panic!("{:?}", mio.ratios)
+        };
         assert!((ours.value - 4000.0 / 4500.0).abs() < 0.01, "{ours:?}");
-        assert_eq!([ours, readiness].map(Verdict::of), [Verdict::Ahead, Verdict::Behind]);
+        assert_eq!(mio.ratios[0].verdict(), Some(Verdict::Ahead));
+        assert_eq!(readiness.verdict(), Some(Verdict::Behind));
         let tokio = rows.iter().find(|row| row.server.name == "tokio").unwrap();
-        assert_eq!(Verdict::of(tokio.ratios[1].unwrap()), Verdict::Level);
+        assert_eq!(tokio.ratios[1].verdict(), Some(Verdict::Level));
         assert_eq!((rows[4].rounds, rows[4].failed, rows[4].decisive), (0, 21, None));
+    }
+
+    #[test]
+    fn one_round_has_a_ratio_and_no_verdict() {
+        let mut results = sample_results();
+        results.samples.retain(|sample| sample.round == 2);
+        let rows = rows(&results, &results.jobs[0]);
+        let mio = rows.iter().find(|row| row.server.name == "mio").unwrap();
+        assert!(mio.ratios[0].estimate().is_some() && mio.ratios[0].verdict().is_none(), "{:?}", mio.ratios);
+    }
+
+    #[test]
+    fn next_to_nothing_is_no_divisor() {
+        let mut results = sample_results();
+        results.jobs[0].workload.measure = Measure::IdleMemory;
+        for sample in &mut results.samples {
+            let bytes = if sample.server == "mio" { 63.0 } else { 640.0 };
+            if let Outcome::Measured(figures) = &mut sample.outcome {
+                figures.idle_bytes = Some(bytes);
+            }
+        }
+        let rows = rows(&results, &results.jobs[0]);
+        let of = |name: &str| rows.iter().find(|row| row.server.name == name).unwrap().ratios[0];
+        assert_eq!(of("mio"), Ratio::NearZero);
+        assert_eq!(of("tokio").estimate().unwrap().value, 1.0);
     }
 
     #[test]

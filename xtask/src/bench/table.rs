@@ -8,7 +8,7 @@ use overlapped_measure::stats::Estimate;
 use super::jobs::{Job, Measure};
 use super::results::Results;
 use super::servers::Server;
-use super::summary::{self, Row, Verdict};
+use super::summary::{self, Ratio, Row, Verdict};
 
 /// Rounds from which on a comparison counts.
 const CLAIM: u32 = 21;
@@ -51,14 +51,7 @@ fn numbers(all: &[usize]) -> String {
 struct Comparison {
     workload: String,
     other: String,
-    /// `None`: one of both has no figures.
-    ratio: Option<Estimate>,
-}
-
-impl Comparison {
-    fn verdict(&self) -> Option<Verdict> {
-        self.ratio.map(Verdict::of)
-    }
+    ratio: Ratio,
 }
 
 /// Each of ours against every other server: the ratios side by side, and the losses by name.
@@ -88,19 +81,26 @@ fn comparisons(job: &Job, rows: &[Row], ours: &str) -> Vec<Comparison> {
 }
 
 fn compared(ours: &str, all: &[Comparison]) -> String {
-    let with = |wanted: Option<Verdict>| all.iter().filter(move |one| one.verdict() == wanted);
+    let with = |wanted: Verdict| all.iter().filter(move |one| one.ratio.verdict() == Some(wanted));
     let mut text = format!(
         "**{ours}** against the others, workload by workload: ahead {}, level {}, behind {}",
-        with(Some(Verdict::Ahead)).count(),
-        with(Some(Verdict::Level)).count(),
-        with(Some(Verdict::Behind)).count()
+        with(Verdict::Ahead).count(),
+        with(Verdict::Level).count(),
+        with(Verdict::Behind).count()
     );
-    match with(None).count() {
-        0 => text.push('.'),
-        failed => text.push_str(&format!(", without figures {failed}.")),
+    let without = all.iter().filter(|one| one.ratio.verdict().is_none());
+    let (failed, unjudged): (Vec<&Comparison>, Vec<&Comparison>) =
+        without.partition(|one| one.ratio == Ratio::Missing);
+    if !unjudged.is_empty() {
+        text.push_str(&format!(", not judged {}", unjudged.len()));
     }
-    let losses = with(Some(Verdict::Behind))
-        .filter_map(|one| Some(format!("{} against {}: {}", one.workload, one.other, interval(one.ratio?))));
+    if !failed.is_empty() {
+        text.push_str(&format!(", without figures {}", failed.len()));
+    }
+    text.push('.');
+    let losses = with(Verdict::Behind).filter_map(|one| {
+        Some(format!("{} against {}: {}", one.workload, one.other, interval(one.ratio.estimate()?)))
+    });
     let losses: Vec<String> = losses.collect();
     if !losses.is_empty() {
         text.push_str(&format!(" Behind in {}.", losses.join("; ")));
@@ -115,19 +115,31 @@ fn matrix(all: &[Comparison]) -> String {
     for other in distinct(all.iter().map(|one| one.other.as_str())) {
         let cell = |key: &&str| {
             let found = all.iter().find(|one| one.other == other && one.workload == *key);
-            match found.and_then(|one| Some((one.ratio?.value, one.verdict()?))) {
-                Some((ratio, Verdict::Behind)) => format!("**{ratio:.2}**"),
-                Some((ratio, Verdict::Level)) => format!("{ratio:.2}"),
-                Some((ratio, Verdict::Ahead)) => format!("*{ratio:.2}*"),
-                None => "none".to_owned(),
+            let ratio = found.map_or(Ratio::Missing, |one| one.ratio);
+            match (ratio, ratio.verdict()) {
+                (Ratio::Missing, _) => "none".to_owned(),
+                (Ratio::NearZero, _) => "–".to_owned(),
+                (Ratio::Estimated { estimate, .. }, Some(Verdict::Behind)) => {
+                    format!("**{:.2}**", estimate.value)
+                }
+                (Ratio::Estimated { estimate, .. }, Some(Verdict::Level)) => format!("{:.2}", estimate.value),
+                (Ratio::Estimated { estimate, .. }, Some(Verdict::Ahead)) => {
+                    format!("*{:.2}*", estimate.value)
+                }
+                (Ratio::Estimated { estimate, .. }, None) => format!("{:.2}?", estimate.value),
             }
         };
         lines.push(line(std::iter::once(other.to_owned()).chain(keys.iter().map(cell))));
     }
-    format!(
-        "{}\n\nItalic: ahead. Bold: behind. Others: level. None: one of both has no figures.\n\n",
-        lines.join("\n")
-    )
+    let mut text = format!("{}\n\nItalic: ahead. Bold: behind. Others: level.", lines.join("\n"));
+    let has = |wanted: fn(&Comparison) -> bool| all.iter().any(wanted);
+    if has(|one| one.ratio.estimate().is_some() && one.ratio.verdict().is_none()) {
+        text.push_str(" With a question mark: from a single round, so not judged.");
+    }
+    if has(|one| one.ratio == Ratio::NearZero) {
+        text.push_str(" –: the other needs less than 64 bytes, so a ratio says nothing.");
+    }
+    text + " None: one of both has no figures.\n\n"
 }
 
 /// Each once, in the order in which they come first.
@@ -217,15 +229,18 @@ fn ratio_title(ours: &Server) -> String {
     format!("{} ÷ it", ours.name.trim_start_matches("overlapped, "))
 }
 
-/// With a verdict, unless both are ours.
-fn ratio_cell(row: &Row, ratio: Option<Estimate>) -> String {
-    match ratio {
-        Some(ratio) if row.server.ours => interval(ratio),
-        Some(ratio) => match Verdict::of(ratio) {
-            Verdict::Behind => format!("{} **behind**", interval(ratio)),
-            verdict => format!("{} {}", interval(ratio), verdict.name()),
-        },
-        None => String::new(),
+/// With a verdict, unless both are ours or there was a single round, which has no interval either.
+fn ratio_cell(row: &Row, ratio: Ratio) -> String {
+    let estimate = match ratio {
+        Ratio::Missing => return String::new(),
+        Ratio::NearZero => return "–".to_owned(),
+        Ratio::Estimated { estimate, rounds: 1 } => return format!("{:.2}", estimate.value),
+        Ratio::Estimated { estimate, .. } => interval(estimate),
+    };
+    match ratio.verdict().filter(|_| !row.server.ours) {
+        Some(Verdict::Behind) => format!("{estimate} **behind**"),
+        Some(verdict) => format!("{estimate} {}", verdict.name()),
+        None => estimate,
     }
 }
 
@@ -339,6 +354,21 @@ mod tests {
             assert!(text.contains(wanted), "`{wanted}` is not in:\n{text}");
         }
         assert!(!text.contains("/x/"), "{text}");
+    }
+
+    #[test]
+    fn one_round_is_not_judged() {
+        let mut results = sample_results();
+        results.samples.retain(|sample| sample.round == 2);
+        let text = markdown(&results);
+        for wanted in [
+            "ahead 0, level 0, behind 0, not judged 2, without figures 1.\n",
+            "| mio | 0.89? |",
+            "from a single round, so not judged",
+        ] {
+            assert!(text.contains(wanted), "`{wanted}` is not in:\n{text}");
+        }
+        assert!(!text.contains("**behind**") && !text.contains("Behind in"), "{text}");
     }
 
     /// Every row of a table has as many cells as its head.

@@ -55,6 +55,9 @@ impl Expression {
             return Err(format!("{name:?} is no key of the JSON; {FORM}"));
         }
         let short = LATENCIES.contains(&name);
+        if !short && is_percentile(name) {
+            return Err(format!("there is no {name}; there are {}", LATENCIES.join(", ")));
+        }
         let key = if short { format!("latency_ns.{name}") } else { name.to_owned() };
         let limit = number(&key, rest[sign.len()..].trim(), short)?;
         Ok(Expression { text: text.trim().to_owned(), key, relation, limit })
@@ -71,6 +74,12 @@ impl Expression {
             Relation::Unequal => value != self.limit,
         }
     }
+}
+
+/// Whether it is meant as one, such as `p95` or `p99.9`.
+fn is_percentile(name: &str) -> bool {
+    let digits = name.strip_prefix('p').unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
 /// What a number at a key counts.
@@ -168,6 +177,9 @@ mod tests {
             ("p99<5", "the unit of 5 is missing"),
             ("p99<5MiB", "\"MiB\" is no unit of time"),
             ("errors==0s", "errors has no unit"),
+            ("p95<3ms", "there is no p95; there are min, p50, p90, p99, p999, max, mean"),
+            ("p99.9<3ms", "there is no p99.9; there are min, p50"),
+            ("p95<3", "there is no p95"),
             ("server.rss_bytes<5ms", "\"ms\" is no unit of size"),
             ("p99<<5ms", "is not a number"),
             ("p99!5ms", "does not begin with a comparison"),

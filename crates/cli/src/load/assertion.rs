@@ -24,7 +24,10 @@ pub(super) fn fits(expression: &Expression, sample: &Value, everything: &Value) 
             };
             Err(format!("{text}: {key} is reported with {option} alone; give it too"))
         }
-        (Found::Other(what), _) => Err(format!("{text}: {key} is {what}, not a number; name a number in it")),
+        (Found::Text, _) => {
+            Err(format!("{text}: {key} is a text, not a number; name a key that has a number"))
+        }
+        (Found::Group, _) => Err(format!("{text}: {key} is a group, not a number; name a number in it")),
         (Found::Nothing, _) => Err(format!("{text}: the JSON has no key {key}; {}", next(key, everything))),
     }
 }
@@ -77,8 +80,8 @@ impl Assertion {
 
 enum Found {
     Number(f64),
-    /// What it is instead.
-    Other(&'static str),
+    Text,
+    Group,
     /// Not before the run.
     Unknown,
     Nothing,
@@ -107,8 +110,8 @@ fn found(results: &Value, key: &str) -> Found {
         Value::Bool(value) => Found::Number(f64::from(u8::from(*value))),
         Value::Array(list) => Found::Number(list.len() as f64),
         Value::Null => Found::Unknown,
-        Value::String(_) => Found::Other("a text"),
-        Value::Object(_) => Found::Other("a group"),
+        Value::String(_) => Found::Text,
+        Value::Object(_) => Found::Group,
     }
 }
 

@@ -72,6 +72,8 @@ fn sample(plan: &Plan) -> Result<Value, Failure> {
         events: Vec::new(),
         generator: Generator {
             waited_for_processor: Some(std::time::Duration::ZERO),
+            // A text, not a number: an expression cannot use it.
+            bottleneck: Some(String::new()),
             ..Generator::default()
         },
         server: plan.server_pid.map(|_| ServerUse {
@@ -86,7 +88,19 @@ fn sample(plan: &Plan) -> Result<Value, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Expression;
     use crate::load::samples;
+
+    #[test]
+    fn texts_are_not_judged() {
+        let everything = sample(&samples::plan()).unwrap_or_else(|failure| panic!("{}", failure.line()));
+        let problem = |text: &str| fits(&Expression::parse(text).unwrap(), &everything, &everything);
+        for text in ["generator.bottleneck==0", "config.target==0", "system.backend==0"] {
+            let problem = problem(text).expect_err(text);
+            assert!(problem.contains("is a text, not a number"), "{text}: {problem}");
+        }
+        assert_eq!(problem("generator.waited_for_processor_ns<5ms"), Ok(()));
+    }
 
     #[test]
     fn some_connection_completes_an_echo() {

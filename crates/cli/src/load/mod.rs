@@ -23,6 +23,7 @@ mod search;
 mod system;
 mod text;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use overlapped_measure::number::count;
@@ -106,11 +107,13 @@ fn judge(report: &mut Report, expressions: &[Expression]) -> Result<(), Failure>
     Ok(())
 }
 
-/// Tries every output: one that fails does not lose the others. What failed.
+/// Tries every output: one that fails does not lose the others. Below the table, each file that was written is named.
+/// Returns what failed.
 fn write(outputs: Outputs, report: &Report, measured: &Measured) -> Vec<Failure> {
-    let table = if outputs.take_stdout() { Ok(()) } else { say(text::table(report).trim_end()) };
-    let results = [
-        table,
+    let has_table = !outputs.take_stdout();
+    let table = if has_table { say(text::table(report).trim_end()) } else { Ok(()) };
+    let names_files = has_table && table.is_ok();
+    let files = [
         write_one(outputs.json, || {
             let text = serde_json::to_string_pretty(report)
                 .map_err(|error| Failure::failed(format_args!("cannot write the result as JSON: {error}")))?;
@@ -122,14 +125,22 @@ fn write(outputs: Outputs, report: &Report, measured: &Measured) -> Vec<Failure>
                 .map_err(|error| Failure::failed(format_args!("cannot write the histogram: {error}")))
         }),
     ];
-    results.into_iter().filter_map(Result::err).collect()
+    let name = |path: Option<PathBuf>| match path {
+        Some(path) if names_files => say(format_args!("written: {}", path.display())),
+        _ => Ok(()),
+    };
+    let files = files.into_iter().map(|written| written.and_then(name));
+    std::iter::once(table).chain(files).filter_map(Result::err).collect()
 }
 
+/// Returns the path of the file that was written.
 fn write_one(
     output: Option<Output>,
     content: impl FnOnce() -> Result<Vec<u8>, Failure>,
-) -> Result<(), Failure> {
-    output.map_or(Ok(()), |output| output.write(&content()?))
+) -> Result<Option<PathBuf>, Failure> {
+    let Some(output) = output else { return Ok(None) };
+    let path = output.path();
+    output.write(&content()?).map(|()| path)
 }
 
 /// The exit status; why it is not 0 is said on stderr.
@@ -155,12 +166,33 @@ fn verdict(report: &Report) -> ExitCode {
 }
 
 /// Why there is no message, and what to do.
-fn nothing_measured(report: &Report) -> &'static str {
+fn nothing_measured(report: &Report) -> String {
+    let config = &report.config;
     if report.interrupted {
-        "it was interrupted before an echo was measured; let it run longer, or shorten --warmup"
-    } else {
-        "no echo was complete while it was measured; is an echo server there? raise --duration for a slow one"
+        return "it was interrupted before an echo was measured; let it run longer, or shorten --warmup"
+            .to_owned();
     }
+    if report.mismatches > 0 {
+        return format!(
+            "{} answers, but not with an echo; give the address of an echo server",
+            config.target
+        );
+    }
+    if let Some(rate) = config.rate.filter(|rate| none_is_due(*rate, report)) {
+        let duration = text::number(text::round(report.duration_seconds));
+        return format!(
+            "no message was due in {duration} s at {} messages/s; give a longer --duration",
+            text::number(rate)
+        );
+    }
+    "no echo was complete while it was measured; is an echo server there? raise --duration for a slow one"
+        .to_owned()
+}
+
+/// Message `j` is due `j / rate` after the beginning of the warm-up: whether none is due in the measured part.
+fn none_is_due(rate: f64, report: &Report) -> bool {
+    let warmup = report.config.warmup_seconds;
+    (warmup * rate).ceil() / rate >= warmup + report.duration_seconds
 }
 
 /// The kinds of errors that there were, in one line.
@@ -177,4 +209,28 @@ fn errors(report: &Report) -> String {
         format!("{} {} {what}", count(*number), if *number == 1 { one } else { many })
     });
     words.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_why_nothing_was_measured() {
+        let report = |change: fn(&mut Report)| {
+            let measured = samples::run(0.0, 1.0, 1);
+            let mut report = build::report(&samples::plan(), &measured, system::this("io_uring"));
+            report.duration_seconds = 1.0;
+            change(&mut report);
+            nothing_measured(&report)
+        };
+        assert!(report(|_| {}).contains("is an echo server there?"));
+        assert!(report(|report| report.interrupted = true).contains("it was interrupted"));
+        let answers = "127.0.0.1:9999 answers, but not with an echo; ";
+        assert!(report(|report| report.mismatches = 1).starts_with(answers));
+        let none = report(|report| report.config.rate = Some(0.5));
+        assert_eq!(none, "no message was due in 1 s at 0.5 messages/s; give a longer --duration");
+        // One is due just as the measured part begins.
+        assert!(report(|report| report.config.rate = Some(1.0)).contains("is an echo server there?"));
+    }
 }

@@ -99,6 +99,14 @@ impl Output {
         }
     }
 
+    /// The path as it was given; `None` for stdout.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Output::Stdout => None,
+            Output::File(target) => Some(target.path.clone()),
+        }
+    }
+
     /// # Errors
     /// Whatever the write failed with, except that the reader of stdout has gone.
     pub(super) fn write(self, bytes: &[u8]) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use overlapped_measure::number::{bytes, count, nanoseconds};
+use overlapped_measure::number::{bytes, count, nanoseconds, short};
 
 use super::report::{Difference, Latency, Report, Stall, WrongByte};
 use crate::output::wrapped;
@@ -15,7 +15,7 @@ const LISTED: usize = 5;
 /// Of a terminal.
 const WIDTH: usize = 80;
 
-/// Everything that a person wants to know, in lines of at most 80 columns where names and errors allow.
+/// Everything that a person wants to know, in lines of at most 80 columns unless a single word is longer.
 pub(super) fn table(report: &Report) -> String {
     let mut out = head(report);
     out.push('\n');
@@ -24,8 +24,7 @@ pub(super) fn table(report: &Report) -> String {
         row(&mut out, "", &unsent(report));
     }
     row(&mut out, "messages/s", &count(report.messages_per_second.round() as u64));
-    let megabytes = report.bytes_per_second / 1e6;
-    row(&mut out, "MB/s", &format!("{megabytes:.1} each way"));
+    row(&mut out, "MB/s", &format!("{} each way", megabytes(report.bytes_per_second)));
     out.push('\n');
     latencies(&mut out, report);
     out.push('\n');
@@ -40,13 +39,7 @@ pub(super) fn table(report: &Report) -> String {
     for reason in &report.failures {
         row(&mut out, "", &format!("{} × {}", count(reason.count), reason.reason));
     }
-    row(&mut out, "mismatches", &count(report.mismatches));
-    if !report.config.check {
-        row(&mut out, "", "bytes were not compared (--no-check)");
-    }
-    for wrong in report.first_mismatches.iter().take(LISTED) {
-        row(&mut out, "", &mismatch(wrong));
-    }
+    mismatches(&mut out, report);
     row(&mut out, "timeouts", &count(report.timeouts));
     stalls(&mut out, &report.stalls);
     out.push('\n');
@@ -59,28 +52,34 @@ pub(super) fn table(report: &Report) -> String {
 }
 
 fn row(out: &mut String, name: &str, value: &str) {
-    let _ = writeln!(out, "{name:NAMES$}{value}");
+    wrapped(out, &format!("{name:NAMES$}"), value, WIDTH);
 }
 
-/// What was done, in a line or two.
+/// Three digits; all of them from 1,000 on.
+fn megabytes(bytes_per_second: f64) -> String {
+    let megabytes = bytes_per_second / 1e6;
+    if megabytes < 999.0 { short(megabytes) } else { count(megabytes.round() as u64) }
+}
+
+/// What was done, in two lines or a few.
 fn head(report: &Report) -> String {
     let config = &report.config;
-    let mut out = format!(
-        "{}: {}, messages of {}",
-        config.target,
-        units::count(config.connections.into(), "connection"),
-        bytes(config.size as f64)
-    );
+    let connections = units::count(config.connections.into(), "connection");
+    let mut parts = vec![
+        format!("{}: {connections}", config.target),
+        format!("messages of {}", bytes(config.size as f64)),
+    ];
     if config.pipeline > 1 {
-        let _ = write!(out, ", {} in flight each", config.pipeline);
+        parts.push(format!("{} in flight each", config.pipeline));
     }
-    let _ = match config.rate {
-        Some(rate) => write!(out, ", {} messages/s on a schedule", number(rate)),
-        None => write!(out, ", closed loop"),
-    };
+    parts.push(match config.rate {
+        Some(rate) => format!("{} messages/s on a schedule", number(rate)),
+        None => "closed loop".to_owned(),
+    });
     if config.behave != ["normal"] {
-        let _ = write!(out, ", {}", config.behave.join(" and "));
+        parts.push(config.behave.join(" and "));
     }
+    let mut out = listed(&parts);
     let measured = if report.interrupted { "interrupted after" } else { "measured for" };
     let _ = write!(out, "\n{measured} {} s", number(round(report.duration_seconds)));
     if config.warmup_seconds > 0.0 {
@@ -89,6 +88,25 @@ fn head(report: &Report) -> String {
     let threads = units::count(config.threads.into(), "thread");
     let _ =
         writeln!(out, " ({}, {threads}{})", report.system.backend, if config.pin { ", pinned" } else { "" });
+    out
+}
+
+/// With commas between them. A part that does not fit begins the next line.
+fn listed(parts: &[String]) -> String {
+    let (mut out, mut column) = (String::new(), 0);
+    for (index, part) in parts.iter().enumerate() {
+        let comma = usize::from(index + 1 < parts.len());
+        let len = part.chars().count();
+        if index > 0 {
+            // The comma after this part belongs to its line.
+            let fits = column + 1 + len + comma <= WIDTH;
+            out.push_str(if fits { " " } else { "\n  " });
+            column = if fits { column + 1 } else { 2 };
+        }
+        out.push_str(part);
+        out.push_str(if comma == 1 { "," } else { "" });
+        column += len + comma;
+    }
     out
 }
 
@@ -131,6 +149,28 @@ fn cells(latency: &Latency) -> Vec<String> {
     let Latency { min, p50, p90, p99, p999, max, .. } = latency;
     let cell = |ns: &Option<u64>| ns.map_or("–".to_owned(), |ns| nanoseconds(ns as f64));
     [min, p50, p90, p99, p999, max].map(cell).to_vec()
+}
+
+fn mismatches(out: &mut String, report: &Report) {
+    if !report.config.check {
+        row(out, "mismatches", "not compared (--no-check)");
+        if report.mismatches == 0 {
+            return;
+        }
+    }
+    if report.config.check {
+        row(out, "mismatches", &count(report.mismatches));
+    } else {
+        row(out, "", &format!("{} with a missing or extra byte", count(report.mismatches)));
+    }
+    let listed = report.first_mismatches.len().min(LISTED);
+    for wrong in &report.first_mismatches[..listed] {
+        row(out, "", &mismatch(wrong));
+    }
+    match report.mismatches.saturating_sub(listed as u64) {
+        more if more > 0 && listed > 0 => row(out, "", &format!("and {} more", count(more))),
+        _ => {}
+    }
 }
 
 /// One byte that was wrong, in words.
@@ -183,15 +223,14 @@ fn costs(out: &mut String, report: &Report) {
     }
     if let Some(server) = &report.server {
         row(out, "server", &cpu(server.cpu_percent, server.cpu_ns_per_message));
-        let mut text = format!("{} of memory", units::bytes(server.rss_bytes));
+        row(out, "", &format!("{} of memory", units::bytes(server.rss_bytes)));
         if let Some(switches) = server.voluntary_switches {
-            let _ = write!(text, ", {} voluntary", count(switches));
+            let mut text = format!("{} voluntary", count(switches));
             if let Some(switches) = server.involuntary_switches {
                 let _ = write!(text, " and {} involuntary", count(switches));
             }
-            text += " context switches";
+            row(out, "", &(text + " context switches"));
         }
-        row(out, "", &text);
     } else if let Some(text) = unknown_server(report) {
         row(out, "server", &text);
     }
@@ -216,7 +255,8 @@ fn cpu(percent: f64, per_message: Option<f64>) -> String {
 
 /// What has to be known to read the figures.
 fn remarks(out: &mut String, report: &Report) {
-    if report.closed_loop {
+    // Where there is no latency, nothing has to be known to read it.
+    if report.closed_loop && report.latency_ns.p50.is_some() {
         out.push_str(
             "\nclosed loop: latencies do not include the time that messages waited to be sent\n\
              (coordinated omission); give --rate\n",
@@ -282,7 +322,7 @@ fn assertions(out: &mut String, report: &Report) {
     out.push('\n');
     for assertion in &report.assertions {
         let verdict = if assertion.holds { "holds" } else { "does not hold" };
-        let _ = writeln!(out, "{}: {verdict} ({})", assertion.expression, assertion.shown());
+        wrapped(out, "", &format!("{}: {verdict} ({})", assertion.expression, assertion.shown()), WIDTH);
     }
 }
 
@@ -331,6 +371,46 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        assert!(!text.contains("coordinated omission"), "{text}");
+    }
+
+    #[test]
+    fn long_heads_and_rows_are_broken() {
+        let text = shown(&samples::eventful(), |report| {
+            report.config.target = "load-generator.example.internal:9999".to_owned();
+            report.config.pipeline = 64;
+            report.config.rate = Some(1_250_000.0);
+            report.config.behave = ["normal", "churn", "half-close"].map(str::to_owned).to_vec();
+            let connections = &mut report.connections;
+            (connections.opened, connections.failed) = (12_345_678, 1_234_567);
+            (connections.reset, connections.ended_early) = (1_234_567, 1_234_567);
+        });
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let head = "load-generator.example.internal:9999: 50 connections, messages of 64 B,\n  \
+                    64 in flight each, 1,250,000 messages/s on a schedule,\n  \
+                    normal and churn and half-close\nmeasured for";
+        assert!(text.starts_with(head), "{text}");
+    }
+
+    #[test]
+    fn megabytes_have_three_digits() {
+        let shown = [0.0, 128_000.0, 64.0, 12_345_678.0, 999_600_000.0, 4_321_000_000.0].map(megabytes);
+        assert_eq!(shown, ["0", "0.128", "0.000064", "12.3", "1,000", "4,321"]);
+    }
+
+    #[test]
+    fn mismatches_that_are_not_listed_are_counted() {
+        let text = shown(&samples::eventful(), |_| {});
+        assert!(text.contains("mismatches     97\n") && text.contains("  and 94 more\n"), "{text}");
+        let text = shown(&samples::calm(), |_| {});
+        assert!(text.contains("mismatches     0\n") && !text.contains(" more\n"), "{text}");
+        let text = shown(&samples::calm(), |report| report.config.check = false);
+        assert!(text.contains("mismatches     not compared (--no-check)\ntimeouts"), "{text}");
+    }
+
+    #[test]
+    fn without_a_latency_no_remark_about_it() {
+        let text = shown(&samples::run(0.0, 1.0, 1), |_| {});
         assert!(!text.contains("coordinated omission"), "{text}");
     }
 

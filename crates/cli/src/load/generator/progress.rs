@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use overlapped_measure::number::nanoseconds;
+use overlapped_measure::number::{count, nanoseconds};
 
 use super::recorder::Slice;
 use crate::load::plan::Plan;
@@ -12,6 +12,9 @@ use crate::units;
 
 /// Intervals that a figure on the screen is taken from.
 const SHOWN: usize = 5;
+/// With the bar at 20 columns, 48 of the 80 columns of a terminal are left for the figures: all of them, up to
+/// 9,999,999 messages/s. What does not fit is cut: a line that wraps would stay on the screen at every redraw.
+const TEMPLATE: &str = "{prefix:>10} {bar:20} {wide_msg}";
 
 pub(super) struct Progress {
     bar: ProgressBar,
@@ -29,7 +32,7 @@ impl Progress {
         let target =
             if stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         bar.set_draw_target(target);
-        let style = ProgressStyle::with_template("{prefix:>10} {bar:30} {msg}");
+        let style = ProgressStyle::with_template(TEMPLATE);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
         bar.set_prefix("connecting");
         Progress { bar, all, recent: Vec::new(), errors: vec![0; plan.threads as usize] }
@@ -61,7 +64,7 @@ impl Progress {
             let messages: u64 = self.recent.iter().map(|(_, messages, _)| messages).sum();
             let worst = self.recent.iter().map(|(.., p99)| *p99).max().unwrap_or_default();
             let seconds = SHOWN.min(last + 1) as f64 * super::INTERVAL as f64 / 1e9;
-            parts.push(format!("{:.0} messages/s", messages as f64 / seconds));
+            parts.push(format!("{} messages/s", count((messages as f64 / seconds).round() as u64)));
             if worst > 0 {
                 parts.push(format!("p99 {}", nanoseconds(worst as f64)));
             }
@@ -71,7 +74,7 @@ impl Progress {
             errors => parts.push(units::count(errors, "error")),
         }
         if !left.is_zero() {
-            parts.push(format!("{} s left", left.as_secs_f64().ceil()));
+            parts.push(format!("{} s left", count(left.as_secs_f64().ceil() as u64)));
         }
         parts.join(", ")
     }
@@ -97,11 +100,24 @@ mod tests {
             progress.slice(&Slice { worker, index: 0, messages: 600, latency, actual: None, errors });
         }
         let text = progress.text(Duration::from_millis(5_200));
-        assert!(text.starts_with("12000 messages/s, p99 350"), "{text}");
+        assert!(text.starts_with("12,000 messages/s, p99 350"), "{text}");
         assert!(text.ends_with(", 1 error, 6 s left"), "{text}");
         let silent =
             Slice { worker: 0, index: 9, messages: 0, latency: histogram(), actual: None, errors: 4 };
         progress.slice(&silent);
         assert_eq!(progress.text(Duration::ZERO), "0 messages/s, 5 errors");
+    }
+
+    /// With the prefix, the bar and the spaces between them, at 80 columns.
+    #[test]
+    fn a_usual_line_fits_on_a_terminal() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        let mut progress = Progress::new(&samples::plan());
+        let mut latency = histogram();
+        latency.record(11_600_000).expect("it grows");
+        progress.slice(&Slice { worker: 0, index: 0, messages: 123_456, latency, actual: None, errors: 0 });
+        let text = progress.text(Duration::from_secs(3600));
+        assert!(text.starts_with("1,234,560 messages/s, p99 11.6 ms, 3,600 s left"), "{text}");
+        assert!(10 + 1 + 20 + 1 + text.chars().count() <= 80, "{text}");
     }
 }
