@@ -19,7 +19,7 @@ const SIZES: &str =
 /// `500ms`, `30s`, `5m`, `1h`; `0s`, and `0`, for none.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = number_and_unit(text).map_err(|problem| match in_whole(text) {
-        Some(meant) => format!("{problem}; write {meant}"),
+        Some(meant) => format!("{problem}; give {meant}"),
         None => format!("{problem}; {DURATIONS}"),
     })?;
     let ms = match unit {
@@ -218,7 +218,7 @@ mod tests {
             [("0.5s", "500ms"), ("1.5s", "1500ms"), ("1,5s", "1500ms"), ("1.5h", "90m"), ("2.0s", "2s")]
         {
             let problem = duration(text).expect_err(text);
-            assert_eq!(problem, format!("only whole numbers are understood; write {meant}"));
+            assert_eq!(problem, format!("only whole numbers are understood; give {meant}"));
         }
         for text in ["0.5ms", "0.0005s", "0.0s", "1.5", "1.5d", "1.2.3s", "1.s", "99999999999999999999.5s"] {
             let problem = duration(text).expect_err(text);
