@@ -16,7 +16,7 @@ pub(crate) fn reset_in_the_middle(backend: &str) {
     let rule = |shape: Shape| vec![(Place::Offset(FIRST, shape.message(3) + shape.size / 2), Fault::Reset)];
     in_each_shape(backend, &[], rule, opened_again, |_, report, record| {
         assert_eq!(record.broken, BAD, "{record:?}");
-        report.has(Errors { reset: BAD, ..Errors::default() });
+        report.has_resets(BAD);
         assert_eq!(report.count("connections/opened"), CONNECTIONS + BAD, "{report:?}");
     });
 }
@@ -35,7 +35,7 @@ pub(crate) fn one_connection_in_a_hundred(backend: &str) {
         };
         let report = measure_until(backend, server.address(), &[&args[..], rate].concat(), is_enough);
         let record = server.record();
-        report.has(Errors { reset: record.broken - before.broken, ..Errors::default() });
+        report.has_resets(record.broken - before.broken);
         assert_eq!(report.count("connections/opened"), record.accepted - before.accepted, "{report:?}");
     }
 }
@@ -46,11 +46,7 @@ fn one_message_in_a_hundred() {
     let server = FaultyServer::start(&[(Place::Offset(Which::OneIn(100), 32), Fault::Reset)]);
     let args = ["--behave", "churn", "--connections", "8"];
     let report = measure_until("auto", server.address(), &args, || server.record().broken >= 5);
-    let Errors { failed, reset, timeouts, mismatches } = report.errors();
-    let broken = server.record().broken;
-    // Wine sometimes tells the end of the stream in place of a reset; then the rest of the message is missing.
-    assert!(mismatches == 0 || cfg!(windows), "{report:?}");
-    assert_eq!((failed, reset + mismatches, timeouts), (0, broken, 0), "{report:?}");
+    report.has_resets(server.record().broken);
 }
 
 /// An orderly end of the stream, between two messages of which the second is awaited.
