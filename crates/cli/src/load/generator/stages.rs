@@ -13,8 +13,6 @@ use crate::load::plan::Behaviour;
 
 /// How long an interrupted run waits for echoes.
 const LAST_WAIT: Duration = Duration::from_secs(1);
-/// Messages that are sent from within another turn, at most.
-const SOME: u32 = 16;
 /// Waiting times of one connection that are told apart at the end.
 const UNSENT: u64 = 10_000;
 /// In a closed loop, the first messages of all connections are spread over this time, or over the warm-up if that is
@@ -24,27 +22,22 @@ const SPREAD: Duration = Duration::from_millis(100);
 impl Traffic {
     /// Something is awaited on a connection, which is looked at when that may be too late.
     pub(super) fn watch(&mut self, slot: usize, now: u64) {
-        let state = &mut self.slots[slot];
-        if let Some(since) = state.awaits_since(now) {
-            state.is_watched = true;
-            let limit = self.settings.plan.reply_timeout.as_nanos() as u64;
-            self.timeouts.add(slot as u32, since.saturating_add(limit), now);
+        if let Some(since) = self.slots[slot].awaits_since(now) {
+            self.slots[slot].is_watched = true;
+            self.timeouts.add(slot as u32, since.saturating_add(self.reply_timeout()), now);
         }
     }
 
     /// Ends connections whose echoes are too late.
     pub(super) fn time_out(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) {
-        let limit = self.settings.plan.reply_timeout.as_nanos() as u64;
         for slot in self.timeouts.take(now) {
             let slot = slot as usize;
-            let state = &mut self.slots[slot];
-            state.is_watched = false;
-            let Some(since) = state.awaits_since(now) else { continue };
-            if now.saturating_sub(since) <= limit {
+            self.slots[slot].is_watched = false;
+            if !self.is_too_late(slot, now) {
                 self.watch(slot, now);
                 continue;
             }
-            let session = state.session;
+            let session = self.slots[slot].session;
             self.timed_out(slot, now);
             if let Some((mut session, _)) = session.and_then(|id| worker.session(id)) {
                 session.abort();
@@ -119,11 +112,7 @@ impl Traffic {
 
     /// Sends every message that is due, as far as connections have room.
     fn send_all(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) {
-        for _ in 0..self.slots.len() {
-            if !self.send_next(worker, now) {
-                return;
-            }
-        }
+        self.send_some(worker, now, self.slots.len());
         // All connections have had their turn, and further turns are due.
         if self.schedule.as_mut().is_some_and(|schedule| schedule.take_rounds(now)) {
             for slot in 0..self.slots.len() {
@@ -132,22 +121,12 @@ impl Traffic {
         }
     }
 
-    /// Sends some of the messages that are due: from a turn that has other work as well.
-    pub(super) fn send_some(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) {
-        for _ in 0..SOME {
-            if !self.send_next(worker, now) {
-                return;
-            }
-        }
-    }
-
-    /// Sends the next message that is due, if there is one and its connection has room.
-    fn send_next(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) -> bool {
-        let number = self.schedule.as_mut().and_then(|schedule| schedule.take(now));
-        if let Some(number) = number {
+    /// Takes up to `most` of the messages that are due, and sends them as far as their connections have room.
+    pub(super) fn send_some(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64, most: usize) {
+        for _ in 0..most {
+            let Some(number) = self.schedule.as_mut().and_then(|schedule| schedule.take(now)) else { return };
             self.send_on((number / self.workers) as usize, worker, now);
         }
-        number.is_some()
     }
 
     fn send_on(&mut self, slot: usize, worker: &mut WorkerContext<'_, u32>, now: u64) {
@@ -205,19 +184,17 @@ impl Traffic {
     /// The next stage begins, if this one has nothing to wait for any more.
     pub(super) fn go_on_ending(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) {
         match self.stage {
-            Stage::Ending(give_up_at) if give_up_at.is_some_and(|at| now >= at) => {
-                self.begin_to_close(worker, now);
-            }
-            // Where this side has ended its stream, the server owes the end of its own.
-            Stage::Ending(_)
-                if self.outstanding == 0
-                    && !self.slots.iter().any(|state| state.phase == Phase::Finishing) =>
-            {
+            Stage::Ending(give_up_at) if give_up_at.is_some_and(|at| now >= at) || self.is_owed_nothing() => {
                 self.begin_to_close(worker, now);
             }
             Stage::Closing(until) if self.left == 0 || now >= until => self.hand_over(worker),
             _ => {}
         }
+    }
+
+    /// Whether every echo has come. Where this side has ended its stream, the server owes the end of its own, too.
+    fn is_owed_nothing(&self) -> bool {
+        self.outstanding == 0 && !self.slots.iter().any(|state| state.phase == Phase::Finishing)
     }
 
     /// Every connection is closed gracefully: its server sees no error, and what it still sends is one too many.

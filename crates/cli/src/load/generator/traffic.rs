@@ -26,6 +26,9 @@ use crate::load::plan::{Behaviour, Plan};
 /// One block of this number is looked at: how long it has waited for this worker.
 const LATENESS_SAMPLE: u32 = 16;
 
+/// Messages that become due meanwhile and are sent from within another turn, at most.
+const SOME: usize = 16;
+
 /// What all workers know.
 pub(super) struct Settings {
     pub(super) plan: Plan,
@@ -158,7 +161,7 @@ impl Traffic {
         }
         if self.schedule.as_ref().is_some_and(|schedule| schedule.next_due() <= now) {
             // A turn with many echoes takes long: what becomes due meanwhile does not wait for its end.
-            self.send_some(&mut session.worker(), now);
+            self.send_some(&mut session.worker(), now, SOME);
             self.pump(slot, session, now); // it cannot be found by its id now
         }
         if self.outstanding == 0 && self.stage != Stage::Running {
@@ -258,10 +261,14 @@ impl Traffic {
     }
 
     /// An echo that comes now is too late.
-    fn is_too_late(&self, slot: usize, now: u64) -> bool {
+    pub(super) fn is_too_late(&self, slot: usize, now: u64) -> bool {
         let since = self.slots[slot].awaits_since(now);
-        let limit = self.settings.plan.reply_timeout.as_nanos() as u64;
-        since.is_some_and(|since| now.saturating_sub(since) > limit)
+        since.is_some_and(|since| now.saturating_sub(since) > self.reply_timeout())
+    }
+
+    /// In ns.
+    pub(super) fn reply_timeout(&self) -> u64 {
+        self.settings.plan.reply_timeout.as_nanos() as u64
     }
 
     pub(super) fn timed_out(&mut self, slot: usize, now: u64) {

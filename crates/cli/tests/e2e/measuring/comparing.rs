@@ -98,42 +98,41 @@ fn entry<'r>(report: &'r Value, key: &str) -> &'r Value {
     entries.iter().find(|entry| entry["key"] == key).unwrap_or_else(|| panic!("no {key}: {report:#}"))
 }
 
-/// Half as fast is a difference.
+/// Compares a run with an equal one against a server that takes a third of the time: what is said, and the JSON.
+fn three_times_as_slow(duration: &str) -> (String, Value) {
+    let each = |millis| [(Place::EachRead(Which::All), Fault::Pause(Duration::from_millis(millis)))];
+    let (before, after) = (file(&format!("before-{duration}")), file(&format!("after-{duration}")));
+    to_file(&FaultyServer::start(&each(2)), &before, duration, &[]);
+    let compare = ["--compare", before.to_str().unwrap()];
+    let said = to_file(&FaultyServer::start(&each(6)), &after, duration, &compare);
+    let report = serde_json::from_str(&std::fs::read_to_string(&after).unwrap()).unwrap();
+    std::fs::remove_file(before).unwrap();
+    std::fs::remove_file(after).unwrap();
+    (said, report)
+}
+
+/// A third as fast is a difference.
 #[test]
 fn a_slower_server_differs() {
-    let each = |millis| [(Place::EachRead(Which::All), Fault::Pause(Duration::from_millis(millis)))];
-    let (before, after) = (file("before"), file("after"));
-    to_file(&FaultyServer::start(&each(2)), &before, "5s", &[]);
-    let said =
-        to_file(&FaultyServer::start(&each(6)), &after, "5s", &["--compare", before.to_str().unwrap()]);
+    let (said, report) = three_times_as_slow("5s");
     assert!(!said.contains("too short"), "{said}");
-    let after_json: Value = serde_json::from_str(&std::fs::read_to_string(&after).unwrap()).unwrap();
-    let rate = entry(&after_json, "messages_per_second");
+    let rate = entry(&report, "messages_per_second");
     assert_eq!(rate["differs"], true, "{rate}");
     let [ratio, low, high] = ["ratio", "low", "high"].map(|key| rate[key].as_f64().expect("a number"));
     assert!(low <= ratio && ratio <= high && high < 1.0, "{rate}");
     let [before_rate, after_rate] = ["before", "after"].map(|key| rate[key].as_f64().expect("a number"));
     assert!((after_rate / before_rate - ratio).abs() < 0.01, "{rate}");
-    std::fs::remove_file(before).unwrap();
-    std::fs::remove_file(after).unwrap();
 }
 
 /// Three times as slow, for less time than a slow phase of the machine takes: no verdict, and why.
 #[test]
 fn a_run_that_is_too_short_has_no_verdict() {
-    let each = |millis| [(Place::EachRead(Which::All), Fault::Pause(Duration::from_millis(millis)))];
-    let (before, after) = (file("short-before"), file("short-after"));
-    to_file(&FaultyServer::start(&each(2)), &before, "1s", &[]);
-    let said =
-        to_file(&FaultyServer::start(&each(6)), &after, "1s", &["--compare", before.to_str().unwrap()]);
+    let (said, report) = three_times_as_slow("1s");
     let lines: Vec<&str> = said.lines().filter(|line| line.contains("too short to compare")).collect();
     assert_eq!(lines.len(), 1, "{said}");
     assert!(lines[0].starts_with("warning: ") && lines[0].contains("; measure for at least "), "{said}");
-    let after_json: Value = serde_json::from_str(&std::fs::read_to_string(&after).unwrap()).unwrap();
-    let rate = entry(&after_json, "messages_per_second");
+    let rate = entry(&report, "messages_per_second");
     assert_eq!((&rate["judged"], &rate["differs"]), (&Value::Bool(false), &Value::Bool(false)), "{rate}");
-    std::fs::remove_file(before).unwrap();
-    std::fs::remove_file(after).unwrap();
 }
 
 #[test]
