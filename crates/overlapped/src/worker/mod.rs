@@ -195,6 +195,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             "what was asked for is submitted before the worker sleeps"
         );
         self.watch_own_limits();
+        self.submit_in_parts()?;
         let wait = if may_wait { self.wait() } else { Wait::Poll };
         self.publish();
         self.shared.heartbeat.begin_wait();

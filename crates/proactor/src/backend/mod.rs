@@ -163,6 +163,18 @@ pub trait Backend: Sized {
     /// Asks the kernel to end an operation early. Its last completion still comes.
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Self>);
 
+    /// Hands `most` operations to the kernel, if more than that are waiting for the next [`harvest`](Self::harvest), which
+    /// hands over all. Returns whether it did. It waits for nothing and brings no completion. For a caller that cannot wait
+    /// for the end of a system call that works on many. Backends whose [`submit`](Self::submit) makes the call itself have
+    /// none waiting.
+    ///
+    /// # Errors
+    /// As for [`harvest`](Self::harvest).
+    fn submit_some(&mut self, most: u32) -> io::Result<bool> {
+        let _ = most;
+        Ok(false)
+    }
+
     /// Submits what is batched, then waits for completions as `wait` says. Returning early is allowed.
     ///
     /// # Errors
