@@ -1,9 +1,31 @@
-//! What the system says about a process: proc(5).
+//! Processes: how a test starts one, and what the system says about it, proc(5).
 
-use std::fs;
+use std::{fs, io};
 
 /// Among the flags of a descriptor: a program that the process executes does not inherit it. Linux, open(2).
 pub const O_CLOEXEC: u32 = 0o2_000_000;
+
+/// Windows: `ERROR_INTERNAL_ERROR`. Windows does not give it for a program that exists.
+const INTERNAL_ERROR: i32 = 1359;
+/// How often Wine may say so of one program.
+const STARTS: usize = 5;
+
+/// Starts a program: `start` spawns it, or runs it to its end. Wine, when it is busy, sometimes reports an internal error
+/// instead, and has started nothing then: `start` is called again.
+///
+/// # Errors
+/// The last one of `start`.
+pub fn started<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..STARTS {
+        match start() {
+            Err(error) if cfg!(windows) && error.raw_os_error() == Some(INTERNAL_ERROR) => {
+                eprintln!("{error}: started again");
+            }
+            result => return result,
+        }
+    }
+    start()
+}
 
 /// How many descriptors a process has open; `None` where the system does not say. Wine would count those of its server.
 #[must_use]
@@ -67,6 +89,17 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
+
+    #[test]
+    fn a_program_is_started_once_on_this_system() {
+        let mut starts = 0;
+        let result = started(|| {
+            starts += 1;
+            Err::<(), _>(io::Error::from_raw_os_error(INTERNAL_ERROR))
+        });
+        assert_eq!((result.unwrap_err().raw_os_error(), starts), (Some(INTERNAL_ERROR), 1));
+        assert_eq!(started(|| Ok(7)).unwrap(), 7);
+    }
 
     #[test]
     fn an_open_file_is_found_with_its_flags() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::{fs, thread};
 
-use overlapped_testing::{Random, dial, eventually, exit_of, read_to_end, reset};
+use overlapped_testing::{Random, dial, eventually, exit_of, read_to_end, reset, started};
 use rusqlite::Connection;
 
 /// Far longer than a query may wait for a locked file, and than anything takes.
@@ -23,7 +23,7 @@ impl Bank {
     fn start(file: &str) -> Bank {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jobs-sqlite"));
         command.args(["127.0.0.1:0", file]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("cargo built it");
+        let mut child = started(|| command.spawn()).expect("cargo built it");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("its first line");
@@ -277,8 +277,8 @@ fn a_file_that_is_no_database_is_refused_at_the_start() {
     let file = new_file("no-database");
     fs::write(&file, "a text that is no database at all, but longer than a header").expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_jobs-sqlite"));
-    let output =
-        command.args(["127.0.0.1:0", text(&file)]).stdin(Stdio::null()).output().expect("cargo built it");
+    command.args(["127.0.0.1:0", text(&file)]).stdin(Stdio::null());
+    let output = started(|| command.output()).expect("cargo built it");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("cannot open ") && errors.contains("file is not a database"), "{errors}");

@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use overlapped_testing::started;
+
 use crate::peer::PATIENCE;
 
 #[cfg(unix)]
@@ -101,7 +103,7 @@ impl Process {
         #[cfg(unix)]
         with_default_signals();
         command.stdin(Stdio::piped()).stdout(out).stderr(err);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut child = started(|| command.spawn()).unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, keep));
         let stderr = child.stderr.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, Keep::All));
         Process {

@@ -43,12 +43,14 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             }
             self.core.now = self.driver.now();
             self.catching_panics(Self::fire_precise_timer);
+            // Of a callback that panicked, too.
+            self.catching_panics(Self::flush);
         }
         Ok(())
     }
 
-    /// Calls the handler if its precise timer is due: at most once in a turn, so that a timer that is always due lets
-    /// other work in between.
+    /// Calls the handler if its precise timer is due: at most once after each return from the kernel, so that a timer that
+    /// is always due lets other work in between.
     #[inline]
     pub(super) fn fire_precise_timer(&mut self) {
         if self.core.precise_timer.is_some_and(|at| at <= self.core.now) {

@@ -5,13 +5,13 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Output, Stdio};
 use std::thread;
 
-use overlapped_testing::{Example, PATIENCE, read_to_end, with_timeouts};
+use overlapped_testing::{Example, PATIENCE, read_to_end, started, with_timeouts};
 
 /// Runs the program to its end.
 fn run(target: &str, users: u32, rate: &str, seconds: u32) -> (String, Output) {
     let mut command = Example::command("dummy_clients");
     command.args([target, &users.to_string(), rate, &seconds.to_string()]).stdin(Stdio::null());
-    let output = command.output().expect("build it first: cargo build --examples");
+    let output = started(|| command.output()).expect("build it first: cargo build --examples");
     (String::from_utf8(output.stdout.clone()).expect("text"), output)
 }
 
@@ -115,7 +115,7 @@ fn dummy_clients_refuse_wrong_arguments() {
     for args in
         [&["a", "x"][..], &["a", "0"], &["a", "1", "0"], &["a", "1", "-1"], &["a", "1", "1", "0"], &["a"; 5]]
     {
-        let output = Example::command("dummy_clients").args(args).output().expect("it is built");
+        let output = started(|| Example::command("dummy_clients").args(args).output()).expect("it is built");
         let text = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
         assert!(text.starts_with("usage: dummy_clients "), "{args:?}: {text}");

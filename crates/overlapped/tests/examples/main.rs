@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
 
-use overlapped_testing::{Example, read_to_end};
+use overlapped_testing::{Example, read_to_end, started};
 
 #[test]
 fn echo() {
@@ -30,7 +30,8 @@ fn a_main_that_returns_the_error_prints_its_message() {
     let address = taken.local_addr().unwrap().to_string();
     for name in ["echo", "chat", "game_tick"] {
         let mut command = Example::command(name);
-        let output = command.arg(&address).stdin(Stdio::null()).output().unwrap();
+        command.arg(&address).stdin(Stdio::null());
+        let output = started(|| command.output()).unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{name}: {text}");
         let start = format!("Error: cannot listen on {address}: ");

@@ -8,6 +8,7 @@
 //! | `send_now` | no | no | the non-blocking call | if it may be done at once |
 //! | a watch | a multishot poll | a `WSARecv` of no bytes | an event that says error | a look at the stream |
 //! | `cancel` | `ASYNC_CANCEL` | `CancelIoEx` of that one | forgets it | forgets it |
+//! | `submit_some` | an `enter` that submits | no | no | advances the virtual clock |
 //! | `harvest` | one `enter`: submits and waits | `GetQueuedCompletionStatusEx` | `epoll_wait`, `kevent` | advances the virtual clock |
 //! | `next` | a CQE | a packet | performs what became possible | a seeded choice |
 //! | `looked` | nothing left over by `enter` | fewer packets than it takes | fewer events than it takes, all served | nothing left |

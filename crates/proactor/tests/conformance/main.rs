@@ -53,7 +53,8 @@ macro_rules! all_cases {
                 large_transfer_to_a_slow_reader
                 a_gathered_send
                 a_gathered_send_that_is_aborted
-                a_burst_of_submissions;
+                a_burst_of_submissions
+                a_burst_that_is_submitted_in_parts;
             fairness:
                 a_large_payload_takes_a_part_of_each_turn
                 a_large_gathered_send_takes_a_part_of_each_turn

@@ -283,6 +283,10 @@ impl<B: Backend> Backend for Watched<B> {
         self.inner.cancel(key, ops);
     }
 
+    fn submit_some(&mut self, most: u32) -> io::Result<bool> {
+        if self.silent { Ok(false) } else { self.inner.submit_some(most) }
+    }
+
     fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Self>) -> io::Result<()> {
         if !self.silent {
             return self.inner.harvest(wait, ops);

@@ -4,8 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use proactor::Time;
 use proactor::backend::Wait;
+use proactor::backend::simulated::Behaviour;
+use proactor::{ConnectionKey, Time};
 
 use super::fixture::{Fixture, Kept, Probe, Seen, What, behaviours};
 use crate::config::Config;
@@ -194,5 +195,98 @@ fn a_panic_in_it_is_reported_and_it_may_be_set_again() {
         fixture.send(key, b"still here");
         fixture.settle();
         assert_eq!(fixture.got(key), b"still here", "{behaviour:?}");
+    }
+}
+
+const SEND: Duration = Duration::from_micros(5);
+/// Sessions; a turn over the simulated kernel brings up to 64 completions.
+const BURST: u32 = 30;
+
+/// A worker that has just received from all sessions, on a kernel that works for a while on each echo. Its precise timer is
+/// due.
+fn before_a_burst(probe: Probe) -> (Fixture, Vec<ConnectionKey>) {
+    let calm = Behaviour { cuts: false, multishot: true, inline: false, ..Behaviour::default() };
+    let mut fixture = Fixture::new(calm, 1, Config::default(), probe);
+    let keys: Vec<_> = (0..BURST).map(|_| fixture.connect()).collect();
+    fixture.settle();
+    for key in &keys {
+        fixture.send(*key, b"come back");
+    }
+    fixture.round_of_client();
+    fixture.workers[0].turn(false).unwrap();
+    assert_eq!(fixture.workers[0].core.report.counters.bytes_received, u64::from(BURST) * 9);
+    fixture.simulation.set_submission_time(SEND);
+    let now = fixture.simulation.now();
+    fixture.workers[0].call_by_hand(|_, worker| worker.set_precise_timer(now));
+    (fixture, keys)
+}
+
+/// It waits for four sends, not for all.
+#[test]
+fn it_does_not_wait_for_a_burst_of_submissions() {
+    let (probe, times) = noting(|worker, seen| {
+        if seen == Seen::PreciseTimer {
+            worker.set_precise_timer(worker.now() + Duration::from_micros(1));
+        }
+    });
+    let (mut fixture, keys) = before_a_burst(probe);
+    let start = fixture.simulation.now();
+    for _ in 0..3 {
+        fixture.workers[0].turn(false).unwrap();
+    }
+    let passed = fixture.simulation.now().since(start);
+    assert_eq!(passed, BURST * SEND, "all echoes were submitted");
+    let mut times = times.take();
+    times.insert(0, start);
+    times.push(start + passed);
+    let gaps = times.windows(2).map(|pair| pair[1].since(pair[0]));
+    assert!(gaps.max() <= Some(4 * SEND), "{times:?}");
+    fixture.workers[0].call_by_hand(|_, worker| worker.set_precise_timer(None));
+    fixture.settle();
+    assert!(keys.iter().all(|key| fixture.got(*key) == b"come back"));
+}
+
+/// Each call of a timer that is always due asks for more, and other work goes on.
+#[test]
+fn a_burst_that_grows_as_it_is_submitted_ends_the_turn() {
+    let (probe, times) = noting(|worker, seen| {
+        if seen == Seen::PreciseTimer {
+            for id in worker.sessions() {
+                let _ = worker.session(id).expect("it is open").0.send(b"more".to_vec());
+            }
+            worker.set_precise_timer(Time::ZERO);
+        }
+    });
+    let (mut fixture, keys) = before_a_burst(probe);
+    fixture.workers[0].turn(false).unwrap();
+    assert!(times.borrow().len() <= 40, "{} calls in one turn", times.borrow().len());
+    fixture.workers[0].call_by_hand(|_, worker| worker.set_precise_timer(None));
+    fixture.settle();
+    for key in &keys {
+        assert!(
+            fixture.got(*key).starts_with(b"come backmore"),
+            "{:?}",
+            String::from_utf8_lossy(fixture.got(*key))
+        );
+    }
+}
+
+/// What a callback asked for before it panicked goes out before the worker sleeps.
+#[test]
+fn a_panic_between_two_parts_loses_nothing() {
+    let (probe, _) = noting(|worker, seen| {
+        if seen == Seen::PreciseTimer {
+            for id in worker.sessions() {
+                let _ = worker.session(id).expect("it is open").0.send(b", and more".to_vec());
+            }
+            panic!("on purpose");
+        }
+    });
+    let (mut fixture, keys) = before_a_burst(probe);
+    fixture.workers[0].turn(true).unwrap();
+    fixture.settle();
+    assert_eq!(fixture.stats(0).panics, 1);
+    for key in &keys {
+        assert_eq!(String::from_utf8_lossy(fixture.got(*key)), "come back, and more");
     }
 }

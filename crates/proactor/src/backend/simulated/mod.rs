@@ -68,6 +68,7 @@ impl Simulation {
             behaviour: self.behaviour,
             pool,
             pending: Vec::new(),
+            waiting: 0,
             immediate: VecDeque::new(),
             budget: 0,
             interrupts: self.net.borrow().interrupts,
@@ -126,6 +127,11 @@ impl Simulation {
         self.net.borrow_mut().short_of_memory = short;
     }
 
+    /// How long the kernel works on each operation that is handed to it, as io_uring does on a send. Nothing at first.
+    pub fn set_submission_time(&self, each: Duration) {
+        self.net.borrow_mut().submission_time = each;
+    }
+
     /// The time of this network's clock.
     #[must_use]
     pub fn now(&self) -> Time {
@@ -162,6 +168,8 @@ pub struct Simulated {
     behaviour: Behaviour,
     pool: Pool,
     pending: Vec<Pending>,
+    /// Operations that wait for a harvest, which hands them to the kernel.
+    waiting: u32,
     immediate: VecDeque<Harvested<SimSocket>>,
     budget: usize,
     /// Interrupts so far, as of the last harvest.
@@ -189,6 +197,12 @@ impl Simulated {
     #[must_use]
     pub fn is_woken(&self) -> bool {
         self.woken.0.load(Ordering::Acquire)
+    }
+
+    fn hand_over(&mut self, count: u32) {
+        self.waiting -= count;
+        let mut net = self.net.borrow_mut();
+        net.now = net.now + net.submission_time * count;
     }
 
     /// Tries one pending operation. `None`: it has to wait.
@@ -329,6 +343,7 @@ impl Backend for Simulated {
         }
         self.unlooked |= matches!(operation, Operation::Receive { .. });
         self.pending.push(Pending { key, cancelled: false });
+        self.waiting += 1;
         Submitted::Pending
     }
 
@@ -347,7 +362,16 @@ impl Backend for Simulated {
         }
     }
 
+    fn submit_some(&mut self, most: u32) -> io::Result<bool> {
+        let some = self.waiting > most;
+        if some {
+            self.hand_over(most);
+        }
+        Ok(some)
+    }
+
     fn harvest(&mut self, wait: Wait, ops: &mut InFlight<Simulated>) -> io::Result<()> {
+        self.hand_over(self.waiting);
         (self.budget, self.timed_out, self.unlooked) = (64, false, false);
         let interrupts = self.net.borrow().interrupts;
         self.interrupted = self.interrupts != interrupts;

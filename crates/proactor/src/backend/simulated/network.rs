@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use super::Behaviour;
 use crate::operation::Close;
@@ -71,6 +72,8 @@ pub(super) struct Network {
     pub(super) failing: BTreeMap<SocketAddr, io::ErrorKind>,
     /// Whether accepts, receives and sends fail for want of memory.
     pub(super) short_of_memory: bool,
+    /// For each operation that is handed over.
+    pub(super) submission_time: Duration,
 }
 
 impl Network {
@@ -87,6 +90,7 @@ impl Network {
             silent: Vec::new(),
             failing: BTreeMap::new(),
             short_of_memory: false,
+            submission_time: Duration::ZERO,
         }
     }
 

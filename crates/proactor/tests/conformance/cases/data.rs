@@ -1,11 +1,16 @@
 //! Bytes: what was sent arrives, all of it, once, in order (INV-4).
 
+use std::time::Duration;
+
 use overlapped_testing::{assert_same, pattern};
+use proactor::backend::{Backend, BackendKind, Wait};
 use proactor::{AlignedBuf, Gather, Payload};
 
 use crate::endpoint::{Finished, Post};
 use crate::fixture::Fixture;
 use crate::kernel::{ANY_PORT, Kernel};
+
+const MOMENT: Duration = Duration::from_millis(10);
 
 pub fn a_few_bytes_each_way<K: Kernel>(kernel: &K) -> Finished {
     let (mut fixture, ends) = Fixture::connected(kernel);
@@ -168,5 +173,47 @@ pub fn a_burst_of_submissions<K: Kernel>(kernel: &K) -> Finished {
     assert!(
         there.iter().all(|key| fixture.there.seen(*key).ended && fixture.there.seen(*key).bytes.len() == 8)
     );
+    fixture.finish()
+}
+
+/// What waits for the next turn is handed over in parts: all of it, once, and what was handed over needs no turn.
+pub fn a_burst_that_is_submitted_in_parts<K: Kernel>(kernel: &K) -> Finished {
+    const TOGETHER: u32 = 3;
+    let mut fixture = Fixture::new(kernel);
+    let all: Vec<_> = (0..20).map(|_| fixture.pair()).collect();
+    for ends in &all {
+        fixture.there.receive(ends.there);
+    }
+    fixture.settle();
+    for (number, ends) in all.iter().enumerate() {
+        fixture.here.post(ends.here, pattern(10, number as u8));
+    }
+    let mut parts = 0;
+    while fixture.here.driver.submit_some(TOGETHER).expect("nothing is wrong") {
+        parts += 1;
+        assert!(parts <= all.len(), "it comes to an end");
+    }
+    let arrived = |fixture: &Fixture<'_, K>| {
+        all.iter().filter(|ends| fixture.there.seen(ends.there).bytes.len() == 10).count()
+    };
+    match K::Backend::KIND {
+        BackendKind::IoUring => {
+            assert_eq!(parts, 6, "the last two sends wait for the next turn");
+            for _ in 0..1000 {
+                fixture.there.step(Wait::Until(fixture.there.driver.now() + MOMENT));
+                if arrived(&fixture) == 18 {
+                    break;
+                }
+            }
+            assert_eq!(arrived(&fixture), 18, "the sender took no turn");
+        }
+        // Some are done at once.
+        BackendKind::Simulated => assert!(parts <= 6),
+        _ => assert_eq!(parts, 0, "nothing waits"),
+    }
+    fixture.until("all messages", |fixture| arrived(fixture) == all.len());
+    for (number, ends) in all.iter().enumerate() {
+        assert_eq!(fixture.there.seen(ends.there).bytes, pattern(10, number as u8));
+    }
     fixture.finish()
 }
