@@ -124,6 +124,8 @@ impl<'a> Toolchain<'a> {
         // A stable compiler builds its own library only when it is told that this is meant.
         // Nobody debugs what is built here, and MinGW's linker needs minutes for what a debugger would read.
         command.env("CARGO_PROFILE_DEV_DEBUG", "0");
+        // Wine takes most of the time that these tests need, and optimising would take more than it saves.
+        command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
         command.env("RUSTC_BOOTSTRAP", "1").env("RUSTC", RUSTC).env("CARGO_TARGET_DIR", &self.into);
         // What the cargo that runs this program says of its own toolchain.
         for name in ["RUSTUP_TOOLCHAIN", "CARGO", "LD_LIBRARY_PATH", "RUSTFLAGS", "RUSTDOC"] {

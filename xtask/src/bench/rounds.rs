@@ -26,6 +26,8 @@ pub(super) struct Patience {
 }
 
 const WAIT: Duration = Duration::from_millis(200);
+/// Waits and repeats take at most this share of the time: a machine that is never quiet is measured as it is.
+const SHARE: f64 = 0.25;
 
 pub(super) struct Rounds<'r> {
     generator: Generator,
@@ -33,6 +35,8 @@ pub(super) struct Rounds<'r> {
     apart: Places,
     shared: Places,
     began: Instant,
+    /// What waits and repeats took so far.
+    extra: Duration,
     results: &'r mut Results,
 }
 
@@ -52,6 +56,7 @@ impl<'r> Rounds<'r> {
             apart,
             shared: Places { server: all.clone(), generator: all },
             began: Instant::now(),
+            extra: Duration::ZERO,
             results,
         }
     }
@@ -129,20 +134,21 @@ impl<'r> Rounds<'r> {
         let mut kept: Option<(Outcome, Noise)> = None;
         let mut repeated = 0;
         loop {
+            let (start, extra) = (Instant::now(), self.extra);
             let (outcome, noise) = match self.once(workload, server) {
                 Ok((figures, noise)) => (Outcome::Measured(Box::new(figures)), noise),
                 Err(failure) => (Outcome::Failed(failure), Noise::default()),
             };
+            if repeated > 0 {
+                self.extra = extra + start.elapsed();
+            }
             let failed = matches!(outcome, Outcome::Failed(_));
             let best = self.results.best_probe_ns;
             let noisy = noise.is_noisy(best);
             if failed || kept.as_ref().is_none_or(|(_, before)| noise.level(best) < before.level(best)) {
                 kept = Some((outcome, noise));
             }
-            let may_repeat = repeated < self.patience.repeats
-                && self.began.elapsed() < self.patience.time / 2
-                && !interrupt::asked();
-            if failed || !noisy || !may_repeat {
+            if failed || !noisy || repeated >= self.patience.repeats || !self.has_time() {
                 let (outcome, noise) = kept.expect("something was just kept");
                 return (outcome, noise, repeated);
             }
@@ -150,16 +156,24 @@ impl<'r> Rounds<'r> {
         }
     }
 
+    /// Whether there is time for what a quiet machine would not need.
+    fn has_time(&self) -> bool {
+        let took = self.began.elapsed();
+        self.extra <= took.mul_f64(SHARE) && took < self.patience.time / 2 && !interrupt::asked()
+    }
+
     /// A fresh server on a fresh port, measured once.
     fn once(&mut self, workload: &Workload, server: &Server) -> Result<(Figures, Noise), Failure> {
         let places = if workload.shared { self.shared.clone() } else { self.apart.clone() };
         let mut before = self.probe();
         for _ in 0..self.patience.waits {
-            if before <= self.results.best_probe_ns * (1.0 + noise::LIMIT) || interrupt::asked() {
+            if before <= self.results.best_probe_ns * (1.0 + noise::LIMIT) || !self.has_time() {
                 break;
             }
+            let start = Instant::now();
             std::thread::sleep(WAIT);
             before = self.probe();
+            self.extra += start.elapsed();
         }
         let errors = self.generator.out.join("server.err");
         let mut running = Running::start(&server.words(), &places.server, &errors)?;
