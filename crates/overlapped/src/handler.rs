@@ -109,8 +109,8 @@ pub trait Handler: Sized + 'static {
     }
 
     /// The timer set with [`WorkerContext::set_precise_timer`] is due: [`WorkerContext::now`] is at or after its time. It is
-    /// no longer set, and may be set again here. If it is set to a time that has passed, it is due in the next turn, after
-    /// the events of this one.
+    /// no longer set, and may be set again here. If it is set to a time that has passed, it is due
+    /// when the worker next returns from the kernel, so other work goes on meanwhile.
     fn on_precise_timer(&mut self, worker: &mut WorkerContext<'_, Self::State>) {
         let _ = worker;
     }

@@ -7,11 +7,11 @@ pub const O_CLOEXEC: u32 = 0o2_000_000;
 
 /// Windows: `ERROR_INTERNAL_ERROR`. Windows does not give it for a program that exists.
 const INTERNAL_ERROR: i32 = 1359;
-/// How often Wine may say so of one program.
+/// How often a program is started at most.
 const STARTS: usize = 5;
 
 /// Starts a program: `start` spawns it, or runs it to its end. Wine, when it is busy, sometimes reports an internal error
-/// instead, and has started nothing then: `start` is called again.
+/// instead of starting it: `start` is called again.
 ///
 /// # Errors
 /// The last one of `start`.

@@ -26,7 +26,8 @@ pub(super) struct Patience {
 }
 
 const WAIT: Duration = Duration::from_millis(200);
-/// Waits and repeats take at most this share of the time: a machine that is never quiet is measured as it is.
+/// Waits and repeats take at most this share of the time, and of its first half: a machine that is never quiet is measured
+/// as it is.
 const SHARE: f64 = 0.25;
 
 pub(super) struct Rounds<'r> {
@@ -101,7 +102,9 @@ impl<'r> Rounds<'r> {
     }
 
     fn round(&mut self, job: &Job, round: u32) {
-        for server in &job.servers {
+        // Each round begins with another one: noise that is met in turns does not always meet the same.
+        let (first, count) = (round as usize % job.servers.len().max(1), job.servers.len());
+        for server in job.servers.iter().cycle().skip(first).take(count) {
             if self.is_cut() {
                 return;
             }

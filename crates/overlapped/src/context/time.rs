@@ -22,8 +22,8 @@ impl<S> WorkerContext<'_, S> {
 
     /// Calls [`Handler::on_precise_timer`](crate::Handler::on_precise_timer) once, at `at`: never earlier, and within
     /// microseconds if the worker has nothing else to do and has a processor to itself. A time that has passed is due
-    /// when the worker has returned from the kernel. A worker has one such timer: setting it again moves it, and `None` cancels it, even if it
-    /// is already due.
+    /// when the worker next returns from the kernel. A worker has one such timer: setting it again moves it, and `None`
+    /// cancels it, even if it is already due.
     ///
     /// This costs processor time. The kernel's timers are coarse, so the worker sleeps until shortly before `at`, and
     /// polls the kernel without sleeping for the rest: 0.2 ms with io_uring, 1.2 ms with readiness, 17 ms with IOCP, as

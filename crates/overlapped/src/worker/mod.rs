@@ -190,8 +190,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.core.touched.append(&mut self.core.deferred);
         self.catching_panics(Self::take_mail);
         self.catching_panics(Self::flush);
-        self.watch_own_limits();
         self.submit_in_parts()?;
+        self.watch_own_limits();
         debug_assert!(
             self.core.touched.is_empty(),
             "what was asked for is submitted before the worker sleeps"

@@ -18,10 +18,10 @@ const PART: u32 = 128;
 
 /// Operations that are submitted at once while a precise timer is close.
 const TOGETHER: u32 = 4;
-/// How close.
-const CLOSE: Duration = Duration::from_millis(1);
-/// Parts of a turn at most: then completions are looked at, whatever the timer asks for.
-const PARTS: u32 = 32;
+/// How close: about as long as the kernel works on a full ring of sends. The parts of one turn take no longer.
+const CLOSE: Duration = Duration::from_millis(10);
+/// Parts of one turn at most: a full ring.
+const PARTS: u32 = 256;
 
 /// When to stop sleeping for a precise timer that is due at `at`.
 pub(super) fn sleep_until<B: Backend>(at: Time, now: Time) -> Time {
@@ -32,16 +32,24 @@ pub(super) fn sleep_until<B: Backend>(at: Time, now: Time) -> Time {
 }
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
-    /// With io_uring, one system call submits everything that a turn asks for: for fifty sends, that takes some hundred
-    /// microseconds, and a precise timer would wait for them. So while one is close, they are submitted in parts.
+    /// With io_uring, one system call submits everything that a turn asks for: for fifty sends, that takes a few hundred
+    /// microseconds, and a precise timer would wait for them. So while one is close, they are submitted in parts. A turn
+    /// ends for a timer that is always due, too: then the rest is submitted at once, and completions are looked at.
     #[inline]
     pub(super) fn submit_in_parts(&mut self) -> io::Result<()> {
+        if self.core.precise_timer.is_some() { self.in_parts() } else { Ok(()) }
+    }
+
+    fn in_parts(&mut self) -> io::Result<()> {
+        let mut now = self.driver.now();
+        let end = now + CLOSE;
         for _ in 0..PARTS {
-            let Some(at) = self.core.precise_timer else { break };
-            if at > self.core.now + CLOSE || !self.driver.submit_some(TOGETHER)? {
+            let is_close = self.core.precise_timer.is_some_and(|at| at <= now + CLOSE);
+            if !is_close || now > end || !self.driver.submit_some(TOGETHER)? {
                 break;
             }
-            self.core.now = self.driver.now();
+            now = self.driver.now();
+            self.core.now = now;
             self.catching_panics(Self::fire_precise_timer);
             // Of a callback that panicked, too.
             self.catching_panics(Self::flush);

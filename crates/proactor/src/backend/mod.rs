@@ -165,7 +165,7 @@ pub trait Backend: Sized {
     fn cancel(&mut self, key: OpKey, ops: &mut InFlight<Self>);
 
     /// Hands `most` operations to the kernel, if more than that are waiting for the next [`harvest`](Self::harvest), which
-    /// hands over all. Returns whether it did. It waits for nothing and brings no completion. For a caller that cannot wait
+    /// hands over all. Returns whether it tried: a kernel that is short of something takes fewer. It waits for nothing and brings no completion. For a caller that cannot wait
     /// for the end of a system call that works on many. Backends whose [`submit`](Self::submit) makes the call itself have
     /// none waiting.
     ///

@@ -266,7 +266,7 @@ impl<B: Backend> Driver<B> {
     }
 
     /// Hands `most` operations to the kernel, if more than that are waiting for the next [`turn`](Self::turn). Returns
-    /// whether it did. It brings no event. With io_uring one system call submits everything, which takes some microseconds
+    /// whether it tried: a kernel that is short of something takes fewer. It brings no event. With io_uring one system call submits everything, which takes some microseconds
     /// for each send: a caller that has something to do in between submits in parts. With the other backends nothing waits.
     ///
     /// # Errors

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use proactor::backend::Wait;
-use proactor::backend::simulated::Behaviour;
+use proactor::backend::simulated::{Behaviour, Simulation};
 use proactor::{ConnectionKey, Time};
 
-use super::fixture::{Fixture, Kept, Probe, Seen, What, behaviours};
+use super::fixture::{End, Fixture, Kept, Probe, Seen, What, behaviours};
 use crate::config::Config;
 use crate::context::WorkerContext;
 use crate::mailbox::Mail;
@@ -121,7 +121,7 @@ fn it_sets_itself_again() {
     }
 }
 
-/// A schedule that is behind is called once in a turn.
+/// A schedule that is behind is called once after each return from the kernel.
 #[test]
 fn one_that_is_always_due_lets_others_work() {
     for behaviour in behaviours() {
@@ -221,6 +221,12 @@ fn before_a_burst(probe: Probe) -> (Fixture, Vec<ConnectionKey>) {
     (fixture, keys)
 }
 
+fn send_to_all(worker: &mut WorkerContext<'_, Kept>, bytes: &[u8]) {
+    for id in worker.sessions() {
+        let _ = worker.send(id, bytes.to_vec());
+    }
+}
+
 /// It waits for four sends, not for all.
 #[test]
 fn it_does_not_wait_for_a_burst_of_submissions() {
@@ -246,29 +252,48 @@ fn it_does_not_wait_for_a_burst_of_submissions() {
     assert!(keys.iter().all(|key| fixture.got(*key) == b"come back"));
 }
 
-/// Each call of a timer that is always due asks for more, and other work goes on.
+/// More is to be submitted than a turn submits in parts.
 #[test]
-fn a_burst_that_grows_as_it_is_submitted_ends_the_turn() {
-    let (probe, times) = noting(|worker, seen| {
+fn a_timer_that_is_always_due_does_not_keep_the_turn_from_ending() {
+    let asks = Cell::new(true);
+    let (probe, times) = noting(move |worker, seen| {
         if seen == Seen::PreciseTimer {
-            for id in worker.sessions() {
-                let _ = worker.session(id).expect("it is open").0.send(b"more".to_vec());
+            if asks.take() {
+                send_to_all(worker, b"x");
             }
             worker.set_precise_timer(Time::ZERO);
         }
     });
-    let (mut fixture, keys) = before_a_burst(probe);
+    let mut fixture = fixture(probe);
+    let keys: Vec<_> = (0..1100).map(|_| fixture.connect()).collect();
+    fixture.settle();
+    fixture.workers[0].call_by_hand(|_, worker| worker.set_precise_timer(Time::ZERO));
     fixture.workers[0].turn(false).unwrap();
-    assert!(times.borrow().len() <= 40, "{} calls in one turn", times.borrow().len());
+    assert_eq!(times.take().len(), 1, "nothing was to be submitted");
+    fixture.workers[0].turn(false).unwrap();
+    assert_eq!(times.take().len(), 256 + 1, "after each part, and after the rest");
     fixture.workers[0].call_by_hand(|_, worker| worker.set_precise_timer(None));
     fixture.settle();
-    for key in &keys {
-        assert!(
-            fixture.got(*key).starts_with(b"come backmore"),
-            "{:?}",
-            String::from_utf8_lossy(fixture.got(*key))
-        );
-    }
+    assert!(keys.iter().all(|key| fixture.got(*key) == b"x"));
+}
+
+#[test]
+fn one_whose_callback_takes_long_does_not_keep_the_turn_from_ending() {
+    let clock: Rc<RefCell<Option<Simulation>>> = Rc::default();
+    let slow = Rc::clone(&clock);
+    let (probe, times) = noting(move |worker, seen| {
+        if seen == Seen::PreciseTimer {
+            slow.borrow().as_ref().expect("a burst was prepared").advance(Duration::from_millis(4));
+            worker.set_precise_timer(Time::ZERO);
+        }
+    });
+    let (mut fixture, keys) = before_a_burst(probe);
+    clock.replace(Some(fixture.simulation.clone()));
+    fixture.workers[0].turn(false).unwrap();
+    assert_eq!(times.borrow().len(), 4 + 1, "after the parts of ten milliseconds, and after the rest");
+    fixture.workers[0].call_by_hand(|_, worker| worker.set_precise_timer(None));
+    fixture.settle();
+    assert!(keys.iter().all(|key| fixture.got(*key) == b"come back"));
 }
 
 /// What a callback asked for before it panicked goes out before the worker sleeps.
@@ -276,17 +301,39 @@ fn a_burst_that_grows_as_it_is_submitted_ends_the_turn() {
 fn a_panic_between_two_parts_loses_nothing() {
     let (probe, _) = noting(|worker, seen| {
         if seen == Seen::PreciseTimer {
-            for id in worker.sessions() {
-                let _ = worker.session(id).expect("it is open").0.send(b", and more".to_vec());
-            }
+            send_to_all(worker, b", and more");
             panic!("on purpose");
         }
     });
     let (mut fixture, keys) = before_a_burst(probe);
-    fixture.workers[0].turn(true).unwrap();
+    let worker = &mut fixture.workers[0];
+    worker.turn(true).unwrap();
+    assert!(
+        worker.core.touched.is_empty() && worker.core.deferred.is_empty(),
+        "it was asked for in this turn"
+    );
     fixture.settle();
     assert_eq!(fixture.stats(0).panics, 1);
     for key in &keys {
         assert_eq!(String::from_utf8_lossy(fixture.got(*key)), "come back, and more");
     }
+}
+
+/// A limit that is given to a session between two parts wakes the worker as any other does.
+#[test]
+fn a_limit_that_is_set_between_two_parts_is_watched() {
+    let (probe, _) = noting(|worker, seen| {
+        if seen == Seen::PreciseTimer {
+            for id in worker.sessions() {
+                worker.session(id).expect("it is open").0.set_deadline(3 * SECOND);
+            }
+        }
+    });
+    let (mut fixture, keys) = before_a_burst(probe);
+    fixture.workers[0].turn(false).unwrap();
+    assert!(fixture.workers[0].core.relimited.is_empty(), "before the worker sleeps");
+    fixture.settle();
+    assert!(keys.iter().all(|key| fixture.end(*key) == End::Open));
+    fixture.pass(4 * SECOND);
+    assert!(keys.iter().all(|key| fixture.end(*key) != End::Open));
 }

@@ -347,6 +347,7 @@ impl Backend for IoUring {
         if pending <= most {
             return Ok(false);
         }
+        self.buffers.provide();
         // SAFETY: no argument is passed; the entries were pushed under the rule of `try_push`.
         match unsafe { self.ring.submitter().enter::<libc::sigset_t>(most, 0, 0, None) } {
             Ok(_) => Ok(true),
