@@ -124,7 +124,10 @@ mod of_processes {
         assert!(lines.any(|line| line.unwrap() == "used"), "it ended early");
         let used = process_usage(child.id()).unwrap();
         assert!(used.cpu >= Duration::from_millis(45), "{used:?}");
-        assert!(used.cpu < PATIENCE && used.rss_bytes > 100_000, "{used:?}");
+        assert!(used.rss_bytes > 100_000, "{used:?}");
+        // Wine gives the times of the process that asks.
+        let wine = cfg!(windows) && std::env::var_os("WINEPREFIX").is_some();
+        assert!(wine || used.cpu < PATIENCE, "{used:?}");
         assert_ne!(used.voluntary_switches, Some(0), "it waits: {used:?}");
         child.stdin.take().unwrap().write_all(b"\n").unwrap();
         let status = child.wait().unwrap();
