@@ -12,8 +12,8 @@ use crate::place;
 use crate::toolchain::{self, Toolchain, Use};
 use crate::wine::Wine;
 
-/// Unit tests take a second, the suite about a minute.
-const TESTS: Duration = Duration::from_secs(300);
+/// Unit tests take a second, the suite about a minute, the end-to-end cases four.
+const TESTS: Duration = Duration::from_secs(600);
 
 /// What is built for Windows.
 pub(crate) struct Built {
