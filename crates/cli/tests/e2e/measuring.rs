@@ -20,10 +20,9 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::thread;
 
-use overlapped_testing::{Difference, Fault, FaultyServer, Place, Record};
+use overlapped_testing::{Difference, Fault, FaultyServer, PATIENCE, Place, Record, eventually_within};
 use serde_json::Value;
 
-use crate::peer::eventually;
 use crate::process::{Ended, Keep, Process, run};
 use crate::server::BINARY;
 
@@ -60,7 +59,9 @@ pub(crate) fn measure_until(
 ) -> Report {
     let mut run = Run::start(backend, address, args);
     if cfg!(unix) {
-        eventually("it is enough", is_enough);
+        // Wine takes several times as long.
+        let patience = if backend == "iocp" { 3 * PATIENCE } else { PATIENCE };
+        eventually_within(patience, "it is enough", is_enough);
     }
     run.end()
 }
