@@ -20,9 +20,10 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::thread;
 
-use overlapped_testing::{Difference, Fault, FaultyServer, PATIENCE, Place, Record, eventually_within};
+use overlapped_testing::{Difference, Fault, FaultyServer, Place, Record, eventually_within};
 use serde_json::Value;
 
+use crate::peer::PATIENCE;
 use crate::process::{Ended, Keep, Process, run};
 use crate::server::BINARY;
 
