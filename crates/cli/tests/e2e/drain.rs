@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::peer::{PATIENCE, dial, dial_narrow, eventually, exchange, fill, noise};
+use crate::peer::{PATIENCE, dial, dial_narrow, eventually, eventually_refused, exchange, fill, noise};
 use crate::server::{Server, Summary};
 
 /// Clients have written, and the server's kernel has acknowledged every byte; next to nothing was read yet, so
@@ -198,14 +198,7 @@ pub(crate) fn second_signal_ends_at_once(backend: &str) {
     let address = server.address();
     let held = hold_up(address);
     server.terminate();
-    // Not as fast as it can: what waits to be accepted is accepted first, and Wine is slow at it.
-    eventually("the drain begins", || {
-        let is_refused = TcpStream::connect(address).is_err();
-        if !is_refused {
-            thread::sleep(ONE_REQUEST / 10);
-        }
-        is_refused
-    });
+    eventually_refused(address);
     // Not a wait: the time between the two is what makes them two.
     thread::sleep(ONE_REQUEST);
     server.interrupt();

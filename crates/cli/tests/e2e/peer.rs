@@ -1,6 +1,8 @@
 //! The other end: plain sockets, random bytes, and waiting with a bound that is right for whole programs.
 
 use std::net::{SocketAddr, TcpStream};
+#[cfg(unix)]
+use std::thread;
 use std::time::Duration;
 
 use overlapped_testing::{eventually_within, with_timeouts};
@@ -33,6 +35,20 @@ pub(crate) fn dial_narrow(address: SocketAddr) -> TcpStream {
     socket.set_tcp_mss(1400).unwrap();
     socket.connect(&address.into()).expect("the server listens");
     with_timeouts(socket.into(), PATIENCE)
+}
+
+/// Waits until nobody listens there any more. Not as fast as it can: what waits to be accepted is accepted first, and Wine
+/// is slow at it.
+#[cfg(unix)]
+#[track_caller]
+pub(crate) fn eventually_refused(address: SocketAddr) {
+    eventually("the drain begins", || {
+        let is_refused = TcpStream::connect(address).is_err();
+        if !is_refused {
+            thread::sleep(Duration::from_millis(50));
+        }
+        is_refused
+    });
 }
 
 /// Waits for what somebody else brings about.

@@ -9,7 +9,7 @@ use std::thread;
 use rustix::io::ioctl_fionbio;
 
 use crate::drain::{ONE_REQUEST, hold_up};
-use crate::peer::{PATIENCE, dial, eventually, exchange, noise};
+use crate::peer::{PATIENCE, dial, eventually, eventually_refused, exchange, noise};
 use crate::process::{Keep, Process};
 #[cfg(target_os = "linux")]
 use crate::server::serves_ten_and_ends;
@@ -149,7 +149,7 @@ pub(crate) fn both_stuck_second_signal(backend: &str) {
     let mut client = dial(address);
     (0..FLOOD).for_each(|_| exchange(&mut client, b"x"));
     server.terminate();
-    eventually("the drain begins", || TcpStream::connect(address).is_err());
+    eventually_refused(address);
     // Not a wait: the time between the two is what makes them two.
     thread::sleep(ONE_REQUEST);
     server.terminate();

@@ -1,14 +1,13 @@
 //! Signals that a wrapper, a terminal or a limit of the system sends.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::thread;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::drain::{ONE_REQUEST, hold_up};
-use crate::peer::{dial, eventually, exchange, noise};
+use crate::peer::{dial, eventually_refused, exchange, noise};
 use crate::process::{Keep, Process};
 use crate::server::{Server, Summary, after, binary, serve};
 
@@ -102,7 +101,7 @@ pub(crate) fn trace_when_ended_at_once(backend: &str) {
     let address = server.address();
     let held = hold_up(address);
     server.terminate();
-    eventually("the drain begins", || TcpStream::connect(address).is_err());
+    eventually_refused(address);
     // Not a wait: the time between the two is what makes them two.
     thread::sleep(ONE_REQUEST);
     server.terminate();
