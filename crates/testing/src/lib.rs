@@ -18,7 +18,7 @@ mod waiting;
 pub use bytes::{PATTERN_PERIOD, assert_same, noise, pattern};
 pub use example::Example;
 pub use faulty::{Difference, Done, Fault, FaultyServer, Place, Record, Which};
-pub use process::{O_CLOEXEC, open_descriptors, started};
+pub use process::{O_CLOEXEC, open_descriptors, started, under_wine};
 #[cfg(target_os = "linux")]
 pub use process::{descriptor_flags, resident, status_field};
 pub use random::Random;

@@ -10,6 +10,12 @@ const INTERNAL_ERROR: i32 = 1359;
 /// How often a program is started at most.
 const STARTS: usize = 5;
 
+/// Whether this is a program for Windows that was started by `cargo xtask windows`.
+#[must_use]
+pub fn under_wine() -> bool {
+    cfg!(windows) && std::env::var_os("WINEPREFIX").is_some()
+}
+
 /// Starts a program: `start` spawns it, or runs it to its end. Wine, when it is busy, sometimes reports an internal error
 /// instead of starting it: `start` is called again.
 ///

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Output, Stdio};
 use std::thread;
 
-use overlapped_testing::{Example, PATIENCE, read_to_end, started, with_timeouts};
+use overlapped_testing::{Example, PATIENCE, read_to_end, started, under_wine, with_timeouts};
 
 /// Runs the program to its end.
 fn run(target: &str, users: u32, rate: &str, seconds: u32) -> (String, Output) {
@@ -26,7 +26,7 @@ fn dummy_clients_get_all_their_echoes() {
     // Both programs inherit the limit.
     let limit = overlapped::raise_descriptor_limit().unwrap_or(u64::MAX);
     // Under Wine, each wait goes through one server process: it carries some hundred messages a second.
-    let wine = cfg!(windows) && std::env::var_os("WINEPREFIX").is_some();
+    let wine = under_wine();
     let users = (if wine { 100 } else { 2_000 }).min(limit / 2) as u32;
     let echo = Example::start("echo", &[]);
     let target = echo.dial().peer_addr().unwrap().to_string();

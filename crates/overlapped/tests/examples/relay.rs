@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use overlapped_testing::{
     Example, PATIENCE, PATTERN_PERIOD, assert_same, expect_bytes, expect_end, pattern, read_to_end,
-    with_timeouts,
+    under_wine, with_timeouts,
 };
 
 /// A relay with one connection through it, seen from both its ends.
@@ -45,7 +45,7 @@ pub(crate) fn wait_for_reset(mut stream: TcpStream) {
     loop {
         match stream.read(&mut scratch) {
             // Under Wine, a reset that meets a socket with no receive under way reads as an end of stream.
-            Ok(0) if cfg!(windows) && std::env::var_os("WINEPREFIX").is_some() => {
+            Ok(0) if under_wine() => {
                 return eprintln!("known limit of Wine: a reset was seen as an end of stream");
             }
             Ok(0) => panic!("an end of stream where a reset was due"),

@@ -142,7 +142,7 @@ mod tests {
         }
         let mut child = Command::new(std::env::current_exe().expect("a test has a path"));
         child.args(["--exact", "inflight::guard_pages::tests::a_touch_of_a_freed_entry_is_the_end"]);
-        let ended = child.env(CHILD, "1").output().expect("it starts");
+        let ended = overlapped_testing::started(|| child.env(CHILD, "1").output()).expect("it starts");
         #[cfg(unix)]
         {
             use std::os::unix::process::ExitStatusExt;

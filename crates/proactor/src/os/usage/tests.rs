@@ -68,6 +68,8 @@ mod of_processes {
     use std::io::{BufRead, BufReader, Write};
     use std::process::{Command, Stdio};
 
+    use overlapped_testing::{started, under_wine};
+
     use super::*;
 
     #[test]
@@ -113,21 +115,17 @@ mod of_processes {
     fn a_child_is_seen_until_it_has_ended() {
         let program = std::env::current_exe().unwrap();
         let name = "os::usage::tests::of_processes::the_child";
-        let mut child = Command::new(program)
-            .args([name, "--exact", "--nocapture", "--test-threads=1"])
-            .env(ROLE, "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(program);
+        command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, "1");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = started(|| command.spawn()).unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap() == "used"), "it ended early");
         let used = process_usage(child.id()).unwrap();
         assert!(used.cpu >= Duration::from_millis(45), "{used:?}");
         assert!(used.rss_bytes > 100_000, "{used:?}");
         // Wine gives the times of the process that asks.
-        let wine = cfg!(windows) && std::env::var_os("WINEPREFIX").is_some();
-        assert!(wine || used.cpu < PATIENCE, "{used:?}");
+        assert!(under_wine() || used.cpu < PATIENCE, "{used:?}");
         assert_ne!(used.voluntary_switches, Some(0), "it waits: {used:?}");
         child.stdin.take().unwrap().write_all(b"\n").unwrap();
         let status = child.wait().unwrap();
