@@ -172,6 +172,8 @@ pub use operation::{Call, OpKey};
 pub use os::{address_unavailable, interface_index, prefetch};
 #[cfg(unix)]
 pub use socket::UnixCalls;
-pub use socket::{Delivery, Discarded, ListenOptions, Socket, SocketCalls, SocketOptions, listen, turn_away};
+pub use socket::{
+    Delivery, Discarded, ListenOptions, Socket, SocketCalls, SocketOptions, TcpInfo, listen, turn_away,
+};
 pub use time::Time;
 pub use waker::{Wake, Waker};

@@ -21,7 +21,7 @@ pub use calls::SocketCalls;
 #[cfg(unix)]
 pub use calls::UnixCalls;
 #[cfg(target_os = "linux")]
-pub(crate) use delivery::delivery;
+pub(crate) use delivery::{delivery, tcp_info};
 pub use options::SocketOptions;
 
 /// An open TCP socket of a real kernel, whichever backend it is for. Closed when dropped, and
@@ -308,9 +308,30 @@ pub struct Delivery {
     pub last: Option<Duration>,
 }
 
+/// What the system has measured of a TCP connection: RFC 6298 for the times, RFC 5681 for the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct TcpInfo {
+    /// The smoothed round-trip time. Zero before the first measurement.
+    pub rtt: Duration,
+    /// Bytes that were sent again, since the connection began. 0 on Linux before 4.19, which does not count them.
+    pub retransmitted: u64,
+    /// Bytes that the peer's system has not acknowledged. On Linux also those that are not sent yet, and our FIN counts as
+    /// a byte; on Windows only those in flight.
+    pub unacknowledged: u64,
+    /// Bytes that may be in flight at most (congestion window).
+    pub congestion_window: u64,
+}
+
 /// No other Unix reports how many bytes were acknowledged.
 #[cfg(all(unix, not(target_os = "linux")))]
 pub(crate) fn delivery(_socket: &Socket) -> Option<Delivery> {
+    None
+}
+
+/// macOS and the BSDs have other structures for it.
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) fn tcp_info(_socket: &Socket) -> Option<TcpInfo> {
     None
 }
 

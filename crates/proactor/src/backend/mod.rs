@@ -15,6 +15,7 @@
 //! | `discard` | `recv` with `MSG_DONTWAIT` | `recv` after `FIONBIO` | `recv` with `MSG_DONTWAIT` | empties the stream |
 //! | `send` without an operation | `send` with `MSG_DONTWAIT` | `send` after `FIONBIO` | `send` with `MSG_DONTWAIT` | what fits into the stream |
 //! | `delivery` | `SIOCOUTQ`, `TCP_INFO` | `SIO_TCP_INFO` | as io_uring on Linux; elsewhere it is not known | the stream's counts |
+//! | `tcp_info` | the same | the same | the same | the stream's counts |
 //! | a wait ends late by | timer slack, 50 µs | up to 16 ms: the system's clock ticks | up to 1 ms: `epoll_wait` takes milliseconds | nothing |
 //! | `now` | monotonic clock | monotonic clock | monotonic clock | virtual clock |
 //! | `waker` | an eventfd | a posted packet | the poller's own | a flag |
@@ -116,6 +117,12 @@ pub trait Backend: Sized {
 
     /// The current time. The driver reads no other clock.
     fn now(&self) -> Time;
+
+    /// The same from a clock that is cheaper to read, and up to 16 ms behind: [`os::coarse_time_ns`](crate::os::coarse_time_ns).
+    /// It counts from another moment than [`now`](Self::now).
+    fn coarse_now(&self) -> Time {
+        Time::from_nanos(crate::os::coarse_time_ns())
+    }
 
     /// A handle that ends a wait in [`harvest`](Self::harvest).
     fn waker(&self) -> Waker;

@@ -140,6 +140,13 @@ impl<B: Backend> Driver<B> {
         self.backend.now()
     }
 
+    /// The time of a clock that is cheaper to read, and up to 16 ms behind; only the difference of two such times means
+    /// something. See [`os::coarse_time_ns`](crate::os::coarse_time_ns).
+    #[must_use]
+    pub fn coarse_now(&self) -> Time {
+        self.backend.coarse_now()
+    }
+
     /// A handle with which any thread can end a wait in [`turn`](Self::turn).
     #[must_use]
     pub fn waker(&self) -> Waker {

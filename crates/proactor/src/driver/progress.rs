@@ -2,7 +2,7 @@
 //! take bytes? Not on the hot path.
 
 use crate::backend::Backend;
-use crate::socket::{Delivery, SocketCalls};
+use crate::socket::{Delivery, SocketCalls, TcpInfo};
 
 use super::{ConnectionKey, Driver};
 
@@ -32,5 +32,16 @@ impl<B: Backend> Driver<B> {
     pub fn delivery(&self, connection: ConnectionKey) -> Option<Delivery> {
         let connection = self.connections.get(connection.0)?;
         self.backend.calls().delivery(&connection.socket)
+    }
+
+    /// What the system has measured of a connection. `None` for one that is gone, or if the system does not report it.
+    /// Costs one or two system calls.
+    ///
+    /// On Linux `TCP_INFO` and `SIOCOUTQ`, see tcp(7). On Windows `SIO_TCP_INFO` (Windows 10 1703 or newer). macOS and the
+    /// BSDs: not implemented.
+    #[must_use]
+    pub fn tcp_info(&self, connection: ConnectionKey) -> Option<TcpInfo> {
+        let connection = self.connections.get(connection.0)?;
+        self.backend.calls().tcp_info(&connection.socket)
     }
 }

@@ -31,9 +31,17 @@ pub fn raise_descriptor_limit() -> Option<u64> {
 /// Descriptors open now; an estimate where the system does not report it.
 #[must_use]
 pub fn open_descriptors() -> u64 {
-    // Reading the directory takes one itself.
-    std::fs::read_dir("/proc/self/fd").map_or(16, |open| open.count().saturating_sub(1) as u64)
+    match std::fs::read_dir("/proc/self/fd") {
+        // Reading the directory takes one itself.
+        Ok(open) => open.count().saturating_sub(1) as u64,
+        // None is left for that.
+        #[cfg(unix)]
+        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => descriptor_limit().unwrap_or(ESTIMATE),
+        Err(_) => ESTIMATE,
+    }
 }
+
+const ESTIMATE: u64 = 16;
 
 #[cfg(unix)]
 mod imp {

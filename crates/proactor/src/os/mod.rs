@@ -1,7 +1,8 @@
 //! Information from the operating system about itself and the process: descriptors, open handles, errors, interfaces,
-//! signals, processors, and what a thread or a process has used. Also ways to pin a thread to a processor and to halt the
+//! signals, processors, a cheap clock, and what a thread or a process has used. Also ways to pin a thread to a processor and to halt the
 //! main thread for a moment, and [`prefetch`], a hint to the processor.
 
+mod coarse;
 mod descriptors;
 mod errors;
 #[cfg(unix)]
@@ -14,6 +15,7 @@ mod processors;
 mod signals;
 mod usage;
 
+pub use coarse::coarse_time_ns;
 pub use descriptors::{Limit, descriptor_limit, descriptor_limits, open_descriptors, raise_descriptor_limit};
 pub use errors::address_unavailable;
 #[cfg(unix)]

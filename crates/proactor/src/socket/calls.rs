@@ -3,9 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::{Delivery, Discarded, SocketOptions};
+use super::{Delivery, Discarded, SocketOptions, TcpInfo};
 #[cfg(unix)]
-use super::{Socket, delivery, discard, inline_urgent, ip, nodelay, send_now, unread};
+use super::{Socket, delivery, discard, inline_urgent, ip, nodelay, send_now, tcp_info, unread};
 
 /// The calls that a driver makes on a socket directly, without an operation. Each [backend](crate::Backend) has its
 /// own.
@@ -50,6 +50,9 @@ pub trait SocketCalls<S> {
 
     /// How far the peer's system has taken what was sent; `None` where the system does not report it.
     fn delivery(&self, socket: &S) -> Option<Delivery>;
+
+    /// What the system has measured of the connection; `None` where the system does not report it.
+    fn tcp_info(&self, socket: &S) -> Option<TcpInfo>;
 
     /// Has urgent data delivered in line, as bytes of the stream like any other (`SO_OOBINLINE`, RFC 6093). Sockets that
     /// a listener accepts from then on inherit it. Returns whether it was so before.
@@ -106,6 +109,10 @@ impl SocketCalls<Socket> for UnixCalls {
 
     fn delivery(&self, socket: &Socket) -> Option<Delivery> {
         delivery(socket)
+    }
+
+    fn tcp_info(&self, socket: &Socket) -> Option<TcpInfo> {
+        tcp_info(socket)
     }
 
     fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {

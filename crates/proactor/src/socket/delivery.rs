@@ -1,21 +1,74 @@
-//! How far a peer's system has taken what was sent, on Linux. See tcp(7) and `linux/tcp.h`.
+//! What Linux reports about a TCP connection: how far the peer's system has taken what was sent, and its measurements. See
+//! tcp(7) and `linux/tcp.h`.
 
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use super::{Delivery, Socket};
+use super::{Delivery, Socket, TcpInfo};
 
-/// Where `tcpi_bytes_acked` lies in `struct tcp_info`, a `u64`, in units of that. The kernel only ever appends to it.
-const BYTES_ACKED: usize = 120 / size_of::<u64>();
-/// Where `tcpi_last_ack_recv` lies: the `u32` that begins there.
-const LAST_ACK_RECV_MS: usize = 56 / size_of::<u64>();
+/// The first part of a `struct tcp_info`, as bytes: C libraries differ in how much of it they declare, and the kernel only
+/// ever appends to it.
+struct Info {
+    bytes: [u8; Info::WANTED],
+    /// As much as this kernel has.
+    len: usize,
+}
+
+impl Info {
+    // Where the fields lie.
+    const SND_MSS: usize = 16;
+    const LAST_ACK_RECV_MS: usize = 56;
+    const RTT_US: usize = 68;
+    const SND_CWND: usize = 80;
+    const BYTES_ACKED: usize = 120;
+    const BYTES_RETRANS: usize = 208;
+    const WANTED: usize = Info::BYTES_RETRANS + size_of::<u64>();
+
+    /// `None` for a socket that is not a TCP connection.
+    fn of(socket: &Socket) -> Option<Info> {
+        let mut bytes = [0_u8; Info::WANTED];
+        let mut len = bytes.len() as libc::socklen_t;
+        // SAFETY: a live socket, and writable room of the stated size.
+        let result = unsafe {
+            let room = bytes.as_mut_ptr().cast();
+            libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, room, &raw mut len)
+        };
+        (result == 0).then_some(Info { bytes, len: len as usize })
+    }
+
+    /// `None` if this kernel does not have the field.
+    fn u32(&self, at: usize) -> Option<u32> {
+        let field = self.bytes[..self.len].get(at..at + size_of::<u32>())?;
+        Some(u32::from_ne_bytes(field.try_into().expect("four bytes")))
+    }
+
+    /// The same.
+    fn u64(&self, at: usize) -> Option<u64> {
+        let field = self.bytes[..self.len].get(at..at + size_of::<u64>())?;
+        Some(u64::from_ne_bytes(field.try_into().expect("eight bytes")))
+    }
+}
 
 /// `None` for a socket that is not a TCP connection, and for kernels before 4.1, which do not count acknowledged
 /// bytes.
 pub(crate) fn delivery(socket: &Socket) -> Option<Delivery> {
-    let (acknowledged, last) = acknowledged(socket)?;
+    let info = Info::of(socket)?;
+    let last = Duration::from_millis(info.u32(Info::LAST_ACK_RECV_MS)?.into());
+    let acknowledged = info.u64(Info::BYTES_ACKED)?;
     Some(Delivery { unacknowledged: unacknowledged(socket).ok()?, acknowledged, last: Some(last) })
+}
+
+/// `None` for a socket that is not a TCP connection.
+pub(crate) fn tcp_info(socket: &Socket) -> Option<TcpInfo> {
+    let info = Info::of(socket)?;
+    let window = u64::from(info.u32(Info::SND_CWND)?) * u64::from(info.u32(Info::SND_MSS)?);
+    Some(TcpInfo {
+        rtt: Duration::from_micros(info.u32(Info::RTT_US)?.into()),
+        retransmitted: info.u64(Info::BYTES_RETRANS).unwrap_or(0),
+        unacknowledged: unacknowledged(socket).ok()? as u64,
+        congestion_window: window,
+    })
 }
 
 /// Bytes that are not acknowledged, sent or not: `SIOCOUTQ`, which has the number of `TIOCOUTQ`.
@@ -24,20 +77,4 @@ fn unacknowledged(socket: &Socket) -> io::Result<usize> {
     // SAFETY: a live socket, and an integer that the call writes.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
     if result == 0 { Ok(usize::try_from(count).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Acknowledged bytes, and how long ago the last acknowledgement came.
-fn acknowledged(socket: &Socket) -> Option<(u64, Duration)> {
-    // The first part of a `tcp_info`: C libraries differ in how much of it they declare.
-    let mut info = [0_u64; BYTES_ACKED + 1];
-    let wanted = size_of_val(&info) as libc::socklen_t;
-    let mut len = wanted;
-    // SAFETY: a live socket, and writable room of the stated size.
-    let result = unsafe {
-        let room = (&raw mut info).cast();
-        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, room, &raw mut len)
-    };
-    let last_ms = info[LAST_ACK_RECV_MS].to_ne_bytes();
-    let last_ms = u32::from_ne_bytes([last_ms[0], last_ms[1], last_ms[2], last_ms[3]]);
-    (result == 0 && len == wanted).then(|| (info[BYTES_ACKED], Duration::from_millis(last_ms.into())))
 }

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::windows::io::FromRawSocket;
 use std::ptr;
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr};
 use windows_sys::Win32::Foundation::{ERROR_NOT_FOUND, HANDLE};
@@ -19,7 +20,7 @@ use super::errors::{Started, decide};
 use super::header::{ADDRESS, ADDRESSES, Header};
 use super::table::{AcceptEx, ConnectEx, GetAcceptExSockaddrs, Table, raw};
 use crate::buffer::Gather;
-use crate::socket::{self, Delivery, Discarded, Socket, SocketCalls, SocketOptions, ip};
+use crate::socket::{self, Delivery, Discarded, Socket, SocketCalls, SocketOptions, TcpInfo, ip};
 
 /// Winsock 2.2.
 const VERSION: u16 = 0x0202;
@@ -244,6 +245,51 @@ impl Calls {
         };
         Ok(address.1)
     }
+
+    /// `SIO_TCP_INFO`, version 0: Windows 10 1703 and newer. Bytes that the system has not sent yet are not reported.
+    fn info(&self, socket: &Socket) -> Option<Info> {
+        let version = 0_u32;
+        // Not a value: its boolean is whatever the system writes.
+        let mut info = MaybeUninit::<ws::TCP_INFO_v0>::zeroed();
+        let mut written = 0;
+        // SAFETY: a version to read and room for the answer to it, for a call that is over when it returns.
+        let result = unsafe {
+            (self.table.ioctl)(
+                raw(socket),
+                ws::SIO_TCP_INFO,
+                (&raw const version).cast(),
+                size_of_val(&version) as u32,
+                info.as_mut_ptr().cast(),
+                size_of_val(&info) as u32,
+                &raw mut written,
+                ptr::null_mut(),
+                None,
+            )
+        };
+        if result != 0 || (written as usize) < size_of_val(&info) {
+            return None;
+        }
+        let info = info.as_ptr();
+        // SAFETY: integers within the answer, which was zeroed and then written.
+        Some(unsafe {
+            Info {
+                rtt_us: (&raw const (*info).RttUs).read(),
+                in_flight: (&raw const (*info).BytesInFlight).read(),
+                window: (&raw const (*info).Cwnd).read(),
+                out: (&raw const (*info).BytesOut).read(),
+                again: (&raw const (*info).BytesRetrans).read(),
+            }
+        })
+    }
+}
+
+/// What is used of a `TCP_INFO_v0`. Bytes, except the time.
+struct Info {
+    rtt_us: u32,
+    in_flight: u32,
+    window: u32,
+    out: u64,
+    again: u32,
 }
 
 /// Uses the table's calls where it has them, so that tests can make them fail.
@@ -277,40 +323,21 @@ impl SocketCalls<Socket> for Calls {
         socket::discard(socket)
     }
 
-    /// `SIO_TCP_INFO`, version 0: Windows 10 1703 and newer. Bytes that the system has not sent yet are not reported.
     fn delivery(&self, socket: &Socket) -> Option<Delivery> {
-        let version = 0_u32;
-        // Not a value: its boolean is whatever the system writes.
-        let mut info = MaybeUninit::<ws::TCP_INFO_v0>::zeroed();
-        let mut written = 0;
-        // SAFETY: a version to read and room for the answer to it, for a call that is over when it returns.
-        let result = unsafe {
-            (self.table.ioctl)(
-                raw(socket),
-                ws::SIO_TCP_INFO,
-                (&raw const version).cast(),
-                size_of_val(&version) as u32,
-                info.as_mut_ptr().cast(),
-                size_of_val(&info) as u32,
-                &raw mut written,
-                ptr::null_mut(),
-                None,
-            )
-        };
-        if result != 0 || (written as usize) < size_of_val(&info) {
-            return None;
-        }
-        let info = info.as_ptr();
-        // SAFETY: integers within the answer, which was zeroed and then written.
-        let (out, again, in_flight) = unsafe {
-            (
-                (&raw const (*info).BytesOut).read(),
-                (&raw const (*info).BytesRetrans).read(),
-                (&raw const (*info).BytesInFlight).read(),
-            )
-        };
-        let acknowledged = out.saturating_sub(u64::from(again)).saturating_sub(u64::from(in_flight));
-        Some(Delivery { unacknowledged: in_flight as usize, acknowledged, last: None })
+        let info = self.info(socket)?;
+        let (out, again, in_flight) = (info.out, u64::from(info.again), u64::from(info.in_flight));
+        let acknowledged = out.saturating_sub(again).saturating_sub(in_flight);
+        Some(Delivery { unacknowledged: info.in_flight as usize, acknowledged, last: None })
+    }
+
+    fn tcp_info(&self, socket: &Socket) -> Option<TcpInfo> {
+        let info = self.info(socket)?;
+        Some(TcpInfo {
+            rtt: Duration::from_micros(info.rtt_us.into()),
+            retransmitted: info.again.into(),
+            unacknowledged: info.in_flight.into(),
+            congestion_window: info.window.into(),
+        })
     }
 
     fn inline_urgent(&self, socket: &Socket) -> io::Result<bool> {

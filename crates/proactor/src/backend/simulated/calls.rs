@@ -4,10 +4,11 @@ use std::cell::{Ref, RefCell, RefMut};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Behaviour;
 use super::network::{Network, SimSocket};
-use crate::socket::{Delivery, Discarded, SocketCalls, SocketOptions};
+use crate::socket::{Delivery, Discarded, SocketCalls, SocketOptions, TcpInfo};
 
 /// A simulated network. Lives on one thread.
 #[derive(Clone)]
@@ -54,6 +55,12 @@ impl SocketCalls<SimSocket> for SharedNetwork {
 
     fn delivery(&self, socket: &SimSocket) -> Option<Delivery> {
         self.borrow().delivery(socket.id())
+    }
+
+    /// Nothing takes time, and nothing is lost on the way.
+    fn tcp_info(&self, socket: &SimSocket) -> Option<TcpInfo> {
+        let unacknowledged = self.borrow().delivery(socket.id())?.unacknowledged as u64;
+        Some(TcpInfo { rtt: Duration::ZERO, retransmitted: 0, unacknowledged, congestion_window: u64::MAX })
     }
 
     /// There is no urgent data in the simulation.

@@ -319,6 +319,10 @@ impl Backend for Simulated {
         self.net.borrow().now
     }
 
+    fn coarse_now(&self) -> Time {
+        self.net.borrow().now
+    }
+
     fn waker(&self) -> Waker {
         Waker::new(Arc::clone(&self.woken) as Arc<_>)
     }
