@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use crate::{PATIENCE, dial, exit_of, started};
+use crate::{PATIENCE, dial, exit_of, spawned};
 
 /// A server that is an example: it takes the address to listen on as its first argument, and prints
 /// `listening on ADDRESS`. Killed when dropped.
@@ -40,7 +40,7 @@ impl Example {
     pub fn start(name: &str, more: &[&str]) -> Example {
         let mut command = Example::command(name);
         command.arg("127.0.0.1:0").args(more).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = started(|| command.spawn())
+        let mut child = spawned(&mut command)
             .unwrap_or_else(|error| panic!("{command:?}: {error}; build it first: cargo build --examples"));
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (tell, told) = channel();

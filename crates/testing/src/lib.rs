@@ -18,11 +18,13 @@ mod waiting;
 pub use bytes::{PATTERN_PERIOD, assert_same, noise, pattern};
 pub use example::Example;
 pub use faulty::{Difference, Done, Fault, FaultyServer, Place, Record, Which};
-pub use process::{O_CLOEXEC, open_descriptors, started, under_wine};
+pub use process::{O_CLOEXEC, open_descriptors, spawned, started, under_wine};
 #[cfg(target_os = "linux")]
 pub use process::{descriptor_flags, resident, status_field};
 pub use random::Random;
-pub use sockets::{dial, exchange, expect_bytes, expect_end, fill, read_to_end, reset, with_timeouts};
+pub use sockets::{
+    accept, dial, exchange, expect_bytes, expect_end, fill, read_to_end, reset, with_timeouts,
+};
 #[cfg(unix)]
 pub use terminal::terminal;
 pub use waiting::{PATIENCE, eventually, eventually_within, exit_of};

@@ -1,5 +1,7 @@
 //! Processes: how a test starts one, and what the system says about it, proc(5).
 
+use std::process::{Child, Command};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fs, io};
 
 /// Among the flags of a descriptor: a program that the process executes does not inherit it. Linux, open(2).
@@ -31,6 +33,25 @@ pub fn started<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         }
     }
     start()
+}
+
+/// Held while a program is started by [`spawned`].
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Spawns a program as [`started`] does, and not while a [`FaultyServer`](crate::FaultyServer) takes a connection on Windows.
+///
+/// # Errors
+/// As [`started`].
+pub fn spawned(command: &mut Command) -> io::Result<Child> {
+    started(|| {
+        let _starting = no_starts();
+        command.spawn()
+    })
+}
+
+/// Until this is dropped, no program is spawned.
+pub(crate) fn no_starts() -> MutexGuard<'static, ()> {
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many descriptors a process has open; `None` where the system does not say. Wine would count those of its server.

@@ -1,7 +1,7 @@
 //! Plain sockets of the standard library: the other end of a connection.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -16,6 +16,15 @@ use crate::PATIENCE;
 #[track_caller]
 pub fn dial(address: impl ToSocketAddrs) -> TcpStream {
     with_timeouts(TcpStream::connect(address).expect("the server listens"), PATIENCE)
+}
+
+/// Accepts a connection that ends when it is closed. On Windows, what `TcpListener::accept` returns is inherited by every
+/// process that is started meanwhile, and the connection goes on until that one has ended, too.
+///
+/// # Errors
+/// The system's.
+pub fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    SockRef::from(listener).accept().map(|(socket, _)| socket.into())
 }
 
 /// Bounds each read and write of `stream`: a test fails instead of hanging.
@@ -104,14 +113,14 @@ pub fn fill(mut stream: &TcpStream, bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
     fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let one = dial(listener.local_addr().unwrap());
-        let (other, _) = listener.accept().unwrap();
+        let other = accept(&listener).unwrap();
         (one, with_timeouts(other, PATIENCE))
     }
 
@@ -126,6 +135,22 @@ mod tests {
         if !cfg!(windows) {
             assert!(std::panic::catch_unwind(|| read_to_end(&other)).is_err());
         }
+    }
+
+    /// Rust's standard library starts every process on Windows with the handles that may be inherited.
+    #[test]
+    fn a_process_that_is_started_keeps_no_connection() {
+        let (one, other) = pair();
+        let waits_for_input = if cfg!(windows) { "cmd" } else { "cat" };
+        let mut process = Command::new(waits_for_input)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("a program of every system");
+        drop(other);
+        expect_end(&one);
+        drop(process.stdin.take());
+        process.wait().expect("it ends with its input");
     }
 
     #[test]

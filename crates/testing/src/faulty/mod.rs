@@ -10,6 +10,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::sync::Once;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, process, sockets};
 use connection::{Connection, LOOK_UP};
 
 pub use record::{Difference, Done, Record};
@@ -31,6 +32,9 @@ const STACK: usize = 256 << 10;
 
 /// As long as the system allows: a thousand clients may connect at once.
 const BACKLOG: i32 = 4096;
+
+/// Windows: how often it is looked for a connection.
+const BETWEEN_ACCEPTS: Duration = Duration::from_millis(1);
 
 /// An echo server on IPv4 loopback that makes mistakes. Its connections end when it is dropped.
 pub struct FaultyServer {
@@ -217,12 +221,14 @@ impl Shared {
     }
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // For coming back. On Windows it would allow two listeners.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
+    // See `next`.
+    socket.set_nonblocking(cfg!(windows))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -241,11 +247,31 @@ fn make_room(socket: &TcpListener) {
     });
 }
 
+/// The next connection. On Windows a program that is started before it is made private inherits it, however soon that is
+/// done: none is started meanwhile.
+fn next(listener: &TcpListener) -> io::Result<TcpStream> {
+    if !cfg!(windows) {
+        return sockets::accept(listener);
+    }
+    loop {
+        let accepted = {
+            let _none = process::no_starts();
+            sockets::accept(listener)
+        };
+        match accepted {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(BETWEEN_ACCEPTS),
+            Ok(stream) => return stream.set_nonblocking(false).map(|()| stream),
+            failed => return failed,
+        }
+    }
+}
+
 fn accept(listener: TcpListener, shared: &Arc<Shared>) -> JoinHandle<()> {
     let shared = Arc::clone(shared);
     thread::spawn(move || {
         // A failed accept is a client that has gone, or a lack of descriptors that is over when others are closed.
-        for stream in listener.incoming() {
+        loop {
+            let stream = next(&listener);
             let mut state = shared.state();
             if state.down {
                 return;
