@@ -74,6 +74,10 @@ pub(crate) struct Config {
     pub(crate) pin_workers: bool,
     pub(crate) on_panic: OnPanic,
     pub(crate) trace_operations: bool,
+    /// True exactly when the system is asked about each connection before it is closed.
+    pub(crate) tcp_info_at_close: bool,
+    /// A callback that takes longer is reported.
+    pub(crate) slow_callback: Option<Duration>,
 }
 
 impl Default for Config {
@@ -103,6 +107,8 @@ impl Default for Config {
             pin_workers: false,
             on_panic: OnPanic::AbortSession,
             trace_operations: false,
+            tcp_info_at_close: false,
+            slow_callback: Some(Duration::from_millis(25)),
         }
     }
 }

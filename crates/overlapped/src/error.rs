@@ -25,7 +25,7 @@ pub enum Error {
         /// The resolver's error; [`InvalidInput`](io::ErrorKind::InvalidInput) for text that is neither an address nor a name.
         source: io::Error,
     },
-    /// An address cannot be listened on. An address in use was retried for up to 250 ms.
+    /// An address cannot be listened on. An address in use was retried for up to 2 s.
     Bind {
         /// Which.
         address: String,
@@ -88,6 +88,12 @@ impl fmt::Display for Error {
                 f,
                 "the descriptor limit of {limit} is too low: the server itself needs {taken}, and each session one \
                  more; raise it with `ulimit -n`, or use fewer workers"
+            ),
+            // What the system answers when it has no thread for it.
+            Error::Worker { worker, source } if source.kind() == io::ErrorKind::WouldBlock => write!(
+                f,
+                "worker {worker} could not be started: {source}; use fewer workers, or raise the limit of threads \
+                 (`ulimit -u`)"
             ),
             Error::Worker { worker, source } => write!(f, "worker {worker} stopped: {source}"),
             Error::OnWorker => f.write_str(

@@ -242,6 +242,8 @@ mod shared;
 mod sync;
 pub mod testing;
 mod timers;
+#[cfg(feature = "tracing")]
+pub mod tracing;
 mod worker;
 mod worker_thread;
 
@@ -269,14 +271,17 @@ pub mod buffers {
 
 /// For other threads: handles of a server, its workers and its sessions, and the results that their methods return.
 pub mod handles {
-    pub use crate::server::{DrainReport, ServerHandle};
-    pub use crate::session::{Owed, PostError, SessionHandle};
+    pub use crate::server::{DrainReport, ServerHandle, ServerState, WorkerWatch};
+    pub use crate::session::{
+        Activity, BadCursor, Owed, PostError, SessionCursor, SessionHandle, SessionInfo, SessionPage,
+    };
     pub use crate::worker::WorkerHandle;
+    pub use proactor::TcpInfo;
 }
 
 /// What a server reports: its events and its counters.
 pub mod events {
-    pub use crate::observe::{Event, Rejection, Stats};
+    pub use crate::observe::{Event, Metric, MetricKind, Rejection, Stats};
 }
 
 /// The steps of a worker's operations, which [`Event::Operation`] reports with [`Server::trace_operations`].
@@ -300,5 +305,5 @@ pub use proactor::Time;
 pub use buffers::{Bytes, Lease, Payload};
 pub use codec::{Delimiter, FrameError, Framed, LengthPrefixed, Lines};
 pub use events::{Event, Stats};
-pub use handles::{DrainReport, Owed, PostError, ServerHandle, SessionHandle, WorkerHandle};
+pub use handles::{DrainReport, Owed, PostError, ServerHandle, ServerState, SessionHandle, WorkerHandle};
 pub use settings::{BackendKind, Choice, Endpoint, OnPanic, Overflow, SocketOptions};

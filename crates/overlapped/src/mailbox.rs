@@ -9,7 +9,10 @@ use bytes::Bytes;
 use proactor::ConnectionKey;
 
 use crate::connect::ConnectId;
-use crate::session::{PostError, PostToSession, SendLimits, SessionCommand, SessionHandle, SessionId};
+use crate::session::{
+    Listing, PostError, PostToSession, SendLimits, SessionCommand, SessionCursor, SessionHandle, SessionId,
+    SessionPage, UsePage,
+};
 use crate::shared::{Queue, WorkerShared};
 
 /// What waits in a worker's mailbox.
@@ -20,6 +23,7 @@ pub(crate) enum Mail<M> {
     Broadcast(Audience, Bytes),
     /// The addresses of a connect's name.
     Resolved(ConnectId, io::Result<Vec<SocketAddr>>),
+    List(Listing),
     Drain(Duration),
     /// Abort everything and end.
     Stop,
@@ -48,7 +52,8 @@ impl<M> Mailbox<M> {
         let posted = self.mail.push(mail, limited);
         match posted {
             Ok(()) => self.shared.doorbell.ring(),
-            Err(_) => self.shared.published.count_refused_post(),
+            Err(PostError::Full(_)) => self.shared.published.count_refused_post(),
+            Err(PostError::Stopped(_)) => {}
         }
         posted
     }
@@ -64,6 +69,28 @@ impl<M> Mailbox<M> {
             })
         })
     }
+}
+
+/// Asks the worker of `cursor` for a page of its sessions, or the next worker that has not ended. If all have, the answer is
+/// an empty page.
+pub(crate) fn list_sessions<M>(
+    mailboxes: &[Arc<Mailbox<M>>],
+    mut cursor: SessionCursor,
+    limit: usize,
+    mut answer: UsePage,
+) -> Result<(), PostError> {
+    while let Some(mailbox) = mailboxes.get(cursor.worker) {
+        let listing = Listing { cursor, limit, workers: mailboxes.len(), answer };
+        answer = match mailbox.post(Mail::List(listing), true) {
+            Ok(()) => return Ok(()),
+            Err(PostError::Full(_)) => return Err(PostError::Full(())),
+            Err(PostError::Stopped(Mail::List(listing))) => listing.answer,
+            Err(PostError::Stopped(_)) => unreachable!("what was posted is returned"),
+        };
+        cursor = SessionCursor::of_worker(cursor.worker + 1);
+    }
+    answer(SessionPage::default());
+    Ok(())
 }
 
 /// Posts a clone of `message` to each worker. Returns how many mailboxes refused it.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proactor::{ConnectionKey, Lease, Payload};
+use proactor::{ConnectionKey, Lease, Payload, TcpInfo};
 
 use super::{Core, Endpoints, Others};
 use crate::session::{CloseReason, HandleState, Origin, Phase, Sent, SessionHandle, SessionId, SessionState};
@@ -60,6 +60,14 @@ impl<'a, S> Session<'a, S> {
     /// If the connection is already gone.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.endpoints.local(self.key)
+    }
+
+    /// What the system has measured of this connection: round-trip time, retransmitted bytes, unacknowledged bytes. Asks the
+    /// system each time, with one or two calls. `None` where the system does not report it: macOS, the BSDs, Windows
+    /// before 10 1703. When a session ends, [`Closed::tcp`](crate::Closed::tcp) has the last values.
+    #[must_use]
+    pub fn tcp_info(&self) -> Option<TcpInfo> {
+        self.endpoints.tcp_info(self.key)
     }
 
     /// Queues bytes: whatever a [`Payload`] is made of, for instance a [`Lease`] (the received block itself),

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use proactor::{BackendKind, Step};
+use proactor::{BackendKind, Step, TcpInfo};
 
 use crate::session::{CloseReason, SessionId};
 
@@ -59,6 +59,8 @@ pub enum Event<'a> {
         received: u64,
         /// Bytes sent in all.
         sent: u64,
+        /// With [`Server::tcp_info_at_close`](crate::Server::tcp_info_at_close): what the system had measured.
+        tcp: Option<TcpInfo>,
     },
     /// A connection was turned away (see [`Server::max_sessions`](crate::Server::max_sessions) and
     /// [`Handler::on_accept`](crate::Handler::on_accept)).
@@ -155,6 +157,17 @@ pub enum Event<'a> {
         session: Option<SessionId>,
         /// Which operation, and whether it was submitted or has completed.
         step: &'a Step,
+    },
+    /// A callback took longer than [`Server::slow_callback`](crate::Server::slow_callback) allows. Reported by each worker
+    /// at most once every 10 s; always counted.
+    #[non_exhaustive]
+    SlowCallback {
+        /// The worker's index.
+        worker: usize,
+        /// The session that the callback was for, if there is one.
+        session: Option<SessionId>,
+        /// How long it took, to a tick of the system's coarse clock.
+        took: Duration,
     },
     /// A worker began to drain.
     #[non_exhaustive]

@@ -54,6 +54,7 @@ pub(crate) struct Report {
     observer: Option<Observer>,
     accept_pauses: Interval,
     delays: Interval,
+    slow_callbacks: Interval,
 }
 
 impl Report {
@@ -63,6 +64,7 @@ impl Report {
             observer,
             accept_pauses: Interval::default(),
             delays: Interval::default(),
+            slow_callbacks: Interval::default(),
         }
     }
 
@@ -81,6 +83,18 @@ impl Report {
         if self.accept_pauses.is_due(now) { self.emit(&event) } else { self.counters.count(&event) }
     }
 
+    /// A callback took longer than it may.
+    pub(crate) fn callback_was_slow(
+        &mut self,
+        now: Time,
+        worker: usize,
+        session: Option<SessionId>,
+        took: Duration,
+    ) {
+        let event = Event::SlowCallback { worker, session, took };
+        if self.slow_callbacks.is_due(now) { self.emit(&event) } else { self.counters.count(&event) }
+    }
+
     /// The system had no memory for a receive or a send (INV-9).
     pub(crate) fn delayed(&mut self, now: Time, error: &io::Error) {
         let event = Event::Delayed { error };
@@ -88,7 +102,7 @@ impl Report {
     }
 }
 
-/// Resource shortages are reported at most once per interval (INV-9).
+/// Resource shortages, and slow callbacks, are reported at most once per interval (INV-9).
 #[derive(Default)]
 struct Interval {
     reported_at: Option<Time>,

@@ -251,6 +251,24 @@ impl Server {
         self
     }
 
+    /// [`Closed::tcp`](crate::Closed::tcp) and [`Event::Closed`] say what the system has measured of the connection: round-trip
+    /// time, retransmissions. Costs one or two system calls for each session that ends. Default: off.
+    #[must_use]
+    pub fn tcp_info_at_close(mut self, on: bool) -> Server {
+        self.config.tcp_info_at_close = on;
+        self
+    }
+
+    /// A callback that takes at least this long is counted, and reported as [`Event::SlowCallback`]: all other sessions of
+    /// its worker wait meanwhile. Default: 25 ms. It is measured with a clock that ticks every 1 to 10 ms on Linux, 16 ms on
+    /// Windows; one read of it for each callback costs a few nanoseconds, and `None` saves that. A stopped process, or
+    /// one that gets no processor, looks like a slow callback.
+    #[must_use]
+    pub fn slow_callback(mut self, limit: impl Into<Option<Duration>>) -> Server {
+        self.config.slow_callback = limit.into();
+        self
+    }
+
     /// The observer gets [`Event::Operation`], too: every submission and every completion. Default: off, at no cost. On
     /// without an [observer](Self::observer) is an error at the start.
     #[must_use]
@@ -280,6 +298,21 @@ impl Server {
     #[must_use]
     pub fn room_for_sessions(workers: usize) -> Option<u64> {
         descriptors::room_for_sessions(workers)
+    }
+
+    /// The same as [`descriptors_needed`](Self::descriptors_needed) for a server
+    /// [without listeners](Self::without_listeners), which keeps none for connections that it turns away.
+    #[must_use]
+    pub fn descriptors_needed_to_connect(connections: u64, workers: usize) -> u64 {
+        descriptors::needed_to_connect(connections, workers)
+    }
+
+    /// Connections that a server [without listeners](Self::without_listeners) and with `workers` has room for: the
+    /// descriptor limit minus the descriptors that are open and
+    /// [what it needs itself](Self::descriptors_needed_to_connect). `None`: there is no limit.
+    #[must_use]
+    pub fn room_to_connect(workers: usize) -> Option<u64> {
+        descriptors::room_to_connect(workers)
     }
 
     /// The addresses listened on, with the ports the system chose.

@@ -14,6 +14,9 @@ const MONITOR: u64 = 3;
 /// For whatever else a program opens; less under a small limit.
 const RESERVE: u64 = 32;
 
+/// The same for a program that only connects, and turns nobody away: files that it reads and writes, a resolver.
+const CLIENT_RESERVE: u64 = 16;
+
 /// Of a small descriptor limit, the part that those of all workers may take.
 const TURNED_AWAY_PART: u64 = 16;
 
@@ -36,6 +39,17 @@ fn of_threads(workers: usize) -> u64 {
 /// See [`Server::room_for_sessions`](crate::Server::room_for_sessions).
 pub(crate) fn room_for_sessions(workers: usize) -> Option<u64> {
     os::descriptor_limit().map(|limit| limit.saturating_sub(taken(limit, workers)))
+}
+
+/// See [`Server::descriptors_needed_to_connect`](crate::Server::descriptors_needed_to_connect).
+pub(crate) fn needed_to_connect(connections: u64, workers: usize) -> u64 {
+    connections.saturating_add(of_threads(workers) + CLIENT_RESERVE)
+}
+
+/// See [`Server::room_to_connect`](crate::Server::room_to_connect).
+pub(crate) fn room_to_connect(workers: usize) -> Option<u64> {
+    let taken = os::open_descriptors() + needed_to_connect(0, workers);
+    os::descriptor_limit().map(|limit| limit.saturating_sub(taken))
 }
 
 pub(crate) fn default_max_sessions(workers: usize) -> Result<usize> {
@@ -71,6 +85,21 @@ mod tests {
     fn any_number_of_sessions_needs_any_number_of_descriptors() {
         assert_eq!(descriptors_needed(u64::MAX, 1024), u64::MAX);
         assert_eq!(descriptors_needed(10, 1), 10 + PER_WORKER + RESERVE + TURNED_AWAY as u64);
+    }
+
+    /// What is needed, what there is room for, and the limit fit together, whatever the limit.
+    #[test]
+    fn a_client_needs_what_it_has_room_for() {
+        assert_eq!(needed_to_connect(u64::MAX, 1024), u64::MAX);
+        for workers in [1, 2, 64] {
+            let (Some(limit), Some(room)) = (os::descriptor_limit(), room_to_connect(workers)) else {
+                return;
+            };
+            // Other tests of this process open and close some meanwhile.
+            let needed = os::open_descriptors() + needed_to_connect(room, workers);
+            assert!(room == 0 || needed.abs_diff(limit) < 200, "{needed} of {limit} for {room}");
+            assert!(room >= room_for_sessions(workers).unwrap_or(0).saturating_sub(200), "it reserves less");
+        }
     }
 
     #[test]

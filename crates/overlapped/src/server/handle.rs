@@ -10,11 +10,12 @@ use proactor::BackendKind;
 use proactor::backend::choice::Refusal;
 
 use super::binding::SkippedAddress;
-use super::worker_threads::WorkerThreads;
+use super::worker_threads::{ServerState, WorkerThreads};
+use super::worker_watch::WorkerWatch;
 use crate::error::Result;
-use crate::mailbox::{Audience, Mail, Mailbox, post_to_all};
+use crate::mailbox::{Audience, Mail, Mailbox, list_sessions, post_to_all};
 use crate::observe::{Event, Observer, Stats};
-use crate::session::{PostError, SendLimits, SessionHandle, SessionId};
+use crate::session::{PostError, SendLimits, SessionCursor, SessionHandle, SessionId, SessionPage};
 use crate::shared::WorkerShared;
 use crate::worker::WorkerHandle;
 
@@ -157,6 +158,46 @@ impl<M: Send> ServerHandle<M> {
         sum
     }
 
+    /// The same, of each worker by itself, by index.
+    pub fn worker_stats(&self) -> impl ExactSizeIterator<Item = Stats> + '_ {
+        self.all_shared.iter().map(|shared| {
+            let mut stats = Stats::default();
+            shared.published.add_to(&mut stats);
+            stats
+        })
+    }
+
+    /// Whether it serves, drains, or has ended. It drains from the moment that [`begin_drain`](Self::begin_drain) or
+    /// [`drain`](Self::drain) is called.
+    #[must_use]
+    pub fn state(&self) -> ServerState {
+        self.worker_threads.state()
+    }
+
+    /// For a watchdog: tells from call to call which workers make no progress.
+    #[must_use]
+    pub fn watch_workers(&self) -> WorkerWatch {
+        WorkerWatch::new(Arc::clone(&self.all_shared))
+    }
+
+    /// Asks a worker for a page of its open sessions, and returns at once: `answer` is called on the worker's thread, where it
+    /// must be quick, or on this thread if no worker is left. The list begins at `SessionCursor::default()`, and goes on at
+    /// the [`next`](SessionPage::next) of each page. A page has at most `limit` sessions, which is 1 to 128, from one worker
+    /// and one moment; between two pages sessions come and go. It costs the worker as much as a message, and up to two
+    /// system calls for each session; so do not ask for the next page before the last has come. A panic of `answer` is
+    /// counted as a handler's, and ends nothing, whatever `Server::on_panic` says.
+    ///
+    /// # Errors
+    /// [`PostError::Full`] if the worker's mailbox is full: then `answer` is not called.
+    pub fn list_sessions(
+        &self,
+        from: SessionCursor,
+        limit: usize,
+        answer: impl FnOnce(SessionPage) + Send + 'static,
+    ) -> std::result::Result<(), PostError> {
+        list_sessions(&self.mailboxes, from, limit, Box::new(answer))
+    }
+
     /// Begins to drain and returns at once. The server stops accepting when the backlog is empty,
     /// [`on_drain`](crate::Handler::on_drain) is called for each session, the sessions answer what they have received,
     /// and each is closed gracefully.
@@ -167,6 +208,7 @@ impl<M: Send> ServerHandle<M> {
     /// are cut: they end at once, and what they had queued, not answered, or still owed is counted. A second call can
     /// only shorten the time. A callback uses this method to end its own server.
     pub fn begin_drain(&self, limit: Duration) {
+        self.worker_threads.begin_drain();
         post_to_engines(&self.mailboxes, || Mail::Drain(limit));
     }
 

@@ -27,9 +27,9 @@ impl Server {
     /// * Port 0 picks a free port. All addresses of a name get the same one.
     /// * Accepted connections send small segments at once (`TCP_NODELAY`). This is so for every session, however its
     ///   listener was made, and for outbound ones.
-    /// * An address in use is retried for at most 250 ms, over all addresses of a server: the address of a killed process
-    ///   may stay in use for some time after its end (4 to 105 ms on Linux, if it had a ring). The calling thread sleeps
-    ///   meanwhile.
+    /// * An address in use is retried for at most 2 s, over all addresses of a server: the address of a killed process may
+    ///   stay in use for some time after its end (on Linux, if it had a ring: usually 4 to 40 ms, on a busy machine also
+    ///   a quarter of a second). The calling thread sleeps meanwhile.
     ///
     /// # Errors
     /// [`Error::Resolve`] or [`Error::Bind`].

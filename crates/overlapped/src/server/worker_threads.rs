@@ -2,7 +2,7 @@
 //!
 //! A worker is counted out however it ends, also by a panic: a wait for it always ends.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::{io, result};
@@ -21,6 +21,8 @@ pub(super) struct WorkerThreads {
     server: u64,
     state: Mutex<RunState>,
     changed: Condvar,
+    /// True exactly when a drain was asked for.
+    draining: AtomicBool,
 }
 
 struct RunState {
@@ -36,6 +38,18 @@ struct RunState {
     threads: Vec<JoinHandle<()>>,
     /// True exactly while a thread joins them.
     joining: bool,
+}
+
+/// What a server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ServerState {
+    /// It accepts connections, unless a limit or a shortage prevents it.
+    Serving,
+    /// It ends: a drain was asked for, or one of its workers broke.
+    Draining,
+    /// Its last worker has ended.
+    Ended,
 }
 
 /// Why a server did not start.
@@ -82,7 +96,12 @@ impl WorkerThreads {
             joining: false,
         };
         let server = SERVERS.fetch_add(1, Ordering::Relaxed) + 1;
-        WorkerThreads { server, state: Mutex::new(state), changed: Condvar::new() }
+        WorkerThreads {
+            server,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            draining: AtomicBool::new(false),
+        }
     }
 
     /// Of workers that are turned by hand: every wait for their end is refused.
@@ -163,6 +182,21 @@ impl WorkerThreads {
                 state.broken.get_or_insert(breakdown);
                 true
             }
+        }
+    }
+
+    /// A drain is asked for.
+    pub(super) fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(super) fn state(&self) -> ServerState {
+        let state = self.lock();
+        match state.running {
+            // Workers that are turned by hand are not counted.
+            0 if self.server != SIMULATED => ServerState::Ended,
+            _ if state.broken.is_some() || self.draining.load(Ordering::Acquire) => ServerState::Draining,
+            _ => ServerState::Serving,
         }
     }
 

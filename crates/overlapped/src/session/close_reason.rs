@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use proactor::TcpInfo;
+
 use super::{Origin, SessionId};
 
 /// A session that has ended, as [`on_close`](crate::Handler::on_close) sees it.
@@ -22,6 +24,9 @@ pub struct Closed {
     pub received: u64,
     /// Bytes of payloads that the kernel had accepted completely.
     pub sent: u64,
+    /// What the system had measured when the connection was closed. `None` unless
+    /// [`Server::tcp_info_at_close`](crate::Server::tcp_info_at_close) asks for it, and where the system does not report it.
+    pub tcp: Option<TcpInfo>,
 }
 
 impl Closed {

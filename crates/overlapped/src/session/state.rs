@@ -390,6 +390,11 @@ impl SessionState {
         kept.map_or(0, |kept| kept.bytes())
     }
 
+    /// Bytes that wait.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.bytes())
+    }
+
     fn update_held_back(&mut self) {
         self.held_back = !self.may_go_on() || self.kept.is_some();
     }

@@ -44,7 +44,17 @@ impl Table {
         }
     }
 
+    /// Slots that were ever used.
+    pub(crate) fn slots(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// The session that lives in a slot now.
+    pub(crate) fn get_at(&self, slot: usize) -> Option<&SessionState> {
+        self.sessions.get(slot)?.as_ref()
+    }
+
+    /// The same.
     pub(crate) fn at(&mut self, slot: usize) -> Option<&mut SessionState> {
         self.sessions.get_mut(slot)?.as_mut()
     }

@@ -92,6 +92,12 @@ impl Heartbeat {
         word & (WAITING | MARK) != MARK && word != ENDED
     }
 
+    /// Identifies the turn that the worker is in. `None` while it waits, and when it has ended.
+    pub(crate) fn turn(&self) -> Option<u64> {
+        let word = self.word.load(Ordering::Relaxed);
+        (word & WAITING == 0 && word != ENDED).then_some(word & !MARK)
+    }
+
     /// Sets the mark, unless the word has changed since `word` was read.
     fn mark(&self, word: u64) -> bool {
         self.word.compare_exchange(word, word | MARK, Ordering::Relaxed, Ordering::Relaxed).is_ok()

@@ -29,7 +29,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         if let Some((state, others)) = Others::around(&mut self.states, key.index()) {
             self.core.callback = CurrentCallback::Session(key);
             call(&mut self.handler, &mut Session::new(&mut self.core, &self.driver, others, key), state);
-            self.core.callback = CurrentCallback::None;
+            self.callback_ended();
         }
     }
 
@@ -47,6 +47,6 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         self.core.callback = callback;
         let states = Others::all(&mut self.states);
         call(&mut self.handler, &mut WorkerContext { core: &mut self.core, endpoints: &self.driver, states });
-        self.core.callback = CurrentCallback::None;
+        self.callback_ended();
     }
 }

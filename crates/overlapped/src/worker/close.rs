@@ -31,7 +31,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 debug_assert!(unsent == 0, "INV-8: FIN goes out after the last byte");
                 self.end_own_stream(key);
             }
-            Phase::Aborted => self.driver.abort(key),
+            Phase::Aborted => {
+                self.keep_tcp_info(key);
+                self.driver.abort(key);
+            }
             // Nothing to do now: it is open, or an event takes the next step.
             Phase::Open | Phase::AwaitFin | Phase::AwaitRelease => {}
         }
@@ -69,7 +72,17 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     /// The last step of a graceful close. The driver reports the connection's release.
     pub(super) fn close_connection(&mut self, key: ConnectionKey) {
         self.core.cancel_timers(key);
+        self.keep_tcp_info(key);
         self.driver.close(key);
+    }
+
+    /// Asks the system about a connection before it is closed, if its `on_close` is to know.
+    fn keep_tcp_info(&mut self, key: ConnectionKey) {
+        if self.core.config.tcp_info_at_close
+            && let Some(info) = self.driver.tcp_info(key)
+        {
+            self.last_tcp_infos.insert(key, info);
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use proactor::backend::Backend;
 use proactor::{ConnectionKey, Payload};
 
 use super::{Layer, Worker};
+use crate::catch_panic::contain;
 use crate::handler::Handler;
 use crate::mailbox::{Audience, Mail};
 use crate::observe::Event;
-use crate::session::{Sent, SessionCommand};
+use crate::session::{Listing, Sent, SessionCommand};
 
 impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(super) fn take_mail(&mut self) {
@@ -38,8 +39,10 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                     for key in keys {
                         self.core.send(key, Payload::Shared(bytes.clone()));
                     }
+                    self.start_callback_clock();
                 }
                 Mail::Resolved(id, found) => self.resolved(id, found),
+                Mail::List(listing) => self.list(listing),
                 Mail::Drain(limit) => self.begin_drain(limit),
                 Mail::Stop => self.begin_drain(Duration::ZERO),
             }
@@ -59,6 +62,18 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         while !self.core.connects.is_empty() {
             self.catching_panics(Self::flush);
         }
+    }
+
+    #[cold]
+    fn list(&mut self, listing: Listing) {
+        let (driver, core) = (&self.driver, &self.core);
+        let answered =
+            contain(|| listing.answer(&core.sessions, core.now, |state| driver.tcp_info(state.key)));
+        if let Err(message) = answered {
+            self.report_panic(None, &message);
+        }
+        // It was no callback's time.
+        self.start_callback_clock();
     }
 
     fn obey(&mut self, key: ConnectionKey, command: SessionCommand) {

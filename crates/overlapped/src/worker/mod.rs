@@ -19,6 +19,7 @@ mod panics;
 mod precise_timer;
 mod receive;
 mod sessions;
+mod slow_callbacks;
 #[cfg(test)]
 mod tests;
 mod ticks;
@@ -28,7 +29,7 @@ use std::io;
 use std::sync::Arc;
 
 use proactor::backend::{Backend, Wait};
-use proactor::{ConnectionKey, Driver, Event as Io, Time, Verb};
+use proactor::{ConnectionKey, Driver, Event as Io, TcpInfo, Time, Verb};
 
 use crate::admission::{Arrivals, Placement, Seat};
 use crate::config::Config;
@@ -36,7 +37,7 @@ use crate::connect::ConnectId;
 use crate::context::Core;
 use crate::handler::Handler;
 use crate::mailbox::{Mail, Mailbox};
-use crate::observe::{Gauges, Observer, Report};
+use crate::observe::{Gauges, Longest, Observer, Report};
 use crate::resolver::Resolve;
 use crate::session::CloseReason;
 use crate::shared::WorkerShared;
@@ -49,6 +50,7 @@ use deadlines::{Deadlines, Overdue};
 use drain::Drain;
 pub use handle::WorkerHandle;
 pub(crate) use layer::{Layer, Plain};
+use slow_callbacks::CallbackClock;
 use ticks::Ticks;
 
 pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
@@ -60,6 +62,8 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     states: Vec<Option<H::State>>,
     /// The seat of each session, by slot.
     seats: Vec<Option<Seat>>,
+    /// Of connections that are being closed, if that is asked for.
+    last_tcp_infos: HashMap<ConnectionKey, TcpInfo>,
     /// Attempts to connect that are in flight.
     connecting: HashMap<ConnectionKey, ConnectId>,
     /// Attempts to connect that this turn may still begin.
@@ -81,6 +85,10 @@ pub(crate) struct Worker<B: Backend, H: Handler, L: Layer = Plain> {
     ticks: Option<Ticks>,
     /// When the last event came: the time of its turn.
     busy_at: Time,
+    /// When the turn began: the wait before it was over.
+    turn_began: Time,
+    longest_turn: Longest,
+    callback_clock: CallbackClock,
     /// True once the handler's `on_start` was called.
     started: bool,
     /// True once nothing is left to do.
@@ -133,6 +141,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             observer,
         } = parts;
         let (post, directory) = (Arc::clone(&mailbox) as Arc<_>, Arc::clone(&mailbox.shared.directory));
+        let slow_callback = config.slow_callback;
         let core = Core::new(index as u32, config, post, directory, Report::new(observer), driver.now());
         let mut worker = Worker {
             driver,
@@ -143,6 +152,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             seats: Vec::new(),
             listeners,
             undecided: None,
+            last_tcp_infos: HashMap::new(),
             connecting: HashMap::new(),
             attempts_left: ATTEMPTS_PER_TURN,
             resolver,
@@ -156,6 +166,9 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             deadlines: Deadlines::default(),
             ticks: None,
             busy_at: Time::ZERO,
+            turn_began: Time::ZERO,
+            longest_turn: Longest::default(),
+            callback_clock: CallbackClock::new(slow_callback),
             started: false,
             ended: false,
         };
@@ -171,6 +184,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
     pub(crate) fn run(&mut self) -> io::Result<()> {
         // No tick is due for the time spent on waiting for the other workers.
         self.start_ticks();
+        self.begin_turn();
         while !self.has_ended() {
             self.turn(true)?;
         }
@@ -197,12 +211,13 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             "what was asked for is submitted before the worker sleeps"
         );
         let wait = if may_wait { self.wait() } else { Wait::Poll };
+        self.end_turn();
         self.publish();
         self.shared.heartbeat.begin_wait();
         let turned = self.driver.turn(wait);
         self.shared.heartbeat.end_wait();
         turned?;
-        self.core.now = self.driver.now();
+        self.begin_turn();
         self.core.report.counters.turns += 1;
         self.catching_panics(Self::fire_precise_timer);
         self.catching_panics(Self::take_events);
@@ -256,6 +271,20 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
+    fn begin_turn(&mut self) {
+        self.core.now = self.driver.now();
+        self.turn_began = self.core.now;
+        self.start_callback_clock();
+    }
+
+    /// The turn is over.
+    fn end_turn(&mut self) {
+        let now = self.driver.now();
+        let took = now.since(self.turn_began);
+        self.core.report.counters.turn_ns += took.as_nanos() as u64;
+        self.longest_turn.add(now, took);
+    }
+
     pub(crate) fn publish(&mut self) {
         let snapshot = self.driver.snapshot();
         let gauges = Gauges {
@@ -263,6 +292,8 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             in_flight: snapshot.in_flight as u64,
             blocks_in_use: snapshot.blocks_in_use as u64,
             starved: snapshot.starved as u64,
+            longest_turn_ns: self.longest_turn.get().as_nanos() as u64,
+            longest_callback_ns: self.callback_clock.longest().as_nanos() as u64,
         };
         self.shared.published.publish(&self.core.report.counters, &gauges);
     }

@@ -26,6 +26,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
                 CurrentCallback::Session(key) => Some(key),
             };
             let message = into_message(payload);
+            self.start_callback_clock();
             self.report_panic(session, &message);
             self.refuse_undecided();
             if self.core.config.on_panic == OnPanic::StopServer {
@@ -35,7 +36,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         }
     }
 
-    fn report_panic(&mut self, session: Option<ConnectionKey>, message: &str) {
+    pub(super) fn report_panic(&mut self, session: Option<ConnectionKey>, message: &str) {
         let session = session.map(|key| self.core.id(key));
         self.core.report.emit(&Event::Panicked { session, message });
     }

@@ -30,7 +30,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
         let others = Others::all(&mut self.states);
         let mut opened = Session::new(&mut self.core, &self.driver, others, key);
         let state = self.handler.on_open(&mut opened);
-        self.core.callback = CurrentCallback::None;
+        self.callback_ended();
         self.states[key.index()] = Some(state);
         // Only now: a session that begins paused has received nothing.
         self.core.look_at_receive(key);
@@ -52,10 +52,11 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             self.core.report.emit(&Event::Lost { session, bytes, answers_owed: 0, reason });
         }
         let SessionState { received, sent, peer, origin, .. } = state;
-        self.core.report.emit(&Event::Closed { session, peer, reason, received, sent });
+        let tcp = self.last_tcp_infos.remove(&key);
+        self.core.report.emit(&Event::Closed { session, peer, reason, received, sent, tcp });
         if let Some(state) = self.states[key.index()].take() {
             let callback = CurrentCallback::Session(key);
-            let closed = Closed { id: session, reason, peer, origin, received, sent };
+            let closed = Closed { id: session, reason, peer, origin, received, sent, tcp };
             self.callback_as(callback, |handler, worker| handler.on_close(worker, closed, state));
         }
     }

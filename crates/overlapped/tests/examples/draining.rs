@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use overlapped_testing::{Example, PATIENCE, expect_bytes, read_to_end, with_timeouts};
+use overlapped_testing::{Example, PATIENCE, accept, expect_bytes, read_to_end, with_timeouts};
 
 use crate::relay::wait_for_reset;
 
@@ -131,7 +131,7 @@ fn asked(more: &[&str]) -> (Example, TcpStream, TcpStream) {
     let target = listener.local_addr().unwrap().to_string();
     let relay = Example::start("proxy", &[&[target.as_str()], more].concat());
     let mut client = relay.dial();
-    let mut target = with_timeouts(listener.accept().unwrap().0, PATIENCE);
+    let mut target = with_timeouts(accept(&listener).unwrap(), PATIENCE);
     client.write_all(b"request").unwrap();
     expect_bytes(&mut target, b"request");
     (relay, client, target)

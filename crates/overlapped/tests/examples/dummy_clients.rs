@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Output, Stdio};
 use std::thread;
 
-use overlapped_testing::{Example, PATIENCE, read_to_end, started, under_wine, with_timeouts};
+use overlapped_testing::{Example, PATIENCE, accept, read_to_end, started, under_wine, with_timeouts};
 
 /// Runs the program to its end.
 fn run(target: &str, users: u32, rate: &str, seconds: u32) -> (String, Output) {
@@ -48,8 +48,8 @@ fn serve(users: usize, serve: fn(usize, TcpStream)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
-        for (number, stream) in listener.incoming().take(users).enumerate() {
-            let stream = with_timeouts(stream.expect("a client"), PATIENCE);
+        for number in 0..users {
+            let stream = with_timeouts(accept(&listener).expect("a client"), PATIENCE);
             thread::spawn(move || serve(number, stream));
         }
     });

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
-use overlapped_testing::{Example, PATIENCE, eventually, started, with_timeouts};
+use overlapped_testing::{Example, PATIENCE, accept, eventually, started, with_timeouts};
 
 const CLIENTS: usize = 200;
 
@@ -24,8 +24,8 @@ fn serve_all(listener: &TcpListener) -> Vec<TcpStream> {
     listener.set_nonblocking(true).unwrap();
     let (mut greeted, mut streams) = (HashSet::new(), Vec::new());
     eventually("all clients greet", || {
-        let stream = match listener.accept() {
-            Ok((stream, _)) => stream,
+        let stream = match accept(listener) {
+            Ok(stream) => stream,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
             Err(error) => panic!("{error}"),
         };

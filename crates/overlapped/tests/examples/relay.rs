@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use overlapped_testing::{
-    Example, PATIENCE, PATTERN_PERIOD, assert_same, expect_bytes, expect_end, pattern, read_to_end,
+    Example, PATIENCE, PATTERN_PERIOD, accept, assert_same, expect_bytes, expect_end, pattern, read_to_end,
     under_wine, with_timeouts,
 };
 
@@ -23,7 +23,7 @@ impl Relayed {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let relay = Example::start("proxy", &[&listener.local_addr().unwrap().to_string()]);
         let client = relay.dial();
-        let target = with_timeouts(listener.accept().unwrap().0, PATIENCE);
+        let target = with_timeouts(accept(&listener).unwrap(), PATIENCE);
         Relayed { relay, client, target }
     }
 

@@ -192,7 +192,7 @@ fn talk_ends_when_its_connection_is_reset() {
     command.arg(listener.local_addr().unwrap().to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut client = started(|| command.spawn()).expect("it starts");
     let _keyboard = client.stdin.take();
-    reset(listener.accept().expect("it connects").0);
+    reset(overlapped_testing::accept(&listener).expect("it connects"));
     let status = exit_of(&mut client, PATIENCE);
     let mut text = String::new();
     client.stdout.take().expect("piped").read_to_string(&mut text).unwrap();

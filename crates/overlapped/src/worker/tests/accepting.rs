@@ -120,10 +120,11 @@ fn a_connection_is_described_before_during_and_after_its_session() {
             fixture.settle();
         }
         let closed = fixture.probe.closed.borrow();
-        for (Closed { id: _, reason, peer, origin: from, received, sent }, wanted) in closed.iter().zip(peers)
+        for (Closed { id: _, reason, peer, origin: from, received, sent, tcp }, wanted) in
+            closed.iter().zip(peers)
         {
             assert_eq!((*reason, *peer, *from), (CloseReason::EndOfStream, Some(wanted), origin));
-            assert_eq!((*received, *sent), (5, 5), "{behaviour:?}");
+            assert_eq!((*received, *sent, *tcp), (5, 5, None), "{behaviour:?}");
         }
         assert_eq!(closed.len(), 2, "{behaviour:?}");
     }
