@@ -2,9 +2,9 @@
 
 mod expression;
 mod load;
+mod serve;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::Styles;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -13,8 +13,9 @@ use overlapped::{BackendKind, Choice};
 
 pub(crate) use expression::{Expression, Quantity};
 pub(crate) use load::{Behaviour, LoadArgs};
+pub(crate) use serve::{DEFAULT_BIND, LogFormat, ServeArgs};
 
-use crate::units::{Limit, duration, limit, listen_address, server_address, size, up_to};
+use crate::units::{listen_address, server_address};
 
 /// TCP sessions on completion I/O: IOCP on Windows, io_uring on Linux, readiness where a ring may not be made
 #[derive(Parser)]
@@ -115,7 +116,7 @@ pub(crate) enum Command {
     /// what was measured has no error and every --assert holds, 1 if not or if no echo was measured yet.
     ///
     /// Exit status 0 when there was no error and every --assert holds; 1 when there was one, when an assertion does not hold,
-    /// when no echo came back at all, and when a result could not be written; 2 for wrong usage, which includes files that
+    /// when no echo came back at all, when the run could not be made on this machine, and when a result could not be written; 2 for wrong usage, which includes files that
     /// cannot be written: they are opened before the run.
     #[command(after_long_help = load::JSON)]
     Load(LoadArgs),
@@ -171,103 +172,6 @@ Each run:
   timeline: moments[], each with text, and wrong (true where it goes wrong); bars[], each with lane, kind (session, \
 operation or memory), label, from and to. These count moments from 0; a bar whose to is the number of moments does \
 not end";
-
-#[derive(ClapArgs)]
-pub(crate) struct ServeArgs {
-    /// Listen here (repeatable); port 0 picks a free one
-    ///
-    /// ADDR is HOST:PORT. 0.0.0.0:9999 is every IPv4 address of this machine. [::]:9999 is every IPv6 address and no
-    /// IPv4 one, on every system; for both, give both. An IPv4-mapped address is that IPv4 address:
-    /// [::ffff:127.0.0.1]:9999 is 127.0.0.1:9999. A link-local address needs its interface: [fe80::1%eth0]:9999.
-    ///
-    /// A name is all of its addresses, with one port. One that this machine does not have is skipped with a note. An
-    /// address in use is tried again for up to 250ms: a process that was killed may give its port back late.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9999", value_parser = listen_address)]
-    pub(crate) bind: Vec<String>,
-
-    /// Worker threads, each with a ring or port of its own [default: number of cores]
-    #[arg(long, value_name = "N", value_parser = up_to::<1024>)]
-    pub(crate) workers: Option<u32>,
-
-    /// How to talk to the kernel
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    pub(crate) backend: BackendName,
-
-    /// Sessions at most; clients beyond read an end of stream, and are closed within 100ms [default: what the
-    /// descriptor limit allows]
-    #[arg(long, value_name = "N", value_parser = up_to::<{ u32::MAX }>)]
-    pub(crate) max_sessions: Option<u32>,
-
-    /// Sessions from one peer address at most; clients beyond are turned away likewise [default: off]
-    #[arg(long, value_name = "N", value_parser = up_to::<{ u32::MAX }>)]
-    pub(crate) max_per_address: Option<u32>,
-
-    /// Close sessions that are silent for this long
-    #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
-    pub(crate) idle_timeout: Limit,
-
-    /// Close sessions that never send a byte
-    #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
-    pub(crate) first_byte_timeout: Limit,
-
-    /// Cut sessions whose peer does not read
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = limit)]
-    pub(crate) write_timeout: Limit,
-
-    /// How long a drain may take before what is left is cut. With 0s nothing is waited for: sessions with nothing left
-    /// to send are closed, all others are cut at once
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
-    pub(crate) drain_timeout: Duration,
-
-    /// Ask whether the peers of silent sessions are still there: when nothing has come for this long, up to four TCP
-    /// keep-alive probes go out, a quarter of that time apart (whole seconds); without an answer the session ends, after about twice
-    /// the time. At most 9h
-    #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
-    pub(crate) keepalive: Limit,
-
-    /// End sessions whose peer's system does not acknowledge what was sent for this long (TCP_USER_TIMEOUT; refused on
-    /// systems without it). At most 596h
-    #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
-    pub(crate) user_timeout: Limit,
-
-    /// Unsent bytes at which a session's receive pauses
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
-    pub(crate) high_water: usize,
-
-    /// Unsent bytes at which it resumes [default: half of the high-water mark]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub(crate) low_water: Option<usize>,
-
-    /// Spin for this long before sleeping: lower latency for a whole core
-    #[arg(long, value_name = "DURATION", default_value = "off", value_parser = limit)]
-    pub(crate) busy_poll: Limit,
-
-    /// Pin each worker to a processor of its own, in order; with more workers than processors, from the first one again
-    /// (refused on systems other than Linux and Windows)
-    #[arg(long)]
-    pub(crate) pin: bool,
-
-    /// Write every submission and completion to a file that Perfetto opens (ui.perfetto.dev); it grows fast.
-    /// Events are buffered, and written 16 KiB at a time; the file is complete when the server has ended.
-    /// Events that a slow disk leaves no room for (16 MiB may wait) are dropped and counted, in the file and on stderr
-    #[arg(long, value_name = "FILE")]
-    pub(crate) trace: Option<PathBuf>,
-
-    /// Print a line per submission and completion to stderr, in the system's own words. Its columns: seconds since the
-    /// start; the session, WORKER/SLOT.GENERATION, or WORKER/- where there is none; `op` and the number of the
-    /// operation, the same from its submission to its last completion; the call; and after a colon, what became of it.
-    /// Lines that come faster than they are read are dropped and counted
-    #[arg(long)]
-    pub(crate) log_ops: bool,
-
-    /// Print only the addresses listened on; warnings still go to stderr
-    #[arg(long, conflicts_with_all = ["verbose", "log_ops"])]
-    pub(crate) quiet: bool,
-
-    /// Print a line per session as it opens and as it closes, by its name: WORKER/SLOT.GENERATION
-    #[arg(short, long)]
-    pub(crate) verbose: bool,
-}
 
 #[derive(ClapArgs)]
 pub(crate) struct ClientArgs {

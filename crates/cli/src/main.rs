@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     let result = match args.command {
         Some(Command::Serve(options)) => serve::run(&options),
         Some(Command::Client(options)) => client::run(&options),
-        Some(Command::Load(options)) => load::run(&options),
+        Some(Command::Load(options)) => Ok(load::run(&options)),
         Some(Command::Doctor(options)) => doctor::run(&options),
         Some(Command::Pitfalls(options)) => pitfalls::run(&options),
         None => {

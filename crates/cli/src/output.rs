@@ -1,9 +1,10 @@
 //! What goes to stdout and stderr, written at once. A reader that has gone away is no error; any other write error is,
-//! a full disk for one. A server that runs prints through `log` instead, which does not wait for a reader.
+//! a full disk for one. A server or a measurement that runs prints through `log` instead, which does not wait for a reader.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::error::ErrorKind;
 use serde::Serialize;
@@ -76,9 +77,25 @@ pub(crate) fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
+/// Takes the lines of [`note`] in place of stderr.
+static NOTES: OnceLock<Box<TakeNote>> = OnceLock::new();
+
+type TakeNote = dyn Fn(&str) + Send + Sync;
+
+/// From now on `take` is given what is noted, without the end of the line: once in a process, by a command whose work must
+/// not wait for the reader of stderr.
+pub(crate) fn give_notes_to(take: impl Fn(&str) + Send + Sync + 'static) {
+    let _ = NOTES.set(Box::new(take));
+}
+
 /// A line on stderr, in one piece: others may write to the same file.
 pub(crate) fn note(line: impl Display) {
-    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+    match NOTES.get() {
+        Some(take) => take(&line.to_string()),
+        None => {
+            let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+        }
+    }
 }
 
 pub(crate) fn fail(failure: &Failure) -> ExitCode {

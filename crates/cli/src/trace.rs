@@ -19,7 +19,7 @@ use std::time::Instant;
 use overlapped::Event;
 use overlapped::trace::{Moment, Step};
 
-use crate::log::{Log, Queue};
+use crate::log::{Log, Queue, Record};
 use crate::output::{reader_gone, remedy};
 use crate::units::count;
 
@@ -58,7 +58,7 @@ impl Trace {
                     failed.store(true, Relaxed);
                 }
                 let next = remedy(&error);
-                log.note(format_args!("warning: the trace ends here: {name}: {error}; {next}"));
+                log.note(&Record::warning(format_args!("the trace ends here: {name}: {error}; {next}")));
                 // Last: who waits in `flush` may end the process then.
                 queue.close();
             }
@@ -109,6 +109,7 @@ impl Trace {
         self.missing()
     }
 
+    /// What a user is warned of.
     fn missing(&self) -> Option<String> {
         let (name, missing) = (&self.name, self.queue.unwritten());
         (missing > 0).then(|| {
@@ -117,7 +118,7 @@ impl Trace {
             } else {
                 &format!("{missing} events of the trace were")
             };
-            format!("warning: {events} dropped: {name} is written too slowly")
+            format!("{events} dropped: {name} is written too slowly")
         })
     }
 
@@ -180,7 +181,7 @@ pub(crate) fn log_step(log: &Log, began: Instant, event: &Event<'_>) {
         let _ = write!(who, " op {op}");
     }
     // Not to stdout, which begins with the addresses listened on.
-    log.note(format_args!("{:>12.6} {who:<18} {name}: {}", began.elapsed().as_secs_f64(), what(step)));
+    log.note_bare(format_args!("{:>12.6} {who:<18} {name}: {}", began.elapsed().as_secs_f64(), what(step)));
 }
 
 fn what(step: &Step) -> String {

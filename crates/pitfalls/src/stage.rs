@@ -103,15 +103,24 @@ pub(crate) fn raw(socket: &TcpStream) -> RawSocket {
 }
 
 /// Sends until the socket takes nothing more: how many bytes. The next operation on it has to wait for the peer.
+///
+/// One refusal is not the end: on a busy machine, what was sent is still on its way to the peer, and makes room when it
+/// arrives. The socket is full when it refuses for as long as [`SILENCE`].
 pub(crate) fn fill(socket: &TcpStream) -> io::Result<usize> {
+    fill_until_silent(socket, SILENCE)
+}
+
+fn fill_until_silent(socket: &TcpStream, silence: Duration) -> io::Result<usize> {
     SockRef::from(socket).set_send_buffer_size(16 * 1024)?;
     let (filler, mut sent) = ([b'.'; 4096], 0);
     let deadline = Instant::now() + PATIENCE;
+    let mut taken_at = Instant::now();
     while Instant::now() < deadline {
         match send_now(socket, &filler) {
-            Ok(bytes) => sent += bytes,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(sent),
-            Err(error) => return Err(error),
+            Ok(bytes) => (sent, taken_at) = (sent + bytes, Instant::now()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) if taken_at.elapsed() >= silence => return Ok(sent),
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
         }
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, "the socket takes without end"))
@@ -165,4 +174,22 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> io::Res
 pub(crate) fn shown(bytes: &[u8]) -> String {
     let bytes = &bytes[bytes.iter().position(|byte| *byte != b'.').unwrap_or(bytes.len())..];
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_refuses_for_a_moment_is_not_full() {
+        const READ_ON: usize = 8 * 1024 * 1024;
+        let (client, server) = connection().unwrap();
+        let reader = std::thread::spawn(move || read_exactly(&client, READ_ON).map(|_| client));
+        // The send buffer has 16 KiB: it is full for a moment again and again until the reader has had enough.
+        let sent = fill_until_silent(&server, Duration::from_secs(1)).unwrap();
+        assert!(sent >= READ_ON, "full after {sent} bytes");
+        let _client = reader.join().unwrap().unwrap();
+        let refused = send_now(&server, b"more").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+    }
 }

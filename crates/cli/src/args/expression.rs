@@ -129,7 +129,7 @@ fn number(key: &str, text: &str, unnamed: bool) -> Result<f64, String> {
             format!("{unit:?} is no unit of time; give ns, us, ms, s, m or h")
         }
         Quantity::Bytes => format!("{unit:?} is no unit of size; give B, KiB, MiB or GiB"),
-        Quantity::Plain => format!("{key} has no unit; give the number alone instead of {text:?}"),
+        Quantity::Plain => format!("{key} is not a key of a time or a size, so it has no unit; give the number alone instead of {text:?}, or another key"),
     })?;
     Ok(number * factor)
 }
@@ -176,7 +176,7 @@ mod tests {
             ("p99<1.2.3ms", "is not a number"),
             ("p99<5", "the unit of 5 is missing"),
             ("p99<5MiB", "\"MiB\" is no unit of time"),
-            ("errors==0s", "errors has no unit"),
+            ("errors==0s", "so it has no unit"),
             ("p95<3ms", "there is no p95; there are min, p50, p90, p99, p999, max, mean"),
             ("p99.9<3ms", "there is no p99.9; there are min, p50"),
             ("p95<3", "there is no p95"),

@@ -17,6 +17,7 @@ names say; null is what was not measured:
 with --rate, from the actual time of sending
   percentiles[]: the curve: quantile, latency_ns, latency_actual_ns
   connections: opened, failed, reset, ended_early (those of `reset` that the peer ended rather than reset)
+  unsent, given_up: messages that were due and not sent; whose connections were reset on purpose
   timeouts, mismatches, errors: errors are connections failed + reset + timeouts + mismatches
   failures[]: why connects failed: reason, count
   first_mismatches[]: connection, offset, expected, got (null: no byte was expected, or the stream ended)
@@ -99,8 +100,8 @@ pub(crate) struct LoadArgs {
     /// normal: sends, and reads each echo. churn: connects, one echo, closes, and again; in a closed loop its latencies
     /// count from the connect, on a schedule from the time at which the message was due. half-close: ends its stream
     /// after 8 messages, reads what is left and the server's end of stream, and connects again. slow-reader: reads
-    /// nothing for 500 ms, then everything; up to 4 MiB are unread by then, and in a closed loop it ignores --pipeline if
-    /// that is less; its latencies are left out. reset=PERCENT: aborts this share of its messages in the middle, and
+    /// nothing for 500 ms, then everything; up to 4 MiB are unread by then, and it ignores --pipeline if that is less;
+    /// its latencies are left out. reset=PERCENT: aborts this share of its messages in the middle, and
     /// connects again; 1 if it is left out. 100 needs another behaviour besides: it completes no echo.
     ///
     /// A connection that has failed is opened again at once. After a connect that failed, or a second failure without an
@@ -120,7 +121,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 
-    /// Write the histogram of latencies as a log of HdrHistogram, version 2 (`-` is stdout)
+    /// Write the histogram of latencies as a log of the HdrHistogram tools, encoded in version 2 (`-` is stdout)
     #[arg(long, value_name = "FILE")]
     pub(crate) hdr: Option<PathBuf>,
 

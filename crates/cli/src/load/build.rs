@@ -35,6 +35,7 @@ pub(crate) fn report(plan: &Plan, measured: &Measured, system: System) -> Report
             ended_early: counts.ended_early,
         },
         unsent: counts.unsent,
+        given_up: counts.given_up,
         timeouts: counts.timeouts,
         mismatches: counts.mismatches,
         errors: errors(counts),

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 /// If the plan completes no echo even with a perfect server, or if an expression names a key that the JSON will not have, or that is no number.
 pub(super) fn check(args: &LoadArgs, plan: &Plan) -> Result<(), Failure> {
     check_behaviours(plan)?;
+    check_search(args, plan)?;
     let one_run = Plan { rate: plan.rate.or(args.find_rate.as_ref().map(|_| 1.0)), ..plan.clone() };
     let everything = Plan { rate: Some(1.0), server_pid: Some(1), ..plan.clone() };
     let (one_run, everything) = (sample(&one_run)?, with_lists(sample(&everything)?, true, true));
@@ -35,6 +36,17 @@ fn check_behaviours(plan: &Plan) -> Result<(), Failure> {
         return Err(Failure::usage(
             "--behave reset=100 aborts every message in the middle, so there is no echo to measure; give less than 100, or \
              another --behave besides and a connection for each",
+        ));
+    }
+    Ok(())
+}
+
+/// A slow reader leaves megabytes unread on purpose: how much comes back says nothing of the server.
+fn check_search(args: &LoadArgs, plan: &Plan) -> Result<(), Failure> {
+    if args.find_rate.is_some() && plan.behaviours.contains(&Behaviour::SlowReader) {
+        return Err(Failure::usage(
+            "--find-rate cannot be used with --behave slow-reader: what is not read on purpose says nothing of a rate; \
+             leave one of the two out",
         ));
     }
     Ok(())

@@ -12,13 +12,14 @@
 //! Other programs on the machine are another matter: they leave no interval alone. How long the generator waited for a
 //! processor tells. The margins grow with the square of it, and beyond [`BUSY`] latencies mean nothing.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use overlapped_measure::stats::{self, Estimate, Resampling, ratio_of_runs};
 
 use super::report::{Config, Difference, Interval, Report};
-use crate::failure::Failure;
+use crate::failure::{Failure, one_line};
 use crate::output::note;
 
 /// Intervals that are drawn together: 1 s, as neighbours resemble each other.
@@ -31,6 +32,8 @@ const LONG_ENOUGH: f64 = 5.0;
 /// The value of a whole run has slow phases in it: it must point in the same direction as the levels, by this part.
 const AGREES: f64 = 0.03;
 
+/// Bytes of a result at most: that of a run of a day is about half of it.
+const LARGEST: u64 = 512 << 20;
 /// Share of the time that the generator waited for a processor.
 const BUSY: f64 = 0.25;
 /// How much the margins grow with the square of that share: twice as large at [`BUSY`].
@@ -143,7 +146,7 @@ impl Earlier {
                 note(format_args!(
                     "warning: {} was measured in another way, so differences may come from that: {}",
                     path.display(),
-                    differences.join(", ")
+                    one_line(differences.join(", "))
                 ));
             }
         }
@@ -231,11 +234,21 @@ fn read(path: &Path) -> Result<Report, Failure> {
             path.display()
         ))
     };
-    let text = fs::read_to_string(path).map_err(|error| failed(&error.to_string()))?;
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| failed(&error.to_string()))?;
+    let read = file.take(LARGEST + 1).read_to_string(&mut text);
+    if read.map_err(|error| failed(&error.to_string()))? as u64 > LARGEST {
+        return Err(failed("it is larger than any result of `overlapped load`"));
+    }
     let report: Report = serde_json::from_str(&text)
         .map_err(|error| failed(&format!("it is no result of `overlapped load`: {error}")))?;
     if report.intervals.is_empty() || report.messages == 0 {
         return Err(failed("no message was measured in it"));
+    }
+    let is_time = |seconds: f64| seconds > 0.0 && seconds.is_finite();
+    if !is_time(report.duration_seconds) || !report.intervals.iter().all(|part| is_time(part.length_seconds))
+    {
+        return Err(failed("a time in it is none"));
     }
     Ok(report)
 }
@@ -437,5 +450,27 @@ mod tests {
             differences(&before, &after),
             ["connections was 50 and is 10", "rate was none and is 500"]
         );
+    }
+
+    #[test]
+    fn results_with_times_that_are_none_are_refused() {
+        let path = std::env::temp_dir().join(format!("overlapped-compare-{}.json", std::process::id()));
+        let refused = |change: fn(&mut Report)| {
+            let mut report = report(1, 1.0);
+            change(&mut report);
+            std::fs::write(&path, serde_json::to_vec(&report).unwrap()).unwrap();
+            read(&path).err().map(|failure| failure.line())
+        };
+        assert_eq!(refused(|_| {}), None);
+        let wrong: [fn(&mut Report); 3] = [
+            |report| report.duration_seconds = 0.0,
+            |report| report.intervals[3].length_seconds = -0.1,
+            |report| report.intervals[0].length_seconds = 0.0,
+        ];
+        for change in wrong {
+            let failure = refused(change).expect("it is refused");
+            assert!(failure.contains("a time in it is none; name a result of --json"), "{failure}");
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct Counts {
     /// connections were waiting for echoes or had failed. Their latency is what they had waited by then, unless that is less
     /// than a usual time from sending to the echo.
     pub(crate) unsent: u64,
+    /// Messages of the measured part whose echo was not awaited: their connections were reset on purpose.
+    pub(crate) given_up: u64,
     /// Connections that were opened.
     pub(crate) opened: u64,
     /// Connects that failed.

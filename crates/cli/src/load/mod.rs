@@ -10,6 +10,7 @@ mod check;
 mod compare;
 mod generator;
 mod hdr;
+mod interrupts;
 mod measured;
 mod outputs;
 mod page;
@@ -20,6 +21,7 @@ mod samples;
 #[cfg(all(test, target_os = "linux"))]
 mod schema;
 mod search;
+mod stderr;
 mod system;
 mod text;
 
@@ -31,45 +33,60 @@ use serde_json::Value;
 
 use crate::args::{Behaviour, Expression, LoadArgs};
 use crate::client;
-use crate::failure::Failure;
-use crate::output::{note, say};
+use crate::failure::{Failure, one_line};
+use crate::output::{fail, note, say};
 use compare::Earlier;
 use measured::Measured;
 use outputs::{Output, Outputs};
 use plan::Plan;
 use report::Report;
+use search::Search;
 
-pub(crate) fn run(args: &LoadArgs) -> Result<ExitCode, Failure> {
+/// The exit status; all that failed is on stderr by then.
+pub(crate) fn run(args: &LoadArgs) -> ExitCode {
+    stderr::open();
+    let status = measure(args).unwrap_or_else(|failure| fail(&failure));
+    stderr::flush();
+    status
+}
+
+fn measure(args: &LoadArgs) -> Result<ExitCode, Failure> {
     let plan = plan(args)?;
     check::check(args, &plan)?;
     let earlier = Earlier::read(&args.compare)?;
+    // Before there is a file that a signal would leave behind.
+    interrupts::watch(outputs::remove_unfilled)?;
     let outputs = Outputs::open(args)?;
-    let (plan, measured, found) = match &args.find_rate {
+    let report_of =
+        |plan: &Plan, measured: &Measured| build::report(plan, measured, system::this(&measured.backend));
+    let (mut report, measured, failure) = match &args.find_rate {
         None => {
             let measured = generator::run(&plan)?;
-            (plan, measured, None)
+            (report_of(&plan, &measured), measured, None)
         }
         Some(expression) => {
-            let found = search::search(expression, &plan, &mut search::Real)?;
-            let (plan, measured) = found.shown;
-            (plan, measured, Some((found.steps, found.highest)))
+            let Search { steps, highest, is_interrupted, failure, shown: (plan, measured) } =
+                search::search(expression, &plan, &mut search::Real)?;
+            let mut report = report_of(&plan, &measured);
+            (report.search, report.highest_rate) = (Some(steps), Some(highest));
+            report.interrupted |= is_interrupted;
+            (report, measured, failure)
         }
     };
-    let mut report = build::report(&plan, &measured, system::this(&measured.backend));
-    if let Some((steps, highest)) = found {
-        (report.search, report.highest_rate) = (Some(steps), Some(highest));
-    }
     if !earlier.is_empty() {
         let differences = earlier.compare(&report);
         earlier.warn(&report, &differences);
         report.comparison = Some(differences);
     }
     judge(&mut report, &args.assert)?;
+    // Before the table, if both go to one terminal or file.
+    stderr::flush();
     let unwritten = write(outputs, &report, &measured);
-    unwritten.iter().for_each(|failure| note(failure.line()));
+    let failures = failure.iter().chain(&unwritten);
+    failures.clone().for_each(|failure| note(failure.line()));
     // The verdict is said in any case: a full disk does not hide what is wrong with the server.
     let status = verdict(&report);
-    Ok(if unwritten.is_empty() { status } else { ExitCode::FAILURE })
+    Ok(if failures.count() == 0 { status } else { ExitCode::FAILURE })
 }
 
 fn plan(args: &LoadArgs) -> Result<Plan, Failure> {
@@ -155,11 +172,17 @@ fn verdict(report: &Report) -> ExitCode {
         status = ExitCode::FAILURE;
     }
     for assertion in report.assertions.iter().filter(|assertion| !assertion.holds) {
-        note(format_args!("error: {} does not hold: {}", assertion.expression, assertion.shown()));
+        let text = one_line(format_args!("{} does not hold: {}", assertion.expression, assertion.shown()));
+        note(format_args!("error: {text}"));
         status = ExitCode::FAILURE;
     }
     if report.highest_rate == Some(None) {
-        note("error: no rate was found at which the expression holds");
+        let found = if report.search.as_ref().is_some_and(Vec::is_empty) {
+            "no rate was tried"
+        } else {
+            "no rate was found at which the expression holds"
+        };
+        note(format_args!("error: {found}"));
         status = ExitCode::FAILURE;
     }
     status

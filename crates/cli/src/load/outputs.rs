@@ -1,13 +1,24 @@
 //! The files that a run writes. They are opened before it, so that a run is not wasted on a file that cannot be written,
-//! and written after it: until then, what was in them stays.
+//! and written after it: until then, what was in them stays, and one that this run created is removed if the run fails or is
+//! ended.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::args::LoadArgs;
 use crate::failure::Failure;
+#[cfg(unix)]
+use crate::output::note;
 use crate::output::{reader_gone, remedy, say_bytes};
+
+#[cfg(unix)]
+use super::interrupts::is_interrupted;
+
+/// How often it is looked whether a pipe has a reader.
+#[cfg(unix)]
+const BETWEEN_OPENS: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// `--json`, `--html` and `--hdr`.
 pub(super) struct Outputs {
@@ -26,8 +37,65 @@ pub(super) enum Output {
 pub(super) struct Target {
     path: PathBuf,
     file: File,
-    /// The file itself, not a link to it: `None` if it was there before, or if it is to stay.
-    created: Option<PathBuf>,
+    /// `None` if it was there before, or if it is to stay.
+    created: Option<Created>,
+}
+
+/// Files that this process created and has not begun to fill.
+static UNFILLED: Unfilled = Unfilled(Mutex::new(Vec::new()));
+
+struct Unfilled(Mutex<Vec<PathBuf>>);
+
+/// The path of one of them: the file itself, not a link to it. It is removed with this value.
+struct Created(PathBuf);
+
+/// Removes the files that were created and not filled, before the process ends without dropping anything. From here on no
+/// thread begins to fill one: it waits for the end of the process.
+pub(super) fn remove_unfilled() {
+    std::mem::forget(UNFILLED.remove_all());
+}
+
+impl Unfilled {
+    /// No file is added or filled as long as the result is kept.
+    fn remove_all(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        let mut paths = self.lock();
+        for path in paths.drain(..) {
+            let _ = std::fs::remove_file(path);
+        }
+        paths
+    }
+
+    /// Whether it was one of them.
+    fn forget(&self, path: &Path) -> bool {
+        let mut paths = self.lock();
+        let found = paths.iter().position(|each| each == path);
+        found.map(|at| paths.swap_remove(at)).is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Created {
+    fn new(path: PathBuf) -> Created {
+        UNFILLED.lock().push(path.clone());
+        Created(path)
+    }
+
+    /// It begins to fill, and stays.
+    fn keep(self) {
+        UNFILLED.forget(&self.0);
+        // Nothing is left to remove.
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if UNFILLED.forget(&self.0) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
 }
 
 impl Outputs {
@@ -120,19 +188,61 @@ impl Output {
     }
 }
 
-/// The file, and its path if this call created it. What is in it stays.
-fn open(path: &Path) -> io::Result<(File, Option<PathBuf>)> {
+/// The file, and what is to be removed if this call created it. What is in it stays.
+fn open(path: &Path) -> io::Result<(File, Option<Created>)> {
     let mut options = OpenOptions::new();
     options.write(true);
     // A link is never followed here, not even one that leads nowhere.
     if let Ok(file) = options.clone().create_new(true).open(path) {
-        return Ok((file, Some(path.to_owned())));
+        return Ok((file, Some(Created::new(path.to_owned()))));
     }
     let leads_nowhere = !path.exists();
-    let file = options.create(true).truncate(false).open(path)?;
+    options.create(true).truncate(false);
+    let file = open_when_read(&options, path)?;
     // The link is the user's; what it leads to is not.
     let created = if leads_nowhere { path.canonicalize().ok() } else { None };
-    Ok((file, created))
+    Ok((file, created.map(Created::new)))
+}
+
+/// Opens a file. A pipe with a name that has no reader yet is waited for, as `cat > PIPE` does, but not without a word, and
+/// not beyond a Ctrl-C.
+#[cfg(unix)]
+fn open_when_read(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    use nix::libc::{ENXIO, O_NONBLOCK};
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = options.clone();
+    options.custom_flags(O_NONBLOCK);
+    let mut has_noted = false;
+    loop {
+        match options.open(path) {
+            Err(error) if error.raw_os_error() == Some(ENXIO) && is_pipe(path) => {
+                if !std::mem::replace(&mut has_noted, true) {
+                    note(format_args!("waiting until something reads {}; Ctrl-C ends this", path.display()));
+                }
+                if is_interrupted() {
+                    return Err(io::Error::other("nothing reads it yet"));
+                }
+                std::thread::sleep(BETWEEN_OPENS);
+            }
+            Err(error) => return Err(error),
+            Ok(file) => {
+                // Only the opening is not to block.
+                rustix::io::ioctl_fionbio(&file, false)?;
+                return Ok(file);
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+#[cfg(not(unix))]
+fn open_when_read(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    options.open(path)
 }
 
 /// Where an output goes.
@@ -193,18 +303,10 @@ impl Target {
             self.file.set_len(0)?;
         }
         // Where it begins to fill, it is the result that could be written, and stays.
-        self.created = None;
+        self.created.take().into_iter().for_each(Created::keep);
         match self.file.write_all(bytes).and_then(|()| self.file.flush()) {
             Err(error) if reader_gone(&error) => Ok(()),
             other => other,
-        }
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        if let Some(path) = &self.created {
-            let _ = std::fs::remove_file(path);
         }
     }
 }

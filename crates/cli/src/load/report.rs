@@ -16,6 +16,9 @@ pub(crate) struct Report {
     pub(crate) bytes_per_second: f64,
     #[serde(default)]
     pub(crate) unsent: u64,
+    /// Messages whose echo was not awaited, because their connections were reset on purpose.
+    #[serde(default)]
+    pub(crate) given_up: u64,
     pub(crate) latency_ns: Latency,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) latency_actual_ns: Option<Latency>,

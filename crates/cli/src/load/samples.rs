@@ -130,6 +130,7 @@ pub(crate) fn eventful() -> Measured {
         reset: 210,
         ended_early: 10,
         unsent: 0,
+        given_up: 0,
         timeouts: 90,
         mismatches: 97,
         failures: vec![("Connection refused (os error 111)".to_owned(), 3)],

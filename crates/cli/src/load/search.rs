@@ -12,7 +12,7 @@ use overlapped_measure::stats;
 use super::measured::Measured;
 use super::plan::Plan;
 use super::report::{Report, Step};
-use super::{assertion, build, generator, system, value};
+use super::{assertion, build, generator, interrupts, system, value};
 use crate::args::Expression;
 use crate::failure::Failure;
 use crate::output::note;
@@ -36,6 +36,10 @@ pub(super) struct Search {
     pub(super) steps: Vec<Step>,
     /// The highest rate that held, if one did.
     pub(super) highest: Option<f64>,
+    /// Whether it was interrupted before it was over.
+    pub(super) is_interrupted: bool,
+    /// Why no further run could be made, if that ended it.
+    pub(super) failure: Option<Failure>,
     /// The plan and the results to report: a run that held at the highest rate, else the last one.
     pub(super) shown: (Plan, Measured),
 }
@@ -59,14 +63,15 @@ impl Runs for Real {
     }
 
     fn are_interrupted(&self) -> bool {
-        generator::is_interrupted()
+        interrupts::is_interrupted()
     }
 }
 
 /// Searches with the plan's connections and messages.
 ///
 /// # Errors
-/// If a run could not be made.
+/// If not even the first run could be made. A later one that cannot be made ends the search, which has what was found until
+/// then.
 pub(super) fn search(expression: &Expression, plan: &Plan, runs: &mut impl Runs) -> Result<Search, Failure> {
     let mut searching = Searching {
         expression,
@@ -77,14 +82,16 @@ pub(super) fn search(expression: &Expression, plan: &Plan, runs: &mut impl Runs)
         last: None,
         is_over: false,
         is_wrong: false,
+        is_interrupted: false,
+        failure: None,
     };
     let capacity = searching.capacity()?;
     searching.close_in(capacity)?;
-    let Searching { steps, best, last, is_wrong, .. } = searching;
+    let Searching { steps, best, last, is_wrong, is_interrupted, failure, .. } = searching;
     let best = best.filter(|_| !is_wrong);
     let highest = best.as_ref().and_then(|(plan, _)| plan.rate);
     let shown = best.or(last).ok_or_else(|| Failure::failed("no run was made"))?;
-    Ok(Search { steps, highest, shown })
+    Ok(Search { steps, highest, is_interrupted, failure, shown })
 }
 
 struct Searching<'a, R> {
@@ -99,6 +106,8 @@ struct Searching<'a, R> {
     is_over: bool,
     /// There was a wrong byte: at no rate is that right.
     is_wrong: bool,
+    is_interrupted: bool,
+    failure: Option<Failure>,
 }
 
 /// A fifth of the time, but not so short that a run is nothing but its beginning and its end.
@@ -140,11 +149,14 @@ impl<R: Runs> Searching<'_, R> {
         Ok(most)
     }
 
-    /// `None` if it was interrupted before anything was measured, and there is an earlier run to report.
+    /// `None` if nothing was measured, because it was interrupted or because the server is gone, and there is an earlier run
+    /// to report.
     fn run(&mut self, plan: &Plan) -> Result<Option<Measured>, Failure> {
         match self.runs.run(plan) {
-            Err(_) if self.runs.are_interrupted() && self.last.is_some() => {
+            Err(failure) if self.last.is_some() => {
                 self.is_over = true;
+                self.is_interrupted = self.runs.are_interrupted();
+                self.failure = (!self.is_interrupted).then_some(failure);
                 Ok(None)
             }
             run => run.map(Some),
@@ -153,7 +165,8 @@ impl<R: Runs> Searching<'_, R> {
 
     fn made(&mut self, plan: &Plan, measured: Measured) {
         self.is_wrong |= measured.counts.mismatches > 0;
-        self.is_over |= self.is_wrong || measured.interrupted || self.runs.are_interrupted();
+        self.is_interrupted |= measured.interrupted || self.runs.are_interrupted();
+        self.is_over |= self.is_wrong || self.is_interrupted;
         self.last = Some((plan.clone(), measured));
     }
 
@@ -240,10 +253,14 @@ impl<R: Runs> Searching<'_, R> {
     fn judge(&self, plan: &Plan, measured: &Measured) -> Result<Try, Failure> {
         let report = report(plan, measured);
         let judged = assertion::judge(self.expression, &value(&report)?);
-        // At the end of a run some messages are on their way: half of them take longer than the median.
+        // At the end of a run some messages are on their way: half of them take longer than the median, from the time of
+        // sending. Those that wait to be sent are what does not keep up.
         let rate = plan.rate.unwrap_or(0.0);
-        let on_their_way = 1.0 + rate * report.latency_ns.p50.unwrap_or(0) as f64 / 1e9;
-        let wanted = rate * report.duration_seconds * KEPT_UP - on_their_way;
+        let median_ns = report.latency_actual_ns.as_ref().and_then(|actual| actual.p50).unwrap_or(0);
+        let most = f64::from(plan.connections) * f64::from(plan.pipeline);
+        let on_their_way = 1.0 + (rate * median_ns as f64 / 1e9).min(most);
+        let given_up = measured.counts.given_up as f64;
+        let wanted = rate * report.duration_seconds * KEPT_UP - on_their_way - given_up;
         let problem = if report.errors > 0 {
             Some(super::errors(&report))
         } else if (report.messages as f64) < wanted {
@@ -293,6 +310,12 @@ mod tests {
         /// Whether that is before all connections are open.
         connecting: bool,
         wrong_after: u32,
+        /// From this run on, the server is gone.
+        gone_after: u32,
+        /// Share of messages whose connection is reset on purpose.
+        given_up: f64,
+        /// From sending to the echo, instead of what the load makes of it.
+        echo_ns: Option<f64>,
     }
 
     fn model(capacity: f64, slow: f64, seed: u64) -> Model {
@@ -305,6 +328,9 @@ mod tests {
             interrupt_after: u32::MAX,
             connecting: false,
             wrong_after: u32::MAX,
+            gone_after: u32::MAX,
+            given_up: 0.0,
+            echo_ns: None,
         }
     }
 
@@ -318,6 +344,9 @@ mod tests {
             if self.are_interrupted() && self.connecting {
                 return Err(Failure::failed("interrupted while it connected"));
             }
+            if self.runs >= self.gone_after {
+                return Err(Failure::failed("cannot connect"));
+            }
             let phase = if self.noise.next() < self.slow { 0.6 } else { 1.0 };
             let capacity = self.capacity * phase * (0.98 + 0.04 * self.noise.next());
             let offered = plan.rate.unwrap_or(capacity);
@@ -325,7 +354,17 @@ mod tests {
             let latency = 100_000.0 / (1.0 - (done / capacity).min(0.999));
             let mut measured = samples::run(plan.duration.as_secs_f64().min(0.2), latency, self.noise.0);
             measured.elapsed = plan.duration;
-            measured.counts.messages = (done * plan.duration.as_secs_f64()) as u64;
+            let done = (done * plan.duration.as_secs_f64()) as u64;
+            measured.counts.given_up = (done as f64 * self.given_up) as u64;
+            measured.counts.messages = done - measured.counts.given_up;
+            if plan.rate.is_some() {
+                measured.latency_actual = Some(measured.latency.clone());
+            }
+            if let Some(ns) = self.echo_ns {
+                // By the schedule, what waits to be sent makes it as long as the run.
+                measured.latency = samples::run(0.2, plan.duration.as_nanos() as f64, 1).latency;
+                measured.latency_actual = Some(samples::run(0.2, ns, 1).latency);
+            }
             measured.counts.timeouts = u64::from(self.errors && plan.rate.is_some());
             measured.interrupted = self.runs >= self.interrupt_after;
             measured.counts.mismatches = u64::from(self.runs >= self.wrong_after);
@@ -380,6 +419,48 @@ mod tests {
         assert_eq!(search.shown.1.counts.mismatches, 1);
     }
 
+    /// The rate at which a server breaks is what a search is for: it reports what it has, and why it ended.
+    #[test]
+    fn a_server_that_is_gone_ends_a_search() {
+        for gone_after in 2..12 {
+            let mut model = model(100_000.0, 0.0, 1);
+            model.gone_after = gone_after;
+            let search = found("p99<1h", &mut model);
+            assert_eq!(
+                search.failure.map(|failure| failure.line()).as_deref(),
+                Some("error: cannot connect")
+            );
+            assert_eq!((model.runs, search.is_interrupted), (gone_after, false));
+            assert_eq!(search.highest.is_some(), search.steps.iter().any(|step| step.holds));
+        }
+        let mut model = model(100_000.0, 0.0, 1);
+        model.gone_after = 1;
+        let expression = Expression::parse("p99<1h").unwrap();
+        assert!(search(&expression, &samples::plan(), &mut model).is_err(), "there is nothing to report");
+    }
+
+    /// Those that connections were reset for on purpose are not missing.
+    #[test]
+    fn what_is_given_up_on_purpose_does_not_count() {
+        let mut model = model(100_000.0, 0.0, 1);
+        model.given_up = 0.2;
+        let highest = found("p99<1h", &mut model).highest.unwrap();
+        assert!((80_000.0..110_000.0).contains(&highest), "{highest}");
+    }
+
+    /// One message at a time, each takes a second: no rate above one a second can be kept up.
+    #[test]
+    fn what_waits_to_be_sent_is_not_on_its_way() {
+        let mut model = model(1.0, 0.0, 1);
+        model.echo_ns = Some(1e9);
+        let plan = Plan { connections: 1, duration: Duration::from_secs(100), ..samples::plan() };
+        let expression = Expression::parse("errors==0").unwrap();
+        let search =
+            search(&expression, &plan, &mut model).unwrap_or_else(|failure| panic!("{}", failure.line()));
+        // Of 20 messages, one may be on its way, and one due as the run ends.
+        assert!(search.highest.is_some_and(|rate| rate < 1.2), "{:?}", search.highest);
+    }
+
     #[test]
     fn rates_have_three_digits() {
         let rates = [61_234.0, 999.6, 37.128, 0.012_345, 7.0].map(three_digits);
@@ -395,6 +476,7 @@ mod tests {
                 (model.interrupt_after, model.connecting) = (interrupt_after, connecting);
                 let search = found("p99<2ms", &mut model);
                 assert!(model.runs <= interrupt_after, "{} runs", model.runs);
+                assert_eq!(search.is_interrupted, model.runs >= interrupt_after);
                 assert!(
                     search
                         .steps

@@ -23,6 +23,9 @@ pub(super) fn table(report: &Report) -> String {
     if report.unsent > 0 {
         row(&mut out, "", &unsent(report));
     }
+    if report.given_up > 0 {
+        row(&mut out, "", &given_up(report));
+    }
     row(&mut out, "messages/s", &count(report.messages_per_second.round() as u64));
     row(&mut out, "MB/s", &format!("{} each way", megabytes(report.bytes_per_second)));
     out.push('\n');
@@ -73,22 +76,45 @@ fn head(report: &Report) -> String {
         parts.push(format!("{} in flight each", config.pipeline));
     }
     parts.push(match config.rate {
-        Some(rate) => format!("{} messages/s on a schedule", number(rate)),
+        Some(rate) => {
+            let noun = if rate == 1.0 { "message/s" } else { "messages/s" };
+            format!("{} {noun} on a schedule", number(rate))
+        }
         None => "closed loop".to_owned(),
     });
     if config.behave != ["normal"] {
         parts.push(config.behave.join(" and "));
     }
     let mut out = listed(&parts);
-    let measured = if report.interrupted { "interrupted after" } else { "measured for" };
-    let _ = write!(out, "\n{measured} {} s", number(round(report.duration_seconds)));
-    if config.warmup_seconds > 0.0 {
-        let _ = write!(out, " after {} s of warm-up", number(config.warmup_seconds));
-    }
+    out.push('\n');
+    out.push_str(&how_long(report));
     let threads = units::count(config.threads.into(), "thread");
     let _ =
         writeln!(out, " ({}, {threads}{})", report.system.backend, if config.pin { ", pinned" } else { "" });
     out
+}
+
+/// What was measured of the run.
+fn how_long(report: &Report) -> String {
+    let (measured, planned) = (report.duration_seconds, report.config.duration_seconds);
+    if report.interrupted && measured == 0.0 {
+        return "interrupted before anything was measured".to_owned();
+    }
+    // All of it was sent, and the last echoes were not awaited; or a search, which has several runs, was interrupted later.
+    let is_whole = measured >= planned;
+    let seconds = number(round(measured));
+    let mut text = match report.interrupted && !is_whole {
+        true if report.config.warmup_seconds > 0.0 => format!("interrupted {seconds} s"),
+        true => format!("interrupted after {seconds} s"),
+        false => format!("measured for {seconds} s"),
+    };
+    if report.config.warmup_seconds > 0.0 {
+        let _ = write!(text, " after {} s of warm-up", number(report.config.warmup_seconds));
+    }
+    if report.interrupted && is_whole {
+        text.push_str(if report.search.is_some() { ", then interrupted" } else { ", then not waited for" });
+    }
+    text
 }
 
 /// With commas between them. A part that does not fit begins the next line.
@@ -126,6 +152,17 @@ pub(super) fn round(seconds: f64) -> f64 {
 /// What was due and not sent, in words.
 pub(super) fn unsent(report: &Report) -> String {
     format!("{} more were due and not sent by the end: their connections waited", count(report.unsent))
+}
+
+/// What was not awaited, in words.
+pub(super) fn given_up(report: &Report) -> String {
+    format!("{} more were given up: their connections were reset on purpose", count(report.given_up))
+}
+
+/// What the latencies leave out, in words.
+pub(super) fn left_out(report: &Report) -> Option<&'static str> {
+    let has_slow_readers = report.config.behave.iter().any(|how| how == "slow-reader");
+    has_slow_readers.then_some("latencies of slow readers are left out: they wait on purpose")
 }
 
 fn latencies(out: &mut String, report: &Report) {
@@ -262,6 +299,9 @@ fn remarks(out: &mut String, report: &Report) {
              (coordinated omission); give --rate\n",
         );
     }
+    if let Some(text) = left_out(report) {
+        let _ = writeln!(out, "\n{text}");
+    }
     if let Some(bottleneck) = &report.generator.bottleneck {
         out.push('\n');
         wrapped(out, "", &format!("the generator was the bottleneck: {bottleneck}"), WIDTH);
@@ -272,8 +312,10 @@ fn search(out: &mut String, report: &Report) {
     let Some(steps) = &report.search else { return };
     match report.highest_rate.flatten() {
         Some(rate) => {
-            let _ = writeln!(out, "\nhighest rate   {} messages/s", count(rate.round() as u64));
+            let so_far = if report.interrupted { " (the search was interrupted)" } else { "" };
+            let _ = writeln!(out, "\nhighest rate   {} messages/s{so_far}", number(rate));
         }
+        None if steps.is_empty() => out.push_str("\nhighest rate   none was tried\n"),
         None => {
             let lowest = steps.iter().map(|step| step.rate).fold(f64::INFINITY, f64::min);
             let _ = writeln!(
@@ -299,7 +341,7 @@ fn comparison(out: &mut String, report: &Report) {
         let (interval, verdict) = judgement(difference);
         let _ = writeln!(
             out,
-            "{:28}{before:>9}{after:>10}{:>7.2}  {interval:12}  {verdict}",
+            "{:28}{before:>9} {after:>9}{:>7.2}  {interval:12}  {verdict}",
             difference.key, difference.ratio
         );
     }
@@ -327,135 +369,4 @@ fn assertions(out: &mut String, report: &Report) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::load::{build, samples, system};
-
-    fn shown(measured: &crate::load::measured::Measured, change: impl FnOnce(&mut Report)) -> String {
-        let mut report = build::report(&samples::plan(), measured, system::this("io_uring"));
-        change(&mut report);
-        table(&report)
-    }
-
-    #[test]
-    fn a_calm_run_fits_on_a_terminal() {
-        let text = shown(&samples::calm(), |_| {});
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        for part in [
-            "127.0.0.1:9999: 50 connections, messages of 64 B, closed loop\n",
-            "coordinated omission",
-            "p99.9",
-        ] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
-        assert!(text.contains("messages/s     10,000\n") && text.contains("late by 4 µs (p99)"), "{text}");
-        assert!(!text.contains("bottleneck"), "{text}");
-    }
-
-    #[test]
-    fn everything_that_went_wrong_is_said() {
-        let text = shown(&samples::eventful(), |report| {
-            report.closed_loop = false;
-            report.config.rate = Some(50_000.0);
-        });
-        for part in [
-            "50,000 messages/s on a schedule",
-            "from schedule",
-            "from sending",
-            "450 opened, 3 failed, 210 reset (10 of them by an end of stream)",
-            "3 × Connection refused",
-            "connection 7, byte 4194300: expected 0x5a, got 0x5b",
-            "at 4.0 s for 990 ms: 50 connections",
-            "the generator was the bottleneck: its busiest thread",
-            "12,345 voluntary and 67 involuntary context switches",
-        ] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
-        assert!(!text.contains("coordinated omission"), "{text}");
-    }
-
-    #[test]
-    fn long_heads_and_rows_are_broken() {
-        let text = shown(&samples::eventful(), |report| {
-            report.config.target = "load-generator.example.internal:9999".to_owned();
-            report.config.pipeline = 64;
-            report.config.rate = Some(1_250_000.0);
-            report.config.behave = ["normal", "churn", "half-close"].map(str::to_owned).to_vec();
-            let connections = &mut report.connections;
-            (connections.opened, connections.failed) = (12_345_678, 1_234_567);
-            (connections.reset, connections.ended_early) = (1_234_567, 1_234_567);
-        });
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        let head = "load-generator.example.internal:9999: 50 connections, messages of 64 B,\n  \
-                    64 in flight each, 1,250,000 messages/s on a schedule,\n  \
-                    normal and churn and half-close\nmeasured for";
-        assert!(text.starts_with(head), "{text}");
-    }
-
-    #[test]
-    fn megabytes_have_three_digits() {
-        let shown = [0.0, 128_000.0, 64.0, 12_345_678.0, 999_600_000.0, 4_321_000_000.0].map(megabytes);
-        assert_eq!(shown, ["0", "0.128", "0.000064", "12.3", "1,000", "4,321"]);
-    }
-
-    #[test]
-    fn mismatches_that_are_not_listed_are_counted() {
-        let text = shown(&samples::eventful(), |_| {});
-        assert!(text.contains("mismatches     97\n") && text.contains("  and 94 more\n"), "{text}");
-        let text = shown(&samples::calm(), |_| {});
-        assert!(text.contains("mismatches     0\n") && !text.contains(" more\n"), "{text}");
-        let text = shown(&samples::calm(), |report| report.config.check = false);
-        assert!(text.contains("mismatches     not compared (--no-check)\ntimeouts"), "{text}");
-    }
-
-    #[test]
-    fn without_a_latency_no_remark_about_it() {
-        let text = shown(&samples::run(0.0, 1.0, 1), |_| {});
-        assert!(!text.contains("coordinated omission"), "{text}");
-    }
-
-    #[test]
-    fn only_the_longest_stalls_are_listed() {
-        let stall =
-            |at: u64| Stall { at_seconds: at as f64, length_seconds: 0.1 * at as f64, connections: 1 };
-        let text = shown(&samples::calm(), |report| report.stalls = (1..=9).map(stall).collect());
-        assert!(text.contains("stalls         9\n"), "{text}");
-        assert!(
-            text.contains("at 5.0 s") && !text.contains("at 4.0 s") && text.contains("and 4 shorter ones"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_server_that_ended_is_said() {
-        let text = shown(&samples::calm(), |report| report.config.server_pid = Some(123));
-        let line = "server         process 123 ended before the run did; its use is not known\n";
-        assert!(text.contains(line), "{text}");
-        let text = shown(&samples::run(0.0, 1.0, 1), |report| report.config.server_pid = Some(123));
-        assert!(text.contains("process 123: nothing was measured; its use is not known"), "{text}");
-        let text = shown(&samples::calm(), |_| {});
-        assert!(!text.contains("its use is not known"), "{text}");
-    }
-
-    #[test]
-    fn differences_that_are_not_judged_have_no_interval() {
-        let difference = |judged, differs| Difference {
-            key: "generator.cpu_ns_per_message".to_owned(),
-            before: 123_456.0,
-            after: 9_999_999.0,
-            ratio: 81.0,
-            low: 1.0,
-            high: 2.0,
-            judged,
-            differs,
-        };
-        let text = shown(&samples::calm(), |report| {
-            let all = [difference(true, true), difference(true, false), difference(false, false)];
-            report.comparison = Some(all.to_vec());
-        });
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        for line in ["1.00 to 2.00  differs\n", "1.00 to 2.00  noise\n", "–             not judged\n"] {
-            assert_eq!(text.matches(line).count(), 1, "{line}: {text}");
-        }
-    }
-}
+mod tests;

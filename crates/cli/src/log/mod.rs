@@ -5,7 +5,9 @@
 //! fit is dropped. Each gap is reported in the stream itself, where it is; those of stdout on stderr too, which also has
 //! what could not be reported before the end.
 
+mod notes;
 mod queue;
+mod record;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -17,7 +19,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+pub(crate) use notes::Notes;
 pub(crate) use queue::{Batch, GRACE, Queue, STUCK, lines};
+use record::Style;
+pub(crate) use record::{Field, Format, Level, Record};
 use stream::{Sink, Stream, standard};
 
 /// Bytes that may wait for each stream's reader; as many again may be on their way to it. Some 50,000 lines.
@@ -35,21 +40,30 @@ pub(crate) struct Log {
 
 impl Log {
     /// Takes in lines from now on; [`Log::open`] begins to write them.
-    pub(crate) fn new() -> Log {
-        Log::with_limit(LIMIT)
+    pub(crate) fn new(format: Format) -> Log {
+        let styles = (Style::of(format, &io::stdout()), Style::of(format, &io::stderr()));
+        Log::with_limit(LIMIT, styles)
     }
 
-    fn with_limit(limit: usize) -> Log {
-        Log { out: Arc::new(Stream::new("stdout", limit)), err: Arc::new(Stream::new("stderr", limit)) }
+    fn with_limit(limit: usize, (out, err): (Style, Style)) -> Log {
+        Log {
+            out: Arc::new(Stream::new("stdout", limit, out)),
+            err: Arc::new(Stream::new("stderr", limit, err)),
+        }
     }
 
-    /// A line on stdout.
-    pub(crate) fn say(&self, line: impl Display) {
-        self.out.queue.push(|text| append(text, line));
+    /// A record on stdout.
+    pub(crate) fn say(&self, record: &Record<'_>) {
+        self.out.say(record);
     }
 
-    /// A line on stderr.
-    pub(crate) fn note(&self, line: impl Display) {
+    /// A record on stderr.
+    pub(crate) fn note(&self, record: &Record<'_>) {
+        self.err.say(record);
+    }
+
+    /// A line on stderr as it is: its reader knows its form.
+    pub(crate) fn note_bare(&self, line: impl Display) {
         self.err.queue.push(|text| append(text, line));
     }
 
@@ -83,38 +97,42 @@ impl Log {
         self.out.queue.flush(until, at_most);
         let missing = self.out.unreported();
         if missing > 0 {
-            self.note_always(&self.out.warning(missing));
+            self.note_always(&Record::warning(format_args!("{}", self.out.gap(missing))));
         }
         // A reader that is there gets it, however long another one was waited for.
         self.err.queue.flush(until.max(Instant::now() + GRACE), at_most);
         missing == 0 || !self.out.fails()
     }
 
-    /// Writes `line` on stderr, after all that waits for it, before the process ends at `end`.
-    pub(crate) fn last_note(&self, line: &str, end: Instant) {
-        self.note_always(line);
+    /// Writes a record on stderr, after all that waits for it, before the process ends at `end`.
+    pub(crate) fn last_note(&self, record: &Record<'_>, end: Instant) {
+        self.note_always(record);
         self.err.queue.flush_in_haste(end);
     }
 
-    fn note_always(&self, line: &str) {
-        self.err.queue.push_always(format!("{line}\n").as_bytes());
+    fn note_always(&self, record: &Record<'_>) {
+        self.err.queue.push_always(&self.err.line(record));
     }
 
     /// Says what a panic says, in place of the standard hook, which writes to stderr itself and could block a worker.
     pub(crate) fn panicked(&self, panic: &PanicHookInfo<'_>) {
-        let thread = std::thread::current();
-        let name = thread.name().unwrap_or("<unnamed>");
-        let backtrace = std::backtrace::Backtrace::capture();
-        let traced = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
-        let stack = if traced { format!("\nstack backtrace:\n{backtrace}") } else { String::new() };
-        let text = format!("thread '{name}' {panic}{stack}");
-        if name == "main" {
-            // The process ends with it.
-            self.last_note(&text, Instant::now() + STUCK);
+        let (text, is_last) = text_of(panic);
+        if is_last {
+            self.last_note(&Record::new(Level::Panic, format_args!("{text}")), Instant::now() + STUCK);
         } else {
-            self.note(text);
+            self.note(&Record::new(Level::Panic, format_args!("{text}")));
         }
     }
+}
+
+/// What a panic of this thread says, and whether the process ends with it.
+fn text_of(panic: &PanicHookInfo<'_>) -> (String, bool) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("<unnamed>");
+    let backtrace = std::backtrace::Backtrace::capture();
+    let traced = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
+    let stack = if traced { format!("\nstack backtrace:\n{backtrace}") } else { String::new() };
+    (format!("thread '{name}' {panic}{stack}"), name == "main")
 }
 
 /// Appends a line and its end. Writing to memory cannot fail; what a `Display` itself refuses stays short.

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::append;
 use super::queue::{Batch, Queue, lines};
+use super::record::{Record, Style};
 use crate::output::{reader_gone, remedy};
 
 /// Most bytes of one write, in whole lines: a pipe takes this number in one piece, and another writer to the same pipe
@@ -58,6 +58,7 @@ fn duplicate(stream: &(impl AsDescriptor + IsTerminal)) -> io::Result<File> {
 pub(crate) struct Stream {
     pub(crate) queue: Queue,
     name: &'static str,
+    style: Style,
     /// Missing lines that were reported in the stream itself.
     reported: AtomicU64,
     /// What writing fails with, and what to do about it. `None` while it works: then lines are lost to a slow reader only.
@@ -66,9 +67,21 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// With up to `limit` bytes that wait.
-    pub(crate) fn new(name: &'static str, limit: usize) -> Stream {
+    pub(crate) fn new(name: &'static str, limit: usize, style: Style) -> Stream {
         let (reported, failure) = (AtomicU64::new(0), Mutex::new(None));
-        Stream { queue: Queue::new(limit), name, reported, failure }
+        Stream { queue: Queue::new(limit), name, style, reported, failure }
+    }
+
+    /// Queues a record's line.
+    pub(crate) fn say(&self, record: &Record<'_>) {
+        self.queue.push(|text| self.style.append(text, record));
+    }
+
+    /// A record's line, with its end.
+    pub(crate) fn line(&self, record: &Record<'_>) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.style.append(&mut line, record);
+        line
     }
 
     /// Lines that were not written and are not reported as missing either.
@@ -85,13 +98,13 @@ impl Stream {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a user reads when `lines` lines are missing.
-    pub(crate) fn warning(&self, lines: u64) -> String {
+    /// What a user is warned of when `lines` lines are missing.
+    pub(crate) fn gap(&self, lines: u64) -> String {
         let lines = if lines == 1 { "1 line was".to_owned() } else { format!("{lines} lines were") };
         let name = self.name;
         match &*self.failure() {
-            None => format!("warning: {lines} dropped: the reader of {name} is too slow"),
-            Some(failure) => format!("warning: {lines} dropped: {name} cannot be written: {failure}"),
+            None => format!("{lines} dropped: the reader of {name} is too slow"),
+            Some(failure) => format!("{lines} dropped: {name} cannot be written: {failure}"),
         }
     }
 
@@ -169,14 +182,15 @@ impl Writer {
         if self.missing == 0 {
             return Ok(true);
         }
-        let start = if self.mid_line { "\n" } else { "" };
-        let warning = self.stream.warning(self.missing);
-        match self.write_all(format!("{start}{warning}\n").as_bytes()) {
+        let gap = self.stream.gap(self.missing);
+        let mut line = if self.mid_line { vec![b'\n'] } else { Vec::new() };
+        line.append(&mut self.stream.line(&Record::warning(format_args!("{gap}"))));
+        match self.write_all(&line) {
             Ok(()) => {
                 *self.stream.failure() = None;
                 self.stream.reported.fetch_add(std::mem::take(&mut self.missing), Relaxed);
                 if let Some(copy) = &self.copy {
-                    copy.queue.push(|text| append(text, warning));
+                    copy.say(&Record::warning(format_args!("{gap}")));
                 }
                 Ok(true)
             }

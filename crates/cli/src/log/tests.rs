@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,8 +10,9 @@ use std::time::Instant;
 use overlapped_testing::PATIENCE;
 
 use super::queue::{Batch, Queue, lines};
+use super::record::{Record, Style};
 use super::stream::{Stream, piece_len};
-use super::{Log, append};
+use super::{LIMIT, Log, append};
 
 /// What a write does.
 enum Step {
@@ -110,6 +112,18 @@ impl Reader {
     }
 }
 
+fn plain_log(limit: usize) -> Log {
+    Log::with_limit(limit, (Style::plain(), Style::plain()))
+}
+
+fn say(log: &Log, text: impl Display) {
+    log.say(&Record::info(format_args!("{text}")));
+}
+
+fn note(log: &Log, text: impl Display) {
+    log.note(&Record::info(format_args!("{text}")));
+}
+
 fn later() -> Instant {
     Instant::now() + PATIENCE
 }
@@ -124,7 +138,7 @@ fn push(queue: &Queue, line: &str) {
 
 /// A stream with a limit of `limit` bytes and this sink.
 fn stream(limit: usize, sink: impl Write + Send + 'static, copy: Option<&Arc<Stream>>) -> Arc<Stream> {
-    let stream = Arc::new(Stream::new("stdout", limit));
+    let stream = Arc::new(Stream::new("stdout", limit, Style::plain()));
     stream.start(Box::new(sink), copy.map(Arc::clone), ()).unwrap();
     stream
 }
@@ -132,7 +146,7 @@ fn stream(limit: usize, sink: impl Write + Send + 'static, copy: Option<&Arc<Str
 #[test]
 fn what_does_not_fit_is_dropped_and_reported_in_its_place() {
     let (sink, reader) = Reader::new();
-    let other = Arc::new(Stream::new("stderr", 1000));
+    let other = Arc::new(Stream::new("stderr", 1000, Style::plain()));
     let stream = stream(12, sink, Some(&other));
     push(&stream.queue, "in hand");
     reader.wait_for_write();
@@ -328,16 +342,16 @@ fn a_non_blocking_stream_loses_nothing() {
 
 #[test]
 fn a_stuck_stream_holds_up_neither_the_other_nor_the_end() {
-    let log = Log::with_limit(8);
+    let log = plain_log(8);
     let (out, reader) = Reader::new();
     let err = Text::default();
     log.open_on("first\n", Box::new(out), Box::new(err.clone())).unwrap();
     reader.wait_for_write();
-    log.note("noted");
+    note(&log, "noted");
     written(&log.err.queue);
     assert_eq!(err.get(), "noted\n");
     for line in ["one", "two", "three"] {
-        log.say(line);
+        say(&log, line);
     }
     assert!(log.finish("last\n", Instant::now()), "a slow reader is no error");
     let warning = "warning: 5 lines were dropped: the reader of stdout is too slow\n";
@@ -351,14 +365,14 @@ fn a_stuck_stream_holds_up_neither_the_other_nor_the_end() {
 
 #[test]
 fn both_stuck_hold_up_the_end_for_a_bounded_time() {
-    let log = Log::with_limit(100);
+    let log = plain_log(100);
     let ((out, out_reader), (err, err_reader)) = (Reader::new(), Reader::new());
-    log.note("noted");
+    note(&log, "noted");
     log.open_on("first\n", Box::new(out), Box::new(err)).unwrap();
     out_reader.wait_for_write();
     let began = Instant::now();
     assert!(log.finish("last\n", began));
-    log.last_note("ended at once", Instant::now());
+    log.last_note(&Record::info(format_args!("ended at once")), Instant::now());
     // Streams that have just moved are given their second; a bound of patience would find a hang.
     assert!(began.elapsed() < PATIENCE);
     assert_eq!((out_reader.text.get(), err_reader.text.get()), (String::new(), String::new()));
@@ -367,12 +381,12 @@ fn both_stuck_hold_up_the_end_for_a_bounded_time() {
 /// stdout and stderr in one file.
 #[test]
 fn the_first_lines_are_the_first_and_the_last_is_the_last() {
-    let log = Log::new();
+    let log = plain_log(LIMIT);
     let both = Text::default();
-    log.say("early");
-    log.note("early, too");
+    say(&log, "early");
+    note(&log, "early, too");
     log.open_on("first\nsecond\n", Box::new(both.clone()), Box::new(both.clone())).unwrap();
-    (0..100).for_each(|number| log.note(number));
+    (0..100).for_each(|number| note(&log, number));
     assert!(log.finish("last\n", later()));
     let text = both.get();
     assert!(text.starts_with("first\nsecond\nearly\nearly, too\n0\n"), "{text}");
@@ -383,12 +397,12 @@ fn the_first_lines_are_the_first_and_the_last_is_the_last() {
 #[test]
 fn an_end_that_cannot_be_written_is_an_error() {
     for full_at_the_end in [false, true] {
-        let log = Log::new();
+        let log = plain_log(LIMIT);
         let (disk, err) = (Disk::default(), Text::default());
         log.open_on("first\n", Box::new(disk.clone()), Box::new(err.clone())).unwrap();
         written(&log.out.queue);
         disk.full.store(true, Relaxed);
-        log.say("one");
+        say(&log, "one");
         written(&log.out.queue);
         disk.full.store(full_at_the_end, Relaxed);
         assert_eq!(log.finish("last\n", later()), !full_at_the_end);
@@ -407,24 +421,24 @@ fn an_end_that_cannot_be_written_is_an_error() {
 /// What was lost to a full disk before is not the reason for what a slow reader loses now.
 #[test]
 fn a_failure_that_is_over_is_no_reason() {
-    let log = Log::new();
+    let log = plain_log(LIMIT);
     let disk = Disk::default();
     log.open_on("", Box::new(disk.clone()), Box::new(Text::default())).unwrap();
     disk.full.store(true, Relaxed);
-    log.say("one");
+    say(&log, "one");
     written(&log.out.queue);
     assert!(log.out.fails());
     disk.full.store(false, Relaxed);
-    log.say("two");
+    say(&log, "two");
     written(&log.out.queue);
     assert!(!log.out.fails());
-    assert_eq!(log.out.warning(1), "warning: 1 line was dropped: the reader of stdout is too slow");
+    assert_eq!(log.out.gap(1), "1 line was dropped: the reader of stdout is too slow");
 }
 
 /// It goes where everything goes, so it cannot block a worker either.
 #[test]
 fn a_panic_is_one_line_more() {
-    let log = Log::new();
+    let log = plain_log(LIMIT);
     let (before, here) = (std::panic::take_hook(), log.clone());
     std::panic::set_hook(Box::new(move |panic| here.panicked(panic)));
     let worker = thread::Builder::new().name("worker 7".into()).spawn(|| panic!("the reason")).unwrap();

@@ -33,6 +33,8 @@ mod generate;
 mod jobs;
 #[cfg(target_os = "linux")]
 mod leaving;
+#[cfg(unix)]
+mod lines;
 #[cfg(target_os = "linux")]
 mod load;
 mod measuring;
@@ -63,6 +65,8 @@ mod stopping;
 #[cfg(target_os = "linux")]
 mod stuck_terminal;
 #[cfg(target_os = "linux")]
+mod supervised;
+#[cfg(target_os = "linux")]
 mod system;
 #[cfg(unix)]
 mod terminal;
@@ -70,6 +74,8 @@ mod timeouts;
 #[cfg(target_os = "linux")]
 mod urgent;
 mod usage;
+#[cfg(unix)]
+mod watching;
 #[cfg(unix)]
 mod width;
 
@@ -168,6 +174,11 @@ cases! {
         #[cfg(unix)] extremes::the_real_server,
         behaving::kept_promises,
         #[cfg(unix)] ending::interrupted,
+        #[cfg(unix)] watching::numbers_and_sessions,
+        #[cfg(unix)] watching::a_delay_before_the_drain,
+        #[cfg(unix)] watching::ready_says_no_to_the_end,
+        #[cfg(unix)] lines::text_has_time_stamps,
+        #[cfg(unix)] lines::json,
     }
     here {
         #[cfg(target_os = "linux")] accepting::sixteen_descriptors,
@@ -221,6 +232,12 @@ cases! {
         #[cfg(unix)] ending::interrupted_twice,
         #[cfg(target_os = "linux")] limits::more_connections_than_ports,
         #[cfg(target_os = "linux")] limits::too_few_descriptors,
+        #[cfg(target_os = "linux")] supervised::the_manager_is_told,
+        #[cfg(target_os = "linux")] supervised::a_manager_that_does_not_read,
+        #[cfg(target_os = "linux")] supervised::no_manager_listens,
+        #[cfg(target_os = "linux")] supervised::a_given_socket,
+        #[cfg(target_os = "linux")] supervised::no_listening_socket,
+        #[cfg(target_os = "linux")] supervised::variables_for_somebody_else,
     }
 }
 

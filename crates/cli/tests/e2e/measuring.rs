@@ -13,6 +13,8 @@ pub(crate) mod extremes;
 pub(crate) mod late;
 #[cfg(target_os = "linux")]
 pub(crate) mod limits;
+#[cfg(target_os = "linux")]
+mod unread;
 mod usage;
 
 use std::fmt;

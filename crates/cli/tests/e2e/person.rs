@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 
-use overlapped_testing::exit_of;
+use overlapped_testing::{accept, exit_of};
 #[cfg(target_os = "linux")]
 use rustix::termios::LocalModes;
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
@@ -167,7 +167,7 @@ impl Lines {
     pub(crate) fn of<T>(dial: impl FnOnce(SocketAddr) -> T) -> (Lines, T) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = dial(listener.local_addr().unwrap());
-        let (stream, _) = listener.accept().unwrap();
+        let stream = accept(&listener).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         (Lines { stream: BufReader::new(stream) }, client)
     }

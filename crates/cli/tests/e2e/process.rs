@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use overlapped_testing::started;
+use overlapped_testing::spawned;
 
 use crate::peer::PATIENCE;
 
@@ -78,6 +78,21 @@ pub(crate) enum Keep {
     Nothing,
 }
 
+/// What is done with the time stamps of lines. Most tests are about what comes after them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stamps {
+    Removed,
+    Kept,
+}
+
+/// The length of the time stamp that a line begins with, and of the space after it: `2026-01-31T23:59:59.999Z `. 0 if there
+/// is none.
+pub(crate) fn stamp_len(line: &[u8]) -> usize {
+    const SHAPE: &[u8] = b"0000-00-00T00:00:00.000Z ";
+    let fits = |(byte, shape): (&u8, &u8)| if *shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
+    if line.len() >= SHAPE.len() && line.iter().zip(SHAPE).all(fits) { SHAPE.len() } else { 0 }
+}
+
 /// A child process. Killed when dropped.
 pub(crate) struct Process {
     child: Child,
@@ -93,6 +108,18 @@ impl Process {
         Process::start_into(command, keep, Stdio::piped(), Stdio::piped())
     }
 
+    /// The same, with the time stamps of its lines left in their place.
+    pub(crate) fn start_raw(mut command: Command, keep: Keep) -> Process {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process::start_as_it_is(command, keep, Stamps::Kept)
+    }
+
+    /// With the stdin that the command has.
+    pub(crate) fn start_given(mut command: Command) -> Process {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process::start_as_it_is(command, Keep::All, Stamps::Removed)
+    }
+
     /// With such a stdout and stderr. Only pipes of its own are read.
     pub(crate) fn start_into(
         mut command: Command,
@@ -100,12 +127,18 @@ impl Process {
         out: impl Into<Stdio>,
         err: impl Into<Stdio>,
     ) -> Process {
+        command.stdin(Stdio::piped()).stdout(out).stderr(err);
+        Process::start_as_it_is(command, keep, Stamps::Removed)
+    }
+
+    fn start_as_it_is(mut command: Command, keep: Keep, stamps: Stamps) -> Process {
         #[cfg(unix)]
         with_default_signals();
-        command.stdin(Stdio::piped()).stdout(out).stderr(err);
-        let mut child = started(|| command.spawn()).unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stdout = child.stdout.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, keep));
-        let stderr = child.stderr.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, Keep::All));
+        let mut child = spawned(&mut command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stdout =
+            child.stdout.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, keep, stamps));
+        let stderr =
+            child.stderr.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, Keep::All, stamps));
         Process {
             child,
             #[cfg(unix)]
@@ -218,7 +251,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    fn read(pipe: impl Read + Send + 'static, keep: Keep) -> Output {
+    fn read(pipe: impl Read + Send + 'static, keep: Keep, stamps: Stamps) -> Output {
         let (tell, lines) = channel();
         let most = match keep {
             Keep::All => usize::MAX,
@@ -232,6 +265,9 @@ impl Output {
                     let mut line = Vec::new();
                     if pipe.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
                         return;
+                    }
+                    if stamps == Stamps::Removed {
+                        line.drain(..stamp_len(&line));
                     }
                     if tell.send(line).is_err() {
                         return;

@@ -10,7 +10,7 @@ use rustix::io::ioctl_fionbio;
 
 use crate::drain::{ONE_REQUEST, hold_up};
 use crate::peer::{PATIENCE, dial, eventually, eventually_refused, exchange, noise};
-use crate::process::{Keep, Process};
+use crate::process::{Keep, Process, stamp_len};
 #[cfg(target_os = "linux")]
 use crate::server::serves_ten_and_ends;
 use crate::server::{Server, Summary, serve};
@@ -112,7 +112,8 @@ pub(crate) fn stuck_stderr_that_goes_on(backend: &str) {
     (0..FLOOD).for_each(|_| exchange(&mut client, b"x"));
     let (mut lines, mut last, mut dropped) = (BufReader::new(reader).lines(), 0.0, 0);
     let mut next = || {
-        let line = lines.next().expect("no end of the stream before the server's").unwrap();
+        let mut line = lines.next().expect("no end of the stream before the server's").unwrap();
+        line.drain(..stamp_len(line.as_bytes()));
         if let Some(rest) = line.strip_prefix("warning: ") {
             let (count, rest) = rest.split_once(' ').unwrap();
             assert_eq!(rest, "lines were dropped: the reader of stderr is too slow");
@@ -200,7 +201,7 @@ pub(crate) fn one_pipe_for_both(backend: &str) {
     let ended = server.end();
     assert_eq!(ended.status, Some(0), "{ended:?}");
     let text = read.join().unwrap();
-    let mut lines: Vec<&str> = text.lines().collect();
+    let mut lines: Vec<&str> = text.lines().map(|line| &line[stamp_len(line.as_bytes())..]).collect();
     assert!(lines.pop().unwrap().starts_with("served 300 sessions, "), "{text}");
     let verbose = lines.iter().filter(|line| line.contains(" opened by ") || line.contains(" closed: "));
     assert_eq!(verbose.count(), 600);

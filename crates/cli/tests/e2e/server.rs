@@ -92,6 +92,14 @@ impl Server {
         Ok(server)
     }
 
+    /// Runs a command that has a stdin of its own and becomes a server.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn of_given(command: Command) -> Server {
+        let process = Process::start_given(command);
+        let line = process.stdout.line().expect("a first line");
+        Server::of(process, &line)
+    }
+
     /// Starts one whose stdout loses its reader right after the first line.
     pub(crate) fn start_unread(backend: &str, args: &[&str]) -> Server {
         let process = Process::start(serve(backend, args), Keep::FirstLine);

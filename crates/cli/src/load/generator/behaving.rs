@@ -22,8 +22,10 @@ impl Traffic {
         let plan = &self.settings.plan;
         let state = &self.slots[slot];
         match state.behaviour {
-            Behaviour::Normal | Behaviour::HalfClose | Behaviour::Reset { .. } => {
-                plan.pipeline - state.outstanding
+            Behaviour::Normal | Behaviour::Reset { .. } => plan.pipeline - state.outstanding,
+            Behaviour::HalfClose => {
+                let left = BEFORE_HALF_CLOSE.saturating_sub(state.echoed + state.outstanding);
+                left.min(plan.pipeline - state.outstanding)
             }
             Behaviour::Churn => u32::from(state.echoed + state.outstanding == 0),
             Behaviour::SlowReader if state.outstanding > 0 => 0,
@@ -37,7 +39,8 @@ impl Traffic {
         match self.slots[slot].behaviour {
             Behaviour::Normal | Behaviour::Churn => {}
             Behaviour::HalfClose => {
-                if self.slots[slot].echoed >= BEFORE_HALF_CLOSE {
+                let state = &self.slots[slot];
+                if state.echoed + state.outstanding >= BEFORE_HALF_CLOSE {
                     self.slots[slot].phase = Phase::Finishing;
                     session.finish();
                 }
@@ -74,6 +77,9 @@ impl Traffic {
         if self.slots[slot].phase == Phase::Open {
             let now = self.at(session.now());
             self.wait_no_more(slot, now);
+            if self.recorder.is_measured(now) {
+                self.recorder.counts.given_up += u64::from(self.slots[slot].outstanding);
+            }
             self.give_up(slot);
             session.abort();
         }

@@ -84,6 +84,7 @@ pub(super) struct Collected {
     uses: Vec<Use>,
     elapsed: Duration,
     workers_ended: usize,
+    is_interrupted: bool,
 }
 
 impl Collected {
@@ -104,6 +105,7 @@ impl Collected {
             uses: Vec::new(),
             elapsed: Duration::ZERO,
             workers_ended: 0,
+            is_interrupted: false,
         }
     }
 
@@ -129,11 +131,23 @@ impl Collected {
 
     pub(super) fn done(&mut self, ended: Final) {
         self.workers_ended += 1;
-        let Counts { messages, unsent, opened, failed, reset, ended_early, timeouts, mismatches, failures } =
-            ended.counts;
+        self.is_interrupted |= ended.is_interrupted;
+        let Counts {
+            messages,
+            unsent,
+            given_up,
+            opened,
+            failed,
+            reset,
+            ended_early,
+            timeouts,
+            mismatches,
+            failures,
+        } = ended.counts;
         let counts = &mut self.counts;
         counts.messages += messages;
         counts.unsent += unsent;
+        counts.given_up += given_up;
         counts.opened += opened;
         counts.failed += failed;
         counts.reset += reset;
@@ -161,7 +175,7 @@ impl Collected {
         self.elapsed = self.elapsed.max(Duration::from_nanos(ended.span.to - ended.span.from));
     }
 
-    pub(super) fn measured(mut self, backend: String, interrupted: bool) -> Measured {
+    pub(super) fn measured(mut self, backend: String) -> Measured {
         let intervals = self.intervals();
         let generator = self.generator();
         // From the time of sending: what was due in a stall is late by the schedule, and would hide the stall.
@@ -176,7 +190,7 @@ impl Collected {
         Measured {
             began: self.began,
             elapsed: self.elapsed,
-            interrupted,
+            interrupted: self.is_interrupted,
             backend,
             latency: self.latency,
             latency_actual: self.actual,

@@ -10,6 +10,7 @@ mod meters;
 mod pattern;
 mod progress;
 mod recorder;
+mod room;
 mod schedule;
 mod slot;
 mod sources;
@@ -20,24 +21,23 @@ mod tests;
 mod timeouts;
 mod traffic;
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use overlapped::{OnPanic, Server, ServerHandle};
 use proactor::os;
 
+use super::interrupts::is_interrupted;
 use super::measured::{Counts, EventKind, Measured, Mismatch};
 use super::plan::{Behaviour, Plan};
 use crate::failure::Failure;
-use crate::output::{note, remedy};
-use crate::{signals, units};
+use crate::output::note;
+use crate::units;
 use collect::Collected;
 use meters::Use;
 use progress::Progress;
 use recorder::{Slice, Span};
-use slot::Slot;
 use sources::Sources;
 use stalls::Gaps;
 use traffic::{Settings, Traffic};
@@ -80,6 +80,8 @@ struct Final {
     late: hdrhistogram::Histogram<u64>,
     use_of: Use,
     span: Span,
+    /// Whether it ended, or gave up waiting, because it was interrupted.
+    is_interrupted: bool,
 }
 
 /// Does what `plan` says. The caller's thread waits meanwhile.
@@ -88,22 +90,21 @@ struct Final {
 /// If the plan cannot be carried out on this machine, if no connection can be opened, or if the generator itself broke.
 pub(super) fn run(plan: &Plan) -> Result<Measured, Failure> {
     let server = server(plan)?;
-    check_descriptors(plan)?;
-    check_memory(plan)?;
+    room::check_descriptors(plan)?;
+    room::check_memory(plan)?;
     check_process(plan)?;
     let (out, results) = channel();
     let settings = Settings { plan: plan.clone(), sources: sources(plan)?, epoch: Some(Instant::now()) };
     let epoch = settings.epoch.unwrap_or_else(Instant::now);
     let settings = Arc::new(settings);
-    let interrupted = interruptions()?;
     let handle = server
         .start(move |worker| Traffic::new(Arc::clone(&settings), worker.index() as u32, out.clone()))
-        .map_err(Failure::failed)?;
+        .map_err(|error| room::explain(error, plan.threads))?;
     for refusal in handle.refusals() {
         note(format_args!("note: {refusal}; measuring through {}", handle.backend()));
     }
     let mut progress = Progress::new(plan);
-    let result = Run { plan, handle: &handle, results: &results, epoch, interrupted }.collect(&mut progress);
+    let result = Run { plan, handle: &handle, results: &results, epoch }.collect(&mut progress);
     progress.end();
     // What is left is aborted already: this waits for the workers' threads.
     handle.drain(CLOSING).map_err(Failure::failed)?;
@@ -133,34 +134,6 @@ fn server(plan: &Plan) -> Result<Server, Failure> {
         .on_panic(OnPanic::StopServer))
 }
 
-fn check_descriptors(plan: &Plan) -> Result<(), Failure> {
-    let limit = overlapped::raise_descriptor_limit();
-    let (Some(limit), Some(room)) = (limit, Server::room_for_sessions(plan.threads as usize)) else {
-        return Ok(());
-    };
-    if room >= plan.connections.into() {
-        return Ok(());
-    }
-    let needed = Server::descriptors_needed(plan.connections.into(), plan.threads as usize);
-    Err(Failure::failed(format_args!(
-        "{} connections need {needed} descriptors, and the limit is {limit}, which leaves room for {room}; raise it \
-         (`ulimit -n {needed}`) or give fewer --connections",
-        plan.connections
-    )))
-}
-
-/// Where descriptors have no limit, memory has one: a number of connections that is far too high is no reason to abort.
-fn check_memory(plan: &Plan) -> Result<(), Failure> {
-    let connections = plan.connections as usize;
-    Vec::<Slot>::new().try_reserve_exact(connections).map_err(|_| {
-        let needed = connections as u64 * size_of::<Slot>() as u64;
-        Failure::failed(format_args!(
-            "{connections} connections need {needed} bytes of memory for themselves alone, which the system does not give; \
-             give fewer --connections"
-        ))
-    })
-}
-
 fn sources(plan: &Plan) -> Result<Sources, Failure> {
     let reopens = |it: &Behaviour| matches!(it, Behaviour::Churn | Behaviour::HalfClose);
     let reopens = plan.behaviours.iter().any(reopens);
@@ -173,35 +146,12 @@ fn check_process(plan: &Plan) -> Result<(), Failure> {
     os::process_usage(pid).map(drop).map_err(|error| Failure::failed(format_args!("--server-pid: {error}")))
 }
 
-/// Whether Ctrl-C was pressed, since the program began. A second one ends the program.
-/// Whether Ctrl-C was pressed, since the program began.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// Whether Ctrl-C was pressed, in this run or in one before.
-pub(super) fn is_interrupted() -> bool {
-    INTERRUPTED.load(Relaxed)
-}
-
-fn interruptions() -> Result<&'static AtomicBool, Failure> {
-    static WATCH: OnceLock<Result<(), String>> = OnceLock::new();
-    let watch = WATCH.get_or_init(|| {
-        let stop = |_left| {
-            INTERRUPTED.store(true, Relaxed);
-            note("ending early; a second Ctrl-C ends at once");
-        };
-        signals::watch(stop, || note("error: ended at once; nothing is reported"), || {})
-            .map_err(|error| format!("cannot listen for Ctrl-C: {error}; {}", remedy(&error)))
-    });
-    watch.clone().map(|()| &INTERRUPTED).map_err(Failure::failed)
-}
-
 /// A run under way.
 struct Run<'a> {
     plan: &'a Plan,
     handle: &'a ServerHandle<ToWorker>,
     results: &'a Receiver<FromWorker>,
     epoch: Instant,
-    interrupted: &'static AtomicBool,
 }
 
 impl Run<'_> {
@@ -209,13 +159,12 @@ impl Run<'_> {
         self.await_connections()?;
         let start = self.epoch.elapsed() + LEAD;
         self.post(ToWorker::Begin { start: start.as_nanos() as u64 })?;
-        let measured_from = start + self.plan.warmup;
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let mut all = Collected::new(self.plan, since_1970 + LEAD + self.plan.warmup);
-        let mut is_interrupted = false;
+        let mut has_posted = false;
         while all.ended() < self.plan.threads as usize {
-            if !is_interrupted && self.interrupted.load(Relaxed) {
-                is_interrupted = self.epoch.elapsed() < measured_from + self.plan.duration;
+            if !has_posted && is_interrupted() {
+                has_posted = true;
                 self.post(ToWorker::Interrupt)?;
             }
             match self.next()? {
@@ -228,14 +177,14 @@ impl Run<'_> {
             }
             progress.passed(self.plan, self.epoch.elapsed().saturating_sub(start));
         }
-        Ok(all.measured(self.handle.backend().to_string(), is_interrupted))
+        Ok(all.measured(self.handle.backend().to_string()))
     }
 
     /// Waits until every connection was opened, or has failed once.
     fn await_connections(&self) -> Result<(), Failure> {
         let (mut ready, mut all_open, mut reasons) = (0, 0, Vec::new());
         while ready < self.plan.threads {
-            if self.interrupted.load(Relaxed) {
+            if is_interrupted() {
                 return Err(Failure::failed("ended before all connections were open; nothing was measured"));
             }
             if let Some(FromWorker::Ready { open, failures }) = self.next()? {

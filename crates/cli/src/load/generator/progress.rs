@@ -1,6 +1,13 @@
 //! The progress of a run, on stderr if that is a terminal.
+//!
+//! A thread of its own draws it, and draws only the latest state: a terminal that is suspended or not read holds up that
+//! thread alone.
 
-use std::io::{IsTerminal, stderr};
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,6 +15,7 @@ use overlapped_measure::number::{count, nanoseconds};
 
 use super::recorder::Slice;
 use crate::load::plan::Plan;
+use crate::load::stderr;
 use crate::units;
 
 /// Intervals that a figure on the screen is taken from.
@@ -16,8 +24,12 @@ const SHOWN: usize = 5;
 /// 9,999,999 messages/s. What does not fit is cut: a line that wraps would stay on the screen at every redraw.
 const TEMPLATE: &str = "{prefix:>10} {bar:20} {wide_msg}";
 
+/// How long the end of a run waits until the progress is gone from the screen.
+const CLEARING: Duration = Duration::from_secs(1);
+
 pub(super) struct Progress {
-    bar: ProgressBar,
+    /// Unless stderr is no terminal, or an earlier run's progress still waits for it.
+    screen: Option<Screen>,
     all: Duration,
     /// Messages and the 99th percentile in ns, of the last intervals of each worker.
     recent: Vec<(usize, u64, u64)>,
@@ -28,25 +40,20 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(plan: &Plan) -> Progress {
         let all = plan.warmup + plan.duration;
-        let bar = ProgressBar::new(all.as_millis() as u64);
-        let target =
-            if stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        bar.set_draw_target(target);
-        let style = ProgressStyle::with_template(TEMPLATE);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
-        bar.set_prefix("connecting");
-        Progress { bar, all, recent: Vec::new(), errors: vec![0; plan.threads as usize] }
+        let screen = if std::io::stderr().is_terminal() { Screen::open(all) } else { None };
+        Progress { screen, all, recent: Vec::new(), errors: vec![0; plan.threads as usize] }
     }
 
     /// How much of the run has passed.
     pub(super) fn passed(&mut self, plan: &Plan, time: Duration) {
-        self.bar.set_prefix(match time {
+        let Some(screen) = &self.screen else { return };
+        let stage = match time {
             time if time < plan.warmup => "warm-up",
             time if time < self.all => "measuring",
             _ => "finishing",
-        });
-        self.bar.set_position(time.as_millis() as u64);
-        self.bar.set_message(self.text(self.all.saturating_sub(time)));
+        };
+        let text = self.text(self.all.saturating_sub(time));
+        screen.show(Line { stage, passed: time, text });
     }
 
     pub(super) fn slice(&mut self, slice: &Slice) {
@@ -79,9 +86,116 @@ impl Progress {
         parts.join(", ")
     }
 
-    pub(super) fn end(&self) {
-        self.bar.finish_and_clear();
+    /// The line is cleared, if the terminal takes that within [`CLEARING`].
+    pub(super) fn end(self) {
+        if let Some(screen) = self.screen {
+            screen.clear();
+        }
     }
+}
+
+/// What is drawn.
+struct Line {
+    stage: &'static str,
+    passed: Duration,
+    text: String,
+}
+
+/// What the thread that draws is to do.
+enum Next {
+    /// Nothing since the last time.
+    Wait,
+    Draw(Line),
+    Clear,
+}
+
+/// Shared with the thread that draws.
+struct Drawing {
+    next: Mutex<Next>,
+    changed: Condvar,
+}
+
+struct Screen {
+    drawing: Arc<Drawing>,
+    /// Its other end is dropped with the end of the thread.
+    ended: Receiver<()>,
+}
+
+/// True exactly while a thread draws: one that is stuck keeps later ones from waiting as well.
+static IS_DRAWN: AtomicBool = AtomicBool::new(false);
+
+impl Screen {
+    fn open(all: Duration) -> Option<Screen> {
+        Screen::on(all, &IS_DRAWN, |all| {
+            // Before the line, not into it.
+            stderr::flush();
+            bar(all, ProgressDrawTarget::stderr())
+        })
+    }
+
+    /// With a bar that the thread makes. `None` if another thread draws, or if the system has no thread.
+    fn on(
+        all: Duration,
+        is_drawn: &'static AtomicBool,
+        bar: impl FnOnce(Duration) -> ProgressBar + Send + 'static,
+    ) -> Option<Screen> {
+        is_drawn.compare_exchange(false, true, AcqRel, Acquire).ok()?;
+        let first = Line { stage: "connecting", passed: Duration::ZERO, text: String::new() };
+        let drawing = Arc::new(Drawing { next: Mutex::new(Next::Draw(first)), changed: Condvar::new() });
+        let (ends, ended) = channel();
+        let of_thread = Arc::clone(&drawing);
+        let started = thread::Builder::new().name("progress".into()).spawn(move || {
+            of_thread.draw_until_cleared(&bar(all));
+            is_drawn.store(false, Release);
+            drop::<Sender<()>>(ends);
+        });
+        if started.is_err() {
+            is_drawn.store(false, Release);
+            return None;
+        }
+        Some(Screen { drawing, ended })
+    }
+
+    fn show(&self, line: Line) {
+        self.drawing.set(Next::Draw(line));
+    }
+
+    fn clear(self) {
+        self.drawing.set(Next::Clear);
+        // Disconnected, or too late.
+        let _ = self.ended.recv_timeout(CLEARING);
+    }
+}
+
+impl Drawing {
+    /// Replaces what was not drawn yet.
+    fn set(&self, next: Next) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        self.changed.notify_one();
+    }
+
+    fn take(&self) -> Next {
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = self.changed.wait_while(next, |next| matches!(next, Next::Wait));
+        std::mem::replace(&mut *next.unwrap_or_else(PoisonError::into_inner), Next::Wait)
+    }
+
+    fn draw_until_cleared(&self, bar: &ProgressBar) {
+        while let Next::Draw(Line { stage, passed, text }) = self.take() {
+            bar.set_prefix(stage);
+            bar.set_position(passed.as_millis() as u64);
+            bar.set_message(text);
+        }
+        bar.finish_and_clear();
+    }
+}
+
+fn bar(all: Duration, target: ProgressDrawTarget) -> ProgressBar {
+    let bar = ProgressBar::new(all.as_millis() as u64);
+    bar.set_draw_target(target);
+    let style = ProgressStyle::with_template(TEMPLATE);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    bar
 }
 
 #[cfg(test)]
@@ -106,6 +220,31 @@ mod tests {
             Slice { worker: 0, index: 9, messages: 0, latency: histogram(), actual: None, errors: 4 };
         progress.slice(&silent);
         assert_eq!(progress.text(Duration::ZERO), "0 messages/s, 5 errors");
+    }
+
+    /// Nobody waits for it, and no second thread gets stuck.
+    #[test]
+    fn a_terminal_that_takes_nothing_holds_up_nothing() {
+        static IS_DRAWN: AtomicBool = AtomicBool::new(false);
+        let all = Duration::from_secs(10);
+        let (reads, read) = channel::<()>();
+        let stuck = Screen::on(all, &IS_DRAWN, move |all| {
+            let _ = read.recv();
+            bar(all, ProgressDrawTarget::hidden())
+        });
+        let stuck = stuck.expect("nothing else draws");
+        let drawing = Arc::downgrade(&stuck.drawing);
+        for ms in 0..100_000 {
+            stuck.show(Line { stage: "measuring", passed: Duration::from_millis(ms), text: String::new() });
+        }
+        let hidden = |all| bar(all, ProgressDrawTarget::hidden());
+        assert!(Screen::on(all, &IS_DRAWN, hidden).is_none(), "one is enough");
+        stuck.clear();
+        assert!(IS_DRAWN.load(Acquire), "it is stuck still");
+        drop(reads);
+        let next = || Screen::on(all, &IS_DRAWN, hidden);
+        overlapped_testing::eventually("it has ended", || drawing.strong_count() == 0);
+        overlapped_testing::eventually("the next run is drawn", || next().map(Screen::clear).is_some());
     }
 
     /// With the prefix, the bar and the spaces between them, at 80 columns.

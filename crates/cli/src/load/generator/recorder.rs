@@ -211,8 +211,12 @@ impl Recorder {
         let messages = std::mem::take(&mut self.messages);
         if messages > 0 {
             // That of the interval after a stall is as long as the stall.
-            let median = self.actual.as_ref().unwrap_or(&self.latency).value_at_quantile(0.5);
-            self.median = Some(self.median.map_or(median, |least| least.min(median)));
+            let latency = self.actual.as_ref().unwrap_or(&self.latency);
+            // Slow readers are counted, but have no latency: an interval may have theirs alone.
+            if !latency.is_empty() {
+                let median = latency.value_at_quantile(0.5);
+                self.median = Some(self.median.map_or(median, |least| least.min(median)));
+            }
             self.counts.messages += messages;
         }
         // Also without messages: the progress shows that there are none, and the errors.

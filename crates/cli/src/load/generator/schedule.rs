@@ -34,10 +34,11 @@ impl Schedule {
         self.start = start;
     }
 
-    /// When message `nth` of `connection` is due.
+    /// When message `nth` of `connection` is due; `u64::MAX`, which is never, if that is beyond the end of the clock.
     pub(super) fn due(&self, connection: u32, nth: u64) -> u64 {
-        let message = nth * self.connections + u64::from(connection);
-        self.start + (message as f64 * self.period_ns) as u64
+        // Beyond 2^64 messages as well: at a rate that is high enough, those are not yet due.
+        let message = nth as f64 * self.connections as f64 + f64::from(connection);
+        self.start.saturating_add((message * self.period_ns) as u64)
     }
 
     /// When the next message of this worker is due; never, if it has no connection.
@@ -48,7 +49,7 @@ impl Schedule {
     /// Messages of a connection of this worker that were taken: all that have been due.
     #[inline]
     pub(super) fn taken(&self, connection: u32) -> u64 {
-        self.round + u64::from(u64::from(connection) < self.next)
+        self.round.saturating_add(u64::from(u64::from(connection) < self.next))
     }
 
     /// Messages of a connection that are due before a time.
@@ -56,7 +57,7 @@ impl Schedule {
         let messages = before.saturating_sub(self.start) as f64 / self.period_ns;
         let mut count = ((messages - f64::from(connection)) / self.connections as f64).max(0.0) as u64;
         // Rounding may be off by one.
-        while self.due(connection, count) < before {
+        while count < u64::MAX && self.due(connection, count) < before {
             count += 1;
         }
         while count > 0 && self.due(connection, count - 1) >= before {
@@ -74,7 +75,7 @@ impl Schedule {
         self.next += self.workers;
         if self.next >= self.connections {
             self.next = self.worker;
-            self.round += 1;
+            self.round = self.round.saturating_add(1);
         }
         Some(connection as u32)
     }
@@ -86,7 +87,7 @@ impl Schedule {
             return false;
         }
         let due = self.due_before(self.next as u32, now);
-        let rounds = due.saturating_sub(self.round + 1);
+        let rounds = due.saturating_sub(self.round.saturating_add(1));
         self.round += rounds;
         rounds > 0
     }
@@ -151,6 +152,44 @@ mod tests {
         let mut schedule = Schedule::new(1e3, 2, 3, 4);
         assert_eq!((schedule.next_due(), schedule.take(u64::MAX - 1)), (u64::MAX, None));
         assert!(!schedule.take_rounds(u64::MAX - 1));
+    }
+
+    /// From one message in the age of the universe to more than a clock can tell apart, at any time.
+    #[test]
+    fn no_rate_is_too_extreme() {
+        let rates = [f64::MIN_POSITIVE, 1e-300, 1e-9, 1e-3, 1.0, 1e9, 1e12, 1e19, 1e20, 1e300, f64::MAX];
+        for (rate, start) in
+            rates.into_iter().flat_map(|rate| [0, 1 << 40, u64::MAX - 1].map(|at| (rate, at)))
+        {
+            for (connections, workers) in [(1, 1), (50, 2), (u32::MAX, 1)] {
+                let mut schedule = Schedule::new(rate, connections, 0, workers);
+                schedule.start_at(start);
+                let last = connections - 1;
+                assert_eq!((schedule.next_due(), schedule.due(last, u64::MAX) >= start), (start, true));
+                for before in [0, start, start.saturating_add(1), start.saturating_add(1 << 40), u64::MAX] {
+                    let count = schedule.due_before(last, before);
+                    assert!(count == 0 || schedule.due(last, count - 1) < before, "{rate} {before}");
+                    assert!(count == u64::MAX || schedule.due(last, count) >= before, "{rate} {before}");
+                    let mut behind = schedule.clone();
+                    behind.take_rounds(before);
+                    behind.take(before);
+                    behind.take_rounds(before);
+                    assert!(behind.next_due() >= schedule.next_due(), "time does not go back: {rate}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_beyond_the_end_of_the_clock_is_never_due() {
+        let mut schedule = Schedule::new(1e-9, 50, 0, 1);
+        schedule.start_at(5_000);
+        assert_eq!(schedule.take(6_000), Some(0), "the first message is due at the start");
+        assert_eq!(schedule.take(1 << 59), None, "the second one 10^18 ns later");
+        assert_eq!(schedule.take(1 << 60), Some(1));
+        assert_eq!((schedule.due(0, 1), schedule.due_before(0, u64::MAX)), (u64::MAX, 1));
+        while schedule.take(u64::MAX - 1).is_some() {}
+        assert_eq!((schedule.next_due(), schedule.round), (u64::MAX, 0));
     }
 
     #[test]

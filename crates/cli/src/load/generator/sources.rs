@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::failure::Failure;
 
-/// Ports of one address that are used before another one is taken, of a hundred: when few are left, the system searches
-/// long for a free one.
-const SHARE: u64 = 80;
+/// Ports of one address that are used before another one is taken, of a hundred. Linux gives every second port to connects,
+/// and searches through all of these before it takes one of the others (`__inet_hash_connect`): beyond the half, a connect
+/// takes milliseconds instead of microseconds, and a hundred thousand take minutes.
+const SHARE: u64 = 45;
 /// Source addresses of connections that are opened again and again: after a graceful close, the side that closed first
 /// keeps the port for a minute (TIME_WAIT).
 const FOR_REOPENING: u64 = 200;
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn few_connections_leave_the_choice_to_the_system() {
         for target in ["127.0.0.1:9", "[::1]:9", "192.0.2.1:9"] {
-            let sources = sources(&[target], 20_000, false).expect("there is room");
+            let sources = sources(&[target], 12_000, false).expect("there is room");
             assert_eq!((sources.of(1, 1), sources.spreads_targets), (None, false));
         }
     }
@@ -123,7 +124,7 @@ mod tests {
         for number in 0..10_000_000 {
             *by_source.entry(sources.of(number, 0).expect("an address")).or_default() += 1;
         }
-        assert!(by_source.values().all(|connections| *connections <= 22_585));
+        assert!(by_source.values().all(|connections| *connections <= 12_704));
         for source in by_source.keys() {
             let IpAddr::V4(ip) = source.ip() else { panic!("{source}") };
             assert!(ip.is_loopback() && ip != Ipv4Addr::LOCALHOST, "{ip}");

@@ -1,5 +1,6 @@
 //! The course of a run on one worker, and what happens at certain times in it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use overlapped::{Time, WorkerContext};
@@ -13,8 +14,10 @@ use crate::load::plan::Behaviour;
 
 /// How long an interrupted run waits for echoes.
 const LAST_WAIT: Duration = Duration::from_secs(1);
-/// Waiting times of one connection that are told apart at the end.
-const UNSENT: u64 = 10_000;
+/// Waiting times that are told apart at the end, of all connections together.
+const UNSENT: u64 = 1_000_000;
+/// Of each: from very many connections to few.
+const OF_SLOT: RangeInclusive<u64> = 100..=10_000;
 /// In a closed loop, the first messages of all connections are spread over this time, or over the warm-up if that is
 /// shorter.
 const SPREAD: Duration = Duration::from_millis(100);
@@ -144,11 +147,12 @@ impl Traffic {
     /// would hide a server (or a generator) that is far behind.
     fn count_unsent(&mut self, to: u64) {
         let Some(schedule) = self.schedule.as_ref().filter(|_| self.recorder.is_over(to)) else { return };
+        // Of very many, neighbours are taken together: their times hardly differ.
+        let most = (UNSENT / self.slots.len().max(1) as u64).clamp(*OF_SLOT.start(), *OF_SLOT.end());
         for state in self.slots.iter().filter(|state| state.behaviour != Behaviour::SlowReader) {
             let due = schedule.due_before(state.number, to);
             let mut next = state.taken;
-            // Of very many, neighbours are taken together: their times hardly differ.
-            let step = (due.saturating_sub(next) / UNSENT).max(1);
+            let step = due.saturating_sub(next).div_ceil(most).max(1);
             while next < due {
                 let count = step.min(due - next);
                 self.recorder.unsent(count, to.saturating_sub(schedule.due(state.number, next)));
@@ -157,11 +161,18 @@ impl Traffic {
         }
     }
 
-    /// The run ends now, and soon.
+    /// The run ends now, and soon. One that has sent everything waits for its echoes a little longer.
     pub(super) fn interrupt(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) {
-        if matches!(self.stage, Stage::Running | Stage::Ending(None)) {
-            self.stop_sending(worker, now, Some(now + LAST_WAIT.as_nanos() as u64));
+        let give_up_at = Some(now + LAST_WAIT.as_nanos() as u64);
+        match self.stage {
+            Stage::Running => self.stop_sending(worker, now, give_up_at),
+            Stage::Ending(None) => {
+                self.stage = Stage::Ending(give_up_at);
+                self.go_on_ending(worker, now);
+            }
+            _ => return,
         }
+        self.is_interrupted = true;
     }
 
     /// Nothing more is sent.
@@ -270,6 +281,7 @@ impl Traffic {
             late: recorder.late.clone(),
             use_of: self.meters.total(),
             span: recorder.span(),
+            is_interrupted: self.is_interrupted,
         };
         let _ = self.out.send(FromWorker::Done(Box::new(ended)));
         for id in worker.sessions() {

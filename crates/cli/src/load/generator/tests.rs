@@ -203,7 +203,7 @@ impl Stage {
             self.pass(STEP, &mut answer);
         }
         assert_eq!(self.collected.ended(), self.workers);
-        self.collected.measured("simulated".into(), false)
+        self.collected.measured("simulated".into())
     }
 }
 

@@ -81,6 +81,8 @@ pub(super) struct Traffic {
     /// Messages in flight on all connections.
     pub(super) outstanding: u64,
     blocks: u32,
+    /// True once an interruption has changed anything.
+    pub(super) is_interrupted: bool,
     /// For what happens by chance.
     pub(super) random: u64,
 }
@@ -108,6 +110,7 @@ impl Traffic {
             unanswered: share as usize,
             schedule,
             starts: None,
+            is_interrupted: false,
             timeouts: Timeouts::new(),
             left: 0,
             outstanding: 0,

@@ -113,8 +113,8 @@ fn verdicts(out: &mut String, report: &Report) {
             None => say(&Sign::Bad, "No rate was found at which the expression holds"),
         }
     }
-    if report.unsent > 0 {
-        say(&Sign::Note, &format!("Messages: {}", text::unsent(report)));
+    for text in left_out(report) {
+        say(&Sign::Note, &text);
     }
     if !report.stalls.is_empty() {
         let stalls = units::count(report.stalls.len() as u64, "stall");
@@ -122,6 +122,8 @@ fn verdicts(out: &mut String, report: &Report) {
     }
     match &report.generator.bottleneck {
         Some(why) => say(&Sign::Bad, &format!("The generator was the bottleneck: {why}")),
+        // Without a message there is nothing that it could have limited.
+        None if report.messages == 0 => {}
         None => say(&Sign::Good, &late(report)),
     }
     if let Some(text) = text::unknown_server(report) {
@@ -133,6 +135,14 @@ fn verdicts(out: &mut String, report: &Report) {
         say(&Sign::Note, text);
     }
     out.push_str("</ul>\n");
+}
+
+/// What the figures do not count.
+fn left_out(report: &Report) -> Vec<String> {
+    let unsent = (report.unsent > 0).then(|| format!("Messages: {}", text::unsent(report)));
+    let given_up = (report.given_up > 0).then(|| format!("Messages: {}", text::given_up(report)));
+    let slow = text::left_out(report).map(|text| format!("Slow readers: {text}"));
+    [unsent, given_up, slow].into_iter().flatten().collect()
 }
 
 /// Whether there were echoes, and the right ones.

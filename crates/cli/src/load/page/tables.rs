@@ -80,6 +80,12 @@ pub(super) fn problems(out: &mut String, report: &Report) {
         for wrong in &report.first_mismatches {
             let _ = writeln!(out, "<li>{}</li>", escaped(&text::mismatch(wrong)));
         }
+        match report.mismatches.saturating_sub(report.first_mismatches.len() as u64) {
+            0 => {}
+            more => {
+                let _ = writeln!(out, "<li>and {} more</li>", count(more));
+            }
+        }
         out.push_str("</ul>\n");
     }
     out.push_str("</section>\n");

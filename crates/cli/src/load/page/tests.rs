@@ -68,5 +68,6 @@ fn why_nothing_is_known_is_said() {
     assert_eq!(page.matches("process 123 ended before the run did; its use is not known").count(), 2);
     let page = drawn(&samples::run(0.0, 1.0, 1), |report| report.interrupted = true);
     assert!(page.contains("It was interrupted before an echo was measured"));
+    assert!(!page.contains("was not the bottleneck"), "there was nothing to limit");
     assert!(!page.contains("No echo was complete"));
 }

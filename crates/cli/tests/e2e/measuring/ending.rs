@@ -49,6 +49,74 @@ pub(crate) fn interrupted_twice(backend: &str) {
     assert!(ended.status.is_some(), "an exit status, not a signal: {ended:?}");
 }
 
+/// Neither leaves an empty file behind, nor removes or changes one that was there before.
+#[test]
+fn interrupted_twice_leaves_no_empty_file() {
+    let at = std::env::temp_dir().join(format!("overlapped-ended-{}", std::process::id()));
+    std::fs::create_dir(&at).unwrap();
+    let path = |name: &str| at.join(name).to_str().unwrap().to_owned();
+    let (json, html, hdr) = (path("new.json"), path("link.html"), path("earlier.hdr"));
+    std::fs::write(&hdr, "earlier").unwrap();
+    std::os::unix::fs::symlink("new.html", &html).unwrap();
+    let server = FaultyServer::start(&[(Place::Offset(Which::All, 6400), Fault::Mute)]);
+    // What is owed is waited for, for a second.
+    let args =
+        [&LONG[..], &["--reply-timeout", "1h", "--json", &json, "--html", &html, "--hdr", &hdr]].concat();
+    let mut process = Process::start(load("auto", server.address(), &args), Keep::All);
+    eventually("nothing comes any more", || server.record().done.len() == 4);
+    assert!(std::fs::metadata(&json).is_ok_and(|file| file.len() == 0), "it is open");
+    process.signal(rustix::process::Signal::INT);
+    // The time between the two is what makes them two.
+    std::thread::sleep(Duration::from_millis(600));
+    process.signal(rustix::process::Signal::INT);
+    let ended = process.wait();
+    assert_eq!((ended.status, ended.text().as_str()), (Some(1), ""), "{ended:?}");
+    let says = "ending early; a second Ctrl-C ends at once\nerror: ended at once; nothing is reported\n";
+    assert_eq!(ended.stderr, says);
+    let left = std::fs::read_dir(&at).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["earlier.hdr", "link.html"]);
+    assert_eq!(std::fs::read_to_string(&hdr).unwrap(), "earlier");
+    std::fs::remove_dir_all(at).unwrap();
+}
+
+/// A pipe that nothing reads yet is waited for. That is said, and a Ctrl-C ends it.
+#[test]
+fn a_pipe_without_a_reader() {
+    let pipe = std::env::temp_dir().join(format!("overlapped-pipe-{}", std::process::id()));
+    let name = pipe.to_str().unwrap();
+    let made = run(
+        {
+            let mut command = std::process::Command::new("mkfifo");
+            command.arg(name);
+            command
+        },
+        b"",
+    );
+    assert_eq!(made.status, Some(0), "{made:?}");
+    let server = FaultyServer::correct();
+    let start = || {
+        let args = [&SHORT[..], &["--json", name]].concat();
+        let process = Process::start(load("auto", server.address(), &args), Keep::All);
+        let line = process.stderr.line().expect("a line");
+        assert_eq!(line, format!("waiting until something reads {name}; Ctrl-C ends this"));
+        process
+    };
+    let mut process = start();
+    process.signal(rustix::process::Signal::INT);
+    let ended = process.wait();
+    assert_eq!(ended.status, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("nothing reads it"), "{ended:?}");
+    assert_eq!(server.echoed(), 0, "nothing was measured");
+    let mut process = start();
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&pipe).unwrap()).expect("whole");
+    assert!(report["messages"].as_u64().is_some_and(|messages| messages > 0), "{report:#}");
+    let ended = process.wait();
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    std::fs::remove_file(pipe).unwrap();
+}
+
 /// Files that were asked for are whole when it was interrupted, by any signal that asks for an end.
 #[test]
 fn files_of_an_interrupted_run_are_whole() {

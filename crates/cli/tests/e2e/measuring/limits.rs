@@ -1,7 +1,7 @@
 //! More connections than the system gives.
 
 use crate::namespace::Namespace;
-use crate::process::run;
+use crate::process::{Ended, run};
 use crate::server::{Server, after, binary, serve_on};
 
 use super::{Report, load};
@@ -48,6 +48,38 @@ pub(crate) fn too_few_descriptors(backend: &str) {
         "{ended:?}"
     );
     for wanted in ["error: ", "100 connections", "ulimit -n"] {
+        assert!(ended.stderr.contains(wanted), "{wanted}: {ended:?}");
+    }
+    assert_eq!(number_after(&ended, "the limit is "), 64, "{ended:?}");
+    let needed = number_after(&ended, "100 connections need ");
+    let missing = 100 - number_after(&ended, "leaves room for ");
+    assert_eq!(needed, 64 + missing, "the numbers fit together: {ended:?}");
+    // What it says is true, and not more than that.
+    let args = ["--connections", "100", "--duration", "200ms", "--warmup", "0s", "--json", "-"];
+    let under =
+        |limit: u64| run(after(&format!("ulimit -n {limit}"), &load(backend, server.address(), &args)), b"");
+    let refused = under(needed - 1);
+    assert_eq!((refused.status, number_after(&refused, "leaves room for ")), (Some(1), 99), "{refused:?}");
+    let report = Report::of(under(needed));
+    report.is_clean();
+    assert_eq!(report.count("connections/opened"), 100, "{report:?}");
+}
+
+#[track_caller]
+fn number_after(ended: &Ended, words: &str) -> u64 {
+    let rest = ended.stderr.split_once(words).map(|(_, rest)| rest);
+    let digits = rest.and_then(|rest| rest.split(|character: char| !character.is_ascii_digit()).next());
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{words}: {ended:?}"))
+}
+
+/// Threads that the system has no memory for are an error that names the option for them.
+#[test]
+fn too_little_memory_for_the_threads() {
+    let server = FaultyServer::correct();
+    let command = load("auto", server.address(), &["--threads", "64", "--duration", "1h"]);
+    let ended = run(after("ulimit -v 250000", &command), b"");
+    assert_eq!((ended.status, ended.stderr.lines().count()), (Some(1), 1), "{ended:?}");
+    for wanted in ["error: ", "64 threads", "--threads", "ulimit -v"] {
         assert!(ended.stderr.contains(wanted), "{wanted}: {ended:?}");
     }
 }

@@ -205,6 +205,33 @@ fn an_interruption_hides_nothing() {
     }
 }
 
+/// Everything was sent, and the last echoes do not come: what was measured stays what it was, and the interruption is said.
+#[test]
+fn an_interruption_behind_the_measured_part_changes_no_figure() {
+    for rate in [None, Some(1_000.0)] {
+        let plan = Plan { rate, duration: SECOND, reply_timeout: 3600 * SECOND, ..plan() };
+        let waiting = |interrupt: bool| {
+            let mut stage = Stage::new(&plan);
+            stage.begin();
+            stage.pass(600 * MS, Served::echo);
+            stage.pass(2_400 * MS, Served::keep);
+            if interrupt {
+                stage.command(ToWorker::Interrupt);
+                // Once more: it changes nothing either.
+                stage.command(ToWorker::Interrupt);
+                return stage.go_on(Served::keep);
+            }
+            stage.go_on(Served::echo)
+        };
+        let (interrupted, whole) = (waiting(true), waiting(false));
+        assert_eq!((interrupted.interrupted, whole.interrupted), (true, false), "{rate:?}");
+        assert_eq!((errors(&interrupted), interrupted.elapsed), ([0; 4], SECOND));
+        assert_eq!(interrupted.counts.unsent, whole.counts.unsent, "{rate:?}");
+        assert_eq!(interrupted.latency.len(), whole.latency.len(), "{rate:?}");
+        assert!(ms(interrupted.latency.max()) < 3_500.0, "{}", ms(interrupted.latency.max()));
+    }
+}
+
 /// Far more than can be sent is due: the run ends, and says how much was not sent.
 #[test]
 fn rates_beyond_everything_end() {
