@@ -5,11 +5,14 @@
 mod bench;
 mod bounded;
 mod dist;
+mod fuzz;
 mod hang;
 #[cfg(unix)]
 mod kernels;
 mod loom;
 mod metadata;
+#[cfg(target_os = "linux")]
+mod operations;
 mod package;
 mod packages;
 // Elsewhere the commands are read, and not run.
@@ -33,6 +36,8 @@ const USAGE: &str = "usage: cargo xtask tidy
        cargo xtask dist [TARGET]
        cargo xtask portability [--install]
        cargo xtask programs [--install]
+       cargo xtask operations [--quick] [--only STEP] [--restarts N] [--install]
+       cargo xtask fuzz [--seconds N]
        cargo xtask pages [--windows] [PAGE...]
        cargo xtask pictures [--install] [NAME...]
        cargo xtask windows [--install] [--build-only]
@@ -51,6 +56,9 @@ const USAGE: &str = "usage: cargo xtask tidy
                server against Linux clients, and the PowerShell commands of the pages; with --build-only, it stops before
                it runs anything
   programs     tests examples with the real redis-cli, redis-benchmark and curl
+  operations   tests `serve --admin` and the files of `deploy/` with Prometheus, systemd's programs, HAProxy and chromium;
+               restarts servers behind HAProxy, and stops NATS behind a chat; with --quick, only what takes seconds
+  fuzz         runs the fuzz targets of `fuzz/`, 30 s each
   pages        runs every command of README.md and docs/ as written and compares what it shows; checks links, quoted
                code, and that both languages of a page show the same; with --windows, its PowerShell commands, with
                what `windows` has built
@@ -68,6 +76,8 @@ fn main() -> ExitCode {
     let result = match args[..] {
         ["tidy"] => tidy::run(),
         ["loom"] => loom::run(),
+        ["fuzz"] => fuzz::run(None),
+        ["fuzz", "--seconds", seconds] => fuzz::run(Some(seconds)),
         ["package"] => package::run(false),
         ["package", "--publish"] => package::run(true),
         ["dist"] => dist::run(None),
@@ -92,6 +102,8 @@ fn main() -> ExitCode {
         ["kernels", "--install"] => kernels::run(true),
         #[cfg(target_os = "linux")]
         ["bench", ref words @ ..] => bench::run(words),
+        #[cfg(target_os = "linux")]
+        ["operations", ref words @ ..] => operations::run(words),
         ["--help" | "-h" | "help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -34,6 +34,7 @@ pub(crate) fn build(install: bool) -> Result<Built, Failure> {
     let packages = [
         "proactor",
         "overlapped",
+        "overlapped-admin",
         "overlapped-cli",
         "overlapped-pitfalls",
         "overlapped-testing",

@@ -4,6 +4,7 @@
 //! host took away (steal), and how long a system call that does nothing takes before and after. A virtual machine has slow
 //! phases of seconds to minutes that only the last one shows.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -47,7 +48,7 @@ pub(super) struct Places {
 /// The counters at one moment.
 pub(super) struct Snapshot {
     at: Instant,
-    processors: Vec<Ticks>,
+    processors: BTreeMap<usize, Ticks>,
     server: u64,
     children: u64,
     all: u64,
@@ -69,8 +70,10 @@ impl Snapshot {
     pub(super) fn noise_until(&self, later: &Snapshot, places: &Places, probe_ns: f64) -> Noise {
         let whole = later.at.duration_since(self.at).as_secs_f64() * system::ticks_per_second();
         let over = |processors: &[usize], of: fn(Ticks) -> u64| {
-            let ticks = |all: &[Ticks], at: &usize| all.get(*at).copied().map_or(0, of);
-            let each = processors.iter().map(|at| ticks(&later.processors, at) - ticks(&self.processors, at));
+            let ticks = |all: &BTreeMap<usize, Ticks>, at| all.get(at).copied().map_or(0, of);
+            // Steal, for one, may go back a little.
+            let since = |at| ticks(&later.processors, at).saturating_sub(ticks(&self.processors, at));
+            let each = processors.iter().map(since);
             each.sum::<u64>() as f64 / (whole * processors.len() as f64)
         };
         let server = later.server.saturating_sub(self.server) as f64 / whole;
@@ -131,7 +134,7 @@ mod tests {
     use super::*;
 
     fn snapshot(at: Instant, busy: [u64; 2], steal: u64, server: u64, children: u64, all: u64) -> Snapshot {
-        let processors = busy.map(|busy| Ticks { busy, steal }).to_vec();
+        let processors = BTreeMap::from([0, 1].map(|at| (at, Ticks { busy: busy[at], steal })));
         Snapshot { at, processors, server, children, all }
     }
 
@@ -158,6 +161,24 @@ mod tests {
             snapshot(start + Duration::from_secs(1), [ticks(0.3); 2], 0, ticks(0.1), ticks(0.1), ticks(0.23));
         let noise = before.noise_until(&after, &apart, 180.0);
         assert!((noise.others - 0.03).abs() < 0.011, "{noise:?}");
+    }
+
+    /// A processor in between is offline, and a counter goes back: nothing is taken for another processor's time.
+    #[test]
+    fn processors_are_known_by_their_numbers() {
+        let ticks = |share: f64| (share * system::ticks_per_second()) as u64;
+        let start = Instant::now();
+        let taken = |at, of: [(usize, u64); 2], steal: u64| {
+            let processors = of.map(|(number, busy)| (number, Ticks { busy, steal }));
+            let own = of[0].1;
+            Snapshot { at, processors: processors.into(), server: own, children: own, all: 2 * own }
+        };
+        let places = Places { server: vec![0], generator: vec![2] };
+        let before = taken(start, [(0, 0), (2, 0)], 50);
+        let after = taken(start + Duration::from_secs(1), [(0, ticks(0.8)), (2, ticks(1.0))], 49);
+        let noise = before.noise_until(&after, &places, 180.0);
+        assert!((noise.others - 0.2).abs() < 0.011, "the generator's, by others: {noise:?}");
+        assert!(noise.steal.abs() < f64::EPSILON, "{noise:?}");
     }
 
     #[test]

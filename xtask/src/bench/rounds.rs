@@ -49,12 +49,11 @@ impl<'r> Rounds<'r> {
         results: &'r mut Results,
     ) -> Rounds<'r> {
         let all = placed::allowed();
-        let server = all.first().copied().unwrap_or(0);
-        let apart = Places { server: vec![server], generator: vec![all.get(1).copied().unwrap_or(server)] };
         Rounds {
             generator: Generator { program: program.to_owned(), out: out.to_owned() },
             patience,
-            apart,
+            // As the report says.
+            apart: results.places.clone(),
             shared: Places { server: all.clone(), generator: all },
             began: Instant::now(),
             extra: Duration::ZERO,
@@ -248,5 +247,23 @@ pub(super) fn results(machine: Machine, command: String, jobs: Vec<Job>) -> Resu
         samples: Vec::new(),
         best_probe_ns: f64::INFINITY,
         cut: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Not on two threads of one core, where the page says that they are apart.
+    #[test]
+    fn servers_run_where_the_report_says() {
+        let mut results = results(Machine::this(), String::new(), Vec::new());
+        let (server, generator) = placed::apart();
+        assert_eq!(results.places, Places { server: vec![server], generator: vec![generator] });
+        let places = Places { server: vec![3], generator: vec![7] };
+        results.places = places.clone();
+        let patience = Patience { repeats: 0, waits: 0, time: Duration::ZERO };
+        let rounds = Rounds::new(Path::new("program"), Path::new("out"), patience, &mut results);
+        assert_eq!((&rounds.apart, rounds.processors()), (&places, vec![3, 7]));
     }
 }

@@ -1,5 +1,6 @@
 //! What Linux says about processors and processes, read from `/proc`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 
@@ -12,19 +13,19 @@ pub(super) struct Ticks {
     pub(super) steal: u64,
 }
 
-/// Of each processor, by its number.
-pub(super) fn processors() -> Vec<Ticks> {
+/// Of each processor that is online, by its number.
+pub(super) fn processors() -> BTreeMap<usize, Ticks> {
     ticks_in(&read("/proc/stat"))
 }
 
 /// The lines `cpu0 user nice system idle iowait irq softirq steal guest guest_nice`, proc(5). Guests are part of user.
-fn ticks_in(stat: &str) -> Vec<Ticks> {
+fn ticks_in(stat: &str) -> BTreeMap<usize, Ticks> {
     let of_line = |line: &str| {
         let (name, rest) = line.split_once(' ')?;
-        name.strip_prefix("cpu")?.parse::<usize>().ok()?;
+        let number = name.strip_prefix("cpu")?.parse().ok()?;
         let ticks: Vec<u64> = rest.split_whitespace().map_while(|ticks| ticks.parse().ok()).collect();
         let busy = [0, 1, 2, 5, 6].iter().filter_map(|at| ticks.get(*at)).sum();
-        Some(Ticks { busy, steal: ticks.get(7).copied().unwrap_or(0) })
+        Some((number, Ticks { busy, steal: ticks.get(7).copied().unwrap_or(0) }))
     };
     stat.lines().filter_map(of_line).collect()
 }
@@ -105,9 +106,11 @@ mod tests {
     #[test]
     fn files_of_proc_are_understood() {
         let stat =
-            "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 100 1 20 5000 7 3 4 11 50 0\ncpu1 1 0 1 1 0 0 0 0 0 0\nintr 5";
-        assert_eq!(ticks_in(stat), [Ticks { busy: 128, steal: 11 }, Ticks { busy: 2, steal: 0 }]);
-        assert_eq!(ticks_in(""), []);
+            "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 100 1 20 5000 7 3 4 11 50 0\ncpu2 1 0 1 1 0 0 0 0 0 0\nintr 5";
+        // Processor 1 is offline and has no line.
+        let wanted = [(0, Ticks { busy: 128, steal: 11 }), (2, Ticks { busy: 2, steal: 0 })];
+        assert_eq!(ticks_in(stat), BTreeMap::from(wanted));
+        assert_eq!(ticks_in(""), BTreeMap::new());
         let line = "12 (a) b) S 1 2 3 4 5 6 7 8 9 10 100 20 3 4 20 0 1 0";
         assert_eq!(own_and_children(line), Some((120, 7)));
         assert_eq!(own_and_children("12 (a"), None);

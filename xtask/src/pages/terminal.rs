@@ -17,6 +17,8 @@ use crate::bounded::Failure;
 const PROMPT: [&str; 2] = ["@page:", "@ "];
 /// What a program asks for a line with.
 const QUESTION: &str = "> ";
+/// The program that is a console under Wine.
+const CONSOLE: &str = "conhost.exe";
 /// How often something is looked at that says nothing when it changes.
 const LOOK: Duration = Duration::from_millis(5);
 /// Lines that a failure shows.
@@ -153,7 +155,7 @@ impl Terminal {
                 if let Some(line) = self.without_echo(before).filter(|line| !line.is_empty()) {
                     return self.line(line);
                 }
-                while self.with_keys && members(self.shell.id()).len() > 1 {
+                while self.with_keys && self.has_console() {
                     if Instant::now() > deadline {
                         return Shown::Nothing;
                     }
@@ -203,6 +205,12 @@ impl Terminal {
         !self.with_keys || !edits_lines()
     }
 
+    /// Whether a console that Wine has made still reads this terminal. What else Wine starts here does not, and may stay
+    /// for a minute: its desktop.
+    fn has_console(&self) -> bool {
+        members(self.shell.id()).iter().any(|member| member.name == CONSOLE)
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.pending.extend(part);
@@ -246,8 +254,8 @@ impl Drop for Terminal {
             if members.is_empty() {
                 break;
             }
-            for pid in members {
-                let _ = kill_process(pid, Signal::KILL);
+            for member in members {
+                let _ = kill_process(member.pid, Signal::KILL);
             }
             thread::sleep(LOOK);
         }
@@ -256,15 +264,26 @@ impl Drop for Terminal {
     }
 }
 
+/// A process of a session.
+struct Member {
+    pid: Pid,
+    /// The first 15 bytes of its program's name.
+    name: String,
+}
+
 /// The processes of a session that have not ended: Linux, proc(5).
-pub(super) fn members(session: u32) -> Vec<Pid> {
+fn members(session: u32) -> Vec<Member> {
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     let member = |pid: &str| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // Its name is in parentheses and may have some, too. After it: state, parent, process group, session.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let (before, after) = stat.rsplit_once(')')?;
+        let fields: Vec<&str> = after.split_whitespace().collect();
         let lives = !matches!(fields.first(), Some(&("Z" | "X")));
-        (lives && fields.get(3)?.parse() == Ok(session)).then(|| Pid::from_raw(pid.parse().ok()?))?
+        if !lives || fields.get(3)?.parse() != Ok(session) {
+            return None;
+        }
+        Some(Member { pid: Pid::from_raw(pid.parse().ok()?)?, name: before.split_once('(')?.1.to_owned() })
     };
     processes.filter_map(|entry| member(entry.ok()?.file_name().to_str()?)).collect()
 }
@@ -309,6 +328,8 @@ fn plain(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use overlapped_testing::PATIENCE;
+
     use super::*;
 
     #[test]
@@ -333,5 +354,45 @@ mod tests {
         for line in ["@page:0@ ls", "@page:@ ", "> ", ""] {
             assert_eq!(prompt(line), None, "{line}");
         }
+    }
+
+    /// A terminal whose shell has started a program beside it, and asks for the next command once it runs.
+    fn beside(program: &str, name: &str) -> Terminal {
+        let mut terminal = Terminal::start(80, &[], |_| {}).expect("a shell").with_keys();
+        let prompt = terminal.next(false, Instant::now() + PATIENCE);
+        assert_eq!(prompt, Shown::Prompt(0), "{}", terminal.shown());
+        // Until then it has the shell's name.
+        let runs = format!("until grep -qx {name} /proc/$!/comm; do :; done");
+        terminal.types(&format!("({program} 600 & {runs})")).expect("a keyboard");
+        terminal
+    }
+
+    #[test]
+    fn only_a_console_is_waited_for() {
+        let mut terminal = beside("sleep", "sleep");
+        let prompt_shown = terminal.next(false, Instant::now() + PATIENCE);
+        assert_eq!(prompt_shown, Shown::Prompt(0), "{}", terminal.shown());
+
+        let sleep = std::fs::canonicalize("/bin/sleep").expect("a program that waits");
+        let directory = std::env::temp_dir().join(format!("overlapped-console-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let console = directory.join(CONSOLE);
+        std::os::unix::fs::symlink(sleep, &console).expect("a link");
+        let mut terminal = beside(&console.to_string_lossy(), CONSOLE);
+        let end = Instant::now() + PATIENCE;
+        while prompt(&plain(&terminal.pending)).is_none() {
+            assert!(Instant::now() < end, "no prompt: {}", terminal.shown());
+            assert_eq!(
+                terminal.next(false, Instant::now() + 20 * LOOK),
+                Shown::Nothing,
+                "{}",
+                terminal.shown()
+            );
+        }
+        for member in members(terminal.shell.id()).iter().filter(|member| member.name == CONSOLE) {
+            kill_process(member.pid, Signal::KILL).expect("it is there");
+        }
+        assert_eq!(terminal.next(false, Instant::now() + PATIENCE), Shown::Prompt(0), "{}", terminal.shown());
+        std::fs::remove_dir_all(directory).expect("an end");
     }
 }
