@@ -110,17 +110,23 @@ pub(crate) fn fill(socket: &TcpStream) -> io::Result<usize> {
     fill_until_silent(socket, SILENCE)
 }
 
+/// So often at least: a machine that stands still lets time pass, and nothing else.
+const REFUSALS: u32 = 20;
+
 fn fill_until_silent(socket: &TcpStream, silence: Duration) -> io::Result<usize> {
     SockRef::from(socket).set_send_buffer_size(16 * 1024)?;
     let (filler, mut sent) = ([b'.'; 4096], 0);
     let deadline = Instant::now() + PATIENCE;
-    let mut taken_at = Instant::now();
+    let (mut taken_at, mut refusals) = (Instant::now(), 0);
     while Instant::now() < deadline {
         match send_now(socket, &filler) {
-            Ok(bytes) => (sent, taken_at) = (sent + bytes, Instant::now()),
+            Ok(bytes) => (sent, taken_at, refusals) = (sent + bytes, Instant::now(), 0),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            Err(_) if taken_at.elapsed() >= silence => return Ok(sent),
-            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            Err(_) if taken_at.elapsed() >= silence && refusals >= REFUSALS => return Ok(sent),
+            Err(_) => {
+                refusals += 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, "the socket takes without end"))

@@ -14,8 +14,12 @@ use rustix::termios::{Winsize, tcsetwinsize};
 #[must_use]
 #[track_caller]
 pub fn terminal(columns: u16) -> (File, OwnedFd) {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-    // Not for the children of tests that run at the same time. Not all systems take it as a flag above.
+    // Not for the children of tests that run at the same time. Not all systems take it as a flag.
+    #[cfg(target_os = "linux")]
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    #[cfg(not(target_os = "linux"))]
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let ours = openpt(flags).expect("a terminal");
     fcntl_setfd(&ours, FdFlags::CLOEXEC).expect("a descriptor of ours");
     grantpt(&ours).expect("a terminal of ours");
     unlockpt(&ours).expect("a terminal of ours");

@@ -162,7 +162,10 @@ impl Output {
             Ok((file, created)) => Ok(Output::File(Target { path: path.to_owned(), file, created })),
             Err(error) => {
                 let next = remedy(&error);
-                Err(Failure::usage(format_args!("cannot write {} ({flag}): {error}; {next}", path.display())))
+                let message = format_args!("cannot write {} ({flag}): {error}; {next}", path.display());
+                // The place is right; nothing came to read it before Ctrl-C.
+                let is_early = error.kind() == io::ErrorKind::Interrupted;
+                Err(if is_early { Failure::failed(message) } else { Failure::usage(message) })
             }
         }
     }
@@ -220,7 +223,7 @@ fn open_when_read(options: &OpenOptions, path: &Path) -> io::Result<File> {
                     note(format_args!("waiting until something reads {}; Ctrl-C ends this", path.display()));
                 }
                 if is_interrupted() {
-                    return Err(io::Error::other("nothing reads it yet"));
+                    return Err(io::Error::new(io::ErrorKind::Interrupted, "nothing reads it yet"));
                 }
                 std::thread::sleep(BETWEEN_OPENS);
             }

@@ -160,12 +160,14 @@ pub(crate) fn hold_up(address: SocketAddr) -> TcpStream {
     let stream = dial_narrow(address);
     stream.set_nonblocking(true).unwrap();
     let bytes = noise(0, 8 << 20);
-    let (mut sent, mut moved_at) = (0, Instant::now());
-    while moved_at.elapsed() < QUIET {
+    let (mut sent, mut moved_at, mut refusals) = (0, Instant::now(), 0);
+    // A machine that stands still lets time pass, and nothing else.
+    while moved_at.elapsed() < QUIET || refusals < 20 {
         let taken = fill(&stream, &bytes[sent..]);
         sent += taken;
+        refusals += 1;
         if taken > 0 {
-            moved_at = Instant::now();
+            (moved_at, refusals) = (Instant::now(), 0);
         }
         thread::sleep(Duration::from_millis(2));
     }

@@ -19,7 +19,7 @@ use crate::server::{Server, Summary, serve};
 const FLOOD: usize = 40_000;
 
 /// Fills a pipe with empty lines, so that the next write to it is stuck.
-fn fill(mut pipe: &PipeWriter) {
+pub(crate) fn fill(mut pipe: &PipeWriter) {
     ioctl_fionbio(pipe, true).unwrap();
     let error = loop {
         if let Err(error) = pipe.write_all(b"\n") {
@@ -57,7 +57,7 @@ fn start_stuck(command: Command, err: impl Into<Stdio>) -> (Server, PipeReader) 
 }
 
 /// What is in a pipe, without the lines that filled it.
-fn rest(mut reader: PipeReader) -> String {
+pub(crate) fn rest(mut reader: PipeReader) -> String {
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     text.trim_start().to_owned()

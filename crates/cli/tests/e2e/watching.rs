@@ -29,7 +29,7 @@ impl Watched {
     }
 }
 
-/// `None` if nobody listens there any more, or the connection ends early.
+/// `None` if nothing listens there any more, the connection ends early, or something else has got the port.
 fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let mut stream = std::net::TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(crate::peer::PATIENCE)).unwrap();
@@ -38,8 +38,8 @@ fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
         .ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().expect("a status"), body.to_owned()))
+    let (head, body) = text.strip_prefix("HTTP/1.1 ")?.split_once("\r\n\r\n")?;
+    Some((head.split(' ').next()?.parse().expect("a status"), body.to_owned()))
 }
 
 /// The sum of a metric over the workers.
@@ -91,7 +91,7 @@ pub(crate) fn numbers_and_sessions(backend: &str) {
 
 /// `/ready` fails at once, and for as long as the delay takes, connections are accepted and served; then comes the drain.
 pub(crate) fn a_delay_before_the_drain(backend: &str) {
-    let watched = Watched::start(backend, &["--drain-delay", "2s"]);
+    let watched = Watched::start(backend, &["--drain-delay", "6s"]);
     assert_eq!(watched.get("/ready"), (200, "ready\n".to_owned()));
     let mut early = dial(watched.server.address());
     exchange(&mut early, b"early");
@@ -106,7 +106,7 @@ pub(crate) fn a_delay_before_the_drain(backend: &str) {
     assert_eq!(ended.status, Some(0), "{ended:?}");
     let wanted = Summary { sessions: 2, bytes: 30, drained: 2, cut: 0, lost: 0 };
     assert_eq!(Summary::of(&ended), wanted, "{ended:?}");
-    let notice = "not ready any more; draining in 2 s, up to 10 s; a second signal ends at once\n";
+    let notice = "not ready any more; draining in 6 s, up to 10 s; a second signal ends at once\n";
     assert_eq!(ended.stderr, notice);
 }
 

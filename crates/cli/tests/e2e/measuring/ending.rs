@@ -1,21 +1,25 @@
 //! The end of a run that does not come by itself, and outputs that cannot be written.
 
 use std::fs::File;
+use std::io::pipe;
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use overlapped_testing::{Fault, FaultyServer, Place, Which, eventually};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use super::{Report, load};
 use crate::process::{Ended, Keep, Process, run};
+use crate::readers::{fill, rest};
 #[cfg(target_os = "linux")]
 use crate::server::after;
 
 /// A run that would last an hour.
 const LONG: [&str; 6] = ["--duration", "1h", "--warmup", "0s", "--connections", "4"];
 /// A short one.
-const SHORT: [&str; 6] = ["--duration", "200ms", "--warmup", "0s", "--connections", "4"];
+const SHORT: [&str; 6] = ["--duration", "1s", "--warmup", "0s", "--connections", "4"];
 
 /// Ctrl-C: what was measured so far is reported.
 pub(crate) fn interrupted(backend: &str) {
@@ -53,26 +57,32 @@ pub(crate) fn interrupted_twice(backend: &str) {
 #[test]
 fn interrupted_twice_leaves_no_empty_file() {
     let at = std::env::temp_dir().join(format!("overlapped-ended-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&at);
     std::fs::create_dir(&at).unwrap();
     let path = |name: &str| at.join(name).to_str().unwrap().to_owned();
     let (json, html, hdr) = (path("new.json"), path("link.html"), path("earlier.hdr"));
     std::fs::write(&hdr, "earlier").unwrap();
     std::os::unix::fs::symlink("new.html", &html).unwrap();
     let server = FaultyServer::start(&[(Place::Offset(Which::All, 6400), Fault::Mute)]);
-    // What is owed is waited for, for a second.
     let args =
         [&LONG[..], &["--reply-timeout", "1h", "--json", &json, "--html", &html, "--hdr", &hdr]].concat();
-    let mut process = Process::start(load("auto", server.address(), &args), Keep::All);
+    // What is owed is waited for, for a second; then the table waits for its reader, and the files for the table.
+    let (reader, writer) = pipe().unwrap();
+    fill(&writer);
+    let command = load("auto", server.address(), &args);
+    let mut process = Process::start_into(command, Keep::Nothing, writer, Stdio::piped());
     eventually("nothing comes any more", || server.record().done.len() == 4);
     assert!(std::fs::metadata(&json).is_ok_and(|file| file.len() == 0), "it is open");
     process.signal(rustix::process::Signal::INT);
+    let first = process.stderr.line().expect("an answer");
+    assert_eq!(first, "ending early; a second Ctrl-C ends at once");
     // The time between the two is what makes them two.
     std::thread::sleep(Duration::from_millis(600));
     process.signal(rustix::process::Signal::INT);
     let ended = process.wait();
-    assert_eq!((ended.status, ended.text().as_str()), (Some(1), ""), "{ended:?}");
-    let says = "ending early; a second Ctrl-C ends at once\nerror: ended at once; nothing is reported\n";
-    assert_eq!(ended.stderr, says);
+    let says = "error: ended at once; nothing is reported\n";
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(1), says), "{ended:?}");
+    assert_eq!(rest(reader), "", "no table");
     let left = std::fs::read_dir(&at).unwrap().map(|entry| entry.unwrap().file_name());
     let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
     left.sort();
@@ -85,6 +95,7 @@ fn interrupted_twice_leaves_no_empty_file() {
 #[test]
 fn a_pipe_without_a_reader() {
     let pipe = std::env::temp_dir().join(format!("overlapped-pipe-{}", std::process::id()));
+    let _ = std::fs::remove_file(&pipe);
     let name = pipe.to_str().unwrap();
     let made = run(
         {
@@ -106,7 +117,7 @@ fn a_pipe_without_a_reader() {
     let mut process = start();
     process.signal(rustix::process::Signal::INT);
     let ended = process.wait();
-    assert_eq!(ended.status, Some(2), "{ended:?}");
+    assert_eq!(ended.status, Some(1), "the arguments are right: {ended:?}");
     assert!(ended.stderr.contains("nothing reads it"), "{ended:?}");
     assert_eq!(server.echoed(), 0, "nothing was measured");
     let mut process = start();
@@ -170,6 +181,14 @@ fn stdout_without_a_reader() {
             assert!(!ended.stderr.contains("cannot write"), "{ended:?}");
         }
     }
+}
+
+/// An address that refuses connections for as long as the socket is there: nobody else can listen on it.
+fn nowhere() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
 }
 
 #[track_caller]
@@ -253,8 +272,9 @@ fn interrupted_before_an_echo_was_measured() {
 fn a_run_that_fails_keeps_a_link() {
     let link = std::env::temp_dir().join(format!("overlapped-link-{}.json", std::process::id()));
     let file = link.with_extension("target");
+    let _ = std::fs::remove_file(&link);
     std::os::unix::fs::symlink(&file, &link).unwrap();
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_refuses, nowhere) = nowhere();
     let ended = run(load("auto", nowhere, &["--json", link.to_str().unwrap()]), b"");
     assert_eq!(ended.status, Some(1), "{ended:?}");
     assert!(link.is_symlink() && !file.exists(), "{ended:?}");
@@ -288,7 +308,7 @@ fn files_that_cannot_be_made() {
 fn a_run_that_fails_keeps_the_earlier_report() {
     let path = std::env::temp_dir().join(format!("overlapped-kept-{}.json", std::process::id()));
     std::fs::write(&path, "{}").unwrap();
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_refuses, nowhere) = nowhere();
     let ended = run(load("auto", nowhere, &["--json", path.to_str().unwrap()]), b"");
     assert_eq!(ended.status, Some(1), "{ended:?}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");

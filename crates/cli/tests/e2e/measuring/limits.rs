@@ -9,7 +9,7 @@ use overlapped_testing::FaultyServer;
 
 /// Fifty ports for each source address.
 const FEW_PORTS: &str = "echo '20000 20049' > /proc/sys/net/ipv4/ip_local_port_range";
-const ARGS: [&str; 6] = ["--connections", "200", "--duration", "300ms", "--warmup", "0s"];
+const ARGS: [&str; 6] = ["--connections", "200", "--duration", "1s", "--warmup", "0s"];
 
 /// On loopback there are more source addresses.
 pub(crate) fn more_connections_than_ports(backend: &str) {
@@ -55,7 +55,7 @@ pub(crate) fn too_few_descriptors(backend: &str) {
     let missing = 100 - number_after(&ended, "leaves room for ");
     assert_eq!(needed, 64 + missing, "the numbers fit together: {ended:?}");
     // What it says is true, and not more than that.
-    let args = ["--connections", "100", "--duration", "200ms", "--warmup", "0s", "--json", "-"];
+    let args = ["--connections", "100", "--duration", "1s", "--warmup", "0s", "--json", "-"];
     let under =
         |limit: u64| run(after(&format!("ulimit -n {limit}"), &load(backend, server.address(), &args)), b"");
     let refused = under(needed - 1);
@@ -92,7 +92,7 @@ fn the_next_address_of_a_name_is_tried() {
     let script = format!("mount --bind {} /etc/hosts", hosts.path());
     let serve = serve_on("auto", &["--bind", "127.0.0.1:9999"]);
     let server = Server::launch(namespace.after(&script, &serve)).unwrap_or_else(|ended| panic!("{ended:?}"));
-    let args = ["load", "twice:9999", "--duration", "200ms", "--warmup", "0s", "--json", "-"];
+    let args = ["load", "twice:9999", "--duration", "1s", "--warmup", "0s", "--json", "-"];
     let report = Report::of(run(namespace.beside(server.pid(), &binary(args)), b""));
     report.has(super::Errors::default());
     assert!(report.count("messages") > 0, "{report:?}");
