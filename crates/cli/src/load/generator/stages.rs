@@ -165,14 +165,18 @@ impl Traffic {
     pub(super) fn interrupt(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) {
         let give_up_at = Some(now + LAST_WAIT.as_nanos() as u64);
         match self.stage {
-            Stage::Running => self.stop_sending(worker, now, give_up_at),
+            Stage::Running => {
+                self.is_interrupted = true;
+                // It may have been over before: this worker is late.
+                self.stop_sending(worker, now.min(self.recorder.span().to), give_up_at);
+            }
+            // All was sent. It is cut short only if the last echoes do not come within this time.
             Stage::Ending(None) => {
                 self.stage = Stage::Ending(give_up_at);
                 self.go_on_ending(worker, now);
             }
-            _ => return,
+            _ => {}
         }
-        self.is_interrupted = true;
     }
 
     /// Nothing more is sent.
@@ -196,6 +200,7 @@ impl Traffic {
     pub(super) fn go_on_ending(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64) {
         match self.stage {
             Stage::Ending(give_up_at) if give_up_at.is_some_and(|at| now >= at) || self.is_owed_nothing() => {
+                self.is_interrupted |= !self.is_owed_nothing();
                 self.begin_to_close(worker, now);
             }
             Stage::Closing(until) if self.left == 0 || now >= until => self.hand_over(worker),

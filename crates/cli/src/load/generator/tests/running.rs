@@ -232,6 +232,34 @@ fn an_interruption_behind_the_measured_part_changes_no_figure() {
     }
 }
 
+/// A signal and the last echoes within the same second: nothing was cut short.
+#[test]
+fn an_interruption_that_nothing_is_lost_by_is_none() {
+    let plan = Plan { duration: SECOND, reply_timeout: 3600 * SECOND, ..plan() };
+    let mut stage = Stage::new(&plan);
+    stage.begin();
+    stage.pass(900 * MS, Served::echo);
+    stage.pass(300 * MS, Served::keep);
+    stage.command(ToWorker::Interrupt);
+    let measured = stage.go_on(Served::echo);
+    assert_eq!((measured.interrupted, measured.elapsed, errors(&measured)), (false, SECOND, [0; 4]));
+}
+
+/// A worker that was held up over the end of the measured part, and finds the interruption first.
+#[test]
+fn a_late_interruption_counts_no_more_than_was_due() {
+    let plan = Plan { rate: Some(1_000.0), duration: SECOND, ..plan() };
+    let mut stage = Stage::new(&plan);
+    stage.began = stage.world.elapsed();
+    let start = stage.began.as_nanos() as u64;
+    stage.world.advance(3 * SECOND);
+    for command in [ToWorker::Begin { start }, ToWorker::Interrupt] {
+        (0..stage.workers).for_each(|worker| stage.world.post(worker, command));
+    }
+    let measured = stage.go_on(Served::echo);
+    assert_eq!((measured.elapsed, measured.counts.unsent), (SECOND, 1_000));
+}
+
 /// Far more than can be sent is due: the run ends, and says how much was not sent.
 #[test]
 fn rates_beyond_everything_end() {
