@@ -28,6 +28,8 @@ pub(crate) struct Core {
     pub(crate) touched: Vec<ConnectionKey>,
     /// Sessions that the next turn flushes, because this turn's budget is used up. Each is still marked as touched.
     pub(crate) deferred: Vec<ConnectionKey>,
+    /// Sessions that hold their source, because too much is unsent in them.
+    pub(crate) full: usize,
     /// Bytes that the present flush may still send.
     pub(crate) flush_budget: usize,
     /// What was asked for about connects, since the last flush.
@@ -86,6 +88,7 @@ impl Core {
             sessions: Table::default(),
             touched: Vec::new(),
             deferred: Vec::new(),
+            full: 0,
             flush_budget: 0,
             connects: VecDeque::new(),
             pending_connects: PendingConnects::default(),
@@ -175,6 +178,7 @@ impl Core {
         let Some(state) = self.sessions.get_mut(key) else { return };
         if state.pending.add(Pending::SOURCE) {
             let source = state.source;
+            self.full += 1;
             self.hold(source, 1);
         }
     }
@@ -184,6 +188,7 @@ impl Core {
         let Some(state) = self.sessions.get_mut(key) else { return };
         if state.pending.remove(Pending::SOURCE) {
             let source = state.source;
+            self.full -= 1;
             self.hold(source, -1);
         }
     }
@@ -263,6 +268,7 @@ impl Core {
             timers.cancel_all(&mut self.timers);
         }
         if let Some(source) = leftovers.source {
+            self.full -= 1;
             self.hold(source, -1);
         }
         self.source_ended(key);

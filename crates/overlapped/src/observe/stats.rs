@@ -222,6 +222,9 @@ stats! {
         blocks_in_use = "blocks_in_use",
         /// Sessions whose receive waits for a block now.
         starved = "sessions_starved",
+        /// Sessions that have more unsent now than the high-water mark, because their peers read too slowly. What would be
+        /// sent to them is not received until there is room.
+        full = "sessions_full",
     }
     maxima {
         /// In ns: The longest turn of the last 10 to 20 s in which the worker ran. All sessions of the worker waited for so

@@ -292,6 +292,7 @@ impl<B: Backend, H: Handler, L: Layer> Worker<B, H, L> {
             in_flight: snapshot.in_flight as u64,
             blocks_in_use: snapshot.blocks_in_use as u64,
             starved: snapshot.starved as u64,
+            full: self.core.full as u64,
             longest_turn_ns: self.longest_turn.get().as_nanos() as u64,
             longest_callback_ns: self.callback_clock.longest().as_nanos() as u64,
         };

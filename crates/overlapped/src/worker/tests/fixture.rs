@@ -409,9 +409,9 @@ impl<L: Layer> Fixture<L> {
 
     /// Nothing is left of any session, on the server's side.
     pub(super) fn assert_clean(&self) {
-        let Stats { sessions, blocks_in_use, starved, sessions_opened, sessions_closed, .. } =
+        let Stats { sessions, blocks_in_use, starved, full, sessions_opened, sessions_closed, .. } =
             self.all_stats();
-        assert_eq!((sessions, blocks_in_use, starved), (0, 0, 0), "INV-2: {:?}", self.log());
+        assert_eq!((sessions, blocks_in_use, starved, full), (0, 0, 0, 0), "INV-2: {:?}", self.log());
         assert_eq!(sessions_opened, sessions_closed, "INV-2: each session ends once");
         let timers: usize = self.workers.iter().map(|worker| worker.core.timers.len()).sum();
         assert_eq!(timers, 0, "INV-6: a session that is gone has no timer");
