@@ -116,7 +116,7 @@ impl Ending<'_> {
             if let Some(admin) = admin {
                 admin.set_ready(false);
             }
-            supervisor.stopping(delay.saturating_add(limit));
+            supervisor.stopping(delay, limit);
             if !quiet {
                 // Before it begins: the end may be near.
                 log.note(&Record::info(format_args!("{}", drain_notice(delay, limit))));

@@ -79,7 +79,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let ends_at_once = ending.watch_signals()?;
     let on_panic = log.clone();
     std::panic::set_hook(Box::new(move |panic| on_panic.panicked(panic)));
-    note_start(&log, &handle, too_many);
+    note_start(&log, &handle, admin.as_ref(), too_many);
     log.open(&first_lines(&handle, admin.as_ref())).map_err(|error| {
         Failure::failed(format_args!("cannot start a thread to print with: {error}; raise `ulimit -u`"))
     })?;
@@ -99,11 +99,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
 }
 
 /// What an operator did not ask for, and what goes on.
-fn note_start(log: &Log, handle: &ServerHandle, too_many: Option<String>) {
+fn note_start(log: &Log, handle: &ServerHandle, admin: Option<&AdminHandle>, too_many: Option<String>) {
     for refusal in handle.refusals() {
         log.note(&Record::note(format_args!("{refusal}; serving through {}", handle.backend())));
     }
-    for skipped in handle.skipped_addresses() {
+    let of_admin = admin.into_iter().flat_map(AdminHandle::skipped_addresses);
+    for skipped in handle.skipped_addresses().iter().chain(of_admin) {
         log.note(&Record::note(format_args!("{skipped}")));
     }
     if let Some(warning) = too_many {

@@ -18,7 +18,7 @@ pub(super) fn given_sockets() -> Result<Vec<GivenSocket>, Failure> {
     Ok(Vec::new())
 }
 
-/// Nobody is told anything.
+/// There is nothing to notify.
 #[derive(Clone)]
 pub(super) struct Supervisor;
 
@@ -29,7 +29,7 @@ impl Supervisor {
 
     pub(super) fn ready(&self) {}
 
-    pub(super) fn stopping(&self, _time: Duration) {}
+    pub(super) fn stopping(&self, _delay: Duration, _limit: Duration) {}
 
     pub(super) fn end(self, _until: Instant) {}
 }

@@ -44,13 +44,14 @@ pub(super) struct GivenSocket {
 }
 
 /// The sockets that the service manager has opened for this process, in its order. To be called once, before there are
-/// other threads: the variables are removed, so that child processes do not take them for theirs.
+/// other threads: the variables that name them are removed, so that child processes do not take them for theirs.
 ///
 /// # Errors
 /// If one of them is no listening TCP socket.
 pub(super) fn given_sockets() -> Result<Vec<GivenSocket>, Failure> {
     let variable = |name| std::env::var(name).unwrap_or_default();
-    let is_for_another = std::env::var("LISTEN_PID").is_ok_and(|pid| pid != std::process::id().to_string());
+    let pid = variable("LISTEN_PID");
+    let is_for_another = !pid.is_empty() && pid != std::process::id().to_string();
     let number = if is_for_another { String::new() } else { variable("LISTEN_FDS") };
     let names = variable("LISTEN_FDNAMES");
     if !number.is_empty() && number.parse::<u16>().is_err() {
@@ -109,8 +110,8 @@ pub(super) struct Supervisor {
 enum Command {
     /// Connections are accepted, and the first lines are printed.
     Ready,
-    /// The end begins, and may take this long.
-    Stopping(Duration),
+    /// The end begins: a drain after a delay.
+    Stopping { delay: Duration, limit: Duration },
     /// Nothing more is to be sent; the sender is dropped when all was.
     End(Sender<()>),
 }
@@ -141,9 +142,9 @@ impl Supervisor {
         self.command(Command::Ready);
     }
 
-    /// The server begins to end, which may take `time`.
-    pub(super) fn stopping(&self, time: Duration) {
-        self.command(Command::Stopping(time));
+    /// The server begins to end: it drains after `delay`, which may take until `limit` after that.
+    pub(super) fn stopping(&self, delay: Duration, limit: Duration) {
+        self.command(Command::Stopping { delay, limit });
     }
 
     /// Waits until everything was sent, at most until `until`.
@@ -179,8 +180,8 @@ struct Notifier {
     handle: ServerHandle,
     workers: WorkerWatch,
     log: Log,
-    /// Until when the end may take, once it has begun.
-    ends_by: Option<Instant>,
+    /// When it drains, and until when that may take, once the end has begun.
+    end: Option<(Instant, Instant)>,
     /// The status that was sent last.
     status: String,
     /// True once sending failed, which is reported once.
@@ -195,30 +196,45 @@ impl Notifier {
         log: Log,
     ) -> Notifier {
         let (workers, status) = (handle.watch_workers(), String::new());
-        Notifier { socket, watchdog, handle, workers, log, ends_by: None, status, failed: false }
+        Notifier { socket, watchdog, handle, workers, log, end: None, status, failed: false }
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
         // Often enough that a worker which stands still for less than the watchdog's time has a second chance.
         let watched = self.watchdog.map_or(STATUS_PERIOD, |limit| (limit / 4).max(SHORTEST_PERIOD));
         let period = STATUS_PERIOD.min(watched);
-        let mut next = Instant::now() + period;
+        // Nothing is sent before it is ready, or ends.
+        let mut next = None;
         loop {
-            match commands.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(Command::Ready) => self.send_with_status(&[NotifyState::Ready]),
-                Ok(Command::Stopping(time)) => {
-                    // Far away is as good as never.
-                    let ends_by = Instant::now().checked_add(time);
-                    self.ends_by = Some(ends_by.unwrap_or_else(|| Instant::now() + FAR));
-                    self.send_with_status(&[NotifyState::Stopping, EXTEND]);
+            let wait = next.map_or(FAR, |next: Instant| next.saturating_duration_since(Instant::now()));
+            match commands.recv_timeout(wait) {
+                // It may have been asked to end before it was ready.
+                Ok(Command::Ready) if self.end.is_some() => {}
+                Ok(Command::Ready) => {
+                    self.send_with_status(&[NotifyState::Ready]);
+                    next = Some(Instant::now() + period);
                 }
-                Ok(Command::End(_sent)) => return,
+                Ok(Command::Stopping { delay, limit }) => {
+                    let drains_at = after(Instant::now(), delay);
+                    self.end = Some((drains_at, after(drains_at, limit)));
+                    self.send_with_status(&[NotifyState::Stopping, EXTEND]);
+                    next = Some(Instant::now() + period);
+                }
+                Ok(Command::End(_sent)) => return self.say_it_ends(),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    next = Instant::now() + period;
+                    next = Some(Instant::now() + period);
                     self.send_regularly();
                 }
             }
+        }
+    }
+
+    /// The server has ended. If it was not asked to, nothing has been said of that.
+    fn say_it_ends(&mut self) {
+        if self.end.is_none() {
+            self.end = Some((Instant::now(), Instant::now()));
+            self.send_with_status(&[NotifyState::Stopping]);
         }
     }
 
@@ -230,7 +246,7 @@ impl Notifier {
             states.push(NotifyState::Watchdog);
         }
         // systemd's own limit may be shorter (TimeoutStopSec=).
-        if self.ends_by.is_some_and(|ends_by| Instant::now() < ends_by) {
+        if self.end.is_some_and(|(_, ends_by)| Instant::now() < ends_by) {
             states.push(EXTEND);
         }
         self.send_with_status(&states);
@@ -267,13 +283,22 @@ impl Notifier {
     /// What `systemctl status` shows.
     fn status_now(&self) -> String {
         let stats = self.handle.stats();
-        let word = if self.ends_by.is_some() { "draining" } else { "serving" };
+        let word = match self.end {
+            None => "serving",
+            Some((drains_at, _)) if Instant::now() < drains_at => "not ready any more, serving",
+            Some(_) => "draining",
+        };
         let (sessions, echoed) = (count(stats.sessions, "session"), bytes(stats.bytes_sent));
         format!(
             "{word} {sessions}; opened {}, rejected {}, echoed {echoed}",
             stats.sessions_opened, stats.sessions_rejected
         )
     }
+}
+
+/// Far away is as good as never.
+fn after(from: Instant, time: Duration) -> Instant {
+    from.checked_add(time).unwrap_or_else(|| from + FAR)
 }
 
 #[cfg(test)]
@@ -314,6 +339,7 @@ mod tests {
         let notifier = Notifier::new(Ok(socket), Some(WATCHDOG), server.clone(), Log::new(Format::Text));
         let (commands, received) = channel();
         let thread = thread::spawn(move || notifier.run(&received));
+        commands.send(Command::Ready).unwrap();
         let is_alive = |silence| {
             manager.set_read_timeout(Some(silence)).unwrap();
             let mut datagram = [0; 512];
@@ -334,6 +360,41 @@ mod tests {
         drop(commands);
         thread.join().unwrap();
         server.drain(long).unwrap();
+    }
+
+    /// What is sent for commands that have all come before the first of them is looked at.
+    fn sent(commands: impl IntoIterator<Item = Command>) -> Vec<String> {
+        let server = Server::bind("127.0.0.1:0").unwrap().workers(1);
+        let server = server.start(move |_| Blocks(Arc::default())).unwrap();
+        let (socket, manager) = UnixDatagram::pair().unwrap();
+        let (sender, received) = channel();
+        for command in commands {
+            sender.send(command).unwrap();
+        }
+        drop(sender);
+        let watchdog = Some(Duration::from_secs(3600));
+        Notifier::new(Ok(socket), watchdog, server.clone(), Log::new(Format::Text)).run(&received);
+        server.drain(Duration::ZERO).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let mut datagram = [0; 512];
+        std::iter::from_fn(|| {
+            let len = manager.recv(&mut datagram).ok()?;
+            Some(String::from_utf8_lossy(&datagram[..len]).into_owned())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn each_end_is_told_once() {
+        let stopping = |delay| Command::Stopping { delay, limit: Duration::MAX };
+        let end = || Command::End(channel().0);
+        let status = "STATUS=draining 0 sessions; opened 0, rejected 0, echoed 0 B";
+        let asked = format!("STOPPING=1\nEXTEND_TIMEOUT_USEC=30000000\n{status}");
+        assert_eq!(sent([stopping(Duration::ZERO), end()]), [asked.as_str()]);
+        assert_eq!(sent([stopping(Duration::ZERO), Command::Ready, end()]), [asked], "not ready again");
+        assert_eq!(sent([end()]), [format!("STOPPING=1\n{status}")], "it was not asked to end");
+        let delayed = sent([stopping(Duration::MAX), end()]);
+        assert!(delayed[0].contains("\nSTATUS=not ready any more, serving 0 sessions; "), "{delayed:?}");
     }
 
     #[cfg(target_os = "linux")]

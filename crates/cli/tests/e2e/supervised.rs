@@ -126,7 +126,7 @@ fn given(command: &Command, descriptor: impl Into<OwnedFd>, names: &str) -> Comm
 /// It serves on the socket that it is given, and not on that of `--bind`.
 pub(crate) fn a_given_socket(backend: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let (address, kept) = (listener.local_addr().unwrap(), listener.try_clone().unwrap());
     // The backlog is the manager's: a client may have come before the server.
     let mut early = dial(address);
     let command = given(&serve(backend, &["--workers", "2"]), listener, "echo");
@@ -140,6 +140,12 @@ pub(crate) fn a_given_socket(backend: &str) {
     exchange(&mut dial(address), b"served");
     drop(early);
     assert_eq!(server.end_well().sessions, 2);
+    // So is this one: nothing is refused between two servers.
+    let mut between = dial(address);
+    let next = Server::of_given(given(&serve(backend, &["--workers", "2"]), kept, "echo"));
+    exchange(&mut between, b"waited, and served");
+    drop(between);
+    assert_eq!(next.end_well().sessions, 1);
 }
 
 /// What is no listening TCP socket is refused, by its name.
