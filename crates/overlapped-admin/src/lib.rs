@@ -31,8 +31,8 @@
 //! answers 503 until the end. It takes GET and HEAD only and changes nothing. It has no authentication and no TLS: bind it
 //! to loopback or to a network that only operators reach. `/sessions` shows the addresses of peers.
 //!
-//! Metrics cost the watched workers nothing: the numbers are those that each worker publishes once per turn anyway. A
-//! page of `/sessions` costs each worker one message.
+//! Metrics cost the watched workers nothing: the numbers are those that each worker publishes once per turn anyway. Only
+//! `/sessions` sends them messages: one for each 128 sessions, one at a time over all clients.
 #![forbid(unsafe_code)]
 
 mod handler;
@@ -57,7 +57,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlapped::settings::Choice;
+use overlapped::settings::{Choice, SkippedAddress};
 use overlapped::{Endpoint, Result, Server, ServerHandle};
 
 use handler::{Admins, Message};
@@ -158,6 +158,12 @@ impl AdminHandle {
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         self.handle.local_addrs()
+    }
+
+    /// The addresses of a name that are not listened on, because this machine does not have them.
+    #[must_use]
+    pub fn skipped_addresses(&self) -> &[SkippedAddress] {
+        self.handle.skipped_addresses()
     }
 
     /// With `false`, `/ready` answers 503, although the watched server serves: a load balancer then sends new clients

@@ -30,10 +30,13 @@ impl Gathering {
     pub(crate) fn new(request: &Request) -> Result<Gathering, String> {
         let limit = match request.parameter("limit") {
             None => DEFAULT,
-            Some(text) => match text.parse() {
-                Ok(limit) if (1..=MOST_LISTED).contains(&limit) => limit,
-                _ => return Err(format!("limit={text}: give a number from 1 to {MOST_LISTED}\n")),
-            },
+            // Rust takes a sign, too.
+            Some(text) => {
+                match text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit())) {
+                    Some(limit) if (1..=MOST_LISTED).contains(&limit) => limit,
+                    _ => return Err(format!("limit={text}: give a number from 1 to {MOST_LISTED}\n")),
+                }
+            }
         };
         let from = match request.parameter("from") {
             None => SessionCursor::default(),

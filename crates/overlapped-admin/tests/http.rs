@@ -321,7 +321,9 @@ fn what_is_refused() {
     assert_eq!(status("GET /live HTTP/1.1\r\n\r\n"), 400);
     assert_eq!(status("\x16\x03\x01\x02\x00\x01\x00\x01\x7c\x03\x03\r\n\r\n"), 400);
     assert_eq!(status("GET /live HTTP/3.7\r\nHost: a\r\n\r\n"), 505);
-    assert_eq!(status(&format!("GET /{} HTTP/1.1\r\n", "a".repeat(100_000))), 431);
+    assert_eq!(status("GET /live nonsense\r\nHost: a\r\n\r\n"), 400);
+    assert_eq!(status(&format!("GET /{} HTTP/1.1\r\n", "a".repeat(100_000))), 414);
+    assert_eq!(status(&format!("GET / HTTP/1.1\r\na: {}\r\n", "a".repeat(100_000))), 431);
     assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(100))), 431);
     assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"), 413);
     // Whatever came before, it goes on.

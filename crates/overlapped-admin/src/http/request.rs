@@ -17,14 +17,14 @@ pub(crate) struct Request {
     pub(crate) query: String,
     /// Whether the connection stays open.
     pub(crate) keep_alive: bool,
-    /// Whether the client names OpenMetrics among what it accepts.
+    /// Whether the client accepts OpenMetrics, and not rather the older text.
     pub(crate) wants_open_metrics: bool,
 }
 
 impl Request {
     /// The value of a parameter of the query: `limit` of `?limit=10`. Not decoded: no value of ours needs it.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
-        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        let pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next_back()
     }
 }
@@ -51,16 +51,32 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
             Ok(request) => Parsed::Request(request, len),
             Err(status) => refused(status, bytes),
         },
-        Ok(httparse::Status::Partial) if bytes.len() >= MOST_HEAD => refused(Status::HeadTooLarge, bytes),
+        Ok(httparse::Status::Partial) if bytes.len() >= MOST_HEAD => refused(too_long(&head), bytes),
         Ok(httparse::Status::Partial) => Parsed::Partial,
         Err(httparse::Error::TooManyHeaders) => refused(Status::HeadTooLarge, bytes),
-        Err(httparse::Error::Version) => refused(Status::VersionNotSupported, bytes),
+        Err(httparse::Error::Version) if names_version(whole) => refused(Status::VersionNotSupported, bytes),
         Err(_) => refused(Status::BadRequest, bytes),
     }
 }
 
 fn refused(status: Status, bytes: &[u8]) -> Parsed {
     Parsed::Refused { status, head_only: bytes.starts_with(b"HEAD ") }
+}
+
+/// What of a head, of which a part was parsed, is too long.
+fn too_long(head: &httparse::Request<'_, '_>) -> Status {
+    match (head.method, head.path) {
+        // None is that long.
+        (None, _) => Status::BadRequest,
+        (_, None) => Status::TargetTooLong,
+        _ => Status::HeadTooLarge,
+    }
+}
+
+/// Whether what follows the target is a version of HTTP: if not, it is no request line (RFC 9112, 3).
+fn names_version(bytes: &[u8]) -> bool {
+    let version = bytes.splitn(3, |byte| *byte == b' ').nth(2).and_then(|rest| rest.strip_prefix(b"HTTP/"));
+    version.and_then(|rest| rest.first()).is_some_and(u8::is_ascii_digit)
 }
 
 fn accept(head: &httparse::Request<'_, '_>) -> Result<Request, Status> {
@@ -87,7 +103,10 @@ fn accept(head: &httparse::Request<'_, '_>) -> Result<Request, Status> {
     let (path, query) = origin_form(target).ok_or(Status::BadRequest)?;
     let lists = |name: &'static str, wanted: &str| named(name).any(|value| has_token(value, wanted));
     let keep_alive = version == 1 && !lists("connection", "close");
-    let wants_open_metrics = lists("accept", "application/openmetrics-text");
+    let quality = |name| named("accept").filter_map(|value| quality(value, name)).reduce(f32::max);
+    let wants_open_metrics = quality("application/openmetrics-text").is_some_and(|open_metrics| {
+        open_metrics > 0.0 && quality("text/plain").is_none_or(|text| open_metrics >= text)
+    });
     Ok(Request { head_only, path: path.to_owned(), query: query.to_owned(), keep_alive, wants_open_metrics })
 }
 
@@ -122,6 +141,17 @@ fn has_token(value: &[u8], wanted: &str) -> bool {
         let name = element.split(|byte| *byte == b';').next().unwrap_or(element);
         name.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes())
     })
+}
+
+/// How much a client likes this media type, if its list names it: from 0, not at all, to 1 (RFC 9110, 12.4.2).
+fn quality(value: &[u8], wanted: &str) -> Option<f32> {
+    let of_one = |element: &str| {
+        let mut parts = element.split(';').map(str::trim);
+        let names_it = parts.next()?.eq_ignore_ascii_case(wanted);
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        names_it.then(|| weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0)))
+    };
+    std::str::from_utf8(value).ok()?.split(',').filter_map(of_one).reduce(f32::max)
 }
 
 /// What holds for all bytes, whatever a client sends. Panics if it does not.
@@ -167,6 +197,7 @@ mod tests {
         );
         assert_eq!((request.parameter("limit"), request.parameter("from")), (Some("5"), Some("1.2")));
         assert_eq!(request.parameter("other"), None);
+        assert_eq!(get("GET /?limit HTTP/1.1\r\nHost: a\r\n\r\n").parameter("limit"), Some(""));
         assert!(get("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").head_only);
         assert!(!get("GET / HTTP/1.0\r\n\r\n").keep_alive);
         assert!(!get("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n").keep_alive);
@@ -178,13 +209,22 @@ mod tests {
         assert_eq!(get("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n").path, "/");
         let accept = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1\r\n";
         assert!(get(&format!("GET / HTTP/1.1\r\nHost: a\r\n{accept}\r\n")).wants_open_metrics);
-        assert!(!get("GET / HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n").wants_open_metrics);
+        for other in [
+            "*/*",
+            "application/openmetrics-text;q=0, text/plain",
+            "application/openmetrics-text; q=0.5, text/plain;version=0.0.4;q=0.6",
+        ] {
+            let request = get(&format!("GET / HTTP/1.1\r\nHost: a\r\nAccept: {other}\r\n\r\n"));
+            assert!(!request.wants_open_metrics, "{other}");
+        }
     }
 
     #[test]
     fn what_is_no_request_is_refused() {
         let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(FIELDS));
-        let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(MOST_HEAD));
+        let a = "a".repeat(MOST_HEAD);
+        let long_target = format!("GET /{a} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let long_field = format!("GET / HTTP/1.1\r\nHost: {a}\r\n\r\n");
         for (text, status) in [
             ("nonsense\r\n\r\n", Status::BadRequest),
             ("\x16\x03\x01\x02\x00", Status::BadRequest),
@@ -199,8 +239,13 @@ mod tests {
             ("HEAD / HTTP/1.1\r\n\r\n", Status::BadRequest),
             ("HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na", Status::ContentTooLarge),
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", Status::VersionNotSupported),
+            ("GET / HTTP/3", Status::VersionNotSupported),
+            ("GET / FOO\r\nHost: a\r\n\r\n", Status::BadRequest),
+            ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", Status::BadRequest),
             (many.as_str(), Status::HeadTooLarge),
-            (long.as_str(), Status::HeadTooLarge),
+            (long_field.as_str(), Status::HeadTooLarge),
+            (long_target.as_str(), Status::TargetTooLong),
+            (a.as_str(), Status::BadRequest),
         ] {
             let head_only = text.starts_with("HEAD");
             assert_eq!(parse(text.as_bytes()), Parsed::Refused { status, head_only }, "{text:?}");
