@@ -99,8 +99,23 @@ struct Counts {
     last: Mutex<HashMap<usize, Last>>,
 }
 
-/// Of one client: the last number that it said and heard itself, and the last one that it heard of each.
-type Last = (u64, HashMap<usize, u64>);
+/// Of one client, since it came last.
+#[derive(Default)]
+struct Last {
+    /// The last number that it said and heard itself.
+    said: u64,
+    /// The last number that it heard of each.
+    heard: HashMap<usize, u64>,
+    /// What each had said and heard itself when it was welcome. The next one may have been on its way, too.
+    missed: HashMap<usize, u64>,
+}
+
+impl Last {
+    /// The first number of this sender that was said in any case after this client came.
+    fn first_of(&self, sender: usize) -> u64 {
+        self.missed.get(&sender).map_or(2, |missed| missed + 2)
+    }
+}
 
 impl Counts {
     fn account(&self) -> String {
@@ -115,12 +130,14 @@ impl Counts {
     /// Whether everybody has heard the last line of everybody who said something since it came.
     fn disagreement(&self) -> Result<(), Failure> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        for (listener, (_, heard)) in last.iter() {
-            for (sender, number) in heard {
-                let said = last.get(sender).map_or(0, |(said, _)| *said);
-                if *number != said {
+        for (listener, its) in last.iter() {
+            for (sender, Last { said, .. }) in last.iter() {
+                let heard = its.heard.get(sender);
+                if heard.is_none_or(|heard| heard != said)
+                    && (heard.is_some() || *said >= its.first_of(*sender))
+                {
                     return Err(format!(
-                        "{listener} has heard line {number} of {sender}, who has said {said}"
+                        "{listener} has heard line {heard:?} of {sender}, who has said {said}"
                     ));
                 }
             }
@@ -297,7 +314,14 @@ impl<'a> Client<'a> {
             }
         };
         count.fetch_add(1, Relaxed);
-        text.starts_with("* welcome ")
+        let is_welcome = text.starts_with("* welcome ");
+        if is_welcome {
+            let mut all = self.counts.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let missed = all.iter().map(|(name, last)| (*name, last.said)).collect();
+            let mine = all.entry(self.name).or_default();
+            (mine.heard, mine.missed) = (HashMap::new(), missed);
+        }
+        is_welcome
     }
 
     /// `17: 4`: the line behind the last one of that sender, or that one again.
@@ -307,11 +331,9 @@ impl<'a> Client<'a> {
         let Some((sender, number)): Option<(usize, u64)> = parts else {
             return self.counts.problem(format!("{} hears {text:?}", self.name));
         };
-        if let Some(last) = heard.insert(sender, number)
-            && number != last + 1
-            && number != last
-        {
-            self.counts.problem(format!("{} hears line {number} of {sender} after {last}", self.name));
+        let last = heard.insert(sender, number);
+        if last.is_some_and(|last| number != last + 1 && number != last) {
+            self.counts.problem(format!("{} hears line {number} of {sender} after {last:?}", self.name));
         }
         if sender == self.name && number == self.number {
             (self.number, self.is_said) = (self.number + 1, false);
@@ -319,7 +341,11 @@ impl<'a> Client<'a> {
         self.counts.heard.fetch_add(1, Relaxed);
         let mut all = self.counts.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = all.entry(self.name).or_default();
-        mine.0 = self.number - 1;
-        mine.1.clone_from(heard);
+        mine.said = self.number - 1;
+        mine.heard.clone_from(heard);
+        let first = mine.first_of(sender);
+        if last.is_none() && number > first {
+            self.counts.problem(format!("{} hears line {number} of {sender} first, not {first}", self.name));
+        }
     }
 }

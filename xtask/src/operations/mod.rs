@@ -169,7 +169,17 @@ fn eventually<T>(what: &str, mut holds: impl FnMut() -> Result<T, Failure>) -> R
 
 /// A port of loopback that is free now.
 fn free_port() -> Result<u16, Failure> {
-    let listener =
-        std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| format!("no free port: {error}"))?;
-    listener.local_addr().map(|address| address.port()).map_err(|error| format!("no free port: {error}"))
+    free_ports().map(|[port]| port)
+}
+
+/// Different ones: each is taken until all are known.
+fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT], Failure> {
+    let listener = || std::net::TcpListener::bind("127.0.0.1:0");
+    let taken: std::io::Result<Vec<_>> = (0..COUNT).map(|_| listener()).collect();
+    let ports = taken.and_then(|taken| {
+        let port = |listener: &std::net::TcpListener| listener.local_addr().map(|address| address.port());
+        taken.iter().map(port).collect::<std::io::Result<Vec<_>>>()
+    });
+    let ports = ports.map_err(|error| format!("no free port: {error}"))?;
+    Ok(ports.try_into().expect("as many"))
 }

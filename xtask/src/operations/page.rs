@@ -14,6 +14,8 @@ use crate::bounded::Failure;
 
 /// In CSS pixels; and whether it is a phone.
 const SCREENS: [(&str, u32, u32, bool); 2] = [("phone", 390, 844, true), ("desktop", 1280, 900, false)];
+/// The most that the admin server has room for.
+const LIVE_PAGES: usize = 32;
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
 pub(super) fn check(program: &Path, place: &Path) -> Result<(), Failure> {
@@ -32,13 +34,34 @@ pub(super) fn check(program: &Path, place: &Path) -> Result<(), Failure> {
             }
             shows_another_second(&browser)?;
         }
+        draws(&browser, sessions > 0)?;
         loads_nothing(&browser)?;
         pictures(&browser, place, &sessions.to_string())?;
         drop(clients);
         server.end()?;
     }
+    is_one_too_many(program, place, &browser)?;
     ends(program, place, &browser)?;
     dies(program, place, &browser)
+}
+
+/// A page that the server has no room for says so, and is there when there is room again.
+fn is_one_too_many(program: &Path, place: &Path, browser: &Browser) -> Result<(), Failure> {
+    let server = Server::start(program, &[])?;
+    let viewer = |_| {
+        let mut viewer = TcpStream::connect(server.admin)?;
+        viewer.write_all(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")?;
+        viewer.read_exact(&mut [0; 16])?;
+        Ok(viewer)
+    };
+    let viewers: std::io::Result<Vec<_>> = (0..LIVE_PAGES).map(viewer).collect();
+    let viewers = viewers.map_err(|error| format!("a live page: {error}"))?;
+    browser.open(&format!("http://{}/", server.admin))?;
+    shows(browser, "standing", "refused")?;
+    pictures(browser, place, "refused")?;
+    drop(viewers);
+    shows(browser, "standing", "ready")?;
+    server.end().map(drop)
 }
 
 /// What an open page shows while its server ends, and after it.
@@ -48,11 +71,12 @@ fn ends(program: &Path, place: &Path, browser: &Browser) -> Result<(), Failure> 
     let mut clients = clients(&server, 1)?;
     browser.open(&format!("http://{}/", server.admin))?;
     shows(browser, "standing", "ready")?;
+    // The client takes nothing: its session will hold the drain up.
+    stall(&mut clients[0]).map_err(|error| format!("a client that reads nothing: {error}"))?;
+    says(browser, "#charts", "full sessions 1")?;
     server.running.terminate();
     shows(browser, "standing", "not ready")?;
     pictures(browser, place, "delay")?;
-    // The client takes nothing: its session holds the drain up.
-    stall(&mut clients[0]).map_err(|error| format!("a client that reads nothing: {error}"))?;
     shows(browser, "standing", "draining")?;
     pictures(browser, place, "drain")?;
     drop(clients);
@@ -78,6 +102,33 @@ fn dies(program: &Path, place: &Path, browser: &Browser) -> Result<(), Failure> 
     let next = Server::of(next.args(["serve", "--bind", "127.0.0.1:0", "--admin", &admin]))?;
     shows(browser, "standing", "ready")?;
     next.end().map(drop)
+}
+
+/// Waits until curves are drawn, each worker has a row, and the rate of bytes has been more than none, if there were echoes.
+fn draws(browser: &Browser, echoes: bool) -> Result<(), Failure> {
+    let looks = "const lines = [...document.querySelectorAll('#charts path')].map(path => path.getAttribute('d'));\
+                 const tops = [...document.querySelectorAll('#charts .head span')].map(top => top.textContent);\
+                 const rows = document.querySelectorAll('#workers tbody tr').length;\
+                 return [lines.filter(line => line && line.includes('L')).length, rows, tops[1]]";
+    eventually("curves and workers on the live page", || {
+        let shown = browser.run(looks)?;
+        let count = |index: usize| shown[index].as_u64().unwrap_or(0);
+        // Of the 13 curves that of the mean turn may be empty: an idle server has no turns.
+        if count(0) >= 12 && count(1) == 2 && (shown[2] != "top 1 B") == echoes {
+            Ok(())
+        } else {
+            Err(format!("it shows {shown}"))
+        }
+    })
+}
+
+/// Waits until a part of the page has this text.
+fn says(browser: &Browser, part: &str, wanted: &str) -> Result<(), Failure> {
+    eventually(&format!("{wanted} on the live page"), || {
+        let text = browser.run(&format!("return document.querySelector('{part}').textContent"))?;
+        let text = text.as_str().unwrap_or_default();
+        if text.contains(wanted) { Ok(()) } else { Err(format!("it says {text}")) }
+    })
 }
 
 /// Waits until the page's script has noted that it shows this.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use overlapped_testing::Random;
 
 use super::server::{Running, Server};
-use super::{PATIENCE, PROGRAM, deployed, eventually, free_port, read, write};
+use super::{PATIENCE, PROGRAM, deployed, eventually, free_port, free_ports, read, write};
 use crate::bounded::{self, Failure};
 
 const SERVERS: usize = 3;
@@ -135,7 +135,11 @@ impl Site {
             None => Vec::new(),
             Some(delay) => vec!["--drain-delay".into(), delay.into()],
         };
-        let servers = (0..SERVERS).map(|_| server_at(program, &args, (free_port()?, free_port()?)));
+        let server = |_| {
+            let [port, admin] = free_ports()?;
+            server_at(program, &args, (port, admin))
+        };
+        let servers = (0..SERVERS).map(server);
         let servers = servers.collect::<Result<Vec<_>, Failure>>()?;
         let (port, questions) = (free_port()?, place.join("haproxy.sock"));
         let mut config =

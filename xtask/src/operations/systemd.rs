@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::server::Running;
-use super::{PROGRAM, deployed, free_port, output_of, read, write};
+use super::{PROGRAM, deployed, free_port, free_ports, output_of, read, write};
 use crate::bounded::{self, Failure};
 
 /// The exposure that `systemd-analyze security` may find at most: 0 is none, 10 is all.
@@ -15,7 +15,7 @@ const EXPOSURE: f64 = 1.5;
 pub(super) fn check(program: &Path, place: &Path) -> Result<(), Failure> {
     units_are_valid(program, place)?;
     is_activated(program)?;
-    with_two_sockets(program)
+    with_several_sockets(program)
 }
 
 /// As installed, with this program in the place of the installed one.
@@ -66,15 +66,30 @@ fn is_activated(program: &Path) -> Result<(), Failure> {
     }
 }
 
-/// One for clients, one by the name of `admin`.
-fn with_two_sockets(program: &Path) -> Result<(), Failure> {
-    let (port, admin) = (free_port()?, free_port()?);
+/// Two for clients, and one by the name of `admin` between them: each has its own name, and they are served in their order.
+fn with_several_sockets(program: &Path) -> Result<(), Failure> {
+    let [first, admin, second] = free_ports()?;
     let mut command = Command::new("systemd-socket-activate");
-    command.args(["--listen", &format!("127.0.0.1:{port}"), "--listen", &format!("127.0.0.1:{admin}")]);
-    command.args(["--fdname", "echo:admin"]).arg(program).arg("serve");
+    for port in [first, admin, second] {
+        command.args(["--listen", &format!("127.0.0.1:{port}")]);
+    }
+    command.args(["--fdname", "echo:admin:more"]).arg(program).arg("serve");
     let running = Running::start("systemd-socket-activate", &mut command)?;
-    running.line("that it listens on both", |line| line.contains(&format!(":{admin}")).then_some(()))?;
-    let mut client = client(port)?;
+    running.line("that it listens on all", |line| line.contains(&format!(":{second}")).then_some(()))?;
+    let mut client = client(second)?;
+    let note = |port, name| format!("127.0.0.1:{port} is the service manager's socket {name}");
+    let notes = [note(first, "echo"), note(second, "more"), note(admin, "admin")];
+    let listens = |port| format!("listening on 127.0.0.1:{port} ");
+    let lines = [listens(first), listens(second), format!("admin on http://127.0.0.1:{admin}/")];
+    let wanted = [notes, lines].concat();
+    let next =
+        |_| running.line("every socket", |line| wanted.iter().position(|wanted| line.contains(wanted)));
+    let said = wanted.iter().map(next).collect::<Result<Vec<_>, Failure>>()?;
+    // Notes and lines are on different streams: each has its own order.
+    let (notes, lines): (Vec<usize>, Vec<usize>) = said.iter().partition(|place| **place < 3);
+    if (notes.as_slice(), lines.as_slice()) != (&[0, 1, 2], &[3, 4, 5]) {
+        return Err(format!("sockets in another order: {said:?} of {wanted:?}"));
+    }
     echo(&mut client)?;
     let ready = output_of(Command::new("curl").args([
         "--silent",
