@@ -32,7 +32,7 @@
 //! to loopback or to a network that only operators reach. `/sessions` shows the addresses of peers.
 //!
 //! Metrics cost the watched workers nothing: the numbers are those that each worker publishes once per turn anyway. Only
-//! `/sessions` sends them messages: one for each 128 sessions, one at a time over all clients.
+//! `/sessions` sends them messages, one at a time over all clients: each asks one worker for up to 128 sessions.
 #![forbid(unsafe_code)]
 
 mod handler;

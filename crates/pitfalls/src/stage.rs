@@ -110,7 +110,7 @@ pub(crate) fn fill(socket: &TcpStream) -> io::Result<usize> {
     fill_until_silent(socket, SILENCE)
 }
 
-/// So often at least: a machine that stands still lets time pass, and nothing else.
+/// The fewest refusals of a socket that is full. Elapsed time alone proves nothing: the process may not have been scheduled.
 const REFUSALS: u32 = 20;
 
 fn fill_until_silent(socket: &TcpStream, silence: Duration) -> io::Result<usize> {

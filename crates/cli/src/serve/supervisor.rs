@@ -19,8 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use listenfd::ListenFd;
-use overlapped::ServerHandle;
 use overlapped::handles::WorkerWatch;
+use overlapped::{ServerHandle, ServerState};
 use sd_notify::NotifyState;
 use socket2::{Protocol, SockRef};
 
@@ -230,10 +230,9 @@ impl Notifier {
         }
     }
 
-    /// The server has ended. If it was not asked to, nothing has been said of that.
+    /// Sends `STOPPING=1` if the server has ended without being asked to.
     fn say_it_ends(&mut self) {
         if self.end.is_none() {
-            self.end = Some((Instant::now(), Instant::now()));
             self.send_with_status(&[NotifyState::Stopping]);
         }
     }
@@ -284,6 +283,7 @@ impl Notifier {
     fn status_now(&self) -> String {
         let stats = self.handle.stats();
         let word = match self.end {
+            None if self.handle.state() == ServerState::Ended => "ended with",
             None => "serving",
             Some((drains_at, _)) if Instant::now() < drains_at => "not ready any more, serving",
             Some(_) => "draining",
@@ -296,7 +296,7 @@ impl Notifier {
     }
 }
 
-/// Far away is as good as never.
+/// A year after `from`, if `time` is more than an [`Instant`] can be.
 fn after(from: Instant, time: Duration) -> Instant {
     from.checked_add(time).unwrap_or_else(|| from + FAR)
 }
@@ -362,7 +362,7 @@ mod tests {
         server.drain(long).unwrap();
     }
 
-    /// What is sent for commands that have all come before the first of them is looked at.
+    /// What is sent for commands that are all in the channel when the thread begins, after the server has ended.
     fn sent(commands: impl IntoIterator<Item = Command>) -> Vec<String> {
         let server = Server::bind("127.0.0.1:0").unwrap().workers(1);
         let server = server.start(move |_| Blocks(Arc::default())).unwrap();
@@ -373,8 +373,8 @@ mod tests {
         }
         drop(sender);
         let watchdog = Some(Duration::from_secs(3600));
-        Notifier::new(Ok(socket), watchdog, server.clone(), Log::new(Format::Text)).run(&received);
         server.drain(Duration::ZERO).unwrap();
+        Notifier::new(Ok(socket), watchdog, server, Log::new(Format::Text)).run(&received);
         manager.set_nonblocking(true).unwrap();
         let mut datagram = [0; 512];
         std::iter::from_fn(|| {
@@ -392,7 +392,8 @@ mod tests {
         let asked = format!("STOPPING=1\nEXTEND_TIMEOUT_USEC=30000000\n{status}");
         assert_eq!(sent([stopping(Duration::ZERO), end()]), [asked.as_str()]);
         assert_eq!(sent([stopping(Duration::ZERO), Command::Ready, end()]), [asked], "not ready again");
-        assert_eq!(sent([end()]), [format!("STOPPING=1\n{status}")], "it was not asked to end");
+        let not_asked = sent([end()]);
+        assert!(not_asked[0].starts_with("STOPPING=1\nSTATUS=ended with 0 sessions; "), "{not_asked:?}");
         let delayed = sent([stopping(Duration::MAX), end()]);
         assert!(delayed[0].contains("\nSTATUS=not ready any more, serving 0 sessions; "), "{delayed:?}");
     }

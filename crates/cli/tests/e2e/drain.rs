@@ -161,7 +161,7 @@ pub(crate) fn hold_up(address: SocketAddr) -> TcpStream {
     stream.set_nonblocking(true).unwrap();
     let bytes = noise(0, 8 << 20);
     let (mut sent, mut moved_at, mut refusals) = (0, Instant::now(), 0);
-    // A machine that stands still lets time pass, and nothing else.
+    // Elapsed time alone proves nothing: this process may not have been scheduled.
     while moved_at.elapsed() < QUIET || refusals < 20 {
         let taken = fill(&stream, &bytes[sent..]);
         sent += taken;

@@ -78,11 +78,21 @@ pub(crate) enum Keep {
     Nothing,
 }
 
-/// What is done with the time stamps of lines. Most tests are about what comes after them.
+/// What is removed from the lines.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stamps {
-    Removed,
-    Kept,
+enum Removed {
+    Nothing,
+    /// Time stamps: most tests are about what comes after them.
+    Stamps,
+    /// Warnings about slow callbacks, too. `serve -v` has them where its process is not scheduled for a moment.
+    StampsAndSlowCallbacks,
+}
+
+impl Removed {
+    fn of(command: &Command) -> Removed {
+        let is_verbose = command.get_args().any(|arg| arg == "-v");
+        if is_verbose { Removed::StampsAndSlowCallbacks } else { Removed::Stamps }
+    }
 }
 
 /// The length of the time stamp that a line begins with, and of the space after it: `2026-01-31T23:59:59.999Z `. 0 if there
@@ -93,8 +103,8 @@ pub(crate) fn stamp_len(line: &[u8]) -> usize {
     if line.len() >= SHAPE.len() && line.iter().zip(SHAPE).all(fits) { SHAPE.len() } else { 0 }
 }
 
-/// Whether `serve -v` says here that a callback took long. The echo's do only where the machine stands still for a moment.
-fn is_of_a_slow_machine(line: &[u8]) -> bool {
+/// Whether a line says that a callback took long, as text or as JSON.
+fn is_slow_callback(line: &[u8]) -> bool {
     let line = String::from_utf8_lossy(line);
     line.contains(" ms; all sessions of worker ") && (line.starts_with("warning: ") || line.starts_with('{'))
 }
@@ -117,13 +127,14 @@ impl Process {
     /// The same, with the time stamps of its lines left in their place.
     pub(crate) fn start_raw(mut command: Command, keep: Keep) -> Process {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Process::start_as_it_is(command, keep, Stamps::Kept)
+        Process::start_as_it_is(command, keep, Removed::Nothing)
     }
 
     /// With the stdin that the command has.
     pub(crate) fn start_given(mut command: Command) -> Process {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Process::start_as_it_is(command, Keep::All, Stamps::Removed)
+        let removed = Removed::of(&command);
+        Process::start_as_it_is(command, Keep::All, removed)
     }
 
     /// With such a stdout and stderr. Only pipes of its own are read.
@@ -134,17 +145,18 @@ impl Process {
         err: impl Into<Stdio>,
     ) -> Process {
         command.stdin(Stdio::piped()).stdout(out).stderr(err);
-        Process::start_as_it_is(command, keep, Stamps::Removed)
+        let removed = Removed::of(&command);
+        Process::start_as_it_is(command, keep, removed)
     }
 
-    fn start_as_it_is(mut command: Command, keep: Keep, stamps: Stamps) -> Process {
+    fn start_as_it_is(mut command: Command, keep: Keep, removed: Removed) -> Process {
         #[cfg(unix)]
         with_default_signals();
         let mut child = spawned(&mut command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout =
-            child.stdout.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, keep, stamps));
+            child.stdout.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, keep, removed));
         let stderr =
-            child.stderr.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, Keep::All, stamps));
+            child.stderr.take().map_or_else(Output::nothing, |pipe| Output::read(pipe, Keep::All, removed));
         Process {
             child,
             #[cfg(unix)]
@@ -257,7 +269,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    fn read(pipe: impl Read + Send + 'static, keep: Keep, stamps: Stamps) -> Output {
+    fn read(pipe: impl Read + Send + 'static, keep: Keep, removed: Removed) -> Output {
         let (tell, lines) = channel();
         let most = match keep {
             Keep::All => usize::MAX,
@@ -267,17 +279,19 @@ impl Output {
         if most > 0 {
             thread::spawn(move || {
                 let mut pipe = BufReader::new(pipe);
-                for _ in 0..most {
+                let mut sent = 0;
+                while sent < most {
                     let mut line = Vec::new();
                     if pipe.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
                         return;
                     }
-                    if stamps == Stamps::Removed {
+                    if removed != Removed::Nothing {
                         line.drain(..stamp_len(&line));
-                        if is_of_a_slow_machine(&line) {
-                            continue;
-                        }
                     }
+                    if removed == Removed::StampsAndSlowCallbacks && is_slow_callback(&line) {
+                        continue;
+                    }
+                    sent += 1;
                     if tell.send(line).is_err() {
                         return;
                     }

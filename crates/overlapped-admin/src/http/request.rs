@@ -17,7 +17,7 @@ pub(crate) struct Request {
     pub(crate) query: String,
     /// Whether the connection stays open.
     pub(crate) keep_alive: bool,
-    /// Whether the client accepts OpenMetrics, and not rather the older text.
+    /// Whether the client accepts OpenMetrics, and does not prefer the older text.
     pub(crate) wants_open_metrics: bool,
 }
 
@@ -63,10 +63,10 @@ fn refused(status: Status, bytes: &[u8]) -> Parsed {
     Parsed::Refused { status, head_only: bytes.starts_with(b"HEAD ") }
 }
 
-/// What of a head, of which a part was parsed, is too long.
+/// What is too long in a head of which only a part was parsed.
 fn too_long(head: &httparse::Request<'_, '_>) -> Status {
-    match (head.method, head.path) {
-        // None is that long.
+    match (head.method, head.version) {
+        // No method has 8 KiB.
         (None, _) => Status::BadRequest,
         (_, None) => Status::TargetTooLong,
         _ => Status::HeadTooLarge,
@@ -104,9 +104,9 @@ fn accept(head: &httparse::Request<'_, '_>) -> Result<Request, Status> {
     let lists = |name: &'static str, wanted: &str| named(name).any(|value| has_token(value, wanted));
     let keep_alive = version == 1 && !lists("connection", "close");
     let quality = |name| named("accept").filter_map(|value| quality(value, name)).reduce(f32::max);
-    let wants_open_metrics = quality("application/openmetrics-text").is_some_and(|open_metrics| {
-        open_metrics > 0.0 && quality("text/plain").is_none_or(|text| open_metrics >= text)
-    });
+    let text = ["text/plain", "text/*", "*/*"].into_iter().find_map(quality);
+    let wants_open_metrics = quality("application/openmetrics-text")
+        .is_some_and(|quality| quality > 0.0 && text.is_none_or(|text| quality >= text));
     Ok(Request { head_only, path: path.to_owned(), query: query.to_owned(), keep_alive, wants_open_metrics })
 }
 
@@ -143,13 +143,16 @@ fn has_token(value: &[u8], wanted: &str) -> bool {
     })
 }
 
-/// How much a client likes this media type, if its list names it: from 0, not at all, to 1 (RFC 9110, 12.4.2).
+/// The quality value of this media type or range, from 0 to 1, if the list names it (RFC 9110, 12.4.2).
 fn quality(value: &[u8], wanted: &str) -> Option<f32> {
     let of_one = |element: &str| {
         let mut parts = element.split(';').map(str::trim);
         let names_it = parts.next()?.eq_ignore_ascii_case(wanted);
         let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        names_it.then(|| weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0)))
+        names_it.then(|| {
+            weight
+                .map_or(1.0, |weight| weight.parse().ok().filter(|q| (0.0..=1.0).contains(q)).unwrap_or(0.0))
+        })
     };
     std::str::from_utf8(value).ok()?.split(',').filter_map(of_one).reduce(f32::max)
 }
@@ -213,6 +216,8 @@ mod tests {
             "*/*",
             "application/openmetrics-text;q=0, text/plain",
             "application/openmetrics-text; q=0.5, text/plain;version=0.0.4;q=0.6",
+            "application/openmetrics-text;q=0.1, text/*;q=0.9",
+            "application/openmetrics-text;q=inf",
         ] {
             let request = get(&format!("GET / HTTP/1.1\r\nHost: a\r\nAccept: {other}\r\n\r\n"));
             assert!(!request.wants_open_metrics, "{other}");
@@ -224,6 +229,7 @@ mod tests {
         let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(FIELDS));
         let a = "a".repeat(MOST_HEAD);
         let long_target = format!("GET /{a} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let nearly = format!("GET /{} HTT", "a".repeat(MOST_HEAD - 9));
         let long_field = format!("GET / HTTP/1.1\r\nHost: {a}\r\n\r\n");
         for (text, status) in [
             ("nonsense\r\n\r\n", Status::BadRequest),
@@ -245,6 +251,7 @@ mod tests {
             (many.as_str(), Status::HeadTooLarge),
             (long_field.as_str(), Status::HeadTooLarge),
             (long_target.as_str(), Status::TargetTooLong),
+            (nearly.as_str(), Status::TargetTooLong),
             (a.as_str(), Status::BadRequest),
         ] {
             let head_only = text.starts_with("HEAD");

@@ -28,7 +28,7 @@ pub(crate) struct Core {
     pub(crate) touched: Vec<ConnectionKey>,
     /// Sessions that the next turn flushes, because this turn's budget is used up. Each is still marked as touched.
     pub(crate) deferred: Vec<ConnectionKey>,
-    /// Sessions that hold their source, because too much is unsent in them.
+    /// Sessions that hold their source: see [`Stats::full`](crate::Stats::full).
     pub(crate) full: usize,
     /// Bytes that the present flush may still send.
     pub(crate) flush_budget: usize,

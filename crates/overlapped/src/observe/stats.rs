@@ -222,8 +222,9 @@ stats! {
         blocks_in_use = "blocks_in_use",
         /// Sessions whose receive waits for a block now.
         starved = "sessions_starved",
-        /// Sessions that have more unsent now than the high-water mark, because their peers read too slowly. What would be
-        /// sent to them is not received until there is room.
+        /// Sessions whose unsent bytes have reached the high-water mark, and not fallen to the low-water mark since: their
+        /// peers read too slowly. Until then their own receive, or that of the session that feeds them, is paused. Sessions
+        /// that close do not count.
         full = "sessions_full",
     }
     maxima {

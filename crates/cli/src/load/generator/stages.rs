@@ -106,7 +106,7 @@ impl Traffic {
             self.meters.begin();
         }
         if now >= span.to {
-            return self.stop_sending(worker, span.to, None);
+            return self.stop_sending(worker, now, None);
         }
         self.start_due(worker, now);
         self.send_all(worker, now);
@@ -166,9 +166,8 @@ impl Traffic {
         let give_up_at = Some(now + LAST_WAIT.as_nanos() as u64);
         match self.stage {
             Stage::Running => {
-                self.is_interrupted = true;
-                // It may have been over before: this worker is late.
-                self.stop_sending(worker, now.min(self.recorder.span().to), give_up_at);
+                self.is_interrupted = now < self.recorder.span().to;
+                self.stop_sending(worker, now, give_up_at);
             }
             // All was sent. It is cut short only if the last echoes do not come within this time.
             Stage::Ending(None) => {
@@ -179,11 +178,11 @@ impl Traffic {
         }
     }
 
-    /// Nothing more is sent.
+    /// Nothing more is sent. The measured part ends now, or has ended before, if the worker is late.
     fn stop_sending(&mut self, worker: &mut WorkerContext<'_, u32>, now: u64, give_up_at: Option<u64>) {
         self.recorder.end(now);
         self.recorder.flush(); // how long an echo usually takes is known, also in a short run
-        self.count_unsent(now);
+        self.count_unsent(now.min(self.recorder.span().to));
         self.meters.end();
         self.stage = Stage::Ending(give_up_at);
         worker.set_precise_timer(None);

@@ -183,7 +183,7 @@ fn stdout_without_a_reader() {
     }
 }
 
-/// An address that refuses connections for as long as the socket is there: nobody else can listen on it.
+/// An address that refuses connections. The socket reserves its port.
 fn nowhere() -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();

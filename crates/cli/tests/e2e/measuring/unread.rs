@@ -93,7 +93,7 @@ fn a_verdict_is_not_waited_for() {
 #[test]
 fn a_search_ends() {
     let terminal = Unread::new("search");
-    let run = terminal.start(&["--duration", "300ms", "--find-rate", "p99<1ns"]);
+    let run = terminal.start(&["--duration", "500ms", "--find-rate", "p99<1ns"]);
     terminal.has_results(run, 1);
 }
 
@@ -116,7 +116,7 @@ fn a_second_signal_ends_it_in_any_case() {
     let mut run = Process::start_into(command, Keep::Nothing, terminal.stdio(), terminal.stdio());
     terminal.is_served();
     run.signal(Signal::INT);
-    // The time between the two is what makes them two; how late the first one is handled cannot be read here.
+    // The time between the two makes them two. When the first one is handled cannot be read here.
     std::thread::sleep(Duration::from_secs(3));
     run.signal(Signal::INT);
     assert_eq!(run.wait().status, Some(1));
