@@ -29,6 +29,17 @@ pub(crate) fn status_of(command: &mut Command, limit: Duration) -> Result<ExitSt
     wait(&mut child, limit, prefix_of(command)).map_err(|report| hung(&name, limit, &report))
 }
 
+/// For a program that is only asked something.
+#[cfg(unix)]
+pub(crate) const PROGRAM: Duration = Duration::from_secs(120);
+
+/// What such a program prints, if it succeeds.
+#[cfg(unix)]
+pub(crate) fn output_of(command: &mut Command) -> Result<String, Failure> {
+    let (lines, _) = lines_of(command, PROGRAM, |_| false)?;
+    Ok(lines.join("\n"))
+}
+
 /// Runs a program to its end and returns the lines that it printed; those of its standard error that `noted`
 /// chooses come second, and all of its standard error is shown as it appears.
 pub(crate) fn lines_of(

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use super::server::Running;
-use super::{eventually, free_port, output_of, write};
-use crate::bounded::Failure;
+use super::{eventually, free_port, write};
+use crate::bounded::{Failure, PROGRAM, output_of};
 
 /// One browser with one page. Ends with its value.
 pub(super) struct Browser {
@@ -72,7 +72,7 @@ impl Browser {
         write(&encoded, data)?;
         let picture = std::fs::File::create(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let mut decode = Command::new("base64");
-        let result = crate::bounded::run(decode.arg("-d").arg(&encoded).stdout(picture), super::PROGRAM);
+        let result = crate::bounded::run(decode.arg("-d").arg(&encoded).stdout(picture), PROGRAM);
         let _ = std::fs::remove_file(&encoded);
         result
     }

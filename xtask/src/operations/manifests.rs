@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{PROGRAM, deployed};
-use crate::bounded::{self, Failure};
+use super::deployed;
+use crate::bounded::{self, Failure, PROGRAM};
 
 const INSTALL: Duration = Duration::from_secs(600);
 /// Of PyPI: the linter that Haskell's hadolint is, as a program, and the schemas with a program that reads them.

@@ -11,15 +11,12 @@ mod server;
 mod systemd;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::bounded::{self, Failure};
 use crate::{packages, place};
 
 const BUILD: Duration = Duration::from_secs(1800);
-/// For one program that only looks at something.
-const PROGRAM: Duration = Duration::from_secs(120);
 /// How long something that is bound to come is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Debian's package of each program that is run; first those of the short form.
@@ -76,7 +73,8 @@ pub(crate) fn run(words: &[&str]) -> Result<(), Failure> {
         }
     }
     let steps = chosen(only, quick)?;
-    require(install, quick)?;
+    let programs = if quick { &PROGRAMS[..QUICK] } else { &PROGRAMS[..] };
+    packages::require("operations", programs, install)?;
     let began = Instant::now();
     let say = |what: &str| println!("== {what} ({} s)", began.elapsed().as_secs());
     say("build");
@@ -96,26 +94,6 @@ fn chosen(only: Option<&str>, quick: bool) -> Result<&'static [(&'static str, &'
         format!("`{only}` is no step; the steps: {}", STEPS.map(|(name, ..)| name).join(", "))
     })?;
     Ok(&STEPS[place..=place])
-}
-
-/// Every program is here, or is installed.
-fn require(install: bool, quick: bool) -> Result<(), Failure> {
-    let needed = if quick { &PROGRAMS[..QUICK] } else { &PROGRAMS[..] };
-    let is_missing = |program: &str| Command::new(program).arg("--version").output().is_err();
-    let missing = needed.iter().filter(|(program, _)| is_missing(program)).map(|(_, package)| *package);
-    let mut missing: Vec<&str> = missing.collect();
-    missing.dedup();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    if !install {
-        return Err(format!(
-            "missing: {}; run `cargo xtask operations --install` as root, or install these packages",
-            missing.join(", ")
-        ));
-    }
-    packages::update()?;
-    packages::install(&missing)
 }
 
 /// The program, as it is released.
@@ -147,12 +125,6 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// What a program prints, if it succeeds.
-fn output_of(command: &mut Command) -> Result<String, Failure> {
-    let (lines, _) = bounded::lines_of(command, PROGRAM, |_| false)?;
-    Ok(lines.join("\n"))
 }
 
 /// Waits until `holds` returns something. What it returned last otherwise is in the failure.

@@ -9,14 +9,14 @@ use std::thread;
 use serde_json::Value;
 
 use super::server::{Running, Server};
-use super::{deployed, eventually, free_port, output_of, read, write};
-use crate::bounded::{self, Failure};
+use super::{deployed, eventually, free_port, read, write};
+use crate::bounded::{self, Failure, PROGRAM, output_of};
 
 pub(super) fn check(program: &Path, place: &Path) -> Result<(), Failure> {
     let directory = deployed("prometheus");
     let promtool = |words: &[&str]| {
         let mut command = Command::new("promtool");
-        bounded::run(command.args(words).current_dir(&directory), super::PROGRAM)
+        bounded::run(command.args(words).current_dir(&directory), PROGRAM)
     };
     promtool(&["check", "config", "prometheus.yml"])?;
     promtool(&["check", "rules", "alerts.yml"])?;
@@ -44,7 +44,7 @@ fn metrics_are_valid(server: &Server) -> Result<(), Failure> {
     let writing = thread::spawn(move || writer.write_all(text.as_bytes()));
     let mut promtool = Command::new("promtool");
     promtool.args(["check", "metrics"]).stdin(Stdio::from(reader));
-    let (said, warned) = bounded::lines_of(&mut promtool, super::PROGRAM, |_| true)?;
+    let (said, warned) = bounded::lines_of(&mut promtool, PROGRAM, |_| true)?;
     writing.join().expect("writing does not panic").map_err(|error| format!("promtool's input: {error}"))?;
     let complaints = [said, warned].concat();
     if complaints.is_empty() {

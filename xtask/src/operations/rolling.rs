@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use overlapped_testing::Random;
 
 use super::server::{Running, Server};
-use super::{PATIENCE, PROGRAM, deployed, eventually, free_port, free_ports, read, write};
-use crate::bounded::{self, Failure};
+use super::{PATIENCE, deployed, eventually, free_port, free_ports, read, write};
+use crate::bounded::{self, Failure, PROGRAM};
 
 const SERVERS: usize = 3;
 const CLIENTS: usize = 300;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use super::server::Running;
-use super::{PROGRAM, deployed, free_port, free_ports, output_of, read, write};
-use crate::bounded::{self, Failure};
+use super::{deployed, free_port, free_ports, read, write};
+use crate::bounded::{self, Failure, PROGRAM, output_of};
 
 /// The exposure that `systemd-analyze security` may find at most: 0 is none, 10 is all.
 const EXPOSURE: f64 = 1.5;

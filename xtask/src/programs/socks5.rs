@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 
+use super::expect;
 use super::served::Served;
-use super::{PROGRAM, expect, output_of};
-use crate::bounded::{self, Failure};
+use crate::bounded::{self, Failure, PROGRAM, output_of};
 
 /// More than every buffer on the way.
 const BODY: usize = 8 << 20;

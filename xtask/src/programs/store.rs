@@ -4,9 +4,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use super::expect;
 use super::served::Served;
-use super::{expect, output_of};
-use crate::bounded::Failure;
+use crate::bounded::{Failure, output_of};
 
 /// Commands in this order, and what `redis-cli` prints for each.
 const COMMANDS: &[(&[&str], &str)] = &[
