@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
-use overlapped_testing::{Example, PATIENCE, accept, eventually, started, with_timeouts};
+use overlapped_testing::{Example, PATIENCE, accept, eventually, spawned, with_timeouts};
 
 const CLIENTS: usize = 200;
 
@@ -51,7 +51,7 @@ fn all_come_back_to_a_server_that_is_restarted() {
     // By name: `localhost` may have an address that nobody listens on, too.
     let target = format!("localhost:{}", address.port());
     command.args([&target, &CLIENTS.to_string()]).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut program = Program(started(|| command.spawn()).expect("build it first: cargo build --examples"));
+    let mut program = Program(spawned(&mut command).expect("build it first: cargo build --examples"));
     let streams = serve_all(&listener);
     // The listener first: nobody is to come back before the restart.
     drop(listener);

@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
 
 use overlapped_testing::{
-    Example, PATIENCE, eventually, exit_of, expect_bytes, expect_end, read_to_end, reset, started,
+    Example, PATIENCE, eventually, exit_of, expect_bytes, expect_end, read_to_end, reset, spawned,
 };
 
 use super::line;
@@ -158,7 +158,7 @@ fn talk() {
     let address = greeter.dial().peer_addr().unwrap().to_string();
     let mut command = Example::command("talk");
     command.arg(address).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut client = started(|| command.spawn()).expect("it starts");
+    let mut client = spawned(&mut command).expect("it starts");
     client.stdin.take().expect("piped").write_all(b"hello\nq\nnot sent\n").unwrap();
     let status = exit_of(&mut client, PATIENCE);
     let mut text = String::new();
@@ -171,7 +171,7 @@ fn talk() {
     let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
     let mut command = Example::command("talk");
     command.arg(nobody.to_string()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut client = started(|| command.spawn()).expect("it starts");
+    let mut client = spawned(&mut command).expect("it starts");
     let status = exit_of(&mut client, PATIENCE);
     let mut text = String::new();
     client.stderr.take().expect("piped").read_to_string(&mut text).unwrap();
@@ -190,7 +190,7 @@ fn talk_ends_when_its_connection_is_reset() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = Example::command("talk");
     command.arg(listener.local_addr().unwrap().to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut client = started(|| command.spawn()).expect("it starts");
+    let mut client = spawned(&mut command).expect("it starts");
     let _keyboard = client.stdin.take();
     reset(overlapped_testing::accept(&listener).expect("it connects"));
     let status = exit_of(&mut client, PATIENCE);

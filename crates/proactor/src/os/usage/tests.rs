@@ -68,7 +68,7 @@ mod of_processes {
     use std::io::{BufRead, BufReader, Write};
     use std::process::{Command, Stdio};
 
-    use overlapped_testing::{started, under_wine};
+    use overlapped_testing::{spawned, under_wine};
 
     use super::*;
 
@@ -118,7 +118,7 @@ mod of_processes {
         let mut command = Command::new(program);
         command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, "1");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = started(|| command.spawn()).unwrap();
+        let mut child = spawned(&mut command).unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap() == "used"), "it ended early");
         let used = process_usage(child.id()).unwrap();
