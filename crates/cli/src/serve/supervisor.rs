@@ -210,23 +210,17 @@ impl Notifier {
             match commands.recv_timeout(wait) {
                 // It may have been asked to end before it was ready.
                 Ok(Command::Ready) if self.end.is_some() => {}
-                Ok(Command::Ready) => {
-                    self.send_with_status(&[NotifyState::Ready]);
-                    next = Some(Instant::now() + period);
-                }
+                Ok(Command::Ready) => self.send_with_status(&[NotifyState::Ready]),
                 Ok(Command::Stopping { delay, limit }) => {
                     let drains_at = after(Instant::now(), delay);
                     self.end = Some((drains_at, after(drains_at, limit)));
                     self.send_with_status(&[NotifyState::Stopping, EXTEND]);
-                    next = Some(Instant::now() + period);
                 }
                 Ok(Command::End(_sent)) => return self.say_it_ends(),
                 Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    next = Some(Instant::now() + period);
-                    self.send_regularly();
-                }
+                Err(RecvTimeoutError::Timeout) => self.send_regularly(),
             }
+            next = Some(Instant::now() + period);
         }
     }
 
